@@ -1,0 +1,27 @@
+//! Compiles `proto/` to Rust with protox, so that no `protoc` is needed.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+/// The messages that the runner's own JSON is read into: camelCase keys, `null` means absent.
+const RUNNER_JSON: [&str; 3] = [".hookd.v1.ContainerSpec", ".hookd.v1.Mount", ".hookd.v1.Registry"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = protox::compile(["hookd/v1/hookd.proto"], ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
+
+    let mut config = tonic_prost_build::configure().btree_map(".hookd.v1.ContainerSpec");
+    for message in RUNNER_JSON {
+        config = config
+            .type_attribute(
+                message,
+                "#[derive(serde::Deserialize)] #[serde(rename_all = \"camelCase\", default)]",
+            )
+            .field_attribute(message, "#[serde(deserialize_with = \"crate::null_as_default\")]");
+    }
+    config.compile_fds(files)?;
+    Ok(())
+}
