@@ -1,2 +1,85 @@
-//! Placeholder.
-fn main() {}
+//! `hook`: the container hook that the GitHub Actions runner starts for every hook command.
+//!
+//! It reads one JSON object from standard input, asks hookd over a Unix socket to do the work,
+//! copies the output, writes the response file and ends with the exit code of the step. It lives
+//! for one command and knows nothing of Kubernetes.
+//!
+//! The way of one command: [`input`] → [`hook`] → [`connect`] → [`step`] or [`cleanup`] →
+//! [`response`]. Everything that is printed goes through [`output`].
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+mod cleanup;
+mod connect;
+mod hook;
+mod input;
+mod output;
+mod report;
+mod response;
+mod settings;
+mod signals;
+mod status;
+mod step;
+
+use hook::{Ended, Failure};
+use output::Output;
+
+/// Exit code when the machinery, not the step's program, failed.
+const FAILED: i32 = 1;
+/// Exit code of a command line that hook does not understand.
+const USAGE: i32 = 2;
+/// A process that was ended by signal n reports this plus n.
+const SIGNALLED: i32 = 128;
+/// How long a cancelled hook tries to print its last line: nobody may be reading any more.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+fn main() {
+    let code = match std::env::args_os().nth(1) {
+        None => run_hook(),
+        Some(argument) => answer(&argument),
+    };
+    // Not a return from main: a writer that is stuck in a full pipe must not keep the process.
+    std::process::exit(code)
+}
+
+/// Answers a command line with an argument; the runner gives none.
+fn answer(argument: &OsString) -> i32 {
+    // Nothing is left to do about a terminal that cannot be written to.
+    if argument == "--version" {
+        let _ = writeln!(io::stdout(), "hook {}", env!("CARGO_PKG_VERSION"));
+        return 0;
+    }
+    let _ = writeln!(io::stderr(), "usage: hook [--version]\nThe hook input is read from stdin.");
+    USAGE
+}
+
+/// Runs the hook on standard input; returns the exit code of the process.
+fn run_hook() -> i32 {
+    let started = Output::start().and_then(|output| {
+        Ok((output, tokio::runtime::Builder::new_current_thread().enable_all().build()?))
+    });
+    let (output, runtime) = match started {
+        Ok(parts) => parts,
+        Err(source) => {
+            let line = report::annotation(&Failure::Start(source));
+            let _ = writeln!(io::stdout(), "{line}");
+            return FAILED;
+        }
+    };
+    runtime.block_on(async {
+        let (code, last_line) = match hook::run(&output).await {
+            Ended::Succeeded => (0, None),
+            Ended::Exited(code) => (i32::from(code.get()), None),
+            Ended::Failed(failure) => (FAILED, Some(report::annotation(&failure))),
+            Ended::Cancelled { signal, last_line } => {
+                let code = SIGNALLED + signal.number();
+                let _ = tokio::time::timeout(LAST_WORDS, output.finish(Some(last_line))).await;
+                return code;
+            }
+        };
+        output.finish(last_line).await;
+        code
+    })
+}

@@ -1,0 +1,58 @@
+# The commands of the project; `make help` lists them.
+
+# What is slow to make lies outside the checkout, so that a fresh clone finds it again.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hookd
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+export HOOKD_DEVCLUSTER_DIR ?= /var/lib/hookd-devcluster
+
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# Binaries without shared libraries: they run in images that have none.
+export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
+STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
+
+.PHONY: help build demo test test-unit test-cluster bench fmt lint cluster-up cluster-down cluster-status
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+build: ## build hookd, hook and stepd, and the runner stand-in, as static binaries
+	$(STATIC) --release -p hookd
+	$(STATIC) --profile tiny -p hook
+	$(STATIC) --profile tiny -p stepd
+	$(STATIC) --profile tiny -p runner-standin
+	@mkdir -p $(HOOKD_BIN_DIR)
+	@install $(CARGO_TARGET_DIR)/$(TRIPLE)/release/hookd $(addprefix $(CARGO_TARGET_DIR)/$(TRIPLE)/tiny/,hook stepd runner-standin) $(HOOKD_BIN_DIR)
+
+demo: build ## build a Dockerfile action with Kaniko and run it as a Job; ACTION=<folder> for one of yours
+	@deploy/demo/demo.sh $(ACTION)
+
+test: test-unit test-cluster ## run all tests, those on the cluster included
+
+test-unit: ## run the tests that need no cluster
+	cargo test --locked --workspace
+
+test-cluster: build cluster-up ## run the tests on the cluster
+	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
+	cargo test --locked --features cluster --test cluster -- --test-threads=2
+
+bench: build cluster-up ## measure on the cluster; prints a table and writes target/bench.json
+	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
+	cargo bench --locked --features cluster --bench cluster
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## check format, lints, docs and dependencies
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+	.ci/deny
+
+cluster-up: ## start a one-node Kubernetes on this machine (root; some minutes the first time)
+	@deploy/devcluster/up.sh
+
+cluster-down: ## end it and leave nothing behind
+	@deploy/devcluster/down.sh
+
+cluster-status: ## say what of it runs
+	@deploy/devcluster/status.sh

@@ -1,0 +1,52 @@
+//! cleanup_job: asks hookd to delete what the job left in the cluster.
+
+use hookd_api::v1::CleanupJobRequest;
+
+use crate::connect::{ConnectError, Link};
+use crate::report::Explain;
+use crate::status::{HookdError, Verdict, judge};
+
+/// The clean-up could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CleanupError {
+    /// hookd cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// hookd reported a failure.
+    #[error(transparent)]
+    Hookd(HookdError),
+}
+
+/// Cleans up; returns the number of objects that were deleted. Repeated when the connection
+/// breaks: the call is idempotent.
+pub(crate) async fn run(link: &mut Link<'_>) -> Result<u32, CleanupError> {
+    loop {
+        let mut client = link.connect().await?;
+        match client.cleanup_job(CleanupJobRequest {}).await.map_err(judge) {
+            Ok(response) => {
+                link.answered();
+                return Ok(response.into_inner().deleted);
+            }
+            Err(Verdict::Lost(status)) => link.broke(&status, false),
+            Err(Verdict::Final(error)) => return Err(CleanupError::Hookd(error)),
+        }
+    }
+}
+
+// === impl CleanupError ===
+
+impl Explain for CleanupError {
+    fn title(&self) -> String {
+        match self {
+            Self::Connect(error) => error.title(),
+            Self::Hookd(error) => error.title(),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Connect(error) => error.remedy(),
+            Self::Hookd(error) => error.remedy(),
+        }
+    }
+}

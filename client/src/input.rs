@@ -1,0 +1,237 @@
+//! What the runner writes to standard input, read leniently: any field may be absent or null, and
+//! what is not known is ignored.
+//!
+//! Nothing of the input's values reaches an error message: they hold secrets.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use hookd_api::v1::ContainerSpec;
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
+
+use crate::report::Explain;
+
+/// One call of the hook.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// What to do.
+    pub(crate) command: Command,
+    /// Where the response goes; `None`: nowhere.
+    pub(crate) response_file: Option<PathBuf>,
+}
+
+/// A command that hook can carry out.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run one container and pass on its output and exit code.
+    RunContainerStep(Box<ContainerSpec>),
+    /// Delete everything that the job left in the cluster.
+    CleanupJob,
+}
+
+/// An input that cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    /// Standard input cannot be read.
+    #[error("standard input cannot be read")]
+    Read(#[source] std::io::Error),
+    /// Nothing was written to standard input.
+    #[error("standard input is empty")]
+    Empty,
+    /// The input is not one JSON object.
+    #[error("standard input is not one JSON object: it goes wrong at line {line}, column {column}")]
+    NotJson {
+        /// Line of the input, from 1.
+        line: usize,
+        /// Column in that line, from 1; 0 if the line is empty.
+        column: usize,
+    },
+    /// The input names no command.
+    #[error("the hook input has no `command`")]
+    NoCommand,
+    /// The command is not one of the runner's.
+    #[error("the hook command {0:?} is not known")]
+    UnknownCommand(String),
+    /// The command is one of the runner's, for job containers.
+    #[error(
+        "{0} is not offered by this version of hookd: job containers and services come in a later \
+         release"
+    )]
+    NotOffered(&'static str),
+    /// The command needs `args` and has none.
+    #[error("the hook input of run_container_step has no `args`")]
+    NoArgs,
+    /// A field of `args` has a type of its own.
+    #[error("`{0}` in the `args` of run_container_step is not of the type that the runner sends")]
+    UnreadableArgs(String),
+    /// Neither image nor Dockerfile.
+    #[error("the `args` of run_container_step name neither an `image` nor a `dockerfile`")]
+    NoImage,
+    /// Both image and Dockerfile.
+    #[error("the `args` of run_container_step name both an `image` and a `dockerfile`")]
+    TwoImages,
+}
+
+/// Reads one hook input from `reader`, to its end.
+pub(crate) fn read(mut reader: impl Read) -> Result<Input, InputError> {
+    let mut json = Vec::new();
+    reader.read_to_end(&mut json).map_err(InputError::Read)?;
+    parse(&json)
+}
+
+/// Reads one hook input from its JSON.
+fn parse(json: &[u8]) -> Result<Input, InputError> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    if json.trim_ascii().is_empty() {
+        return Err(InputError::Empty);
+    }
+    // The words of serde_json's error quote the input; only its position is safe to tell.
+    let mut fields: Map<String, Value> = serde_json::from_slice(json)
+        .map_err(|error| InputError::NotJson { line: error.line(), column: error.column() })?;
+    let response_file = match fields.remove("responseFile") {
+        Some(Value::String(path)) if !path.is_empty() => Some(PathBuf::from(path)),
+        _ => None,
+    };
+    let command = command(&fields.remove("command").unwrap_or_default(), fields.remove("args"))?;
+    Ok(Input { command, response_file })
+}
+
+/// The command of that name, with its arguments.
+fn command(name: &Value, args: Option<Value>) -> Result<Command, InputError> {
+    match name.as_str() {
+        None | Some("") => Err(InputError::NoCommand),
+        Some("run_container_step") => container(args),
+        Some("cleanup_job") => Ok(Command::CleanupJob),
+        Some("prepare_job") => Err(InputError::NotOffered("prepare_job")),
+        Some("run_script_step") => Err(InputError::NotOffered("run_script_step")),
+        Some(other) => Err(InputError::UnknownCommand(other.chars().take(64).collect())),
+    }
+}
+
+/// The container that `args` describes.
+fn container(args: Option<Value>) -> Result<Command, InputError> {
+    let mut fields = match args {
+        None | Some(Value::Null) => return Err(InputError::NoArgs),
+        Some(Value::Object(fields)) => fields,
+        Some(_) => return Err(InputError::UnreadableArgs("args".to_owned())),
+    };
+    fields.values_mut().for_each(drop_nulls);
+    let spec = ContainerSpec::deserialize(&fields)
+        .map_err(|_| InputError::UnreadableArgs(unreadable(&fields)))?;
+    match (spec.image.is_empty(), spec.dockerfile.is_empty()) {
+        (true, true) => Err(InputError::NoImage),
+        (false, false) => Err(InputError::TwoImages),
+        _ => Ok(Command::RunContainerStep(Box::new(spec))),
+    }
+}
+
+/// Removes members and elements that are null: the runner means absent.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(elements) => {
+            elements.retain(|element| !element.is_null());
+            elements.iter_mut().for_each(drop_nulls);
+        }
+        _ => {}
+    }
+}
+
+/// Name of the first field that cannot be read; serde_json does not tell it.
+fn unreadable(fields: &Map<String, Value>) -> String {
+    let fails = |(name, value): &(&String, &Value)| {
+        let alone = Map::from_iter([((*name).clone(), (*value).clone())]);
+        ContainerSpec::deserialize(&alone).is_err()
+    };
+    fields.iter().find(fails).map_or_else(|| "args".to_owned(), |(name, _)| name.clone())
+}
+
+// === impl InputError ===
+
+impl Explain for InputError {
+    fn title(&self) -> String {
+        match self {
+            Self::NotOffered(_) => "Job containers are not supported yet".to_owned(),
+            _ => "The hook input cannot be used".to_owned(),
+        }
+    }
+
+    fn remedy(&self) -> String {
+        let words = match self {
+            Self::NotOffered(_) => {
+                "Remove `container:` and `services:` from the job: its steps then run in the \
+                 runner's own container, and container actions still run through hookd"
+            }
+            Self::UnknownCommand(_) => {
+                "This version of hook knows run_container_step and cleanup_job: use a version of \
+                 hookd that knows what this runner sends"
+            }
+            Self::NoImage | Self::TwoImages => {
+                "Exactly one of the two must be set: check `runs.image` of the action"
+            }
+            _ => {
+                "The runner writes this input: start hook through the runner's \
+                 ACTIONS_RUNNER_CONTAINER_HOOKS, or give it the JSON that the runner would send"
+            }
+        };
+        words.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(args: &str) -> Result<Command, InputError> {
+        parse(format!(r#"{{"command":"run_container_step","args":{args}}}"#).as_bytes())
+            .map(|input| input.command)
+    }
+
+    #[test]
+    fn null_means_absent_at_any_depth() {
+        let args = r#"{"image":"a","dockerfile":null,"entryPointArgs":["x",null],
+            "environmentVariables":{"A":"1","B":null},"registry":null,
+            "systemMountVolumes":[{"userProvidedValue":null,"targetVolumePath":"/t"}],
+            "newField":[1]}"#;
+        let Ok(Command::RunContainerStep(spec)) = spec(args) else { panic!("not read") };
+        assert_eq!(spec.entry_point_args, ["x"]);
+        assert_eq!(spec.environment_variables.len(), 1);
+        assert_eq!(spec.system_mount_volumes[0].target_volume_path, "/t");
+    }
+
+    #[test]
+    fn state_and_response_file_may_be_missing_or_null() {
+        for json in [
+            r#"{"command":"cleanup_job"}"#,
+            r#"{"command":"cleanup_job","args":null,"state":null,"responseFile":null}"#,
+        ] {
+            let input = parse(json.as_bytes()).unwrap();
+            assert!(matches!(input.command, Command::CleanupJob));
+            assert_eq!(input.response_file, None);
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert!(parse(b"\xef\xbb\xbf{\"command\":\"cleanup_job\"}\n").is_ok());
+    }
+
+    #[test]
+    fn an_unreadable_field_is_named_and_its_value_is_not() {
+        let error = spec(r#"{"image":"a","environmentVariables":{"TOKEN":["s3cret"]}}"#);
+        let Err(error) = error else { panic!("read") };
+        assert!(error.to_string().contains("`environmentVariables`"), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn broken_json_is_told_by_position_only() {
+        let error = parse(b"{\"command\":\"x\", s3cret").unwrap_err();
+        assert!(error.to_string().contains("line 1, column 17"), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+}

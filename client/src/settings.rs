@@ -1,0 +1,110 @@
+//! What the environment says about where hookd is and how long to wait for it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::report::Explain;
+
+/// Path of hookd's socket.
+const SOCKET: &str = "HOOKD_SOCKET";
+/// Whole seconds to wait for hookd.
+const PATIENCE: &str = "HOOK_CONNECT_TIMEOUT_SECONDS";
+/// Minutes, not seconds: a restart of the sidecar container may be backed off that long.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(300);
+/// Name of the socket in the directory that hookd installs hook into.
+const SOCKET_NAME: &str = "hookd.sock";
+
+/// Where hookd is and how long to wait for it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Settings {
+    /// Unix socket of hookd.
+    pub(crate) socket: PathBuf,
+    /// Longest time without hookd before the hook gives up.
+    pub(crate) patience: Duration,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The time-out is not a number of seconds.
+    #[error("{PATIENCE} is {0:?}, which is not a whole number of seconds")]
+    Patience(OsString),
+    /// The directory of the executable, hence the socket's default, is unknown.
+    #[error("the path of the hook executable, beside which the socket lies, is unknown")]
+    Executable(#[source] std::io::Error),
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Reads the settings from `variable`, which returns the value of an environment variable.
+    pub(crate) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        let patience = match set(PATIENCE) {
+            None => DEFAULT_PATIENCE,
+            Some(value) => match value.to_str().and_then(|text| text.trim().parse().ok()) {
+                Some(seconds) => Duration::from_secs(seconds),
+                None => return Err(SettingsError::Patience(value)),
+            },
+        };
+        let socket = match set(SOCKET) {
+            Some(path) => PathBuf::from(path),
+            None => std::env::current_exe()
+                .map_err(SettingsError::Executable)?
+                .with_file_name(SOCKET_NAME),
+        };
+        Ok(Self { socket, patience })
+    }
+}
+
+// === impl SettingsError ===
+
+impl Explain for SettingsError {
+    fn title(&self) -> String {
+        "A setting of hook is invalid".to_owned()
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Patience(_) => {
+                format!("Set it to a number such as 300, or remove {PATIENCE} for that default")
+            }
+            Self::Executable(_) => format!("Set {SOCKET} to the path of hookd's socket"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        Settings::read(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn without_settings_the_socket_lies_beside_the_executable() {
+        let beside = std::env::current_exe().unwrap().with_file_name("hookd.sock");
+        let expected = Settings { socket: beside, patience: Duration::from_secs(300) };
+        assert_eq!(read(&[]).unwrap(), expected);
+        assert_eq!(read(&[(SOCKET, ""), (PATIENCE, "")]).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_environment_sets_socket_and_patience() {
+        let settings = read(&[(SOCKET, "/run/x.sock"), (PATIENCE, "7")]).unwrap();
+        assert_eq!(settings.socket, PathBuf::from("/run/x.sock"));
+        assert_eq!(settings.patience, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_patience_that_is_no_number_is_an_error() {
+        for value in ["soon", "-1", "5s", "1.5"] {
+            let error = read(&[(PATIENCE, value)]).unwrap_err();
+            assert!(error.to_string().contains(value), "{error}");
+        }
+    }
+}

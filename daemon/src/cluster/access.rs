@@ -1,0 +1,133 @@
+//! What hookd must be allowed to do, and one request at start that tells what it is not.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceRule, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
+};
+use kube::api::PostParams;
+use kube::{Api, Client};
+
+use crate::cluster::client::Retry;
+use crate::error::{Failure, Reason};
+
+/// A permission: API group, resource, verb.
+pub type Permission = (&'static str, &'static str, &'static str);
+
+/// All that hookd asks of the API in the runner's namespace; deploy/rbac.yaml grants the same.
+pub const REQUIRED: [(&str, &str, &[&str]); 7] = [
+    ("", "pods", &["get", "list", "watch", "create", "delete"]),
+    ("", "pods/log", &["get"]),
+    ("", "pods/exec", &["get", "create"]),
+    ("", "pods/attach", &["get", "create"]),
+    ("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
+    ("", "secrets", &["get", "list", "create", "delete"]),
+    ("", "persistentvolumeclaims", &["get"]),
+];
+
+/// Asks once what this account may do, and returns the permissions that are missing.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn missing(
+    client: &Client,
+    namespace: &str,
+    retry: &Retry,
+) -> Result<Vec<Permission>, Failure> {
+    let review = SelfSubjectRulesReview {
+        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
+        ..SelfSubjectRulesReview::default()
+    };
+    let api: Api<SelfSubjectRulesReview> = Api::all(client.clone());
+    let params = PostParams::default();
+    let answer =
+        retry.run("review its own permissions", || api.create(&params, &review)).await?;
+    let Some(status) = answer.status else { return Ok(Vec::new()) };
+    if status.incomplete {
+        // An authorizer that cannot list its rules (a webhook): each call will tell by itself.
+        tracing::warn!("the API server cannot list hookd's permissions; they are not checked");
+        return Ok(Vec::new());
+    }
+    Ok(lacking(&status.resource_rules))
+}
+
+/// The required permissions that no rule grants.
+fn lacking(rules: &[ResourceRule]) -> Vec<Permission> {
+    let any = |list: Option<&Vec<String>>, wanted: &str| {
+        list.is_some_and(|list| list.iter().any(|item| item == "*" || item == wanted))
+    };
+    let granted = |(group, resource, verb): Permission| {
+        rules.iter().any(|rule| {
+            rule.resource_names.as_ref().is_none_or(Vec::is_empty)
+                && any(rule.api_groups.as_ref(), group)
+                && any(rule.resources.as_ref(), resource)
+                && any(Some(&rule.verbs), verb)
+        })
+    };
+    let all = REQUIRED
+        .iter()
+        .flat_map(|(group, resource, verbs)| verbs.iter().map(|verb| (*group, *resource, *verb)));
+    all.filter(|permission| !granted(*permission)).collect()
+}
+
+/// "create jobs.batch"
+pub fn describe((group, resource, verb): &Permission) -> String {
+    if group.is_empty() { format!("{verb} {resource}") } else { format!("{verb} {resource}.{group}") }
+}
+
+/// The failure of a call while permissions are missing.
+pub fn failure(namespace: &str, missing: &[Permission]) -> Failure {
+    let list: Vec<_> = missing.iter().map(describe).collect();
+    Failure::new(
+        Reason::PermissionMissing,
+        format!("hookd's service account may not {} in namespace {namespace}", list.join(", ")),
+        "Apply deploy/rbac.yaml in that namespace and bind its Role to the sidecar's service \
+         account; hookd looks again at the next call",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> ResourceRule {
+        let own = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
+        ResourceRule {
+            api_groups: Some(own(&[group])),
+            resources: Some(own(resources)),
+            verbs: own(verbs),
+            resource_names: None,
+        }
+    }
+
+    #[test]
+    fn each_missing_verb_is_named() {
+        let mut rules: Vec<_> =
+            REQUIRED.iter().map(|(group, resource, verbs)| rule(group, &[resource], verbs)).collect();
+        assert_eq!(lacking(&rules), []);
+        rules[4] = rule("batch", &["jobs"], &["get", "list", "watch", "delete"]);
+        assert_eq!(lacking(&rules), [("batch", "jobs", "create")]);
+        assert!(failure("ns", &lacking(&rules)).message.contains("create jobs.batch"));
+    }
+
+    #[test]
+    fn a_rule_for_named_objects_only_does_not_count() {
+        let mut all = rule("*", &["*"], &["*"]);
+        assert_eq!(lacking(std::slice::from_ref(&all)), []);
+        all.resource_names = Some(vec!["one".into()]);
+        assert!(!lacking(&[all]).is_empty());
+    }
+
+    #[test]
+    fn the_role_that_we_ship_grants_exactly_what_is_required() {
+        let yaml = include_str!("../../../deploy/rbac.yaml");
+        for (group, resource, verbs) in REQUIRED {
+            let verbs = verbs.join(", ");
+            let found = yaml.lines().collect::<Vec<_>>().windows(3).any(|lines| {
+                lines[0].contains(&format!("apiGroups: [\"{group}\"]"))
+                    && lines[1].contains(&format!("resources: [{resource}]"))
+                    && lines[2].contains(&format!("verbs: [{verbs}]"))
+            });
+            assert!(found, "deploy/rbac.yaml has no rule [{group}] [{resource}] [{verbs}]");
+        }
+        assert_eq!(yaml.matches("apiGroups:").count(), REQUIRED.len());
+    }
+}

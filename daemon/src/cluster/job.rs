@@ -1,0 +1,107 @@
+//! Jobs of ours: made once whatever the network does, and deleted with their pods.
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::cluster::client::{Retry, failure};
+use crate::error::{Failure, Reason};
+
+/// Creates the object, or finds it if an earlier create (of ours: it carries our labels and our
+/// owner) has gone through.
+///
+/// # Errors
+/// What the API says, or that a stranger's object has the name.
+pub async fn create<K>(api: &Api<K>, object: &K, retry: &Retry) -> Result<K, Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + serde::Serialize
+        + std::fmt::Debug,
+{
+    let name = object.name_any();
+    let action = format!("create {} {name}", K::kind(&()));
+    let params = PostParams::default();
+    match retry.attempt(|| api.create(&params, object)).await {
+        Ok(created) => Ok(created),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let found = retry.run(&format!("read {} {name}", K::kind(&())), || api.get(&name)).await?;
+            if is_ours(&found, object) { Ok(found) } else { Err(taken::<K>(&name)) }
+        }
+        Err(error) => Err(failure(&action, error)),
+    }
+}
+
+fn is_ours<K: Resource>(found: &K, wanted: &K) -> bool {
+    let owner = |object: &K| object.owner_references().first().map(|owner| owner.uid.clone());
+    found.labels() == wanted.labels()
+        && owner(found) == owner(wanted)
+        && found.meta().deletion_timestamp.is_none()
+}
+
+fn taken<K: Resource<DynamicType = ()>>(name: &str) -> Failure {
+    Failure::new(
+        Reason::StepLost,
+        format!("{} {name} exists and is not this step's, or is being deleted", K::kind(&())),
+        "Delete it if it is a leftover; run the job again",
+    )
+}
+
+/// The Job, or none if it is gone.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn find(jobs: &Api<Job>, name: &str, retry: &Retry) -> Result<Option<Job>, Failure> {
+    retry.run(&format!("read Job {name}"), || jobs.get_opt(name)).await
+}
+
+/// Asks what would become of the Job's pod: a Job that no pod may be made for says nothing itself.
+///
+/// # Errors
+/// The refusal, in the API's words.
+pub async fn try_pod(client: &Client, namespace: &str, job: &Job) -> Result<(), Failure> {
+    let Some(template) = job.spec.as_ref().map(|spec| spec.template.clone()) else { return Ok(()) };
+    let mut metadata = template.metadata.unwrap_or_default();
+    metadata.name = Some(format!("{}-try", job.name_any()));
+    let pod = Pod { metadata, spec: template.spec, ..Pod::default() };
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let answer = pods.create(&params, &pod).await;
+    answer.map(|_| ()).map_err(|error| failure("create the step's pod", error))
+}
+
+/// Deletes the object and what it owns; true if it was there.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn delete<K>(api: &Api<K>, name: &str, retry: &Retry) -> Result<bool, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    // Without a policy the pods of a Job would stay.
+    let params = DeleteParams::background();
+    match retry.attempt(|| api.delete(name, &params)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(failure(&format!("delete {} {name}", K::kind(&())), error)),
+    }
+}
+
+/// Deletes a Job and the Secret of its name, both at once; true if one was there.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn delete_with_secret(
+    jobs: &Api<Job>,
+    secrets: &Api<Secret>,
+    name: &str,
+    retry: &Retry,
+) -> Result<bool, Failure> {
+    let (job, secret) =
+        tokio::join!(delete(jobs, name, retry), delete(secrets, name, retry));
+    Ok(job? | secret?)
+}

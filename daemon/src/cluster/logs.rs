@@ -1,0 +1,203 @@
+//! Follows a Pod log and goes on after a break without repeating or silently losing a line.
+//!
+//! The kubelet cannot resume at a byte: it takes a time, cut to whole seconds, and serves the
+//! newest log file only (they rotate at 10 MiB). So lines are asked for with time stamps; after a
+//! break the log is asked for again from the last whole second, and what was seen, down to the
+//! byte of the newest line, is dropped. If that line does not come back, output was lost, which is
+//! an error and never passed over.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{AsyncRead, AsyncReadExt};
+use jiff::Timestamp;
+use jiff::Unit;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::LogParams;
+
+use crate::cluster::client::{Retry, failure, is_transient};
+use crate::error::{Failure, Reason, report};
+use crate::step::cursor::LogPosition;
+
+mod lines;
+
+pub use lines::{Gap, Lines};
+
+/// Bytes read at a time; one event carries them.
+const READ: usize = 32 << 10;
+/// A log whose container ended is given this long to end too; then it is read again.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Takes output as it comes.
+pub trait Sink {
+    /// Bytes of the program, and the position after them.
+    fn write(
+        &mut self,
+        data: Bytes,
+        position: &LogPosition,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// The connection to the log broke (`true`), and was found again (`false`).
+    fn broken(&mut self, broken: bool) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A container's log.
+#[derive(Clone, Debug)]
+pub struct Log<'a> {
+    /// API of the pod's namespace.
+    pub pods: &'a Api<Pod>,
+    /// Name of the pod.
+    pub pod: &'a str,
+    /// Name of the container.
+    pub container: &'a str,
+    /// Time without the API after which the log is given up.
+    pub api_timeout: Duration,
+}
+
+/// How one read of the log ended.
+enum Read {
+    /// The server ended it.
+    Closed,
+    /// It broke.
+    Broken(String),
+}
+
+impl Log<'_> {
+    /// Copies the log from `position` on to `sink` until the container has ended and all was
+    /// read. `ended` completes when the container has ended.
+    ///
+    /// # Errors
+    /// `OUTPUT_LOST` when output cannot be had any more; `API_UNREACHABLE` when the API stays
+    /// away; what `sink` says.
+    pub async fn follow(
+        &self,
+        mut position: LogPosition,
+        ended: impl Future<Output = ()>,
+        sink: &mut (impl Sink + Send),
+    ) -> Result<LogPosition, Failure> {
+        tokio::pin!(ended);
+        let mut over = false;
+        while !over {
+            let mut lines = Lines::resume(position.clone());
+            let read = self.read(&mut lines, true, sink);
+            let read = tokio::select! {
+                read = read => Some(read?),
+                () = async { (&mut ended).await; tokio::time::sleep(LINGER).await } => None,
+            };
+            position = lines.position().clone();
+            over = match read {
+                None => true,
+                Some(Read::Closed) => ends_within(&mut ended, Duration::from_secs(1)).await,
+                Some(Read::Broken(why)) => {
+                    tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
+                    sink.broken(true).await?;
+                    ends_within(&mut ended, Duration::ZERO).await
+                }
+            };
+        }
+        self.check_tail(position, sink).await
+    }
+
+    /// After the end: reads what is there once more, for what a break may have swallowed.
+    async fn check_tail(
+        &self,
+        mut position: LogPosition,
+        sink: &mut (impl Sink + Send),
+    ) -> Result<LogPosition, Failure> {
+        loop {
+            let mut lines = Lines::resume(position);
+            let read = self.read(&mut lines, false, sink).await?;
+            position = lines.position().clone();
+            match read {
+                Read::Closed => return Ok(position),
+                Read::Broken(_) => sink.broken(true).await?,
+            }
+        }
+    }
+
+    /// Reads once from the position of `lines` to the end or a break.
+    async fn read(
+        &self,
+        lines: &mut Lines,
+        follow: bool,
+        sink: &mut (impl Sink + Send),
+    ) -> Result<Read, Failure> {
+        let params = LogParams {
+            container: Some(self.container.to_owned()),
+            follow,
+            timestamps: true,
+            since_time: lines.since().and_then(whole_second),
+            ..LogParams::default()
+        };
+        let action = format!("read the log of pod {}", self.pod);
+        let opened = Retry::new(self.api_timeout)
+            .attempt(|| self.pods.log_stream(self.pod, &params))
+            .await;
+        let stream = match opened {
+            Ok(stream) => stream,
+            Err(error) if is_absent(&error) => return Err(lost_pod(self.pod, &error)),
+            Err(error) => return Err(failure(&action, error)),
+        };
+        sink.broken(false).await?;
+        tokio::pin!(stream);
+        copy(&mut stream, lines, sink).await
+    }
+}
+
+/// Copies one stream through `lines` to the sink.
+async fn copy(
+    stream: &mut (impl AsyncRead + Unpin),
+    lines: &mut Lines,
+    sink: &mut (impl Sink + Send),
+) -> Result<Read, Failure> {
+    let mut buffer = vec![0; READ];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => return Ok(Read::Closed),
+            Ok(length) => {
+                let output = lines.feed(&buffer[..length]).map_err(lost)?;
+                if !output.is_empty() {
+                    sink.write(output, lines.position()).await?;
+                }
+            }
+            Err(error) => return Ok(Read::Broken(report(&error))),
+        }
+    }
+}
+
+/// True if `ended` completes within `time`.
+async fn ends_within(ended: &mut (impl Future<Output = ()> + Unpin), time: Duration) -> bool {
+    tokio::time::timeout(time, ended).await.is_ok()
+}
+
+/// The pod, or the container in it, is not there (any more).
+fn is_absent(error: &kube::Error) -> bool {
+    !is_transient(error) && matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 404))
+}
+
+fn lost_pod(pod: &str, error: &kube::Error) -> Failure {
+    Failure::new(
+        Reason::StepLost,
+        format!("The log of pod {pod} is gone: {}", report(error)),
+        "Look in the cluster's audit log for who deleted the pod; run the job again",
+    )
+}
+
+fn lost(gap: Gap) -> Failure {
+    Failure::new(
+        Reason::OutputLost,
+        format!(
+            "Output after {} is lost: the connection broke, and the node had rotated its log when \
+             hookd came back (the log goes on at {})",
+            gap.after, gap.next
+        ),
+        "Run the job again; let the program print less than 10 MiB in 10 s, or raise the kubelet's \
+         containerLogMaxSize",
+    )
+}
+
+/// The kubelet cuts the time that it is asked for to whole seconds; so do we, downwards.
+fn whole_second(timestamp: &str) -> Option<Timestamp> {
+    let timestamp: Timestamp = timestamp.parse().ok()?;
+    timestamp.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
+}

@@ -1,0 +1,263 @@
+//! Takes a Pod log with time stamps apart: the program's bytes, and where they stand. No I/O.
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+
+use crate::step::cursor::LogPosition;
+
+/// The longest time stamp with its space: "2026-01-01T00:00:00.000000000+00:00 ".
+const LONGEST_STAMP: usize = 40;
+
+/// The log went on past the newest line seen without showing that line again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Time stamp of the newest line seen.
+    pub after: String,
+    /// Time stamp of the first line that came back.
+    pub next: String,
+}
+
+/// Reader of one log stream that was opened at or before a position.
+#[derive(Debug)]
+pub struct Lines {
+    position: LogPosition,
+    state: State,
+    /// The newest line of the position came by, or none is looked for.
+    found: bool,
+    /// Lines seen in this read with the position's time stamp, until found.
+    count: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// At the start of a line; holds what there is of its time stamp. `first`: of the stream.
+    Stamp { held: Vec<u8>, first: bool },
+    /// In a line that was seen before.
+    Skip,
+    /// In the newest line seen; this many of its bytes are still to be dropped.
+    Rest(u64),
+    /// In a new line.
+    Copy,
+}
+
+/// What a line is to us, by its time stamp.
+enum Kind {
+    Old,
+    Newest,
+    New,
+}
+
+impl Lines {
+    /// A reader that drops what lies before `position`.
+    pub fn resume(position: LogPosition) -> Self {
+        let found = position.timestamp.is_none();
+        Self { position, state: State::Stamp { held: Vec::new(), first: true }, found, count: 0 }
+    }
+
+    /// Where all that was returned ends.
+    pub fn position(&self) -> &LogPosition {
+        &self.position
+    }
+
+    /// Time stamp to ask the log from; none: from its start.
+    pub fn since(&self) -> Option<&str> {
+        self.position.timestamp.as_deref()
+    }
+
+    /// Takes the next bytes of the stream; returns the program's bytes among them that are new.
+    ///
+    /// # Errors
+    /// See [`Gap`].
+    pub fn feed(&mut self, mut input: &[u8]) -> Result<Bytes, Gap> {
+        let mut output = BytesMut::new();
+        while !input.is_empty() {
+            input = match self.state {
+                State::Stamp { .. } => self.stamp(input, &mut output)?,
+                _ => self.content(input, &mut output),
+            };
+        }
+        Ok(output.freeze())
+    }
+
+    /// Reads on in a time stamp.
+    fn stamp<'a>(&mut self, input: &'a [u8], output: &mut BytesMut) -> Result<&'a [u8], Gap> {
+        let State::Stamp { held, first } = &mut self.state else { return Ok(input) };
+        let end = input.iter().position(|byte| matches!(byte, b' ' | b'\n'));
+        let taken = end.map_or(input.len(), |end| end + 1);
+        held.extend_from_slice(&input[..taken]);
+        if end.is_none() && held.len() < LONGEST_STAMP {
+            return Ok(&[]);
+        }
+        let (held, first) = (std::mem::take(held), *first);
+        if let Some(stamp) = parse_stamp(&held) {
+            self.begin_line(stamp)?;
+        } else {
+            // No stamp: a long line goes on. At the start of a stream it began before the time
+            // asked for and was seen; elsewhere its pieces lay apart in the log.
+            self.state = if first && !self.found { State::Skip } else { State::Copy };
+            self.content(&held, output);
+        }
+        Ok(&input[taken..])
+    }
+
+    fn begin_line(&mut self, stamp: &str) -> Result<(), Gap> {
+        self.state = match self.kind(stamp)? {
+            Kind::Old => State::Skip,
+            Kind::Newest => {
+                self.found = true;
+                State::Rest(self.position.bytes)
+            }
+            Kind::New => {
+                let same = self.position.timestamp.as_deref() == Some(stamp);
+                self.position.nth = if same { self.position.nth + 1 } else { 1 };
+                if !same {
+                    self.position.timestamp = Some(stamp.to_owned());
+                }
+                self.position.bytes = 0;
+                self.position.line_ended = false;
+                State::Copy
+            }
+        };
+        Ok(())
+    }
+
+    fn kind(&mut self, stamp: &str) -> Result<Kind, Gap> {
+        if self.found {
+            return Ok(Kind::New);
+        }
+        let Some(newest) = self.position.timestamp.as_deref() else { return Ok(Kind::New) };
+        if stamp == newest {
+            self.count += 1;
+            return Ok(if self.count < self.position.nth { Kind::Old } else { Kind::Newest });
+        }
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        if time(stamp) < time(newest) {
+            return Ok(Kind::Old);
+        }
+        Err(Gap { after: newest.to_owned(), next: stamp.to_owned() })
+    }
+
+    /// Reads on in a line, up to its end at most.
+    fn content<'a>(&mut self, input: &'a [u8], output: &mut BytesMut) -> &'a [u8] {
+        let end = input.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+        let (line, rest) = input.split_at(end.unwrap_or(input.len()));
+        let new = match &mut self.state {
+            State::Skip | State::Stamp { .. } => &[],
+            State::Copy => line,
+            State::Rest(left) => {
+                let dropped = usize::try_from(*left).unwrap_or(usize::MAX).min(line.len());
+                *left -= dropped as u64;
+                &line[dropped..]
+            }
+        };
+        output.extend_from_slice(new);
+        self.position.bytes += new.len() as u64;
+        if end.is_some() {
+            self.position.line_ended |= !new.is_empty();
+            self.state = State::Stamp { held: Vec::new(), first: false };
+        }
+        rest
+    }
+}
+
+/// "2026-01-01T00:00:00.123456789Z " as the kubelet writes it before each line.
+fn parse_stamp(held: &[u8]) -> Option<&str> {
+    let stamp = held.strip_suffix(b" ")?;
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    let marked = |(at, mark): (usize, u8)| stamp.get(at) == Some(&mark);
+    let plausible = stamp.len() >= 20 && stamp[..4].iter().all(u8::is_ascii_digit);
+    if plausible && marks.into_iter().all(marked) { std::str::from_utf8(stamp).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "2026-01-01T00:00:01.000000000Z";
+    const B: &str = "2026-01-01T00:00:01.000000500Z";
+    const C: &str = "2026-01-01T00:00:03.000000000Z";
+
+    fn log(lines: &[(&str, &str)]) -> Vec<u8> {
+        lines.iter().flat_map(|(stamp, text)| format!("{stamp} {text}").into_bytes()).collect()
+    }
+
+    /// Feeds in pieces of every size from one byte on: the result must not depend on the cut.
+    fn read(position: &LogPosition, input: &[u8]) -> Result<(Vec<u8>, LogPosition), Gap> {
+        let whole = read_in_pieces(position, input, usize::MAX);
+        for size in [1, 2, 3, 7, 31] {
+            assert_eq!(read_in_pieces(position, input, size), whole, "pieces of {size}");
+        }
+        whole
+    }
+
+    fn read_in_pieces(
+        position: &LogPosition,
+        input: &[u8],
+        size: usize,
+    ) -> Result<(Vec<u8>, LogPosition), Gap> {
+        let mut lines = Lines::resume(position.clone());
+        let mut output = Vec::new();
+        for piece in input.chunks(size.min(input.len().max(1))) {
+            output.extend_from_slice(&lines.feed(piece)?);
+        }
+        Ok((output, lines.position().clone()))
+    }
+
+    #[test]
+    fn the_program_bytes_come_without_time_stamps() {
+        let (output, position) =
+            read(&LogPosition::default(), &log(&[(A, "one\n"), (A, "\n"), (B, "t\0o\r")])).unwrap();
+        assert_eq!(output, b"one\n\nt\0o\r");
+        assert_eq!(position.timestamp.as_deref(), Some(B));
+        assert_eq!((position.nth, position.bytes, position.line_ended), (1, 4, false));
+    }
+
+    #[test]
+    fn a_resume_at_every_byte_neither_repeats_nor_loses() {
+        let input = log(&[(A, "one\n"), (A, "one\n"), (B, "three\n"), (C, "four\n"), (C, "no end")]);
+        let (all, _) = read(&LogPosition::default(), &input).unwrap();
+        for cut in 0..=input.len() {
+            let (mut before, position) =
+                read_in_pieces(&LogPosition::default(), &input[..cut], usize::MAX).unwrap();
+            let (after, end) = read(&position, &input).unwrap();
+            before.extend_from_slice(&after);
+            assert_eq!(before, all, "cut at {cut}");
+            assert_eq!(end.timestamp.as_deref(), Some(C));
+        }
+    }
+
+    #[test]
+    fn a_rotated_log_is_a_gap() {
+        let (_, position) = read(&LogPosition::default(), &log(&[(A, "one\n")])).unwrap();
+        let gap = read(&position, &log(&[(C, "ten\n")])).unwrap_err();
+        assert_eq!(gap, Gap { after: A.into(), next: C.into() });
+    }
+
+    #[test]
+    fn fewer_lines_of_the_same_time_are_a_gap_too() {
+        let seen = log(&[(A, "one\n"), (A, "two\n")]);
+        let (_, position) = read(&LogPosition::default(), &seen).unwrap();
+        assert!(read(&position, &log(&[(A, "two\n"), (B, "x\n")])).is_err());
+    }
+
+    #[test]
+    fn the_rest_of_a_long_line_before_the_time_asked_for_is_dropped() {
+        let (_, position) = read(&LogPosition::default(), &log(&[(A, "one\n")])).unwrap();
+        let mut again = b"xxxx xxx\n".to_vec();
+        again.extend(log(&[(A, "one\n"), (B, "two\n")]));
+        assert_eq!(read(&position, &again).unwrap().0, b"two\n");
+    }
+
+    #[test]
+    fn content_that_looks_like_a_time_stamp_stays() {
+        let text = format!("{A} {A} x\n");
+        let (output, _) = read(&LogPosition::default(), &log(&[(B, &text)])).unwrap();
+        assert_eq!(output, text.as_bytes());
+    }
+
+    #[test]
+    fn an_empty_log_after_a_rotation_is_no_gap() {
+        let (_, position) = read(&LogPosition::default(), &log(&[(A, "one\n")])).unwrap();
+        assert_eq!(read(&position, b"").unwrap().0, b"");
+    }
+}

@@ -1,0 +1,9 @@
+//! The Kubernetes API: a warm client and what hookd asks of it.
+
+pub mod access;
+pub mod attach;
+pub mod client;
+pub mod job;
+pub mod logs;
+pub mod pod;
+pub mod watch;

@@ -1,0 +1,267 @@
+//! What a pod's status means: pure, from the object to one verdict.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+
+use crate::error::{Failure, Reason};
+
+/// Pull errors other than the final ones end a step after this; a first one is often throttling.
+pub const PULL_PATIENCE: Duration = Duration::from_secs(60);
+/// The kubelet may ask for a Secret before its cache has it.
+pub const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a pod's container stands.
+#[derive(Debug)]
+pub enum Standing {
+    /// Not started; the text says what it waits for.
+    Waiting(String),
+    /// Not started, and will not be unless this passes within the time.
+    Troubled(Duration, Failure),
+    /// It can never start, or its pod is lost.
+    Doomed(Failure),
+    /// The program runs.
+    Running,
+    /// The program ended.
+    Ended(Ended),
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit code; 128 + n for signal n.
+    pub exit_code: i32,
+    /// "Completed", "Error", "OOMKilled".
+    pub reason: String,
+    /// What the program wrote to its termination log.
+    pub message: String,
+}
+
+/// Says where `container` of `pod` stands.
+pub fn standing(pod: &Pod, container: &str) -> Standing {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let status = container_status(pod, container);
+    if let Some(terminated) = state(status).and_then(|state| state.terminated.as_ref()) {
+        return terminated_standing(pod, container, terminated);
+    }
+    if let Some(failure) = pod_failure(pod, name) {
+        return Standing::Doomed(failure);
+    }
+    if state(status).is_some_and(|state| state.running.is_some()) {
+        return Standing::Running;
+    }
+    let waiting = state(status).and_then(|state| state.waiting.as_ref());
+    match waiting.and_then(|waiting| waiting.reason.as_deref()) {
+        None | Some("ContainerCreating" | "PodInitializing") => not_started(pod),
+        Some(reason) => {
+            let message = waiting.and_then(|waiting| waiting.message.as_deref());
+            let image = status.map_or("", |status| status.image.as_str());
+            waiting_standing(reason, message.unwrap_or_default(), image)
+        }
+    }
+}
+
+/// The state of a container, if the kubelet has told it.
+fn state(status: Option<&ContainerStatus>) -> Option<&ContainerState> {
+    status?.state.as_ref()
+}
+
+fn container_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == container)
+}
+
+fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminated) -> Standing {
+    let reason = end.reason.clone().unwrap_or_default();
+    let message = end.message.clone().unwrap_or_default();
+    match reason.as_str() {
+        // The runtime made the container and could not start its program.
+        "StartError" | "ContainerCannotRun" => {
+            return Standing::Doomed(start_failure(&message));
+        }
+        "OOMKilled" => return Standing::Doomed(oom_failure(pod, container)),
+        _ => {}
+    }
+    if let Some(failure) = evicted(pod) {
+        return Standing::Doomed(failure);
+    }
+    let killed = matches!(end.exit_code, 137 | 143);
+    if killed && pod.metadata.deletion_timestamp.is_some() {
+        return Standing::Doomed(deleted(pod.metadata.name.as_deref().unwrap_or_default()));
+    }
+    Standing::Ended(Ended { exit_code: end.exit_code, reason, message })
+}
+
+/// The failure of a step whose pod was deleted under it.
+pub fn deleted(name: &str) -> Failure {
+    Failure::new(
+        Reason::StepLost,
+        format!("Pod {name} was deleted while its program ran"),
+        "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a person); \
+         run the job again",
+    )
+}
+
+fn start_failure(message: &str) -> Failure {
+    Failure::new(
+        Reason::StartFailed,
+        format!("The container's program could not be started: {}", one_line(message)),
+        "Check the entrypoint: it must exist in the image, be executable, and be made for this \
+         platform",
+    )
+}
+
+fn oom_failure(pod: &Pod, container: &str) -> Failure {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let limit = containers
+        .iter()
+        .find(|candidate| candidate.name == container)
+        .and_then(|container| container.resources.as_ref()?.limits.as_ref()?.get("memory"))
+        .map_or_else(|| "the node's memory".to_owned(), |limit| format!("its limit of {}", limit.0));
+    Failure::new(
+        Reason::OomKilled,
+        format!("The container was killed because it used more memory than {limit} (OOMKilled)"),
+        "Raise the limit (HOOKD_BUILD_MEMORY for builds), or let the program use less",
+    )
+}
+
+fn evicted(pod: &Pod) -> Option<Failure> {
+    let status = pod.status.as_ref()?;
+    let reason = status.reason.as_deref().filter(|reason| {
+        matches!(*reason, "Evicted" | "Preempting" | "NodeShutdown" | "Terminated" | "Shutdown")
+    })?;
+    Some(Failure::new(
+        Reason::Evicted,
+        format!("The pod was evicted ({reason}): {}", status.message.as_deref().unwrap_or("no message")),
+        "Give the step's resources or its node more room, and run the job again",
+    ))
+}
+
+/// A failure of the pod as a whole before its container ended.
+fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
+    if let Some(failure) = evicted(pod) {
+        return Some(failure);
+    }
+    let status = pod.status.as_ref()?;
+    if status.phase.as_deref() == Some("Failed") {
+        let reason = status.reason.as_deref().unwrap_or("no reason given");
+        let message = status.message.as_deref().unwrap_or("no message");
+        let kind = if reason == "DeadlineExceeded" { Reason::DeadlineExceeded } else { Reason::StepLost };
+        return Some(Failure::new(
+            kind,
+            format!("Pod {name} failed before its program ended ({reason}): {message}"),
+            "Look at the node's kubelet; run the job again",
+        ));
+    }
+    None
+}
+
+/// The container has no state of its own yet: the scheduler's and the volumes' turn.
+fn not_started(pod: &Pod) -> Standing {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let scheduled = conditions.into_iter().flatten().find(|one| one.type_ == "PodScheduled");
+    let Some(words) = scheduled
+        .filter(|one| one.status == "False")
+        .map(|one| one.message.as_deref().unwrap_or("no message"))
+    else {
+        return Standing::Waiting(String::new());
+    };
+    if words.contains("persistentvolumeclaim") && words.contains("not found") {
+        return Standing::Doomed(Failure::new(
+            Reason::ClaimUnusable,
+            format!("The pod cannot be scheduled: {}", one_line(words)),
+            "Set ACTIONS_RUNNER_CLAIM_NAME to the claim of the runner's work directory, or create it",
+        ));
+    }
+    if words.contains("volume node affinity conflict") {
+        return Standing::Doomed(Failure::new(
+            Reason::ClaimUnusable,
+            format!("The pod cannot be scheduled: {}", one_line(words)),
+            "The work volume exists on another node only: use a ReadWriteMany claim, or let runner \
+             and step share a node",
+        ));
+    }
+    Standing::Waiting(format!("no node can take the pod: {}", one_line(words)))
+}
+
+fn waiting_standing(reason: &str, message: &str, image: &str) -> Standing {
+    match reason {
+        "InvalidImageName" => Standing::Doomed(Failure::new(
+            Reason::ImagePullFailed,
+            format!("{image:?} is not an image name"),
+            "Correct the image in the workflow or in the action's action.yml",
+        )),
+        "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ErrImageNeverPull" => {
+            pull_standing(reason, message, image)
+        }
+        "CreateContainerConfigError" => Standing::Troubled(
+            CONFIG_PATIENCE,
+            Failure::new(
+                Reason::StartFailed,
+                format!("The kubelet cannot configure the container: {}", one_line(message)),
+                "Create the object that the message names, or correct its name",
+            ),
+        ),
+        "CreateContainerError" | "RunContainerError" | "StartError" => {
+            Standing::Troubled(CONFIG_PATIENCE, start_failure(message))
+        }
+        other => Standing::Waiting(format!("{other}: {}", one_line(message))),
+    }
+}
+
+/// Sorts the registry's words: what no second attempt cures, and what one may.
+fn pull_standing(reason: &str, message: &str, image: &str) -> Standing {
+    let words = message.to_ascii_lowercase();
+    let has = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
+    let told = pull_words(message);
+    let failed = |kind, remedy: &str| {
+        Failure::new(kind, format!("Image {image} could not be pulled: {told}"), remedy)
+    };
+    // The back-off's own message does not repeat the registry's words in every version.
+    if reason == "ImagePullBackOff" && !has(&["failed to", "error"]) {
+        return Standing::Troubled(
+            PULL_PATIENCE,
+            failed(Reason::ImagePullFailed, "See the pod's events for the registry's answer"),
+        );
+    }
+    if has(&["not found", "manifest unknown", "name unknown", "repository does not exist"]) {
+        return Standing::Doomed(failed(
+            Reason::ImagePullFailed,
+            "Check the image's name and tag for a misspelling",
+        ));
+    }
+    if has(&["unauthorized", "denied", "forbidden", "authentication required", "no basic auth"]) {
+        return Standing::Doomed(failed(
+            Reason::ImagePullFailed,
+            "Check the name, and give the runner pod an imagePullSecret that may read it",
+        ));
+    }
+    if has(&["connection refused", "no such host", "i/o timeout", "no route to host", "gave http response"]) {
+        return Standing::Troubled(
+            PULL_PATIENCE,
+            failed(
+                Reason::RegistryUnreachable,
+                "Check that the registry runs and that the node can reach it; localhost:<node port> \
+                 needs kube-proxy in iptables mode on IPv4, otherwise set \
+                 ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PULL_HOST",
+            ),
+        );
+    }
+    Standing::Troubled(
+        PULL_PATIENCE,
+        failed(Reason::ImagePullFailed, "Look at the registry and at the node's container runtime"),
+    )
+}
+
+/// The kubelet wraps the registry's words in several layers that each repeat the image's name.
+fn pull_words(message: &str) -> String {
+    one_line(message.split("desc = ").last().unwrap_or(message))
+}
+
+/// A text on one line.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "step", "resources": {"limits": {"memory": "64Mi"}}}]},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn container(state: Value) -> Pod {
+    pod(json!({"phase": "Pending", "containerStatuses": [{
+        "name": "step", "image": "busybox:9", "imageID": "", "ready": false, "restartCount": 0,
+        "state": state,
+    }]}))
+}
+
+fn waiting(reason: &str, message: &str) -> Standing {
+    standing(&container(json!({"waiting": {"reason": reason, "message": message}})), "step")
+}
+
+fn doomed(standing: Standing) -> Failure {
+    match standing {
+        Standing::Doomed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn troubled(standing: Standing) -> Failure {
+    match standing {
+        Standing::Troubled(_, failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_misspelt_image_is_final_with_the_registrys_words() {
+    let failure = doomed(waiting(
+        "ErrImagePull",
+        "rpc error: code = NotFound desc = failed to pull and unpack image \
+         \"docker.io/library/busybox:9\": docker.io/library/busybox:9: not found",
+    ));
+    assert_eq!(failure.reason, Reason::ImagePullFailed);
+    assert!(failure.message.contains("busybox:9: not found"), "{failure}");
+    assert!(!failure.message.contains("rpc error"), "{failure}");
+}
+
+#[test]
+fn an_image_that_may_not_be_read_is_final() {
+    let failure = doomed(waiting("ErrImagePull", "pull access denied, repository does not exist"));
+    assert_eq!(failure.reason, Reason::ImagePullFailed);
+    assert!(doomed(waiting("ErrImagePull", "401 Unauthorized")).remedy.contains("imagePullSecret"));
+}
+
+#[test]
+fn a_registry_that_is_down_gets_a_minute() {
+    let failure = troubled(waiting("ErrImagePull", "dial tcp 127.0.0.1:1: connect: connection refused"));
+    assert_eq!(failure.reason, Reason::RegistryUnreachable);
+    assert!(failure.remedy.contains("kube-proxy"));
+}
+
+#[test]
+fn a_throttled_pull_gets_a_minute() {
+    assert_eq!(
+        troubled(waiting("ErrImagePull", "429 Too Many Requests")).reason,
+        Reason::ImagePullFailed
+    );
+    assert_eq!(
+        troubled(waiting("ImagePullBackOff", "Back-off pulling image \"x\"")).reason,
+        Reason::ImagePullFailed
+    );
+}
+
+#[test]
+fn the_name_not_being_one_is_final() {
+    assert!(doomed(waiting("InvalidImageName", "x")).message.contains("is not an image name"));
+}
+
+#[test]
+fn an_unschedulable_pod_waits_and_says_why() {
+    let pod = pod(json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: 1 Insufficient cpu.",
+    }]}));
+    match standing(&pod, "step") {
+        Standing::Waiting(why) => assert!(why.contains("Insufficient cpu"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_missing_claim_is_final() {
+    let pod = pod(json!({"phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: persistentvolumeclaim \"w\" not found.",
+    }]}));
+    let failure = doomed(standing(&pod, "step"));
+    assert_eq!(failure.reason, Reason::ClaimUnusable);
+    assert!(failure.message.contains("\"w\" not found"));
+}
+
+#[test]
+fn a_program_that_cannot_start_is_final() {
+    let pod = container(json!({"terminated": {
+        "exitCode": 128, "reason": "StartError",
+        "message": "exec: \"/nope\": stat /nope: no such file or directory",
+    }}));
+    let failure = doomed(standing(&pod, "step"));
+    assert_eq!(failure.reason, Reason::StartFailed);
+    assert!(failure.message.contains("/nope") && failure.remedy.contains("entrypoint"));
+}
+
+#[test]
+fn an_exit_code_is_the_programs_own() {
+    for code in [0, 1, 3, 126, 127, 128, 137, 255] {
+        let pod = container(json!({"terminated": {"exitCode": code, "reason": "Error"}}));
+        match standing(&pod, "step") {
+            Standing::Ended(ended) => assert_eq!(ended.exit_code, code),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_oom_kill_is_named_with_the_limit() {
+    let pod = container(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
+    let failure = doomed(standing(&pod, "step"));
+    assert_eq!(failure.reason, Reason::OomKilled);
+    assert!(failure.message.contains("64Mi") && failure.message.contains("OOMKilled"));
+}
+
+#[test]
+fn an_eviction_is_named_before_the_exit_code() {
+    let mut pod = container(json!({"terminated": {"exitCode": 137, "reason": "Error"}}));
+    let status = pod.status.as_mut().unwrap();
+    status.reason = Some("Evicted".into());
+    status.message = Some("The node was low on resource: memory".into());
+    let failure = doomed(standing(&pod, "step"));
+    assert_eq!(failure.reason, Reason::Evicted);
+    assert!(failure.message.contains("low on resource"));
+}
+
+#[test]
+fn a_running_container_runs_even_if_the_pod_is_pending() {
+    let pod = container(json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));
+    assert!(matches!(standing(&pod, "step"), Standing::Running));
+}

@@ -1,0 +1,165 @@
+//! The one error that crosses module borders: why an operation failed, in words for its user.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A stable name for a kind of failure; `docs/errors.md` lists them with their remedies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// An admission controller refused the pod (Pod Security, a policy engine).
+    AdmissionDenied,
+    /// The Kubernetes API server could not be reached, or did not answer in time.
+    ApiUnreachable,
+    /// The image could not be built.
+    BuildFailed,
+    /// The step was cancelled by its caller, or its runner is going away.
+    Cancelled,
+    /// A PersistentVolumeClaim is missing or cannot be used.
+    ClaimUnusable,
+    /// The build context cannot be read safely.
+    ContextInvalid,
+    /// A time limit passed.
+    DeadlineExceeded,
+    /// The kubelet evicted the pod.
+    Evicted,
+    /// The kubelet could not pull the image.
+    ImagePullFailed,
+    /// The call or the hook input is wrong.
+    InvalidInput,
+    /// A defect of hookd, or an answer of the cluster that it does not know.
+    Internal,
+    /// The container was killed for its memory use.
+    OomKilled,
+    /// Part of the output was lost on the way.
+    OutputLost,
+    /// hookd's account lacks a permission.
+    PermissionMissing,
+    /// No node has room for the pod, or none matches.
+    PodUnschedulable,
+    /// A resource quota of the namespace is used up.
+    QuotaExceeded,
+    /// The registry took the connection and refused the request.
+    RegistryRefused,
+    /// The registry cannot be reached.
+    RegistryUnreachable,
+    /// The container exists and its program cannot be started.
+    StartFailed,
+    /// The step's Job or pod vanished.
+    StepLost,
+    /// This version of hookd does not do that.
+    Unsupported,
+}
+
+impl Reason {
+    /// The name on the wire, in `ErrorInfo.reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AdmissionDenied => "ADMISSION_DENIED",
+            Self::ApiUnreachable => "API_UNREACHABLE",
+            Self::BuildFailed => "BUILD_FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::ClaimUnusable => "CLAIM_UNUSABLE",
+            Self::ContextInvalid => "CONTEXT_INVALID",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::Evicted => "EVICTED",
+            Self::ImagePullFailed => "IMAGE_PULL_FAILED",
+            Self::InvalidInput => "INVALID_INPUT",
+            Self::Internal => "INTERNAL",
+            Self::OomKilled => "OOM_KILLED",
+            Self::OutputLost => "OUTPUT_LOST",
+            Self::PermissionMissing => "PERMISSION_MISSING",
+            Self::PodUnschedulable => "POD_UNSCHEDULABLE",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::RegistryRefused => "REGISTRY_REFUSED",
+            Self::RegistryUnreachable => "REGISTRY_UNREACHABLE",
+            Self::StartFailed => "START_FAILED",
+            Self::StepLost => "STEP_LOST",
+            Self::Unsupported => "UNSUPPORTED",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What failed, in one sentence that names the object, and what the user can do about it.
+#[derive(Debug)]
+pub struct Failure {
+    /// The kind.
+    pub reason: Reason,
+    /// One sentence without its full stop.
+    pub message: String,
+    /// One sentence without its full stop.
+    pub remedy: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Failure {
+    /// A failure without a cause.
+    pub fn new(reason: Reason, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), remedy: remedy.into(), source: None }
+    }
+
+    /// The same failure with its cause.
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The step was cancelled.
+    pub fn cancelled() -> Self {
+        Self::new(Reason::Cancelled, "The step was cancelled", "Nothing to do")
+    }
+
+    /// A defect: something that the design rules out.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Reason::Internal, message, "This is a defect of hookd: please report it")
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Failure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// An error and its causes in one line; a cause that the text before it already tells is left out.
+pub fn report(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_each_cause_once() {
+        let io = std::io::Error::other("no route");
+        let failure =
+            Failure::new(Reason::ApiUnreachable, "The API server is away: no route", "Wait")
+                .because(io);
+        assert_eq!(report(&failure), "The API server is away: no route");
+        let failure = Failure::new(Reason::ApiUnreachable, "The API server is away", "Wait")
+            .because(std::io::Error::other("no route"));
+        assert_eq!(report(&failure), "The API server is away: no route");
+    }
+}

@@ -1,0 +1,150 @@
+//! The operations, one file each, and what they share.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, Client};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use crate::cluster::access::{self, Permission};
+use crate::cluster::client::Retry;
+use crate::cluster::watch::{PodWatch, Seen};
+use crate::config::Config;
+use crate::error::Failure;
+use crate::runner::Runner;
+use crate::step::registry::Registry;
+
+pub mod build_image;
+pub mod cleanup_job;
+pub mod run_container_step;
+
+/// What all operations need.
+pub struct Context {
+    /// The settings.
+    pub config: Config,
+    /// The warm client.
+    pub client: Client,
+    /// The runner's namespace.
+    pub namespace: String,
+    /// Steps that a caller is attached to.
+    pub steps: Registry,
+    /// Work that outlives its call.
+    pub tasks: TaskTracker,
+    /// Fires when hookd stops.
+    pub stopping: CancellationToken,
+    /// What was learnt from the cluster, once.
+    known: OnceCell<Known>,
+    missing: Mutex<Vec<Permission>>,
+    leaving: Mutex<Weak<Leaving>>,
+}
+
+/// What hookd learns from the cluster once.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The runner pod.
+    pub runner: Runner,
+    /// Version of the API server.
+    pub cluster_version: String,
+}
+
+/// Watches for the deletion of the runner pod while somebody holds it: an idle runner watches
+/// nothing.
+#[derive(Debug)]
+pub struct Leaving {
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Context {
+    /// A context that has asked the cluster nothing yet.
+    pub fn new(config: Config, client: Client, namespace: String) -> Self {
+        Self {
+            config,
+            client,
+            namespace,
+            steps: Registry::default(),
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            known: OnceCell::new(),
+            missing: Mutex::default(),
+            leaving: Mutex::default(),
+        }
+    }
+
+    /// What the cluster says of the runner and of our permissions; asked until it was answered
+    /// well once.
+    ///
+    /// # Errors
+    /// A missing permission, by name; an API that stays away.
+    pub async fn known(&self) -> Result<&Known, Failure> {
+        self.known.get_or_try_init(|| self.learn()).await
+    }
+
+    async fn learn(&self) -> Result<Known, Failure> {
+        let retry = Retry::new(Duration::from_secs(20));
+        let missing = access::missing(&self.client, &self.namespace, &retry).await?;
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&missing);
+        if !missing.is_empty() {
+            return Err(access::failure(&self.namespace, &missing));
+        }
+        let runner = Runner::read(&self.client, &self.namespace, &self.config, &retry).await?;
+        let version =
+            retry.run("read the API server's version", || self.client.apiserver_version()).await?;
+        Ok(Known { runner, cluster_version: version.git_version })
+    }
+
+    /// What is known already, without asking.
+    pub fn known_so_far(&self) -> Option<&Known> {
+        self.known.get()
+    }
+
+    /// The permissions that were missing when they were last looked at.
+    pub fn missing(&self) -> Vec<Permission> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How requests are repeated within a step.
+    pub fn retry(&self) -> Retry {
+        Retry::new(self.config.api_timeout)
+    }
+
+    /// Pods of the runner's namespace.
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Jobs of the runner's namespace.
+    pub fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Secrets of the runner's namespace.
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Cancels all steps when the runner pod is being deleted, for as long as the value is held.
+    pub fn watch_for_leaving(&self) -> Arc<Leaving> {
+        let mut shared = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(leaving) = shared.upgrade() {
+            return leaving;
+        }
+        let (pods, name, steps) = (self.pods(), self.config.pod_name.clone(), self.steps.clone());
+        let task = tokio::spawn(async move {
+            let is_leaving = |seen: &Seen| match seen {
+                Seen::Pod(pod) => pod.metadata.deletion_timestamp.is_some(),
+                Seen::Gone => true,
+                Seen::NotYet => false,
+            };
+            PodWatch::of_pod(pods, &name).until(is_leaving).await;
+            tracing::info!("the runner pod is being deleted; cancelling its steps");
+            steps.cancel_all();
+        });
+        let leaving = Arc::new(Leaving { _task: AbortOnDropHandle::new(task) });
+        *shared = Arc::downgrade(&leaving);
+        leaving
+    }
+}

@@ -1,0 +1,6 @@
+//! Images that are built from Dockerfiles.
+
+pub mod context;
+pub mod group;
+pub mod registry;
+pub mod verdict;

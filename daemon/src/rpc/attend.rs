@@ -1,0 +1,229 @@
+//! One caller and one operation, from the first event to the deletion of what was made.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use hookd_api::v1::Phase;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::Instrument;
+
+use super::status;
+use crate::error::{Failure, Reason};
+use crate::hooks::{Context, cleanup_job};
+use crate::ids::StepId;
+use crate::image::group;
+use crate::step::caller::{Acked, Caller, Event, EventKind};
+use crate::step::cursor::Cursor;
+
+/// Events that wait for a slow caller, each of 64 KiB at most.
+const QUEUE: usize = 4;
+/// The runner gives a cancelled hook 7.5 s; the answer must not take them all.
+const DELETION_PATIENCE: Duration = Duration::from_secs(5);
+/// A caller that takes nothing any more is not told the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Who calls, and from where on.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) step: StepId,
+    pub(super) cursor: Cursor,
+    pub(super) offsets: (u64, u64),
+    pub(super) auto_ack: bool,
+}
+
+/// What a caller says after its first message.
+#[derive(Debug)]
+pub(super) enum Control {
+    Ack { output: u64, result: bool },
+    Signal(i32),
+    Detach,
+}
+
+/// What a caller hears.
+#[derive(Debug)]
+pub(super) enum Message<T> {
+    Event(Event),
+    Result { cursor: Vec<u8>, result: T },
+}
+
+/// An operation at work for a caller.
+pub(super) type Operation<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+type Outbound<T> = mpsc::Sender<Result<Message<T>, Status>>;
+
+/// What a caller has said so far.
+#[derive(Clone)]
+struct Wishes {
+    acked: watch::Receiver<Acked>,
+    /// The step is to be cancelled.
+    cancel: CancellationToken,
+    /// The caller leaves, and the step is to go on.
+    detach: CancellationToken,
+}
+
+/// How an operation ended.
+enum Outcome<T> {
+    Done(T),
+    Failed(Failure),
+    /// The caller has left; the step goes on.
+    Detached,
+}
+
+/// Starts the operation; returns the stream of what it tells its caller.
+pub(super) fn attend<T, F>(
+    context: Arc<Context>,
+    session: Session,
+    controls: impl Stream<Item = Control> + Send + 'static,
+    operation: F,
+) -> Result<ReceiverStream<Result<Message<T>, Status>>, Status>
+where
+    T: Send + 'static,
+    F: for<'a> FnOnce(&'a Context, &'a StepId, &'a mut Caller) -> Operation<'a, T> + Send + 'static,
+{
+    let cancel = context.stopping.child_token();
+    let attached = context.steps.attach(&session.step, cancel.clone());
+    let attached = attached.map_err(|failure| status::of(&failure))?;
+    let acked = if session.auto_ack { Acked::ALL } else { acked_by(&session) };
+    let (acks, acked) = watch::channel(acked);
+    let wishes = Wishes { acked, cancel, detach: CancellationToken::new() };
+    let (out, outbound) = mpsc::channel(1);
+    let span = tracing::info_span!("step", id = %session.step);
+    let tasks = context.tasks.clone();
+    let work = async move {
+        let (events, received) = mpsc::channel(QUEUE);
+        let listen = listen(controls, acks, wishes.clone(), events.downgrade());
+        let acked = wishes.acked.clone();
+        let caller = Caller::new(session.cursor, session.offsets, events, acked);
+        let work = work(&context, &session.step, caller, received, (wishes, out), operation);
+        tokio::select! {
+            () = work => {}
+            () = listen => {}
+        }
+        drop(attached);
+    };
+    tasks.spawn(work.instrument(span));
+    Ok(ReceiverStream::new(outbound))
+}
+
+/// A caller that resumes has acted on what it counts.
+fn acked_by(session: &Session) -> Acked {
+    Acked { output: session.offsets.0 + session.offsets.1, result: false }
+}
+
+/// Takes what the caller says; never ends.
+async fn listen(
+    controls: impl Stream<Item = Control> + Send,
+    acks: watch::Sender<Acked>,
+    wishes: Wishes,
+    events: mpsc::WeakSender<Event>,
+) {
+    tokio::pin!(controls);
+    while let Some(control) = controls.next().await {
+        match control {
+            Control::Ack { output, result } => acks.send_modify(|acked| {
+                acked.output = acked.output.max(output);
+                acked.result |= result;
+            }),
+            // INT, TERM and KILL: a pod can be ended, and nothing else.
+            Control::Signal(2 | 9 | 15) => wishes.cancel.cancel(),
+            Control::Signal(number) => {
+                let message = format!("Signal {number} cannot be sent to a container step");
+                let kind = EventKind::Progress { phase: Phase::Unspecified, message };
+                if let Some(events) = events.upgrade() {
+                    // Without a cursor: the caller keeps the one it has.
+                    let _ = events.send(Event { cursor: Vec::new(), kind }).await;
+                }
+            }
+            Control::Detach => wishes.detach.cancel(),
+        }
+    }
+    // A caller that closed its half acknowledges nothing by itself any more.
+    acks.send_replace(Acked::ALL);
+    std::future::pending().await
+}
+
+/// Performs the operation, tells its end, and deletes what it made.
+async fn work<T, F>(
+    context: &Arc<Context>,
+    step: &StepId,
+    mut caller: Caller,
+    mut received: mpsc::Receiver<Event>,
+    (mut wishes, out): (Wishes, Outbound<T>),
+    operation: F,
+) where
+    F: for<'a> FnOnce(&'a Context, &'a StepId, &'a mut Caller) -> Operation<'a, T> + Send + 'static,
+{
+    let leaving = context.watch_for_leaving();
+    let forward = async {
+        while let Some(event) = received.recv().await {
+            if out.send(Ok(Message::Event(event))).await.is_err() {
+                return;
+            }
+        }
+    };
+    let perform = async {
+        let outcome = perform(context, step, &mut caller, (&wishes, &out), operation).await;
+        if matches!(outcome, Outcome::Failed(_)) {
+            let _ = tokio::time::timeout(LAST_LINES, group::close(&mut caller)).await;
+        }
+        // Without its caller the forwarding ends.
+        (outcome, caller.into_cursor())
+    };
+    let ((outcome, cursor), ()) = tokio::join!(perform, forward);
+    drop(leaving);
+    let builds = cursor.build.as_ref().map_or(0, |build| build.attempt + 1);
+    match outcome {
+        Outcome::Detached => {}
+        Outcome::Done(result) => {
+            let _ = out.send(Ok(Message::Result { cursor: cursor.encode(), result })).await;
+            tokio::select! {
+                _ = wishes.acked.wait_for(|acked| acked.result) => {}
+                () = out.closed() => {}
+            }
+            drop(out);
+            cleanup_job::delete_finished(context, step, builds).await;
+        }
+        Outcome::Failed(failure) => {
+            let twice = failure.reason == Reason::Cancelled;
+            let deletion = cleanup_job::delete_failed(context.clone(), step.clone(), builds, twice);
+            let _ = tokio::time::timeout(DELETION_PATIENCE, deletion).await;
+            let _ = out.send(Err(status::of(&failure))).await;
+        }
+    }
+}
+
+async fn perform<T, F>(
+    context: &Arc<Context>,
+    step: &StepId,
+    caller: &mut Caller,
+    (wishes, out): (&Wishes, &Outbound<T>),
+    operation: F,
+) -> Outcome<T>
+where
+    F: for<'a> FnOnce(&'a Context, &'a StepId, &'a mut Caller) -> Operation<'a, T> + Send + 'static,
+{
+    let operate = async {
+        context.known().await?;
+        operation(context, step, caller).await
+    };
+    tokio::select! {
+        biased;
+        result = operate => match result {
+            Ok(result) => Outcome::Done(result),
+            Err(failure) if failure.reason == Reason::Cancelled && wishes.detach.is_cancelled() => {
+                Outcome::Detached
+            }
+            Err(failure) => Outcome::Failed(failure),
+        },
+        () = wishes.cancel.cancelled() => Outcome::Failed(Failure::cancelled()),
+        () = out.closed() => match wishes.detach.is_cancelled() {
+            true => Outcome::Detached,
+            false => Outcome::Failed(Failure::cancelled()),
+        },
+    }
+}

@@ -1,0 +1,74 @@
+//! The Unix socket: put in place whole, and open to callers of the allowed uids only.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use futures::{Stream, StreamExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+
+/// Longest path that a Unix socket address holds.
+const LONGEST_PATH: usize = 107;
+
+/// The socket cannot be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// See [`LONGEST_PATH`].
+    #[error("socket path {0:?} is longer than {LONGEST_PATH} bytes; shorten HOOKD_SOCKET_DIR")]
+    TooLong(PathBuf),
+    /// The kernel refused.
+    #[error("socket {0:?} cannot be made")]
+    Io(PathBuf, #[source] io::Error),
+}
+
+/// Binds the socket beside its place and moves it there, so that a caller finds the old one, none
+/// or one that is listened to.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+    let new = path.with_extension("new");
+    if new.as_os_str().len() > LONGEST_PATH {
+        return Err(BindError::TooLong(path.to_owned()));
+    }
+    let make = || {
+        match std::fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&new)?;
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o660))?;
+        std::fs::rename(&new, path)?;
+        Ok(listener)
+    };
+    make().map_err(|error| BindError::Io(path.to_owned(), error))
+}
+
+/// The connections of callers whose uid is allowed; others are closed. (The pid of a caller in
+/// another container is 0 here and says nothing.)
+pub fn connections(
+    listener: UnixListener,
+    allowed: Vec<u32>,
+) -> impl Stream<Item = io::Result<UnixStream>> {
+    UnixListenerStream::new(listener).filter(move |connection| {
+        std::future::ready(match connection {
+            Ok(stream) => is_allowed(stream, &allowed),
+            Err(_) => true,
+        })
+    })
+}
+
+fn is_allowed(stream: &UnixStream, allowed: &[u32]) -> bool {
+    match stream.peer_cred() {
+        Ok(peer) if allowed.contains(&peer.uid()) => true,
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), gid = peer.gid(), "refused a caller");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "refused a caller without credentials");
+            false
+        }
+    }
+}

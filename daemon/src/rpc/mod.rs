@@ -1,0 +1,109 @@
+//! The service: each call is peer (checked at accept), span, conversion, operation, status.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use hookd_api::v1;
+use hookd_api::v1::hook_service_server::HookService;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::cluster::access;
+use crate::hooks::{Context, build_image, cleanup_job, run_container_step};
+use crate::ids::StepId;
+
+mod attend;
+mod convert;
+pub mod listener;
+pub mod status;
+
+/// hookd.v1 over gRPC.
+#[derive(Clone)]
+pub struct Service {
+    context: Arc<Context>,
+}
+
+impl Service {
+    /// The service of this context.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl HookService for Service {
+    type RunContainerStepStream = Events<v1::RunContainerStepResponse>;
+    type BuildImageStream = Events<v1::BuildImageResponse>;
+
+    async fn run_container_step(
+        &self,
+        request: Request<Streaming<v1::RunContainerStepRequest>>,
+    ) -> Result<Response<Self::RunContainerStepStream>, Status> {
+        let mut inbound = request.into_inner();
+        let start = convert::run_start(inbound.message().await?)?;
+        let spec = start.body;
+        let controls = convert::controls(inbound, convert::run_control);
+        let context = self.context.clone();
+        let events = attend::attend(context, start.session, controls, move |context, step, caller| {
+            Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
+        })?;
+        Ok(Response::new(convert::run_events(events)))
+    }
+
+    async fn build_image(
+        &self,
+        request: Request<Streaming<v1::BuildImageRequest>>,
+    ) -> Result<Response<Self::BuildImageStream>, Status> {
+        let mut inbound = request.into_inner();
+        let start = convert::build_start(inbound.message().await?)?;
+        let dockerfile = start.body;
+        let controls = convert::controls(inbound, convert::build_control);
+        let context = self.context.clone();
+        let events = attend::attend(context, start.session, controls, move |context, step, caller| {
+            Box::pin(async move { build_image::build(context, step, &dockerfile, caller).await })
+        })?;
+        Ok(Response::new(convert::build_events(events)))
+    }
+
+    async fn cancel_step(
+        &self,
+        request: Request<v1::CancelStepRequest>,
+    ) -> Result<Response<v1::CancelStepResponse>, Status> {
+        let step: StepId = convert::step_id(&request.into_inner().step_id)?;
+        let attached = self.context.steps.cancel(&step);
+        let retry = self.context.retry();
+        let deleted =
+            cleanup_job::delete_step(&self.context, &step, build_image::ATTEMPTS, &retry)
+                .await
+                .map_err(|failure| status::of(&failure))?;
+        Ok(Response::new(v1::CancelStepResponse { found: attached || deleted }))
+    }
+
+    async fn cleanup_job(
+        &self,
+        _: Request<v1::CleanupJobRequest>,
+    ) -> Result<Response<v1::CleanupJobResponse>, Status> {
+        self.context.steps.cancel_all();
+        let deleted = cleanup_job::cleanup(&self.context).await;
+        let deleted = deleted.map_err(|failure| status::of(&failure))?;
+        Ok(Response::new(v1::CleanupJobResponse { deleted }))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let context = &self.context;
+        let known = context.known_so_far();
+        Ok(Response::new(v1::GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster_version: known.map(|known| known.cluster_version.clone()).unwrap_or_default(),
+            namespace: context.namespace.clone(),
+            runner_pod: context.config.pod_name.clone(),
+            missing_permissions: context.missing().iter().map(access::describe).collect(),
+            running_steps: context.steps.ids(),
+        }))
+    }
+}

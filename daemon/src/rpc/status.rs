@@ -1,0 +1,76 @@
+//! From a failure to a gRPC status, in one place.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::error::{Failure, Reason, report};
+
+/// Domain of every ErrorInfo.
+pub const DOMAIN: &str = "hookd";
+
+/// The status of a failure: code, one sentence, and ErrorInfo with reason and remedy.
+pub fn of(failure: &Failure) -> Status {
+    let message = report(failure);
+    match failure.reason {
+        Reason::Cancelled => tracing::info!(reason = %failure.reason, "{message}"),
+        _ => tracing::warn!(reason = %failure.reason, "{message}"),
+    }
+    let remedy = HashMap::from([("remedy".to_owned(), failure.remedy.clone())]);
+    let details = ErrorDetails::with_error_info(failure.reason.as_str(), DOMAIN, remedy);
+    Status::with_error_details(code(failure.reason), message, details)
+}
+
+fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::Cancelled => Code::Cancelled,
+        Reason::InvalidInput | Reason::ContextInvalid => Code::InvalidArgument,
+        Reason::ApiUnreachable | Reason::RegistryUnreachable => Code::Unavailable,
+        Reason::PermissionMissing | Reason::AdmissionDenied | Reason::RegistryRefused => {
+            Code::PermissionDenied
+        }
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::OomKilled | Reason::PodUnschedulable | Reason::QuotaExceeded => {
+            Code::ResourceExhausted
+        }
+        Reason::OutputLost => Code::DataLoss,
+        Reason::Evicted | Reason::StepLost => Code::Aborted,
+        Reason::Unsupported => Code::Unimplemented,
+        Reason::Internal => Code::Internal,
+        Reason::BuildFailed
+        | Reason::ClaimUnusable
+        | Reason::ImagePullFailed
+        | Reason::StartFailed => Code::FailedPrecondition,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_reason_and_remedy() {
+        let failure = Failure::new(Reason::OomKilled, "It was killed", "Give it more");
+        let status = of(&failure);
+        assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "It was killed"));
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OOM_KILLED", DOMAIN));
+        assert_eq!(info.metadata["remedy"], "Give it more");
+    }
+
+    #[test]
+    fn every_reason_is_documented() {
+        let docs = include_str!("../../../docs/errors.md");
+        let source = include_str!("../error.rs");
+        let reasons: Vec<_> = source
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \""))
+            .map(|(_, name)| name.trim_end_matches("\","))
+            .collect();
+        assert!(reasons.len() > 15, "{reasons:?}");
+        for reason in reasons {
+            assert!(docs.contains(&format!("`{reason}`")), "docs/errors.md does not name {reason}");
+        }
+    }
+}

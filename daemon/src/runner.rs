@@ -1,0 +1,175 @@
+//! The runner pod that hookd lives in: what its own object says, read once at start.
+
+use k8s_openapi::api::core::v1::{LocalObjectReference, PersistentVolumeClaim, Pod, VolumeMount};
+use kube::{Api, Client};
+
+use crate::cluster::client::Retry;
+use crate::config::Config;
+use crate::error::{Failure, Reason};
+
+/// What steps inherit from the runner pod.
+#[derive(Clone, Debug, Default)]
+pub struct Runner {
+    /// Name of the pod.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its uid, for ownerReferences.
+    pub uid: String,
+    /// Node that it runs on.
+    pub node: String,
+    /// Its image pull Secrets: an image pulled with credentials is refused to pods without them.
+    pub pull_secrets: Vec<LocalObjectReference>,
+    /// Groups that may write to the work volume.
+    pub supplemental_groups: Option<Vec<i64>>,
+    /// The volume of the work directory; none: it is not on a claim.
+    pub work: Option<WorkVolume>,
+}
+
+/// The claim that holds the work directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkVolume {
+    /// Name of the PersistentVolumeClaim.
+    pub claim: String,
+    /// Where in the volume the work directory is; empty: at its root.
+    pub sub_path: String,
+    /// Steps must run on the runner's node.
+    pub same_node: bool,
+}
+
+impl Runner {
+    /// Reads the runner pod and its claim.
+    ///
+    /// # Errors
+    /// When the API refuses or stays away.
+    pub async fn read(
+        client: &Client,
+        namespace: &str,
+        config: &Config,
+        retry: &Retry,
+    ) -> Result<Self, Failure> {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let name = &config.pod_name;
+        let pod = retry.run(&format!("read pod {namespace}/{name}"), || pods.get(name)).await?;
+        let mut runner = Self::from_pod(&pod, namespace, config);
+        if let Some(work) = &mut runner.work {
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+            match retry.attempt(|| claims.get(&work.claim)).await {
+                Ok(claim) => work.same_node = same_node(&claim)?,
+                // Unknown counts as ReadWriteOnce.
+                Err(error) => tracing::info!(claim = work.claim, %error, "claim not readable"),
+            }
+        }
+        Ok(runner)
+    }
+
+    fn from_pod(pod: &Pod, namespace: &str, config: &Config) -> Self {
+        let spec = pod.spec.clone().unwrap_or_default();
+        let context = spec.security_context.unwrap_or_default();
+        let groups = context.supplemental_groups.unwrap_or_default();
+        let groups: Vec<_> = groups.into_iter().chain(context.fs_group).collect();
+        Self {
+            name: config.pod_name.clone(),
+            namespace: namespace.to_owned(),
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            node: spec.node_name.unwrap_or_default(),
+            pull_secrets: spec.image_pull_secrets.unwrap_or_default(),
+            supplemental_groups: (!groups.is_empty()).then_some(groups),
+            work: work_volume(pod, config),
+        }
+    }
+}
+
+/// The claim that the administrator named, or the one mounted at the work directory.
+fn work_volume(pod: &Pod, config: &Config) -> Option<WorkVolume> {
+    let spec = pod.spec.as_ref()?;
+    let work_dir = config.work_dir.to_str()?;
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mount: Option<&VolumeMount> = containers
+        .flat_map(|container| container.volume_mounts.iter().flatten())
+        .find(|mount| mount.mount_path.trim_end_matches('/') == work_dir.trim_end_matches('/'));
+    let mounted = mount.and_then(|mount| {
+        let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
+        match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(claim), _) => Some(claim.claim_name.clone()),
+            // A generic ephemeral volume's claim is named after its pod.
+            (None, Some(_)) => Some(format!("{}-{}", config.pod_name, volume.name)),
+            (None, None) => None,
+        }
+    });
+    let claim = config.claim_name.clone().filter(|name| !name.is_empty()).or(mounted)?;
+    let sub_path = mount.and_then(|mount| mount.sub_path.clone()).unwrap_or_default();
+    Some(WorkVolume { claim, sub_path, same_node: true })
+}
+
+/// Whether pods that share the claim must share a node.
+fn same_node(claim: &PersistentVolumeClaim) -> Result<bool, Failure> {
+    let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_ref());
+    let has = |wanted: &str| modes.is_some_and(|modes| modes.iter().any(|mode| mode == wanted));
+    if has("ReadWriteOncePod") {
+        let name = claim.metadata.name.as_deref().unwrap_or_default();
+        return Err(Failure::new(
+            Reason::ClaimUnusable,
+            format!("Claim {name} is ReadWriteOncePod: no step can mount the work directory"),
+            "Use a claim with access mode ReadWriteOnce or ReadWriteMany",
+        ));
+    }
+    Ok(!has("ReadWriteMany"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn config(args: &[&str]) -> Config {
+        Cli::parse_from([&["hookd", "--pod-name", "r"], args].concat()).config
+    }
+
+    fn pod(volume: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"spec": {
+            "containers": [{"name": "runner", "volumeMounts": [
+                {"name": "work", "mountPath": "/home/runner/_work/", "subPath": "w"}]}],
+            "volumes": [volume],
+        }}))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_claim_is_found_in_the_runner_pod() {
+        let pod = pod(json!({"name": "work", "persistentVolumeClaim": {"claimName": "c"}}));
+        let work = work_volume(&pod, &config(&[])).unwrap();
+        assert_eq!((work.claim.as_str(), work.sub_path.as_str()), ("c", "w"));
+    }
+
+    #[test]
+    fn the_claim_of_an_ephemeral_volume_is_named_after_the_pod() {
+        let pod = pod(json!({"name": "work", "ephemeral": {}}));
+        assert_eq!(work_volume(&pod, &config(&[])).unwrap().claim, "r-work");
+    }
+
+    #[test]
+    fn a_claim_that_the_administrator_named_wins() {
+        let pod = pod(json!({"name": "work", "emptyDir": {}}));
+        assert_eq!(work_volume(&pod, &config(&[])), None);
+        let named = config(&["--claim-name", "mine"]);
+        assert_eq!(work_volume(&pod, &named).unwrap().claim, "mine");
+    }
+
+    #[test]
+    fn only_a_shared_claim_lets_a_step_leave_the_runners_node() {
+        let claim = |mode: &str| {
+            serde_json::from_value(json!({"spec": {"accessModes": [mode]}})).unwrap()
+        };
+        assert!(same_node(&claim("ReadWriteOnce")).unwrap());
+        assert!(!same_node(&claim("ReadWriteMany")).unwrap());
+        assert_eq!(same_node(&claim("ReadWriteOncePod")).unwrap_err().reason, Reason::ClaimUnusable);
+    }
+}

@@ -1,0 +1,130 @@
+//! A container step as the rest of hookd knows it: checked, with nothing left to interpret.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hookd_api::v1::{ContainerSpec, Mount};
+
+use crate::error::{Failure, Reason};
+use crate::spec::args;
+
+/// Largest environment of a container step: it travels in one Secret, which may have 1 MiB.
+const ENVIRONMENT_LIMIT: usize = 1_000_000;
+
+/// What a container step runs.
+#[derive(Clone, Debug)]
+pub struct ContainerStep {
+    /// Where the image comes from.
+    pub source: Source,
+    /// In place of the image's ENTRYPOINT.
+    pub entry_point: Option<String>,
+    /// Arguments as the program is to see them.
+    pub args: Vec<String>,
+    /// In place of the image's WORKDIR.
+    pub working_directory: Option<String>,
+    /// Environment, complete.
+    pub environment: BTreeMap<String, String>,
+    /// What is mounted, in the order of the input.
+    pub mounts: Vec<Mount>,
+}
+
+/// Where a step's image comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A registry.
+    Image(String),
+    /// A Dockerfile on the runner.
+    Dockerfile(PathBuf),
+}
+
+impl TryFrom<ContainerSpec> for ContainerStep {
+    type Error = Failure;
+
+    fn try_from(spec: ContainerSpec) -> Result<Self, Failure> {
+        let source = source(&spec)?;
+        let environment = environment(spec.environment_variables)?;
+        if !spec.create_options.trim().is_empty() {
+            // The runner never sends any for container steps.
+            tracing::info!("create options of a container step are ignored");
+        }
+        Ok(Self {
+            source,
+            entry_point: Some(spec.entry_point).filter(|text| !text.is_empty()),
+            args: args::split(&spec.entry_point_args),
+            working_directory: Some(spec.working_directory).filter(|text| !text.is_empty()),
+            environment,
+            mounts: spec.system_mount_volumes.into_iter().chain(spec.user_mount_volumes).collect(),
+        })
+    }
+}
+
+fn source(spec: &ContainerSpec) -> Result<Source, Failure> {
+    match (spec.image.as_str(), spec.dockerfile.as_str()) {
+        ("", "") => Err(Failure::new(
+            Reason::InvalidInput,
+            "The container step names neither an image nor a Dockerfile",
+            "Check `image` of the action's action.yml",
+        )),
+        (image, "") => Ok(Source::Image(image.to_owned())),
+        ("", dockerfile) => Ok(Source::Dockerfile(PathBuf::from(dockerfile))),
+        (image, dockerfile) => Err(Failure::new(
+            Reason::InvalidInput,
+            format!("The container step names both image {image} and Dockerfile {dockerfile}"),
+            "Set one of them",
+        )),
+    }
+}
+
+/// The step's variables and those that docker mode adds.
+fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
+    if let Some(name) = given.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+        return Err(Failure::new(
+            Reason::InvalidInput,
+            format!("{name:?} is not a name of an environment variable"),
+            "Rename it: a name is not empty and has no '='",
+        ));
+    }
+    given.insert("GITHUB_ACTIONS".to_owned(), "true".to_owned());
+    given.entry("CI".to_owned()).or_insert_with(|| "true".to_owned());
+    let size: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if size > ENVIRONMENT_LIMIT {
+        return Err(Failure::new(
+            Reason::InvalidInput,
+            format!("The step's environment has {size} bytes, {ENVIRONMENT_LIMIT} is the limit"),
+            "Pass large values in files of the workspace",
+        ));
+    }
+    Ok(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(spec: ContainerSpec) -> Result<ContainerStep, Failure> {
+        ContainerStep::try_from(ContainerSpec { image: "x".into(), ..spec })
+    }
+
+    #[test]
+    fn one_of_image_and_dockerfile_is_needed() {
+        let none = ContainerStep::try_from(ContainerSpec::default()).unwrap_err();
+        assert!(none.message.contains("neither an image nor a Dockerfile"));
+        let both = step(ContainerSpec { dockerfile: "/d".into(), ..ContainerSpec::default() });
+        assert!(both.unwrap_err().message.contains("both"));
+    }
+
+    #[test]
+    fn docker_mode_adds_github_actions_and_ci() {
+        let given = BTreeMap::from([("CI".to_owned(), "no".to_owned())]);
+        let spec = ContainerSpec { environment_variables: given, ..ContainerSpec::default() };
+        let environment = step(spec).unwrap().environment;
+        assert_eq!((environment["GITHUB_ACTIONS"].as_str(), environment["CI"].as_str()), ("true", "no"));
+    }
+
+    #[test]
+    fn an_environment_too_large_for_a_secret_is_refused() {
+        let given = BTreeMap::from([("BIG".to_owned(), "x".repeat(ENVIRONMENT_LIMIT))]);
+        let spec = ContainerSpec { environment_variables: given, ..ContainerSpec::default() };
+        assert_eq!(step(spec).unwrap_err().reason, Reason::InvalidInput);
+    }
+}

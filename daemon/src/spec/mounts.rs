@@ -1,0 +1,148 @@
+//! Mounts of a step: the paths of the contract, from the work volume.
+
+use std::path::{Component, Path, PathBuf};
+
+use hookd_api::v1::Mount;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
+
+use crate::error::{Failure, Reason};
+use crate::runner::WorkVolume;
+
+/// Name of the work volume in a pod.
+const WORK: &str = "work";
+/// Docker's socket, which the runner always lists and which no step gets.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
+
+/// Volumes and mounts of a step's pod, and the directories that must exist before it starts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mounts {
+    /// The pod's volumes.
+    pub volumes: Vec<Volume>,
+    /// The container's mounts.
+    pub mounts: Vec<VolumeMount>,
+    /// Directories on the runner. One that is missing would be made by the kubelet, as root.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Maps the mounts of the input onto the work volume.
+///
+/// # Errors
+/// A mount from elsewhere than the work directory, or the work directory on no claim.
+pub fn of_step(
+    mounts: &[Mount],
+    work_dir: &Path,
+    work: Option<&WorkVolume>,
+) -> Result<Mounts, Failure> {
+    let mut result = Mounts::default();
+    for mount in mounts.iter().filter(|mount| mount.source_volume_path != DOCKER_SOCKET) {
+        let source = Path::new(&mount.source_volume_path);
+        let Some(inside) = beneath(source, work_dir) else { return Err(elsewhere(mount, work_dir)) };
+        let work = work.ok_or_else(|| no_claim(work_dir))?;
+        if result.volumes.is_empty() {
+            result.volumes.push(volume(work));
+        }
+        let sub_path = Path::new(&work.sub_path).join(&inside);
+        result.mounts.push(VolumeMount {
+            name: WORK.to_owned(),
+            mount_path: mount.target_volume_path.clone(),
+            sub_path: sub_path.to_str().filter(|path| !path.is_empty()).map(str::to_owned),
+            read_only: mount.read_only.then_some(true),
+            ..VolumeMount::default()
+        });
+        result.directories.push(work_dir.join(inside));
+    }
+    Ok(result)
+}
+
+fn volume(work: &WorkVolume) -> Volume {
+    Volume {
+        name: WORK.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: work.claim.clone(),
+            ..PersistentVolumeClaimVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// `path` relative to `root`, without "." and ".."; none if it does not lie beneath it.
+pub fn beneath(path: &Path, root: &Path) -> Option<PathBuf> {
+    let mut inside = PathBuf::new();
+    for component in path.strip_prefix(root).ok()?.components() {
+        match component {
+            Component::Normal(name) => inside.push(name),
+            Component::CurDir => {}
+            Component::ParentDir if inside.pop() => {}
+            _ => return None,
+        }
+    }
+    Some(inside)
+}
+
+fn elsewhere(mount: &Mount, work_dir: &Path) -> Failure {
+    Failure::new(
+        Reason::InvalidInput,
+        format!(
+            "{:?} cannot be mounted at {}: it does not lie beneath the work directory {}",
+            mount.source_volume_path,
+            mount.target_volume_path,
+            work_dir.display()
+        ),
+        "Mount directories of the work directory; if the runner's is another, set HOOKD_WORK_DIR",
+    )
+}
+
+fn no_claim(work_dir: &Path) -> Failure {
+    Failure::new(
+        Reason::ClaimUnusable,
+        format!("The work directory {} is on no PersistentVolumeClaim", work_dir.display()),
+        "Mount a claim there in the runner pod (deploy/values.yaml shows how), or set \
+         ACTIONS_RUNNER_CLAIM_NAME",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(source: &str, target: &str) -> Mount {
+        Mount {
+            source_volume_path: source.into(),
+            target_volume_path: target.into(),
+            ..Mount::default()
+        }
+    }
+
+    fn work(sub_path: &str) -> WorkVolume {
+        WorkVolume { claim: "c".into(), sub_path: sub_path.into(), same_node: true }
+    }
+
+    #[test]
+    fn a_mount_of_the_work_directory_is_a_sub_path_of_the_claim() {
+        let input = [mount(DOCKER_SOCKET, DOCKER_SOCKET), mount("/w/_temp/./_github_home", "/github/home")];
+        let mounts = of_step(&input, Path::new("/w"), Some(&work("runner-1"))).unwrap();
+        assert_eq!(mounts.volumes.len(), 1);
+        assert_eq!(mounts.mounts[0].sub_path.as_deref(), Some("runner-1/_temp/_github_home"));
+        assert_eq!(mounts.directories, [PathBuf::from("/w/_temp/_github_home")]);
+    }
+
+    #[test]
+    fn the_work_directory_itself_needs_no_sub_path() {
+        let mounts = of_step(&[mount("/w", "/__w")], Path::new("/w"), Some(&work(""))).unwrap();
+        assert_eq!(mounts.mounts[0].sub_path, None);
+    }
+
+    #[test]
+    fn a_mount_from_elsewhere_is_refused_by_name() {
+        for source in ["/etc", "/w/../etc", "/work", "/w/a/../../etc"] {
+            let error = of_step(&[mount(source, "/t")], Path::new("/w"), Some(&work(""))).unwrap_err();
+            assert!(error.message.contains(source), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_work_directory_on_no_claim_is_an_error_with_a_remedy() {
+        let error = of_step(&[mount("/w/a", "/a")], Path::new("/w"), None).unwrap_err();
+        assert_eq!(error.reason, Reason::ClaimUnusable);
+    }
+}

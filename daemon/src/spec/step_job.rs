@@ -1,0 +1,252 @@
+//! The Job and the Secret of a container step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, EnvVar, EnvVarSource, LocalObjectReference, NodeAffinity, NodeSelector,
+    NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec, PodTemplateSpec,
+    SeccompProfile, Secret, SecretKeySelector,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::ByteString;
+
+use crate::ids::StepId;
+use crate::runner::Runner;
+use crate::spec::container::ContainerStep;
+use crate::spec::mounts::Mounts;
+use crate::spec::{args, names};
+
+/// Name of the container in a step's pod.
+pub const CONTAINER: &str = "step";
+/// Seconds between TERM and KILL: a program that ignores TERM must be gone within the 10 s that
+/// the runner gives a cancelled step.
+pub const GRACE_SECONDS: i64 = 3;
+
+/// Keys of the Secret: names of variables may hold what a key may not.
+fn key(index: usize) -> String {
+    format!("v{index}")
+}
+
+/// The step's environment, which must not stand in the pod's specification.
+pub fn secret(runner: &Runner, step: &StepId, environment: &BTreeMap<String, String>) -> Secret {
+    let values = environment.values().enumerate();
+    Secret {
+        metadata: names::metadata(runner, step, &names::step(&runner.name, step)),
+        immutable: Some(true),
+        data: Some(
+            values.map(|(at, value)| (key(at), ByteString(value.clone().into_bytes()))).collect(),
+        ),
+        ..Secret::default()
+    }
+}
+
+/// The Job of a container step that runs `image`.
+pub fn job(
+    runner: &Runner,
+    step: &StepId,
+    spec: &ContainerStep,
+    mounts: Mounts,
+    image: &str,
+    (pull_secret, timeout): (Option<&str>, Duration),
+) -> Job {
+    let name = names::step(&runner.name, step);
+    let environment = spec.environment.keys().enumerate();
+    let escaped = |text: &String| args::quote_dollars(text);
+    let container = Container {
+        name: CONTAINER.to_owned(),
+        image: Some(image.to_owned()),
+        command: spec.entry_point.as_ref().map(|program| vec![escaped(program)]),
+        args: (!spec.args.is_empty()).then(|| spec.args.iter().map(escaped).collect()),
+        working_dir: spec.working_directory.clone(),
+        env: Some(environment.map(|(at, variable)| from_secret(variable, &name, key(at))).collect()),
+        volume_mounts: Some(mounts.mounts),
+        ..Container::default()
+    };
+    let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
+    let pod = PodSpec {
+        containers: vec![container],
+        volumes: Some(mounts.volumes),
+        image_pull_secrets: pull_secrets(runner, pull_secret),
+        affinity: same_node.then(|| on_node(&runner.node)),
+        security_context: Some(PodSecurityContext {
+            supplemental_groups: runner.supplemental_groups.clone(),
+            seccomp_profile: Some(runtime_default()),
+            ..PodSecurityContext::default()
+        }),
+        ..base_pod()
+    };
+    one_pod_job(names::metadata(runner, step, &name), pod, timeout)
+}
+
+fn from_secret(variable: &str, secret: &str, key: String) -> EnvVar {
+    EnvVar {
+        name: variable.to_owned(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: secret.to_owned(),
+                key,
+                optional: Some(false),
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    }
+}
+
+/// The runner pod's pull Secrets and that of the registry of built images.
+pub fn pull_secrets(runner: &Runner, own: Option<&str>) -> Option<Vec<LocalObjectReference>> {
+    let own = own.map(|name| LocalObjectReference { name: name.to_owned() });
+    let all: Vec<_> = runner.pull_secrets.iter().cloned().chain(own).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// What every pod of ours has: no token, no service variables, no restart.
+pub fn base_pod() -> PodSpec {
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        ..PodSpec::default()
+    }
+}
+
+/// The container runtime's own seccomp profile.
+pub fn runtime_default() -> SeccompProfile {
+    SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }
+}
+
+/// A Job that makes one pod, once: a program that may have run is never started a second time.
+pub fn one_pod_job(metadata: ObjectMeta, pod: PodSpec, timeout: Duration) -> Job {
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: metadata.labels.clone(),
+            annotations: Some(undisrupted()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod),
+    };
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            backoff_limit: Some(0),
+            completions: Some(1),
+            parallelism: Some(1),
+            pod_replacement_policy: Some("Failed".to_owned()),
+            active_deadline_seconds: i64::try_from(timeout.as_secs()).ok(),
+            // Should nobody be left to delete it.
+            ttl_seconds_after_finished: Some(3600),
+            template,
+            ..JobSpec::default()
+        }),
+        ..Job::default()
+    }
+}
+
+/// Asks autoscalers to leave the pod alone.
+fn undisrupted() -> BTreeMap<String, String> {
+    let pairs = [
+        ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+        ("karpenter.sh/do-not-disrupt", "true"),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
+/// The scheduler does not know that a ReadWriteOnce volume is on one node only.
+fn on_node(node: &str) -> Affinity {
+    let term = NodeSelectorTerm {
+        match_fields: Some(vec![NodeSelectorRequirement {
+            key: "metadata.name".to_owned(),
+            operator: "In".to_owned(),
+            values: Some(vec![node.to_owned()]),
+        }]),
+        ..NodeSelectorTerm::default()
+    };
+    Affinity {
+        node_affinity: Some(NodeAffinity {
+            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+                node_selector_terms: vec![term],
+            }),
+            ..NodeAffinity::default()
+        }),
+        ..Affinity::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::WorkVolume;
+    use hookd_api::v1::ContainerSpec;
+
+    fn runner() -> Runner {
+        Runner {
+            name: "r".into(),
+            namespace: "ns".into(),
+            uid: "u".into(),
+            node: "n".into(),
+            work: Some(WorkVolume { claim: "c".into(), same_node: true, ..WorkVolume::default() }),
+            ..Runner::default()
+        }
+    }
+
+    fn step() -> ContainerStep {
+        let environment = [("INPUT_A-B", "s3cret"), ("HOME", "/github/home")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        ContainerStep::try_from(ContainerSpec {
+            image: "busybox".into(),
+            entry_point: "/bin/$sh".into(),
+            entry_point_args: vec!["$(HOME)".into(), "$$".into()],
+            environment_variables: environment.into(),
+            ..ContainerSpec::default()
+        })
+        .unwrap()
+    }
+
+    fn made() -> (Job, Secret) {
+        let (runner, step_id, spec) = (runner(), "s1".parse().unwrap(), step());
+        let secret = secret(&runner, &step_id, &spec.environment);
+        let limits = (None, Duration::from_secs(60));
+        (job(&runner, &step_id, &spec, Mounts::default(), "busybox", limits), secret)
+    }
+
+    #[test]
+    fn values_of_the_environment_stand_in_the_secret_only() {
+        let (job, secret) = made();
+        let job = serde_json::to_string(&job).unwrap();
+        assert!(!job.contains("s3cret") && job.contains("INPUT_A-B"));
+        assert_eq!(secret.immutable, Some(true));
+        let names: Vec<_> = step().environment.into_keys().collect();
+        let at = names.iter().position(|name| name == "INPUT_A-B").unwrap();
+        assert_eq!(secret.data.unwrap()[&key(at)].0, b"s3cret");
+    }
+
+    #[test]
+    fn the_kubelet_cannot_expand_anything_in_the_command() {
+        let (job, _) = made();
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.containers[0].command.as_deref(), Some(&["/bin/$$sh".to_owned()][..]));
+        assert_eq!(pod.containers[0].args.as_deref().unwrap(), ["$$(HOME)", "$$$$"]);
+    }
+
+    #[test]
+    fn a_jobs_pod_is_made_once_without_a_token_and_is_owned_by_the_runner() {
+        let (job, secret) = made();
+        for metadata in [&job.metadata, &secret.metadata] {
+            let owner = &metadata.owner_references.as_ref().unwrap()[0];
+            assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("Pod", "u"));
+            assert_eq!(owner.block_owner_deletion, None);
+            assert_eq!(metadata.labels.as_ref().unwrap()["runner-pod"], "r");
+        }
+        let spec = job.spec.unwrap();
+        assert_eq!((spec.backoff_limit, spec.active_deadline_seconds), (Some(0), Some(60)));
+        assert_eq!(spec.pod_replacement_policy.as_deref(), Some("Failed"));
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        assert_eq!(pod.enable_service_links, Some(false));
+        assert_eq!(pod.restart_policy.as_deref(), Some("Never"));
+        assert!(pod.affinity.is_some());
+    }
+}

@@ -1,0 +1,124 @@
+//! The caller of a streaming operation.
+
+use bytes::Bytes;
+use hookd_api::v1::{Phase, Stream};
+use tokio::sync::{mpsc, watch};
+
+use super::cursor::Cursor;
+use crate::error::Failure;
+
+/// Output that may be under way to the caller, unacknowledged.
+pub const WINDOW: u64 = 1 << 20;
+/// Largest piece of output in one event.
+pub const CHUNK: usize = 64 << 10;
+
+/// What the caller is told.
+#[derive(Debug)]
+pub struct Event {
+    /// Position after the event.
+    pub cursor: Vec<u8>,
+    /// The event itself.
+    pub kind: EventKind,
+}
+
+/// See [`Event`].
+#[derive(Debug)]
+pub enum EventKind {
+    /// Bytes of output.
+    Output {
+        /// Which stream.
+        stream: Stream,
+        /// Position of the first byte in its stream.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// A note; without a message it only carries the cursor.
+    Progress {
+        /// Where the step stands.
+        phase: Phase,
+        /// One line, or empty.
+        message: String,
+    },
+}
+
+/// What the caller has acted on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Acked {
+    /// Bytes of both streams together; the maximum once the caller leaves it to us.
+    pub output: u64,
+    /// The result.
+    pub result: bool,
+}
+
+/// The sending half towards a caller, and what it wants.
+#[derive(Debug)]
+pub struct Caller {
+    /// Where the step stands. What changes here goes out with the next event.
+    pub cursor: Cursor,
+    stdout: u64,
+    stderr: u64,
+    events: mpsc::Sender<Event>,
+    acked: watch::Receiver<Acked>,
+}
+
+impl Acked {
+    /// Everything, now and later.
+    pub const ALL: Self = Self { output: u64::MAX, result: true };
+}
+
+impl Caller {
+    /// A caller that has received the step up to `cursor` and these offsets.
+    pub fn new(
+        cursor: Cursor,
+        (stdout, stderr): (u64, u64),
+        events: mpsc::Sender<Event>,
+        acked: watch::Receiver<Acked>,
+        ) -> Self {
+        Self { cursor, stdout, stderr, events, acked }
+    }
+
+    /// Where the step stands at the end.
+    pub fn into_cursor(self) -> Cursor {
+        self.cursor
+    }
+
+    /// Sends standard output, at most [`CHUNK`] bytes: an event is taken whole or not at all, so
+    /// its cursor stands after all of its bytes. Waits while too much is unacknowledged.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the caller is gone.
+    pub async fn output(&mut self, data: Bytes) -> Result<(), Failure> {
+        debug_assert!(data.len() <= CHUNK, "{} bytes in one event", data.len());
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.wait_for_window().await?;
+        let offset = self.stdout;
+        self.stdout += data.len() as u64;
+        self.send(EventKind::Output { stream: Stream::Stdout, offset, data }).await
+    }
+
+    /// Tells what is going on; an empty message only hands over the cursor.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the caller is gone.
+    pub async fn progress(
+        &mut self,
+        phase: Phase,
+        message: impl Into<String>,
+    ) -> Result<(), Failure> {
+        self.send(EventKind::Progress { phase, message: message.into() }).await
+    }
+
+    async fn send(&mut self, kind: EventKind) -> Result<(), Failure> {
+        let event = Event { cursor: self.cursor.encode(), kind };
+        self.events.send(event).await.map_err(|_| Failure::cancelled())
+    }
+
+    async fn wait_for_window(&mut self) -> Result<(), Failure> {
+        let sent = self.stdout + self.stderr;
+        let room = self.acked.wait_for(|acked| sent < acked.output.saturating_add(WINDOW)).await;
+        room.map(|_| ()).map_err(|_| Failure::cancelled())
+    }
+}

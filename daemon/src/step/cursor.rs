@@ -1,0 +1,93 @@
+//! Where a step stands, in the form that its caller keeps for us. A daemon that is started again
+//! knows nothing of its steps; the caller sends the last cursor that it acted on, the cluster has
+//! the rest.
+
+use serde::{Deserialize, Serialize};
+
+/// Position of an event of a step. Opaque to the caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The build, once its Job was to be created.
+    pub build: Option<BuildPosition>,
+    /// The image to run, once built.
+    pub image: Option<BuiltReference>,
+    /// The run, once its Job was created.
+    pub run: Option<RunPosition>,
+}
+
+/// Where a build stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildPosition {
+    /// Number of Jobs tried before this one.
+    pub attempt: u32,
+    /// The whole context reached Kaniko: the Job can end without us.
+    pub context_sent: bool,
+    /// Token that the runner's `::stop-commands::` was given; present while the group is open.
+    pub token: Option<String>,
+    /// Where its log stands.
+    pub log: LogPosition,
+}
+
+/// A built image, by digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltReference {
+    /// As the kubelet pulls it.
+    pub reference: String,
+    /// "sha256:..."
+    pub digest: String,
+}
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPosition {
+    /// The Job that was created; if it is gone, the step is lost: it is never run again.
+    pub job_uid: String,
+    /// Where its log stands.
+    pub log: LogPosition,
+}
+
+/// Where a Pod log stands: the newest line seen, by its time stamp, and how much of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Time stamp of the newest line as the kubelet wrote it; none: no line seen.
+    pub timestamp: Option<String>,
+    /// Number of lines seen with that time stamp, the newest included.
+    pub nth: u64,
+    /// Bytes seen of the newest line, its line end included.
+    pub bytes: u64,
+    /// The newest line's end was seen.
+    pub line_ended: bool,
+}
+
+impl Cursor {
+    /// The form on the wire.
+    pub fn encode(&self) -> Vec<u8> {
+        // A struct of plain fields always has a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads the form on the wire; empty is the start of a step.
+    ///
+    /// # Errors
+    /// When the bytes were not made by [`Cursor::encode`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        if bytes.is_empty() { Ok(Self::default()) } else { serde_json::from_slice(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_the_wire() {
+        let cursor = Cursor {
+            build: Some(BuildPosition { attempt: 1, ..BuildPosition::default() }),
+            run: Some(RunPosition { job_uid: "u".into(), log: LogPosition::default() }),
+            ..Cursor::default()
+        };
+        assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
+        assert_eq!(Cursor::decode(b"").unwrap(), Cursor::default());
+        assert!(Cursor::decode(b"x").is_err());
+    }
+}

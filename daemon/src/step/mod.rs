@@ -1,0 +1,8 @@
+//! A step as its caller sees it, and the parts that every kind of step shares.
+
+pub mod caller;
+pub mod cursor;
+pub mod files;
+pub mod output;
+pub mod registry;
+pub mod start;

@@ -1,0 +1,180 @@
+//! Waits for a Job's pod to start: says live what it waits for, and ends at once on what waiting
+//! cannot cure.
+
+use std::time::Duration;
+
+use hookd_api::v1::Phase;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::time::Instant;
+
+use crate::cluster::client::Retry;
+use crate::cluster::pod::{self, Standing};
+use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::job;
+use crate::error::{Failure, Reason};
+use crate::hooks::Context;
+use crate::step::caller::Caller;
+
+/// A Job without a pod after this long is asked why.
+const NO_POD: Duration = Duration::from_secs(2);
+/// ... and again after this.
+const STILL_NO_POD: Duration = Duration::from_secs(10);
+
+/// Which container is awaited.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaited<'a> {
+    /// The Job, as created.
+    pub job: &'a Job,
+    /// Name of the container.
+    pub container: &'a str,
+    /// What the caller is told meanwhile.
+    pub phase: Phase,
+}
+
+/// Waits until the container runs or has ended; returns its pod.
+///
+/// # Errors
+/// Why it does not start.
+pub async fn started(
+    context: &Context,
+    watch: &mut PodWatch,
+    awaited: Awaited<'_>,
+    caller: &mut Caller,
+) -> Result<Pod, Failure> {
+    let deadline = Instant::now() + context.config.start_timeout;
+    let mut wait = Wait { why: String::new(), trouble: None };
+    let mut ask = Instant::now() + NO_POD;
+    loop {
+        let seen = watch.now();
+        if let Seen::Pod(pod) = &seen
+            && wait.judge(pod, awaited, caller).await?
+        {
+            return Ok((**pod).clone());
+        }
+        if matches!(seen, Seen::Gone) {
+            return Err(loss(context, awaited.job).await);
+        }
+        let no_pod = matches!(seen, Seen::NotYet);
+        let (patience, after) = wait.patience(deadline, context.config.start_timeout);
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(patience) => return Err(after),
+            () = tokio::time::sleep_until(ask), if no_pod => {
+                wait.ask_why(context, awaited, caller).await?;
+                ask = Instant::now() + STILL_NO_POD;
+            }
+        }
+    }
+}
+
+/// What is known of the waiting so far.
+struct Wait {
+    why: String,
+    /// Since when a trouble lasts that may pass, until when it may, and the failure if it does not.
+    trouble: Option<(Instant, Failure)>,
+}
+
+impl Wait {
+    /// True if the container runs or has ended.
+    async fn judge(
+        &mut self,
+        pod: &Pod,
+        awaited: Awaited<'_>,
+        caller: &mut Caller,
+    ) -> Result<bool, Failure> {
+        match pod::standing(pod, awaited.container) {
+            Standing::Running | Standing::Ended(_) => return Ok(true),
+            Standing::Doomed(failure) => return Err(failure),
+            Standing::Troubled(patience, failure) => {
+                self.tell(failure.message.clone(), awaited.phase, caller).await?;
+                let until = self.trouble.take().map(|(until, _)| until);
+                let until = until.unwrap_or_else(|| Instant::now() + patience);
+                self.trouble = Some((until, failure));
+            }
+            Standing::Waiting(why) => {
+                self.trouble = None;
+                self.tell(why, awaited.phase, caller).await?;
+            }
+        }
+        Ok(false)
+    }
+
+    async fn tell(&mut self, why: String, phase: Phase, caller: &mut Caller) -> Result<(), Failure> {
+        if why.is_empty() || why == self.why {
+            return Ok(());
+        }
+        self.why.clone_from(&why);
+        caller.progress(phase, format!("Waiting: {why}")).await
+    }
+
+    /// Until when to wait, and what to say then.
+    fn patience(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
+        match &self.trouble {
+            Some((until, failure)) if *until < deadline => {
+                let same = Failure::new(failure.reason, &failure.message, &failure.remedy);
+                (*until, same)
+            }
+            _ => (deadline, late(timeout, &self.why)),
+        }
+    }
+
+    async fn ask_why(
+        &mut self,
+        context: &Context,
+        awaited: Awaited<'_>,
+        caller: &mut Caller,
+    ) -> Result<(), Failure> {
+        match job::try_pod(&context.client, &context.namespace, awaited.job).await {
+            Ok(()) => Ok(()),
+            Err(failure) if failure.reason == Reason::AdmissionDenied => Err(failure),
+            Err(failure) => self.tell(failure.message, awaited.phase, caller).await,
+        }
+    }
+}
+
+fn late(timeout: Duration, why: &str) -> Failure {
+    let words = if why.is_empty() { "the cluster gave no reason" } else { why };
+    let (reason, remedy) = if why.contains("no node can take the pod") {
+        (Reason::PodUnschedulable, "Add a node with room, or ask for less; ")
+    } else {
+        (Reason::DeadlineExceeded, "Cure what the message names; ")
+    };
+    let more = "to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
+    Failure::new(
+        reason,
+        format!("The pod did not start within {} s: {words}", timeout.as_secs()),
+        format!("{remedy}{more}"),
+    )
+}
+
+/// Why a pod is gone that nobody of us deleted.
+pub async fn loss(context: &Context, job: &Job) -> Failure {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let retry = Retry::new(Duration::from_secs(5));
+    let found = job::find(&context.jobs(), name, &retry).await;
+    let conditions = found.ok().flatten().and_then(|job| job.status?.conditions);
+    let failed = conditions.into_iter().flatten().find(|one| one.type_ == "Failed");
+    match failed {
+        Some(failed) if failed.reason.as_deref() == Some("DeadlineExceeded") => Failure::new(
+            Reason::DeadlineExceeded,
+            format!("Job {name} ran longer than it may"),
+            "Raise HOOKD_STEP_TIMEOUT_SECONDS or HOOKD_BUILD_TIMEOUT_SECONDS",
+        ),
+        _ => pod::deleted(&format!("of Job {name}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_pod_names_the_reason_and_the_setting() {
+        let failure = late(Duration::from_secs(600), "no node can take the pod: 1 Insufficient cpu.");
+        assert_eq!(failure.reason, Reason::PodUnschedulable);
+        assert!(failure.message.contains("600 s") && failure.message.contains("Insufficient cpu"));
+        assert!(failure.remedy.contains("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS"));
+        assert_eq!(late(Duration::from_secs(1), "").reason, Reason::DeadlineExceeded);
+    }
+}

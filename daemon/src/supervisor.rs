@@ -1,0 +1,92 @@
+//! PID 1 of the sidecar: keeps the daemon process alive and never fails.
+//!
+//! The kubelet must not see this container end while the runner lives: ARC takes a sidecar that
+//! ended with a code other than 0 for a failed runner, and the kubelet waits 10 s and more before
+//! it starts a container again. So a daemon that dies is started again here, within milliseconds.
+
+use std::io;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// A daemon that lived longer than this is started again at once; others after a growing pause.
+const HEALTHY: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs `hookd daemon` until TERM or INT, then forwards it and
+/// returns when the daemon is gone.
+///
+/// # Errors
+/// Only if signals cannot be handled or the program cannot be started at all.
+pub fn run() -> io::Result<()> {
+    let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT])?;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let started = Instant::now();
+        let child = start()?;
+        if watch(child, &mut signals) == Ended::Stopped {
+            return Ok(());
+        }
+        pause = if started.elapsed() > HEALTHY { FIRST_PAUSE } else { pause };
+        if stopped_within(pause, &mut signals) {
+            return Ok(());
+        }
+        pause = (pause * 4).min(LONGEST_PAUSE);
+    }
+}
+
+#[derive(PartialEq)]
+enum Ended {
+    /// We were asked to stop, and the daemon has.
+    Stopped,
+    /// It ended by itself.
+    Died,
+}
+
+fn start() -> io::Result<Pid> {
+    let child = Command::new(std::env::current_exe()?)
+        .arg("daemon")
+        .spawn()?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::other("the daemon has no process id"))
+}
+
+/// Forwards TERM and INT to the daemon and reaps everything until the daemon itself is gone.
+fn watch(child: Pid, signals: &mut Signals) -> Ended {
+    let mut stopping = false;
+    loop {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            if pid != child {
+                continue; // A stray process that was handed to PID 1.
+            }
+            if stopping {
+                return Ended::Stopped;
+            }
+            tracing::warn!(?status, "the daemon ended; starting it again");
+            return Ended::Died;
+        }
+        for signal in signals.wait() {
+            if signal == SIGTERM || signal == SIGINT {
+                stopping = true;
+                // An error means that it is gone already, which SIGCHLD tells.
+                let _ = rustix::process::kill_process(child, Signal::TERM);
+            }
+        }
+    }
+}
+
+/// Waits; true if TERM or INT came meanwhile.
+fn stopped_within(pause: Duration, signals: &mut Signals) -> bool {
+    let deadline = Instant::now() + pause;
+    while Instant::now() < deadline {
+        if signals.pending().any(|signal| signal == SIGTERM || signal == SIGINT) {
+            return true;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    false
+}

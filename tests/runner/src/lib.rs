@@ -1,0 +1,45 @@
+//! Behaves towards a container hook as the GitHub Actions runner (2.336) does.
+//!
+//! The runner needs a service to connect to before it runs anything; this crate needs none. It
+//! makes the files that the runner has around a step ([`layout`]), reads the action ([`action`]),
+//! writes the hook's input byte for byte as the runner serialises it ([`input`]), starts the hook
+//! with the runner's interpreter, directory and environment ([`environment`], [`process`]), and
+//! reads back what the runner reads back ([`outcome`]). [`Runner`] puts the parts together.
+//!
+//! Only what hooks can see is imitated. Expressions other than `${{ inputs.<name> }}` are refused
+//! by name instead of being evaluated.
+
+pub mod action;
+pub mod arguments;
+pub mod context;
+pub mod environment;
+pub mod input;
+pub mod inputs;
+pub mod layout;
+pub mod outcome;
+pub mod process;
+pub mod runner;
+pub mod template;
+pub mod uses;
+pub mod variables;
+
+pub use action::Action;
+pub use context::Job;
+pub use input::HookInput;
+pub use layout::{Layout, StepFiles, WorkDir};
+pub use outcome::Outcome;
+pub use runner::{Prepared, Runner, Step};
+pub use uses::Uses;
+pub use variables::Variables;
+
+/// When in a job an action runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Before the job's steps: `runs.pre-entrypoint`.
+    Pre,
+    /// The step itself: `runs.entrypoint`.
+    #[default]
+    Main,
+    /// After the job's steps: `runs.post-entrypoint`.
+    Post,
+}
