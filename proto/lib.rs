@@ -4,7 +4,7 @@
 //! mirror the runner's JSON ([`v1::ContainerSpec`]) also implement [`serde::Deserialize`] for it.
 
 /// Version 1 of the API.
-#[allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+#[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {
     tonic::include_proto!("hookd.v1");
 

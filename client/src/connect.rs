@@ -29,8 +29,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const WORTH_SAYING: Duration = Duration::from_secs(1);
 /// A call that went on for this long has shown that hookd works.
 const STEADY: Duration = Duration::from_secs(10);
-/// Output that hookd can send ahead while nobody reads ours.
-const WINDOW: u32 = 1 << 20;
+/// Output that hookd can send ahead while nobody reads ours. There is one stream on a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// h2 takes many small frames that were not read yet for an attack and closes the connection, which
+/// hookd would take for our end. It allows for half of this window in overhead, counted as what a
+/// frame lacks to 256 bytes: enough for a stream window full of the smallest messages.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// The way to one hookd.
 pub(crate) struct Link<'a> {
@@ -51,15 +55,17 @@ struct Outage {
     cause: String,
     /// True once the loss of the connection was told.
     told_loss: bool,
-    /// True while the user was told of the wait and not of its end.
+    /// True once the wait was told.
     told_wait: bool,
+    /// True once it was told that hookd answers again.
+    told_answer: bool,
 }
 
 /// hookd cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// Waiting does not help.
-    #[error("the socket {} cannot be used", .socket.display())]
+    #[error("The socket {} cannot be used", .socket.display())]
     Unusable {
         /// Path of the socket.
         socket: PathBuf,
@@ -106,7 +112,8 @@ impl<'a> Link<'a> {
     /// hookd has taken the call.
     pub(crate) fn answered(&mut self) {
         self.answered = Some(Instant::now());
-        if std::mem::take(&mut self.outage.told_wait) {
+        let outage = &mut self.outage;
+        if outage.told_wait && !std::mem::replace(&mut outage.told_answer, true) {
             self.output.line("hookd is answering; carrying on");
         }
     }
@@ -114,14 +121,14 @@ impl<'a> Link<'a> {
     /// The call broke off without an end. `moved`: it had done something new.
     pub(crate) fn broke(&mut self, status: &Status, moved: bool) {
         let answered = self.answered.take().map(|since| since.elapsed());
-        if moved || answered.is_some_and(|time| time >= STEADY) {
-            self.outage = Outage::begin();
+        match answered {
+            Some(time) if moved || time >= STEADY => self.outage = Outage::begin(),
+            // The same outage; patience is for the time without an answer.
+            Some(time) => self.outage.since += time,
+            None => {}
         }
         self.outage.cause = status.message().to_owned();
-        let Some(time) = answered else { return };
-        // Patience is for the time without an answer.
-        self.outage.since += time;
-        if !std::mem::replace(&mut self.outage.told_loss, true) {
+        if answered.is_some() && !std::mem::replace(&mut self.outage.told_loss, true) {
             self.output.line("Connection to hookd lost; carrying on");
         }
     }
@@ -160,6 +167,7 @@ impl Outage {
             cause: String::new(),
             told_loss: false,
             told_wait: false,
+            told_answer: false,
         }
     }
 
@@ -226,8 +234,8 @@ async fn open(socket: &Path) -> io::Result<Client> {
         std::future::ready(stream.take().ok_or_else(|| io::Error::from(ErrorKind::BrokenPipe)))
     });
     let channel = Endpoint::from_static("http://hookd")
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(connector)
         .await
         .map_err(io::Error::other)?;

@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::report::{self, Explain};
 use crate::response::{self, ResponseError};
 use crate::settings::{Settings, SettingsError};
-use crate::signals::{BUDGET, Signal, Signals, Watched};
+use crate::signals::{Signal, Signals, Watched};
 use crate::step::{Ending, Outbox, Step, StepError};
 
 /// How the process must end.

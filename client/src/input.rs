@@ -34,13 +34,13 @@ pub(crate) enum Command {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     /// Standard input cannot be read.
-    #[error("standard input cannot be read")]
+    #[error("Standard input cannot be read")]
     Read(#[source] std::io::Error),
     /// Nothing was written to standard input.
-    #[error("standard input is empty")]
+    #[error("Standard input is empty")]
     Empty,
     /// The input is not one JSON object.
-    #[error("standard input is not one JSON object: it goes wrong at line {line}, column {column}")]
+    #[error("Standard input is not one JSON object: it goes wrong at line {line}, column {column}")]
     NotJson {
         /// Line of the input, from 1.
         line: usize,
@@ -48,28 +48,28 @@ pub(crate) enum InputError {
         column: usize,
     },
     /// The input names no command.
-    #[error("the hook input has no `command`")]
+    #[error("The hook input has no `command`")]
     NoCommand,
     /// The command is not one of the runner's.
-    #[error("the hook command {0:?} is not known")]
+    #[error("The hook command {0:?} is not known")]
     UnknownCommand(String),
     /// The command is one of the runner's, for job containers.
     #[error(
-        "{0} is not offered by this version of hookd: job containers and services come in a later \
-         release"
+        "The hook command {0} is not offered by this version of hookd: job containers and services \
+         come in a later release"
     )]
     NotOffered(&'static str),
     /// The command needs `args` and has none.
-    #[error("the hook input of run_container_step has no `args`")]
+    #[error("The hook input of run_container_step has no `args`")]
     NoArgs,
     /// A field of `args` has a type of its own.
     #[error("`{0}` in the `args` of run_container_step is not of the type that the runner sends")]
     UnreadableArgs(String),
     /// Neither image nor Dockerfile.
-    #[error("the `args` of run_container_step name neither an `image` nor a `dockerfile`")]
+    #[error("The `args` of run_container_step name neither an `image` nor a `dockerfile`")]
     NoImage,
     /// Both image and Dockerfile.
-    #[error("the `args` of run_container_step name both an `image` and a `dockerfile`")]
+    #[error("The `args` of run_container_step name both an `image` and a `dockerfile`")]
     TwoImages,
 }
 

@@ -1,11 +1,8 @@
 //! `hook`: the container hook that the GitHub Actions runner starts for every hook command.
 //!
-//! It reads one JSON object from standard input, asks hookd over a Unix socket to do the work,
-//! copies the output, writes the response file and ends with the exit code of the step. It lives
-//! for one command and knows nothing of Kubernetes.
-//!
-//! The way of one command: [`input`] → [`hook`] → [`connect`] → [`step`] or [`cleanup`] →
-//! [`response`]. Everything that is printed goes through [`output`].
+//! It lives for one command: JSON on standard input, a call of hookd over its Unix socket, the
+//! output copied, the response file written, the exit code of the step. The way through the code:
+//! [`input`], [`hook`], [`connect`], [`step`] or [`cleanup`], [`response`]; [`output`] prints.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -51,17 +48,15 @@ fn answer(argument: &OsString) -> i32 {
         let _ = writeln!(io::stdout(), "hook {}", env!("CARGO_PKG_VERSION"));
         return 0;
     }
-    let _ = writeln!(io::stderr(), "usage: hook [--version]\nThe hook input is read from stdin.");
+    let _ = writeln!(io::stderr(), "usage: hook [--version]; the input is read from stdin");
     USAGE
 }
 
 /// Runs the hook on standard input; returns the exit code of the process.
 fn run_hook() -> i32 {
-    let started = Output::start().and_then(|output| {
-        Ok((output, tokio::runtime::Builder::new_current_thread().enable_all().build()?))
-    });
-    let (output, runtime) = match started {
-        Ok(parts) => parts,
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (runtime, output) = match runtime.and_then(|runtime| Ok((runtime, Output::start()?))) {
+        Ok(started) => started,
         Err(source) => {
             let line = report::annotation(&Failure::Start(source));
             let _ = writeln!(io::stdout(), "{line}");

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-/// An error that tells its reader what to do about it. Its `Display` says what happened, without
-/// the causes: those are its sources.
+/// An error that tells its reader what to do about it. Its `Display` is a sentence for that reader
+/// that says what happened, without the causes: those are its sources.
 pub(crate) trait Explain: Error {
     /// A few words for the head of the annotation.
     fn title(&self) -> String;
@@ -14,8 +14,7 @@ pub(crate) trait Explain: Error {
 
 /// The `::error` line for `error`: what happened, why, and what to do.
 pub(crate) fn annotation(error: &dyn Explain) -> String {
-    let happened = capitalised(&chain(error));
-    let mut text = sentence(&happened);
+    let mut text = sentence(&chain(error));
     let remedy = error.remedy();
     if !remedy.trim().is_empty() {
         let _ = write!(text, " {}", sentence(&remedy));
@@ -45,7 +44,10 @@ pub(crate) fn in_words(reason: &str) -> String {
         .split('_')
         .filter(|word| !word.is_empty())
         .map(|word| if INITIALS.contains(&word) { word.to_owned() } else { word.to_lowercase() });
-    capitalised(&words.collect::<Vec<_>>().join(" "))
+    let words = words.collect::<Vec<_>>().join(" ");
+    let mut letters = words.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }
 
 /// `error` and its causes, each once: some errors repeat their cause in their own text.
@@ -66,12 +68,6 @@ fn chain(error: &dyn Explain) -> String {
 fn sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
-}
-
-/// `text` with a capital first letter.
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Escapes the data of a workflow command.
@@ -106,16 +102,16 @@ mod tests {
     fn an_annotation_escapes_what_the_runner_would_take_apart() {
         assert_eq!(
             annotation(&Example("one\r\ntwo: 100%, yes", None)),
-            "::error title=A%3A 50%25%2C done::One%0D%0Atwo: 100%25, yes. Try again."
+            "::error title=A%3A 50%25%2C done::one%0D%0Atwo: 100%25, yes. Try again."
         );
     }
 
     #[test]
     fn an_annotation_tells_the_cause_once() {
         let cause = || Some(std::io::Error::other("no space"));
-        assert!(annotation(&Example("write x", cause())).contains("::Write x: no space. Try"));
+        assert!(annotation(&Example("write x", cause())).contains("::write x: no space. Try"));
         assert!(
-            annotation(&Example("write x: no space", cause())).contains("::Write x: no space.")
+            annotation(&Example("write x: no space", cause())).contains("::write x: no space.")
         );
     }
 

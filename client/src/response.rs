@@ -11,7 +11,7 @@ const CONTENT: &[u8] = b"{}";
 
 /// The response file cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("the response file {path} cannot be written")]
+#[error("The response file {path} cannot be written")]
 pub(crate) struct ResponseError {
     /// The file that the runner named.
     path: PathBuf,

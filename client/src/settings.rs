@@ -31,7 +31,7 @@ pub(crate) enum SettingsError {
     #[error("{PATIENCE} is {0:?}, which is not a whole number of seconds")]
     Patience(OsString),
     /// The directory of the executable, hence the socket's default, is unknown.
-    #[error("the path of the hook executable, beside which the socket lies, is unknown")]
+    #[error("The path of the hook executable, beside which the socket lies, is unknown")]
     Executable(#[source] std::io::Error),
 }
 

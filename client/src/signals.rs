@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{self, SignalKind};
 
 /// Time for the end of the work, from the first signal.
-pub(crate) const BUDGET: Duration = Duration::from_millis(6500);
+const BUDGET: Duration = Duration::from_millis(6500);
 
 /// A signal that asks hook to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,6 +19,9 @@ use crate::rpc::{Service, listener};
 pub const SOCKET: &str = "hookd.sock";
 /// A hook input carries the environment of its step, which can be large.
 const LARGEST_CALL: usize = 64 << 20;
+/// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
+/// Streams have windows of their own, so this is no memory.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 /// After TERM there may be as little as 2 s until KILL.
 const STOP_PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -48,7 +51,7 @@ pub enum AppError {
 /// See [`AppError`].
 pub async fn run(config: Config) -> Result<(), AppError> {
     let (client, namespace) = client::connect().await?;
-    let namespace = config.namespace.clone().filter(|name| !name.is_empty()).unwrap_or(namespace);
+    let namespace = config.namespace.clone().unwrap_or(namespace);
     let context = Arc::new(Context::new(config, client, namespace));
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
@@ -89,17 +92,22 @@ async fn serve(
         .max_decoding_message_size(LARGEST_CALL);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<HookServiceServer<Service>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| AppError::Serve(error.into()))?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let failed = |error: tonic_reflection::server::Error| AppError::Serve(error.into());
+    // Python's reflection client speaks the older version only.
+    let (newer, older) = (reflection().build_v1(), reflection().build_v1alpha());
     let stopping = context.stopping.clone();
     let signals = stop_on_signal(context.clone())?;
     let server = Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(service)
         .add_service(health)
-        .add_service(reflection)
+        .add_service(newer.map_err(failed)?)
+        .add_service(older.map_err(failed)?)
         .serve_with_incoming(listener::connections(listener, allowed));
     tokio::select! {
         served = server => served.map_err(|error| AppError::Serve(error.into())),

@@ -75,12 +75,18 @@ pub struct RegistryConfig {
     pub host: Option<String>,
 
     /// Port of that registry. Default: that of HTTPS.
-    #[arg(long = "registry-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT")]
-    pub port: Option<u16>,
+    #[arg(
+        long = "registry-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT",
+        value_parser = port
+    )]
+    pub port: Option<String>,
 
     /// Node port behind which the kubelet finds the registry. Default: it pulls from the host.
-    #[arg(long = "registry-node-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT")]
-    pub node_port: Option<u16>,
+    #[arg(
+        long = "registry-node-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT",
+        value_parser = port
+    )]
+    pub node_port: Option<String>,
 
     /// Host, with its port, that the kubelet pulls from, where `localhost:<node port>` cannot
     /// work (kube-proxy in nftables or ipvs mode, Cilium).
@@ -153,6 +159,41 @@ pub struct BuildConfig {
     pub context_limit: u64,
 }
 
+impl Config {
+    /// Takes what is set to nothing as not set: templates of manifests write empty strings.
+    pub fn without_empty(mut self) -> Self {
+        let registry = &mut self.registry;
+        let texts = [
+            &mut self.namespace,
+            &mut self.claim_name,
+            &mut registry.host,
+            &mut registry.port,
+            &mut registry.node_port,
+            &mut registry.pull_host,
+            &mut registry.secret,
+            &mut registry.ca_config_map,
+            &mut registry.map,
+        ];
+        for text in texts {
+            text.take_if(|text| text.trim().is_empty());
+        }
+        for list in [&mut registry.mirrors, &mut registry.insecure] {
+            list.retain(|item| !item.trim().is_empty());
+        }
+        self.context_dirs.retain(|directory| !directory.as_os_str().is_empty());
+        self
+    }
+}
+
+/// A port, or nothing.
+fn port(text: &str) -> Result<String, String> {
+    match text.parse::<u16>() {
+        Ok(1..) => Ok(text.to_owned()),
+        _ if text.trim().is_empty() => Ok(String::new()),
+        _ => Err("not a port number".to_owned()),
+    }
+}
+
 /// A whole number of seconds above zero.
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
@@ -176,6 +217,16 @@ mod tests {
     fn seconds_are_whole_and_above_zero() {
         assert_eq!(seconds("600"), Ok(Duration::from_secs(600)));
         assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("5s").is_err());
+    }
+
+    #[test]
+    fn what_is_set_to_nothing_is_not_set() {
+        let empty = ["hookd", "--pod-name", "r", "--registry-port", "", "--registry-secret", ""];
+        let cli = Cli::try_parse_from([&empty[..], &["--insecure-registries", ""]].concat());
+        let registry = cli.unwrap().config.without_empty().registry;
+        assert_eq!((registry.port, registry.secret), (None, None));
+        assert!(registry.insecure.is_empty());
+        assert!(port("0").is_err() && port("70000").is_err());
     }
 
     #[test]

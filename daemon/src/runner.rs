@@ -97,7 +97,7 @@ fn work_volume(pod: &Pod, config: &Config) -> Option<WorkVolume> {
             (None, None) => None,
         }
     });
-    let claim = config.claim_name.clone().filter(|name| !name.is_empty()).or(mounted)?;
+    let claim = config.claim_name.clone().or(mounted)?;
     let sub_path = mount.and_then(|mount| mount.sub_path.clone()).unwrap_or_default();
     Some(WorkVolume { claim, sub_path, same_node: true })
 }

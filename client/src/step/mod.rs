@@ -10,18 +10,20 @@ use hookd_api::v1::{
     CancelStepRequest, ContainerSpec, Output as OutputEvent, RunContainerStepResponse,
     RunContainerStepStart,
 };
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use crate::connect::{Client, ConnectError, Link};
-use crate::output::{Channel, Output};
+use crate::output::Output;
 use crate::report::{self, Explain};
 use crate::signals::Signal;
 use crate::status::{HookdError, Verdict, judge};
 
+mod events;
 mod id;
 mod outbox;
 mod position;
 
+use events::{Events, Received};
 pub(crate) use outbox::Outbox;
 use position::{OutOfPlace, Position};
 
@@ -41,7 +43,7 @@ pub(crate) enum Ending {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
     /// There is no randomness to name the step with.
-    #[error("the step cannot be named: no random bytes")]
+    #[error("The step cannot be named: no random bytes")]
     Id(#[source] io::Error),
     /// hookd cannot be reached.
     #[error(transparent)]
@@ -50,7 +52,7 @@ pub(crate) enum StepError {
     #[error(transparent)]
     Hookd(HookdError),
     /// The step's output has nowhere to go.
-    #[error("the step's output cannot be passed on; the step is cancelled")]
+    #[error("The step's output cannot be passed on; the step is cancelled")]
     Write(#[source] io::Error),
     /// hookd's output does not fit what came before.
     #[error(transparent)]
@@ -100,9 +102,12 @@ impl<'a> Step<'a> {
     /// Runs the step to its end.
     pub(crate) async fn run(mut self) -> Result<Ending, StepError> {
         loop {
-            let client = match self.connect().await? {
-                Ok(client) => client,
-                Err(signal) => return Ok(Ending::Cancelled(signal)),
+            let client = tokio::select! {
+                biased;
+                signal = self.outbox.signalled(), if !self.started => {
+                    return Ok(Ending::Cancelled(signal));
+                }
+                client = self.link.connect() => client?,
             };
             let before = self.position.bytes();
             let ended = match self.outbox.last_signal().filter(|_| self.started) {
@@ -119,28 +124,20 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Connects, unless a signal comes before hookd knows of the step.
-    async fn connect(&mut self) -> Result<Result<Client, Signal>, StepError> {
-        tokio::select! {
-            biased;
-            signal = self.outbox.signalled(), if !self.started => Ok(Err(signal)),
-            client = self.link.connect() => Ok(Ok(client?)),
-        }
-    }
-
     /// Starts the step, or goes on where the last connection stopped.
     async fn attach(&mut self, mut client: Client) -> Result<Ending, Broken> {
         self.started = true;
         self.outbox.acknowledge(self.position.offsets());
         let start = RunContainerStepStart { resume: self.position.resume(), ..self.start.clone() };
-        let mut events = client.run_container_step(self.outbox.requests(start)).await?.into_inner();
+        let response = client.run_container_step(self.outbox.requests(start)).await?;
+        let mut events = Events::new(response.into_inner());
         self.link.answered();
         loop {
             let Some(event) = self.next(&mut events).await? else {
                 return Err(Broken::Lost(Status::unavailable("the stream ended too early")));
             };
             if let Some(code) = self.act_on(event).await? {
-                self.outbox.close(&mut events).await;
+                self.outbox.close(self.position.offsets(), &mut events).await;
                 return Ok(Ending::Exited(code));
             }
         }
@@ -154,21 +151,15 @@ impl<'a> Step<'a> {
     }
 
     /// The next event. Before it waits for one, it acknowledges what is done.
-    async fn next(
-        &self,
-        events: &mut Streaming<RunContainerStepResponse>,
-    ) -> Result<Option<RunContainerStepResponse>, Status> {
+    async fn next(&self, events: &mut Events) -> Received {
         let offsets = self.position.offsets();
-        let unacknowledged = self.outbox.unacknowledged(offsets);
-        if unacknowledged < ACK_EVERY {
-            tokio::select! {
-                biased;
-                event = events.message() => return event,
-                () = std::future::ready(()), if unacknowledged > 0 => {}
-            }
+        if self.outbox.unacknowledged(offsets) < ACK_EVERY
+            && let Some(received) = events.ready()
+        {
+            return received;
         }
         self.outbox.acknowledge(offsets);
-        events.message().await
+        events.next().await
     }
 
     /// Acts on one event; returns the exit code if it is the last one.

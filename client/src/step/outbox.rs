@@ -8,18 +8,14 @@ use std::time::Duration;
 
 use futures::Stream;
 use hookd_api::v1::run_container_step_request::Message;
-use hookd_api::v1::{
-    Ack, RunContainerStepRequest, RunContainerStepResponse, RunContainerStepStart,
-    Signal as SignalMessage,
-};
+use hookd_api::v1::{Ack, RunContainerStepRequest, RunContainerStepStart, Signal as SignalMessage};
 use tokio::sync::watch;
-use tonic::Streaming;
 
+use super::events::Events;
 use super::position::Offsets;
 use crate::signals::Signal;
 
-/// Longest time for the last acknowledgement to reach hookd: without it hookd keeps the step for a
-/// while and then deletes it all the same.
+/// Longest time for the last acknowledgement to reach hookd. The step's end does not depend on it.
 const CLOSING: Duration = Duration::from_millis(200);
 
 /// What hookd is to know.
@@ -81,7 +77,7 @@ impl Outbox {
 
     /// Tells hookd that output up to `offsets` is written.
     pub(super) fn acknowledge(&self, offsets: Offsets) {
-        self.0.send_modify(|news| news.offsets = offsets);
+        self.0.send_if_modified(|news| std::mem::replace(&mut news.offsets, offsets) != offsets);
     }
 
     /// The messages of a new connection: `start`, and then whatever there is to tell.
@@ -99,15 +95,20 @@ impl Outbox {
         })
     }
 
-    /// Acknowledges the result, ends the request stream and gives both a moment to reach hookd,
-    /// which ends `events` when it has seen them.
-    pub(super) async fn close(&self, events: &mut Streaming<RunContainerStepResponse>) {
-        self.0.send_modify(|news| news.result = true);
+    /// Acknowledges the result and all output, ends the request stream and gives both a moment to
+    /// reach hookd, which ends `events` when it has seen them.
+    pub(super) async fn close(&self, offsets: Offsets, events: &mut Events) {
+        self.0.send_modify(|news| {
+            news.offsets = offsets;
+            news.result = true;
+        });
         let seen = async {
             // Any end will do: the result is known.
-            while let Ok(Some(_)) = events.message().await {}
-            // The request stream lets go of its receiver when all of it was taken.
+            while let Ok(Some(_)) = events.next().await {}
+            // The request stream lets go of its receiver when all of it was taken; the task of the
+            // connection, which is due by then, writes it to the socket.
             self.0.closed().await;
+            tokio::task::yield_now().await;
         };
         let _ = tokio::time::timeout(CLOSING, seen).await;
     }

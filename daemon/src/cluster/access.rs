@@ -119,15 +119,28 @@ mod tests {
     #[test]
     fn the_role_that_we_ship_grants_exactly_what_is_required() {
         let yaml = include_str!("../../../deploy/rbac.yaml");
-        for (group, resource, verbs) in REQUIRED {
-            let verbs = verbs.join(", ");
-            let found = yaml.lines().collect::<Vec<_>>().windows(3).any(|lines| {
-                lines[0].contains(&format!("apiGroups: [\"{group}\"]"))
-                    && lines[1].contains(&format!("resources: [{resource}]"))
-                    && lines[2].contains(&format!("verbs: [{verbs}]"))
-            });
-            assert!(found, "deploy/rbac.yaml has no rule [{group}] [{resource}] [{verbs}]");
+        let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n")).unwrap();
+        let role: k8s_openapi::api::rbac::v1::Role = serde_yaml_ng::from_str(role).unwrap();
+        let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(each).collect();
+        let mut required: Vec<_> = REQUIRED
+            .iter()
+            .flat_map(|(group, resource, verbs)| {
+                verbs.iter().map(|verb| [*group, *resource, *verb].map(str::to_owned))
+            })
+            .collect();
+        granted.sort();
+        required.sort();
+        assert_eq!(granted, required);
+    }
+
+    fn each(rule: &k8s_openapi::api::rbac::v1::PolicyRule) -> Vec<[String; 3]> {
+        let mut all = Vec::new();
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
+                let triple = |verb: &String| [group.clone(), resource.clone(), verb.clone()];
+                all.extend(rule.verbs.iter().map(triple));
+            }
         }
-        assert_eq!(yaml.matches("apiGroups:").count(), REQUIRED.len());
+        all
     }
 }

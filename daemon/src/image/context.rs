@@ -1,26 +1,195 @@
-//! STUB
+//! The build context: a Dockerfile's directory, read safely and sent as a tar.gz stream.
+//!
+//! hookd holds a Kubernetes token and reads what a job has put on a disk that both share, so the
+//! tree is hostile input, also while it is read. Whatever is opened is opened beneath a directory
+//! that is allowed or beneath the context's own descriptor, never again by its absolute path;
+//! symlinks in the context are sent as symlinks, and what is no file, directory or symlink is
+//! refused. The stream depends on the content only: the same tree gives the same bytes on every
+//! runner, so that layers that copy from it are found in the cache.
+
+mod archive;
+mod beneath;
+mod dockerignore;
+mod error;
+mod glob;
+mod walk;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-/// E
-#[derive(Debug, thiserror::Error)]
-pub enum ContextError {
-    /// o
-    #[error("o")]
-    Output { /// s
-        source: std::io::Error },
+
+use rustix::fs::{self, FileType, OFlags};
+use rustix::io::Errno;
+
+use beneath::Refused;
+use dockerignore::Rules;
+pub use error::ContextError;
+
+/// Bytes that a `.dockerignore` file may have.
+const RULES_LIMIT: u64 = 1 << 20;
+/// How files are opened: a named pipe or a terminal in a file's place must not hold hookd up.
+const READ: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+
+/// A context that is open: its directory cannot be exchanged any more, only its content.
+#[derive(Debug)]
+pub struct BuildContext {
+    /// For messages only.
+    path: PathBuf,
+    directory: OwnedFd,
+    dockerfile: String,
+    /// Files in the context's root that the builder needs, ignored or not, open already.
+    needed: Vec<(String, File)>,
+    rules: Rules,
 }
-impl ContextError { /// r
-pub fn remedy(&self) -> String { String::new() } }
-/// C
-#[derive(Debug)]
-pub struct BuildContext;
-/// s
-#[derive(Debug)]
-pub struct ContextSummary;
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextSummary {
+    /// Files and symlinks.
+    pub files: u64,
+    /// Bytes of the archive before compression.
+    pub bytes: u64,
+}
+
+/// Opens the directory of a Dockerfile as a build context.
+///
+/// The Dockerfile's absolute path, which may contain `.` and `..`, must lie beneath one of the
+/// `roots`. Symlinks on the way to it are followed as long as they lead beneath one of the roots,
+/// so an action's directory may be a symlink into an action cache that is a root as well.
+///
+/// # Errors
+/// A Dockerfile that does not exist, is not a file, may not be read or lies elsewhere; a
+/// `.dockerignore` file that cannot be understood.
+pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, ContextError> {
+    let outside = || ContextError::Outside { path: dockerfile.into(), roots: roots.into() };
+    let file = beneath::normalised(dockerfile).ok_or_else(outside)?;
+    let (path, name) = file.parent().zip(file.file_name()).ok_or_else(outside)?;
+    let name = name.to_str().ok_or_else(|| ContextError::NameNotUtf8 { path: file.clone() })?;
+    let directory = match beneath::open(roots, path, OFlags::DIRECTORY) {
+        Err(Refused::Outside) => return Err(outside()),
+        Err(Refused::Kernel(Errno::NOENT | Errno::NOTDIR)) => {
+            return Err(ContextError::DirectoryMissing { path: path.into() });
+        }
+        opened => opened.map_err(|refused| refused_at(path, roots, refused))?,
+    };
+    let found = regular_file(roots, &file)?;
+    let found = found.ok_or_else(|| ContextError::NotFound { path: file.clone() })?;
+    let mut needed = vec![(name.to_owned(), found)];
+    let mut rules = Rules::default();
+    for ignore in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
+        let file = path.join(&ignore);
+        if let Some(found) = regular_file(roots, &file)? {
+            rules = read_rules(&file, &found)?;
+            needed.push((ignore, found));
+            break;
+        }
+    }
+    Ok(BuildContext { path: path.into(), directory, dockerfile: name.to_owned(), needed, rules })
+}
+
 impl BuildContext {
-    /// n
-    pub fn dockerfile_name(&self) -> &str { "Dockerfile" }
-    /// w
-    pub fn write_tar_gz<W: std::io::Write>(&self, _out: W, _max: u64) -> Result<ContextSummary, ContextError> { Ok(ContextSummary) }
+    /// The Dockerfile's name, relative to the context.
+    pub fn dockerfile_name(&self) -> &str {
+        &self.dockerfile
+    }
+
+    /// Sends the context as a tar.gz stream.
+    ///
+    /// What the `.dockerignore` file names is left out, but not the Dockerfile and that file
+    /// itself, since the builder reads them; these two are sent as files even if they are
+    /// symlinks. `<Dockerfile>.dockerignore` goes before `.dockerignore`. Entries come sorted,
+    /// directories before what they hold. Permissions stay as they are, but for the setgid bit of
+    /// directories, which Kubernetes sets on volumes with an fsGroup; owner, group and time are
+    /// the same for all. Hard links are sent as files of their own; extended attributes are not
+    /// sent.
+    ///
+    /// # Errors
+    /// A file that may not be read, is not one, or changes meanwhile; more than `max_bytes` of
+    /// archive before compression; an output that fails. The stream is then cut off, so that its
+    /// reader cannot take it for a whole one.
+    pub fn write_tar_gz<W: Write>(
+        &self,
+        out: W,
+        max_bytes: u64,
+    ) -> Result<ContextSummary, ContextError> {
+        walk::send(self, out, max_bytes)
+    }
 }
-/// o
-pub fn open(_roots: &[PathBuf], _dockerfile: &Path) -> Result<BuildContext, ContextError> { Ok(BuildContext) }
+
+/// Opens a file; nothing if there is none.
+fn regular_file(roots: &[PathBuf], path: &Path) -> Result<Option<File>, ContextError> {
+    // Looked at first: to open a device can have effects.
+    for flags in [OFlags::PATH, READ] {
+        let found = match beneath::open(roots, path, flags) {
+            Err(Refused::Kernel(Errno::NOENT | Errno::NAMETOOLONG)) => return Ok(None),
+            opened => opened.map_err(|refused| refused_at(path, roots, refused))?,
+        };
+        let stat = fs::fstat(&found).map_err(|cause| failed_at(path, cause))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if flags == READ => return Ok(Some(found.into())),
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(ContextError::IsDirectory { path: path.into() }),
+            other => {
+                return Err(ContextError::NotRegular { path: path.into(), kind: kind(other) });
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn read_rules(path: &Path, file: &File) -> Result<Rules, ContextError> {
+    let mut text = Vec::new();
+    let mut limited = file.take(RULES_LIMIT + 1);
+    let read = limited.read_to_end(&mut text);
+    read.map_err(|source| ContextError::Read { path: path.into(), source })?;
+    if text.len() as u64 > RULES_LIMIT {
+        return Err(ContextError::TooLarge { path: path.into(), limit: RULES_LIMIT });
+    }
+    Rules::parse(&text).map_err(|invalid| ContextError::InvalidRule {
+        path: path.into(),
+        line: invalid.line,
+        rule: invalid.rule,
+    })
+}
+
+fn refused_at(path: &Path, roots: &[PathBuf], refused: Refused) -> ContextError {
+    let path = path.to_owned();
+    match refused {
+        Refused::Outside => ContextError::Outside { path, roots: roots.into() },
+        Refused::Escapes { link, target } => ContextError::Escapes { path, link, target },
+        Refused::Root { root, cause } => ContextError::Root { root, source: cause.into() },
+        // Profiles of before openat2 answer EPERM, which an openat2 that only reads never does.
+        Refused::Kernel(cause @ (Errno::NOSYS | Errno::PERM)) => {
+            ContextError::NoOpenat2 { source: cause.into() }
+        }
+        Refused::Kernel(cause) => failed_at(&path, cause),
+    }
+}
+
+fn failed_at(path: &Path, cause: Errno) -> ContextError {
+    let (path, source) = (path.to_owned(), io::Error::from(cause));
+    match cause {
+        Errno::ACCESS => ContextError::Unreadable { path, source },
+        // It was moved away on the way to it.
+        Errno::XDEV | Errno::AGAIN => ContextError::Changed { path },
+        _ => ContextError::Read { path, source },
+    }
+}
+
+/// What a file that is not one is called.
+fn kind(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::RegularFile => "file",
+        FileType::Directory => "directory",
+        FileType::Symlink => "symlink",
+        FileType::Fifo => "named pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice => "character device",
+        FileType::BlockDevice => "block device",
+        FileType::Unknown => "file of unknown type",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub struct Destination {
 /// # Errors
 /// When no registry is configured.
 pub fn destination(registry: &RegistryConfig, step: &StepId) -> Result<Destination, Failure> {
-    let Some(given) = registry.host.as_deref().filter(|host| !host.is_empty()) else {
+    let Some(given) = registry.host.as_deref() else {
         return Err(Failure::new(
             Reason::Unsupported,
             "Dockerfile actions need a registry, and none is configured",
@@ -34,7 +34,8 @@ pub fn destination(registry: &RegistryConfig, step: &StepId) -> Result<Destinati
         ));
     };
     let (host, path) = given.split_once('/').unwrap_or((given, ""));
-    let push_host = registry.port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let port = registry.port.as_ref();
+    let push_host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let repository = match path.trim_matches('/') {
         "" => REPOSITORY.to_owned(),
         path => format!("{path}/{REPOSITORY}"),
@@ -42,7 +43,7 @@ pub fn destination(registry: &RegistryConfig, step: &StepId) -> Result<Destinati
     let pull_host = registry
         .pull_host
         .clone()
-        .or_else(|| registry.node_port.map(|port| format!("localhost:{port}")))
+        .or_else(|| registry.node_port.as_ref().map(|port| format!("localhost:{port}")))
         .unwrap_or_else(|| push_host.clone());
     Ok(Destination {
         push: format!("{push_host}/{repository}:{step}"),
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn the_adrs_three_settings_name_both_ways_to_the_registry() {
         let settings =
-            RegistryConfig { port: Some(5000), node_port: Some(30500), ..registry("docker-registry") };
+            RegistryConfig { port: Some("5000".into()), node_port: Some("30500".into()), ..registry("docker-registry") };
         let destination = at(&settings);
         assert_eq!(destination.push, "docker-registry:5000/hookd/build:s");
         assert_eq!(destination.reference("sha256:0"), "localhost:30500/hookd/build@sha256:0");

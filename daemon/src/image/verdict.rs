@@ -16,7 +16,8 @@ const UNREACHABLE: [&str; 6] = [
     "HTTP response to HTTPS client",
 ];
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
-const UNKNOWN_IMAGE: [&str; 3] = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found"];
+const UNKNOWN_IMAGE: [&str; 4] =
+    ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found", "image not found on"];
 
 /// Says in one sentence why Kaniko ended with `exit_code`; the whole story is in its log, which
 /// the user has seen.

@@ -86,7 +86,10 @@ impl HookService for Service {
         _: Request<v1::CleanupJobRequest>,
     ) -> Result<Response<v1::CleanupJobResponse>, Status> {
         self.context.steps.cancel_all();
-        let deleted = cleanup_job::cleanup(&self.context).await;
+        let context = self.context.clone();
+        // In a task of its own: it goes on when the caller does not wait for it.
+        let cleanup = self.context.tasks.spawn(async move { cleanup_job::cleanup(&context).await });
+        let deleted = cleanup.await.map_err(|error| Status::internal(error.to_string()))?;
         let deleted = deleted.map_err(|failure| status::of(&failure))?;
         Ok(Response::new(v1::CleanupJobResponse { deleted }))
     }

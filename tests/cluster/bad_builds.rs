@@ -1,0 +1,143 @@
+//! Dockerfiles and contexts that cannot become an image. Each is told in seconds: waiting cures
+//! none.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use runner_standin::Step;
+use serde_json::Value;
+
+use crate::support::cluster::run;
+use crate::support::{Outcome, RunnerPod, WORK};
+
+/// Seconds that a build may take to fail which fails before or at its base image.
+const EARLY: u64 = 25;
+
+const GOOD: &str = "FROM busybox:1\nENTRYPOINT [\"/bin/echo\", \"must not run\"]\n";
+
+fn outcome_of(dockerfile: &str) -> Outcome {
+    let runner = RunnerPod::start();
+    let outcome = runner.run(&runner.action("bad", &[("Dockerfile", dockerfile)]));
+    runner.assert_nothing_left();
+    outcome
+}
+
+#[test]
+fn a_run_that_fails_shows_its_output_and_its_code() {
+    let outcome = outcome_of("FROM busybox:1\nRUN echo about to fail; echo why >&2; exit 23\n");
+    outcome.assert_told(EARLY + 20, &["/v1/Dockerfile", "RUN", "exit code 23", "log"]);
+    for line in ["about to fail", "why"] {
+        assert!(outcome.lines().contains(&line.to_owned()), "{}", outcome.text());
+    }
+}
+
+#[test]
+fn a_syntax_error_is_told_with_its_line() {
+    let outcome = outcome_of("FROM busybox:1\nFRMO nothing\n");
+    outcome.assert_told(EARLY, &["line 2", "FRMO", "Correct the Dockerfile"]);
+}
+
+#[test]
+fn an_unknown_base_image_is_told_in_the_registrys_words() {
+    let outcome = outcome_of("FROM debian:bookwurm-slim\n");
+    outcome.assert_told(EARLY, &["library/debian", "bookwurm-slim", "FROM", "misspelling"]);
+    assert!(outcome.error().contains("unknown"), "{}", outcome.error());
+}
+
+#[test]
+fn a_missing_file_of_a_copy_is_named() {
+    let outcome = outcome_of("FROM busybox:1\nCOPY not-there /\n");
+    outcome.assert_told(EARLY + 20, &["not-there"]);
+}
+
+/// Runs a step whose files are changed between the runner's look and hookd's.
+fn after(change: impl FnOnce(&RunnerPod, &Step, &mut Value)) -> Outcome {
+    let runner = RunnerPod::start();
+    let step = runner.action("bad", &[("Dockerfile", GOOD), ("file", "x")]);
+    let outcome = runner.call(&step).edit(|input| change(&runner, &step, input)).run();
+    assert!(!outcome.text().contains("must not run"), "{}", outcome.text());
+    runner.assert_nothing_left();
+    outcome
+}
+
+fn folder(runner: &RunnerPod) -> std::path::PathBuf {
+    runner.local(&format!("{WORK}/_actions/test/bad/v1"))
+}
+
+#[test]
+fn a_dockerfile_that_does_not_exist_is_named() {
+    let outcome = after(|runner, _, _| fs::remove_file(folder(runner).join("Dockerfile")).unwrap());
+    outcome.assert_told(10, &["/_actions/test/bad/v1/Dockerfile", "does not exist"]);
+}
+
+#[test]
+fn a_dockerfile_that_leads_out_of_the_work_directory_is_refused() {
+    for target in ["/etc/hostname", "../../../../../../../etc/hostname", "/proc/self/environ"] {
+        let outcome = after(|runner, _, _| {
+            let dockerfile = folder(runner).join("Dockerfile");
+            fs::remove_file(&dockerfile).unwrap();
+            symlink(target, dockerfile).unwrap();
+        });
+        outcome.assert_told(10, &["/_actions/test/bad/v1/Dockerfile", "work directory"]);
+    }
+}
+
+#[test]
+fn a_context_outside_the_work_directory_is_refused() {
+    for path in [
+        "/etc/Dockerfile",
+        "/home/runner/_work/../../../etc/Dockerfile",
+        "/var/run/secrets/kubernetes.io/serviceaccount/Dockerfile",
+    ] {
+        let outcome = after(|_, _, input| input["args"]["dockerfile"] = path.into());
+        outcome.assert_told(10, &["Dockerfile", "/home/runner/_work"]);
+    }
+}
+
+#[test]
+fn a_context_folder_that_is_a_link_out_of_the_work_directory_is_refused() {
+    let outcome = after(|runner, _, _| {
+        fs::remove_dir_all(folder(runner)).unwrap();
+        symlink("/var/run/secrets/kubernetes.io/serviceaccount", folder(runner)).unwrap();
+    });
+    outcome.assert_told(10, &["/_actions/test/bad/v1"]);
+}
+
+#[test]
+fn a_link_in_the_context_travels_as_a_link() {
+    let runner = RunnerPod::start();
+    let dockerfile = "FROM busybox:1\nCOPY token /token\nRUN readlink /token; cat /token; true\n\
+                      ENTRYPOINT [\"true\"]\n";
+    let step = runner.action("link", &[("Dockerfile", dockerfile)]);
+    let token = runner.local(&format!("{WORK}/_actions/test/link/v1/token"));
+    symlink("/var/run/secrets/kubernetes.io/serviceaccount/token", token).unwrap();
+    let outcome = runner.run(&step);
+    // A token begins with the base64 of `{"alg"`.
+    assert!(!outcome.text().contains("eyJ"), "the sidecar's token left it");
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_device_or_pipe_in_the_context_is_refused_by_name() {
+    for (kind, arguments) in
+        [("a pipe", &["queue", "p"][..]), ("a device", &["zero", "c", "1", "5"])]
+    {
+        let outcome = after(|runner, _, _| {
+            let path = folder(runner).join(arguments[0]);
+            run(Command::new("mknod").arg(path).args(&arguments[1..]), None).unwrap();
+        });
+        assert!(outcome.error().contains(arguments[0]), "{kind}: {}", outcome.error());
+        outcome.assert_told(15, &[arguments[0], "device"]);
+    }
+}
+
+#[test]
+fn a_context_that_is_too_large_is_refused() {
+    let setup = crate::support::Setup::default().set("HOOKD_BUILD_CONTEXT_LIMIT_BYTES", "100000");
+    let runner = RunnerPod::with(&setup);
+    let files = [("Dockerfile", GOOD), ("large", &"x".repeat(200_000))];
+    let outcome = runner.run(&runner.action("large", &files));
+    outcome.assert_told(15, &["100000", "HOOKD_BUILD_CONTEXT_LIMIT_BYTES"]);
+    runner.assert_nothing_left();
+}

@@ -1,0 +1,134 @@
+//! What the cluster does not allow, does not have, or cannot start.
+
+use serde_json::json;
+
+use crate::support::{Outcome, RunnerPod, Setup, cluster};
+
+/// Seconds until what waiting cannot cure is told.
+const SOON: u64 = 20;
+
+fn image_step(runner: &RunnerPod, image: &str, entrypoint: &str) -> Outcome {
+    let action = format!(
+        "runs:\n  using: docker\n  image: docker://{image}\n  entrypoint: {entrypoint}\n  \
+         args: [must, not, run]\n"
+    );
+    let outcome = runner.run(&runner.action("bad", &[("action.yml", &action)]));
+    runner.assert_nothing_left();
+    outcome
+}
+
+#[test]
+fn a_missing_permission_is_named_by_its_verb() {
+    let runner =
+        RunnerPod::with(&Setup { forbidden: Some(("create", "jobs")), ..Setup::default() });
+    let outcome = image_step(&runner, "busybox:1", "/bin/echo");
+    outcome.assert_told(SOON, &["create jobs.batch", &runner.namespace, "deploy/rbac.yaml"]);
+    let outcome = runner.run(&runner.action("build", &[("Dockerfile", "FROM busybox:1\n")]));
+    outcome.assert_told(SOON, &["create jobs.batch", "deploy/rbac.yaml"]);
+    assert!(runner.log().contains("create jobs.batch"), "{}", runner.log());
+}
+
+#[test]
+fn a_permission_that_is_given_later_is_noticed() {
+    let runner =
+        RunnerPod::with(&Setup { forbidden: Some(("create", "jobs")), ..Setup::default() });
+    image_step(&runner, "busybox:1", "/bin/echo").assert_told(SOON, &["create jobs.batch"]);
+    let rules = cluster::repository("deploy/rbac.yaml");
+    runner.k(&["apply", "-f", rules.to_str().unwrap()]);
+    assert_eq!(runner.run(&runner.script("echo allowed")).assert_code(0).text(), "allowed\n");
+}
+
+#[test]
+fn a_pod_that_pod_security_refuses_is_told_in_its_words() {
+    let runner = RunnerPod::start();
+    let strict = "pod-security.kubernetes.io/enforce=restricted";
+    cluster::kubectl(&["label", "--overwrite", "namespace", &runner.namespace, strict]);
+    let outcome = image_step(&runner, "busybox:1", "/bin/echo");
+    outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "runAsNonRoot", "policy"]);
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_waited_for_and_named() {
+    let setup = Setup::default().set("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", "8");
+    let runner = RunnerPod::with(&setup);
+    cluster::create(&[json!({
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "one-pod", "namespace": runner.namespace},
+        "spec": {"hard": {"pods": "1"}},
+    })]);
+    let outcome = image_step(&runner, "busybox:1", "/bin/echo");
+    outcome.assert_told(SOON, &["exceeded quota", "one-pod"]);
+}
+
+#[test]
+fn a_claim_that_is_missing_is_named() {
+    let runner = RunnerPod::with(&Setup::default().set("ACTIONS_RUNNER_CLAIM_NAME", "nope"));
+    let outcome = image_step(&runner, "busybox:1", "/bin/echo");
+    outcome.assert_told(SOON, &["persistentvolumeclaim", "nope", "ACTIONS_RUNNER_CLAIM_NAME"]);
+}
+
+#[test]
+fn a_node_without_room_is_waited_for_with_the_reason_until_the_time_is_up() {
+    let setup = Setup::default().set("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", "8");
+    let runner = RunnerPod::with(&setup);
+    cluster::create(&[json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "greedy", "namespace": runner.namespace},
+        "spec": {"limits": [{"type": "Container", "defaultRequest": {"cpu": "640"}}]},
+    })]);
+    let step = runner.script("echo must not run");
+    let hook = runner.call(&step).start();
+    hook.wait_for("Insufficient cpu");
+    let outcome = hook.end();
+    let setting = "ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
+    outcome.assert_told(SOON + 8, &["within 8 s", "Insufficient cpu", "node", setting]);
+    assert!(outcome.time.as_secs() >= 8, "it ended after {:?}", outcome.time);
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_node_that_gets_room_in_time_takes_the_step() {
+    let runner = RunnerPod::with(&Setup { alone: true, ..Setup::default() });
+    let step = runner.script("echo ran at last");
+    cluster::kubectl(&["cordon", "devcluster"]);
+    let hook = runner.call(&step).start();
+    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        hook.wait_for("unschedulable");
+    }));
+    cluster::kubectl(&["uncordon", "devcluster"]);
+    waited.expect("the reason is told live");
+    let outcome = hook.end();
+    assert_eq!(outcome.assert_code(0).lines().pop().as_deref(), Some("ran at last"));
+}
+
+#[test]
+fn an_entrypoint_that_is_not_in_the_image_is_named() {
+    let runner = RunnerPod::start();
+    let outcome = image_step(&runner, "busybox:1", "/no/such/program");
+    outcome.assert_told(SOON, &["/no/such/program", "entrypoint"]);
+}
+
+#[test]
+fn an_image_that_does_not_exist_is_named() {
+    let runner = RunnerPod::start();
+    let outcome = image_step(&runner, "busybux:1", "/bin/echo");
+    outcome.assert_told(SOON, &["busybux:1", "not found", "misspelling"]);
+    let outcome = image_step(&runner, "Busy Box", "/bin/echo");
+    outcome.assert_told(SOON, &["Busy Box", "Correct the image"]);
+}
+
+#[test]
+fn a_program_that_uses_too_much_memory_is_told_from_one_that_was_killed() {
+    let runner = RunnerPod::start();
+    cluster::create(&[json!({
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "small", "namespace": runner.namespace},
+        "spec": {"limits": [{"type": "Container", "default": {"memory": "32Mi"}}]},
+    })]);
+    let outcome = runner.run(&runner.script("x=0123456789; while :; do x=$x$x$x; done"));
+    outcome.assert_told(40, &["OOMKilled", "32Mi"]);
+    runner.assert_nothing_left();
+}

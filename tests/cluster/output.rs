@@ -1,0 +1,124 @@
+//! Output arrives as the program wrote it, but for what Kubernetes' own log path changes.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::cluster::run;
+use crate::support::{Outcome, RunnerPod};
+
+fn sha256(bytes: &[u8]) -> String {
+    let folder =
+        std::env::temp_dir().join(format!("hookd-{}", runner_standin::layout::guid().unwrap()));
+    fs::write(&folder, bytes).unwrap();
+    let sum = run(Command::new("sha256sum").arg(&folder), None).unwrap();
+    fs::remove_file(folder).unwrap();
+    sum.split(' ').next().unwrap().to_owned()
+}
+
+/// Compares by hash, and tells where the first difference is.
+fn assert_same(what: &str, printed: &[u8], expected: &[u8]) {
+    if sha256(printed) == sha256(expected) {
+        return;
+    }
+    let at = printed.iter().zip(expected).take_while(|(one, other)| one == other).count();
+    let near = |bytes: &[u8]| {
+        let piece = &bytes[at.saturating_sub(20)..bytes.len().min(at + 20)];
+        format!("{} bytes, {:?}", bytes.len(), String::from_utf8_lossy(piece))
+    };
+    panic!("{what} differs from byte {at} on: {} instead of {}", near(printed), near(expected));
+}
+
+/// What a program prints that prints these bytes.
+fn printed(runner: &RunnerPod, bytes: &[u8]) -> Outcome {
+    runner.write("/home/runner/_work/demo/demo/bytes", bytes);
+    let outcome = runner.run(&runner.script("cat /github/workspace/bytes"));
+    outcome.assert_code(0);
+    outcome
+}
+
+#[test]
+fn bytes_of_every_kind_arrive_unchanged() {
+    let runner = RunnerPod::start();
+    let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\r').collect();
+    for (what, bytes) in [
+        ("NUL", &b"a\0b\0\0\n\0"[..]),
+        ("CR within a line", b"10%\r20%\r30% done\nx\ry"),
+        ("CR at the very end", b"last\r"),
+        ("invalid UTF-8", b"\xff\xfe\xc3(\xe2\x82\n\xf0\x9f\n\x80\n"),
+        ("no final newline", b"one\ntwo"),
+        ("empty lines", b"\n\n\n\nx\n\n"),
+        ("a time stamp of its own", b"2026-01-01T00:00:00.000000000Z stdout F x\n"),
+        ("one byte", b"x"),
+        ("nothing", b""),
+        ("every byte but CR", &all),
+    ] {
+        assert_same(what, &printed(&runner, bytes).stdout, bytes);
+    }
+}
+
+#[test]
+fn lines_of_any_length_arrive_unchanged() {
+    let runner = RunnerPod::start();
+    let line = |length: usize| -> Vec<u8> {
+        (0..length).map(|at| b"abcdefghijklmnopqrstuvwxyz0123456789 ."[at % 38]).collect()
+    };
+    for length in [16_383, 16_384, 16_385, 32_768, 1 << 20] {
+        let line = line(length);
+        let ended = [&line[..], b"\n", &line, b"\nshort\n"].concat();
+        assert_same(&format!("lines of {length}"), &printed(&runner, &ended).stdout, &ended);
+        assert_same(
+            &format!("a line of {length} without end"),
+            &printed(&runner, &line).stdout,
+            &line,
+        );
+    }
+}
+
+#[test]
+fn two_hundred_thousand_short_lines_arrive_once_and_in_order() {
+    let runner = RunnerPod::start();
+    let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    assert_same("200,000 lines", &printed(&runner, lines.as_bytes()).stdout, lines.as_bytes());
+}
+
+/// The list of what a Pod log changes; a step in a job container will have none of it.
+#[test]
+fn a_pod_log_drops_cr_before_lf_and_does_not_tell_stderr_from_stdout() {
+    let runner = RunnerPod::start();
+    let outcome = printed(&runner, b"dos\r\nunix\n\r\n\r\r\nend");
+    assert_same("CR before LF", &outcome.stdout, b"dos\nunix\n\n\r\nend");
+
+    let outcome = runner
+        .run(&runner.script("echo out; usleep 300000; echo err >&2; usleep 300000; echo out"));
+    outcome.assert_code(0);
+    assert_eq!((outcome.text().as_str(), outcome.stderr.as_slice()), ("out\nerr\nout\n", &b""[..]));
+}
+
+#[test]
+fn output_arrives_while_the_program_still_runs() {
+    let runner = RunnerPod::start();
+    let step = runner.script(
+        "echo first; while [ ! -e /github/workspace/go ]; do usleep 50000; done; echo last",
+    );
+    let hook = runner.call(&step).start();
+    hook.wait_for("first\n");
+    runner.write("/home/runner/_work/demo/demo/go", "");
+    assert_eq!(hook.end().assert_code(0).text(), "first\nlast\n");
+}
+
+/// The kubelet turns the log over at 10 MiB, looking every 10 s.
+#[test]
+fn thirty_megabytes_at_full_speed_are_complete_or_an_error() {
+    let runner = RunnerPod::start();
+    let bytes: Vec<u8> = (0..30_000)
+        .flat_map(|line| format!("{line:07} {}\n", "x".repeat(991)).into_bytes())
+        .collect();
+    runner.write("/home/runner/_work/demo/demo/bytes", &bytes);
+    let outcome = runner.run(&runner.script("cat /github/workspace/bytes"));
+    if outcome.code == 0 {
+        assert_same("30 MB", &outcome.stdout, &bytes);
+    } else {
+        outcome.assert_told(120, &["title=Output lost", "containerLogMaxSize"]);
+    }
+    runner.assert_nothing_left();
+}

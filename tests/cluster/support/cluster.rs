@@ -1,0 +1,123 @@
+//! The cluster that the tests run on.
+
+use std::env;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// Where the cluster is and what it is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Cluster {
+    /// The devcluster's folder.
+    pub(crate) state: PathBuf,
+    /// Image with hookd, by digest: a tag that moves is not pulled again.
+    pub(crate) hookd_image: String,
+    /// Image of the runner.
+    pub(crate) runner_image: String,
+    /// Image of the Kaniko executor.
+    pub(crate) kaniko_image: String,
+    /// The registry as pods reach it.
+    pub(crate) registry_host: String,
+    /// Its port.
+    pub(crate) registry_port: String,
+    /// The port of the node that the kubelet reaches it at.
+    pub(crate) registry_node_port: String,
+}
+
+/// The cluster; fails the test if there is none.
+pub(crate) fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
+    let found = CLUSTER.get_or_init(find);
+    found.as_ref().unwrap_or_else(|why| {
+        panic!("there is no cluster to test on: {why}. `make test-cluster` starts one and runs these tests")
+    })
+}
+
+fn find() -> Result<Cluster, String> {
+    let setting = |name: &str| {
+        let value = env::var(name).ok().filter(|value| !value.is_empty());
+        value.ok_or_else(|| format!("{name} is not set (. /var/lib/hookd-devcluster/env sets it)"))
+    };
+    setting("KUBECONFIG")?;
+    let found = Cluster {
+        state: setting("HOOKD_DEVCLUSTER_DIR")?.into(),
+        hookd_image: by_digest(&setting("HOOKD_IMAGE")?)?,
+        runner_image: setting("HOOKD_RUNNER_IMAGE")?,
+        kaniko_image: setting("HOOKD_KANIKO_IMAGE")?,
+        registry_host: setting("HOOKD_REGISTRY_HOST")?,
+        registry_port: setting("HOOKD_REGISTRY_PORT")?,
+        registry_node_port: setting("HOOKD_REGISTRY_NODE_PORT")?,
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Err("the tests read /proc of their pods and so have to run as root".to_owned());
+    }
+    try_kubectl(&["get", "--raw", "/readyz"], None)
+        .map_err(|why| format!("the API server is not ready ({})", why.trim()))?;
+    Ok(found)
+}
+
+fn by_digest(image: &str) -> Result<String, String> {
+    if image.contains('@') {
+        return Ok(image.to_owned());
+    }
+    let digest = run(Command::new("crane").args(["digest", image]), None)
+        .map_err(|why| format!("the image {image} is not in the registry ({})", why.trim()))?;
+    let (name, _tag) = image.rsplit_once(':').unwrap_or((image, ""));
+    Ok(format!("{name}@{}", digest.trim()))
+}
+
+/// Runs kubectl; what it prints.
+///
+/// # Errors
+/// What it printed on standard error.
+pub(crate) fn try_kubectl(arguments: &[&str], input: Option<&str>) -> Result<String, String> {
+    run(Command::new("kubectl").args(arguments), input)
+}
+
+/// Runs kubectl, which must succeed.
+pub(crate) fn kubectl(arguments: &[&str]) -> String {
+    try_kubectl(arguments, None).unwrap_or_else(|why| panic!("kubectl {arguments:?}: {why}"))
+}
+
+/// What `kubectl get <arguments> -o json` returns.
+pub(crate) fn get(arguments: &[&str]) -> Value {
+    let text = kubectl(&[&["get", "-o", "json"], arguments].concat());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Creates objects, in order.
+pub(crate) fn create(objects: &[Value]) {
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    let created = try_kubectl(&["create", "-f", "-"], Some(&list.to_string()));
+    created.unwrap_or_else(|why| panic!("kubectl create: {why}"));
+}
+
+/// A script of deploy/.
+pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
+    let path = repository("deploy").join(name);
+    let ran = run(Command::new(&path).args(arguments), None);
+    ran.unwrap_or_else(|why| panic!("{} {arguments:?}: {why}", path.display()))
+}
+
+/// A file of this repository.
+pub(crate) fn repository(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Runs a program to its end; its standard output, or its standard error if it fails.
+pub(crate) fn run(command: &mut Command, input: Option<&str>) -> Result<String, String> {
+    let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut child =
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(
+            |error| format!("{} cannot be run: {error}", command.get_program().display()),
+        )?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        stdin.write_all(input.as_bytes()).map_err(|error| error.to_string())?;
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}

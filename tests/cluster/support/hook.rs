@@ -1,0 +1,231 @@
+//! A hook in the runner container, started as the runner starts it.
+//!
+//! Nothing of it goes through the API server once it has started: its standard streams are files of
+//! the work volume, and its process is one of this machine.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use runner_standin::environment::Environment;
+use runner_standin::{Outcome as ReadBack, Prepared};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::processes::{self, Process};
+use super::runner::{RUNNER, RunnerPod, WORK, WORKSPACE};
+use super::wait::{eventually, s};
+
+/// No hook of these tests takes longer.
+const PATIENCE: Duration = s(180);
+
+/// Runs hook.sh with its streams on files; the exit code's file appears when it is complete.
+const WRAPPER: &str = "\
+cd \"${0%/*}\" || exit
+/bin/bash ./start <in >out 2>err
+echo $? >code.new
+mv code.new code
+";
+
+/// A call of the hook that is ready to be made.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    runner: &'a RunnerPod,
+    prepared: Prepared,
+    input: Vec<u8>,
+    environment: Environment,
+}
+
+/// A hook that runs.
+#[derive(Debug)]
+pub(crate) struct Hook<'a> {
+    runner: &'a RunnerPod,
+    prepared: Prepared,
+    folder: PathBuf,
+    tracking: OsString,
+    started: Instant,
+}
+
+/// A hook that has ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Its exit code.
+    pub(crate) code: i32,
+    /// Its standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Its standard error.
+    pub(crate) stderr: Vec<u8>,
+    /// How long it took.
+    pub(crate) time: Duration,
+    /// What the runner reads back.
+    pub(crate) read_back: ReadBack,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(runner: &'a RunnerPod, prepared: Prepared) -> Self {
+        let input = prepared.process.input.clone().into_bytes();
+        let environment = prepared.process.environment.clone();
+        Self { runner, prepared, input, environment }
+    }
+
+    /// Gives it other input.
+    pub(crate) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Changes its input.
+    pub(crate) fn edit(self, edit: impl FnOnce(&mut Value)) -> Self {
+        let mut input = serde_json::from_slice(&self.input).unwrap();
+        edit(&mut input);
+        self.input(format!("{input}\n"))
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Starts it.
+    pub(crate) fn start(self) -> Hook<'a> {
+        let Self { runner, prepared, input, environment } = self;
+        let folder = format!("{WORK}/.hook-{}", runner.next());
+        runner.write(&format!("{folder}/in"), input);
+        runner.write(&format!("{folder}/start"), start_script(&environment));
+        runner.write(&format!("{folder}/wrapper"), WRAPPER);
+        let tracking = environment["RUNNER_TRACKING_ID".as_ref() as &std::ffi::OsStr].clone();
+        let started = Instant::now();
+        let script = format!("setsid -f /bin/bash {folder}/wrapper </dev/null >/dev/null 2>&1");
+        runner.k(&["exec", RUNNER, "-c", "runner", "--", "/bin/bash", "-c", &script]);
+        Hook { folder: runner.local(&folder), runner, prepared, tracking, started }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(self) -> Outcome {
+        self.start().end()
+    }
+}
+
+/// What the runner does, in shell: directory, environment, interpreter.
+fn start_script(environment: &Environment) -> String {
+    let quoted = |text: &OsString| format!("'{}'", text.to_str().unwrap().replace('\'', r"'\''"));
+    let mut script = format!("cd {WORKSPACE} || exit 99\nexec /usr/bin/env -i");
+    for (name, value) in environment {
+        script = format!("{script} {}={}", name.to_str().unwrap(), quoted(value));
+    }
+    script + " bash -e /run/hookd/hook.sh\n"
+}
+
+impl Hook<'_> {
+    /// What is on its standard output so far.
+    pub(crate) fn stdout(&self) -> Vec<u8> {
+        fs::read(self.folder.join("out")).unwrap_or_default()
+    }
+
+    /// Waits until its standard output has `text`.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let found = eventually(PATIENCE, || {
+            let printed = String::from_utf8_lossy(&self.stdout()).contains(text);
+            (printed || self.code().is_some()).then_some(printed)
+        });
+        let printed = String::from_utf8_lossy(&self.stdout()).into_owned();
+        assert_eq!(found, Some(true), "the hook did not print {text:?}, but:\n{printed}");
+    }
+
+    /// Its process; it must not have ended.
+    pub(crate) fn process(&self) -> Process {
+        let is_this = |process: &Process| {
+            let tracking = format!("RUNNER_TRACKING_ID={}", self.tracking.display());
+            process.read("environ").split('\0').any(|entry| entry == tracking)
+        };
+        let found = processes::all().into_iter().find(is_this);
+        found.expect("the hook's process is there")
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        assert!(self.process().signal(signal), "the hook has ended already");
+    }
+
+    fn code(&self) -> Option<i32> {
+        fs::read_to_string(self.folder.join("code")).ok()?.trim().parse().ok()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> Outcome {
+        self.end_within(PATIENCE)
+    }
+
+    /// Waits for its end, which must come in time.
+    pub(crate) fn end_within(self, patience: Duration) -> Outcome {
+        let code = eventually(patience, || self.code());
+        let time = self.started.elapsed();
+        let (stdout, stderr) = (self.stdout(), fs::read(self.folder.join("err")).unwrap());
+        let text = || String::from_utf8_lossy(&stdout).into_owned();
+        let code = code.unwrap_or_else(|| {
+            panic!("the hook did not end within {} s; it printed:\n{}", patience.as_secs(), text())
+        });
+        let read_back = self.prepared.read_back(code).unwrap();
+        Outcome { code, stdout, stderr, time, read_back }
+    }
+
+    /// The runner that it belongs to.
+    pub(crate) fn runner(&self) -> &RunnerPod {
+        self.runner
+    }
+}
+
+impl Outcome {
+    /// Its standard output as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// The lines of its standard output.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.text().lines().map(str::to_owned).collect()
+    }
+
+    /// Its standard output after the build's group.
+    pub(crate) fn after_build(&self) -> String {
+        let text = self.text();
+        let (_, rest) = text.rsplit_once("##[endgroup]\n").expect("a build's group in the output");
+        rest.to_owned()
+    }
+
+    /// Its `::error` line; there must be one, and it must be the last.
+    pub(crate) fn error(&self) -> String {
+        let last = self.lines().pop().unwrap_or_default();
+        assert!(last.starts_with("::error title="), "no error at the end, but:\n{}", self.text());
+        last
+    }
+
+    /// Fails the test unless the hook itself failed within so many seconds, with all these words
+    /// in its error: what is wrong, and what to do about it.
+    #[track_caller]
+    pub(crate) fn assert_told(&self, seconds: u64, words: &[&str]) {
+        self.assert_code(1);
+        let error = self.error();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in:\n{error}\nof:\n{}", self.text());
+        }
+        assert!(self.time < s(seconds), "it took {:?}; its output:\n{}", self.time, self.text());
+        // Until the group is closed nothing is a command, and the error would not be one.
+        if let Some(token) =
+            self.lines().iter().find_map(|line| line.strip_prefix("::stop-commands::"))
+        {
+            let resumed = self.lines().iter().rposition(|line| *line == format!("::{token}::"));
+            assert!(resumed.is_some(), "the build's group stays open:\n{}", self.text());
+        }
+    }
+
+    /// Fails the test unless it ended with this code.
+    #[track_caller]
+    pub(crate) fn assert_code(&self, code: i32) -> &Self {
+        let stderr = String::from_utf8_lossy(&self.stderr);
+        assert_eq!(self.code, code, "its output:\n{}\n{stderr}", self.text());
+        self
+    }
+}

@@ -1,0 +1,13 @@
+//! What the tests share: the cluster, runner pods in it, hooks in those, and waiting.
+
+pub(crate) mod cluster;
+pub(crate) mod faults;
+pub(crate) mod hook;
+pub(crate) mod manifests;
+pub(crate) mod processes;
+pub(crate) mod python;
+pub(crate) mod runner;
+pub(crate) mod wait;
+
+pub(crate) use hook::{Hook, Outcome};
+pub(crate) use runner::{RunnerPod, Setup, WORK, WORKSPACE};

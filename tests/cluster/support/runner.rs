@@ -1,0 +1,263 @@
+//! A runner pod with hookd, in a namespace of its own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use runner_standin::layout::guid;
+use runner_standin::{Job, Runner, Step, Uses, WorkDir};
+use serde_json::Value;
+
+use super::cluster::{self, cluster, get, kubectl, try_kubectl};
+use super::faults::Turn;
+use super::hook::{Call, Outcome};
+use super::manifests;
+use super::processes::{self, Process};
+use super::wait::{s, until};
+
+/// Name of the pod.
+pub(crate) const RUNNER: &str = "runner";
+/// Name of the claim of its work directory.
+pub(crate) const CLAIM: &str = "work";
+/// The work directory as the runner calls it.
+pub(crate) const WORK: &str = "/home/runner/_work";
+/// The workspace as the runner calls it.
+pub(crate) const WORKSPACE: &str = "/home/runner/_work/demo/demo";
+/// User and group of the runner.
+const RUNNER_ID: u32 = 1001;
+
+/// How a runner pod differs from the one in deploy/.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    /// Variables of the sidecar.
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// Verb and resource that the Role lacks.
+    pub(crate) forbidden: Option<(&'static str, &'static str)>,
+    /// The test breaks what other tests use.
+    pub(crate) alone: bool,
+}
+
+impl Setup {
+    pub(crate) fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+}
+
+/// A runner pod that is ready. It goes with its namespace when this is dropped.
+#[derive(Debug)]
+pub(crate) struct RunnerPod {
+    /// The namespace.
+    pub(crate) namespace: String,
+    /// uid of the pod.
+    pub(crate) uid: String,
+    /// The test's hold on the cluster.
+    pub(crate) turn: Turn,
+    volume: PathBuf,
+    environment: OnceLock<Vec<(String, String)>>,
+    calls: AtomicU32,
+}
+
+impl RunnerPod {
+    /// As in deploy/.
+    pub(crate) fn start() -> Self {
+        Self::with(&Setup::default())
+    }
+
+    /// As `setup` says.
+    pub(crate) fn with(setup: &Setup) -> Self {
+        let turn = if setup.alone { Turn::alone() } else { Turn::shared() };
+        let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
+        let volume = cluster().state.join("volumes").join(&namespace);
+        fs::create_dir_all(&volume).unwrap();
+        chown(&volume, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
+        let (environment, calls) = (OnceLock::new(), AtomicU32::new(0));
+        // First, so that what is made is deleted even if not all of it can be.
+        let mut runner = Self { namespace, uid: String::new(), turn, volume, environment, calls };
+        cluster::create(&manifests::of_runner(&runner.namespace, &runner.volume, setup));
+        runner.k(&["wait", "--for=condition=Ready", "pod/runner", "--timeout=120s"]);
+        let pod = runner.object("pod", RUNNER);
+        pod["metadata"]["uid"].as_str().unwrap().clone_into(&mut runner.uid);
+        runner
+    }
+
+    /// kubectl in the namespace.
+    pub(crate) fn k(&self, arguments: &[&str]) -> String {
+        kubectl(&[&["-n", &self.namespace], arguments].concat())
+    }
+
+    /// One object of the namespace.
+    pub(crate) fn object(&self, kind: &str, name: &str) -> Value {
+        get(&["-n", &self.namespace, kind, name])
+    }
+
+    /// Objects of the namespace.
+    pub(crate) fn objects(&self, kinds: &str, more: &[&str]) -> Vec<Value> {
+        let list = get(&[&["-n", &self.namespace, kinds], more].concat());
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// "kind/name" of all that hookd made for this runner and that is there.
+    pub(crate) fn made(&self) -> Vec<String> {
+        let objects = self.objects("jobs,pods,secrets", &["-l", "runner-pod=runner"]);
+        let text =
+            |object: &Value, at: &str| object.pointer(at).unwrap().as_str().unwrap().to_owned();
+        let name = |object| format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name"));
+        objects.iter().map(name).collect()
+    }
+
+    /// Fails the test unless all that hookd made is gone soon.
+    pub(crate) fn assert_nothing_left(&self) {
+        let mut left = Vec::new();
+        let gone = super::wait::eventually(s(30), || {
+            left = self.made();
+            left.is_empty().then_some(())
+        });
+        assert!(gone.is_some(), "left in {} after 30 s: {left:?}", self.namespace);
+    }
+
+    /// What hookd logged.
+    pub(crate) fn log(&self) -> String {
+        self.k(&["logs", RUNNER, "-c", "hookd", "--tail=-1"])
+    }
+
+    /// The process `hookd daemon`.
+    pub(crate) fn daemon(&self) -> Process {
+        until("the daemon runs", s(10), || {
+            self.process(|command| command.ends_with("hookd daemon"))
+        })
+    }
+
+    /// PID 1 of the sidecar.
+    pub(crate) fn supervisor(&self) -> Process {
+        self.process(|command| command == "/usr/local/bin/hookd").unwrap()
+    }
+
+    /// PID 1 of the runner container.
+    pub(crate) fn runner_process(&self) -> Process {
+        self.process(|command| command.starts_with("/bin/bash -c trap")).unwrap()
+    }
+
+    fn process(&self, is: impl Fn(&str) -> bool) -> Option<Process> {
+        let candidates = processes::all().into_iter().filter(|process| is(&process.command));
+        candidates.into_iter().find(|process| process.is_of_pod(&self.uid))
+    }
+
+    /// The directory of the socket, on this machine.
+    pub(crate) fn socket_directory(&self) -> PathBuf {
+        let volumes = format!("kubelet/pods/{}/volumes", self.uid);
+        cluster().state.join(volumes).join("kubernetes.io~empty-dir/hookd")
+    }
+
+    /// Where this machine has what the runner calls `path`.
+    pub(crate) fn local(&self, path: &str) -> PathBuf {
+        WorkDir::new(WORK, &self.volume).local(path)
+    }
+
+    /// Where this machine has a file of the workspace.
+    pub(crate) fn workspace(&self, name: &str) -> PathBuf {
+        self.local(WORKSPACE).join(name)
+    }
+
+    /// Writes a file that the runner calls `path`; one that starts with "#!" is made executable.
+    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let (path, content) = (self.local(path), content.as_ref());
+        self.make_folder(path.parent().unwrap());
+        fs::write(&path, content).unwrap();
+        let mode = if content.starts_with(b"#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        chown(&path, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
+    }
+
+    fn make_folder(&self, path: &Path) {
+        if !path.is_dir() {
+            self.make_folder(path.parent().unwrap());
+            fs::create_dir(path).unwrap();
+            chown(path, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
+        }
+    }
+
+    /// Puts an action where the runner downloads actions to; a step that uses it.
+    pub(crate) fn action(&self, name: &str, files: &[(&str, &str)]) -> Step {
+        for (file, content) in files {
+            self.write(&format!("{WORK}/_actions/test/{name}/v1/{file}"), content);
+        }
+        Step::new(format!("test/{name}@v1").parse::<Uses>().unwrap())
+    }
+
+    /// A step that runs a shell script in busybox.
+    pub(crate) fn script(&self, script: &str) -> Step {
+        let name = format!("script-{}", &guid().unwrap()[..8]);
+        self.write(&format!("{WORKSPACE}/{name}"), script);
+        let action = format!(
+            "runs:\n  using: docker\n  image: docker://busybox:1\n  entrypoint: /bin/sh\n  \
+             args: [/github/workspace/{name}]\n"
+        );
+        self.action(&name, &[("action.yml", &action)])
+    }
+
+    /// A number that was not given before.
+    pub(crate) fn next(&self) -> u32 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The call of the hook for a step, all its files in place.
+    pub(crate) fn call(&self, step: &Step) -> Call<'_> {
+        Call::new(self, self.runner().prepare_container_step(step).unwrap())
+    }
+
+    /// The call cleanup_job.
+    pub(crate) fn cleanup(&self) -> Call<'_> {
+        Call::new(self, self.runner().prepare_cleanup(Value::Null).unwrap())
+    }
+
+    /// Runs a step to its end.
+    pub(crate) fn run(&self, step: &Step) -> Outcome {
+        self.call(step).run()
+    }
+
+    /// The runner, which passes on the environment that its container has.
+    fn runner(&self) -> Runner {
+        let environment =
+            self.environment.get_or_init(|| self.runner_process().environment()).iter();
+        let work = WorkDir::new(WORK, &self.volume);
+        let hook = self.socket_directory().join("hook.sh");
+        let mut runner = Runner::new(work, Job::new("octo/demo", RUNNER), hook);
+        runner.inherited = environment.map(|(name, value)| (name.into(), value.into())).collect();
+        runner
+    }
+
+    /// What somebody who reads a failed test wants to know.
+    fn dump(&self) {
+        let namespace = self.namespace.as_str();
+        for arguments in [
+            &["get", "jobs,pods,secrets", "-o", "wide"][..],
+            &["get", "events", "--sort-by=.metadata.creationTimestamp"],
+            &["logs", RUNNER, "-c", "hookd", "--tail=100"],
+        ] {
+            let told = try_kubectl(&[&["-n", namespace], arguments].concat(), None);
+            eprintln!("--- {}\n{}", arguments.join(" "), told.unwrap_or_else(|why| why));
+        }
+    }
+}
+
+impl Drop for RunnerPod {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dump();
+        }
+        if std::env::var_os("HOOKD_KEEP").is_some() {
+            eprintln!("kept: namespace {}, volume {}", self.namespace, self.volume.display());
+            return;
+        }
+        let (namespace, volume) = (&self.namespace, format!("{}-work", self.namespace));
+        for (kind, name) in [("namespace", namespace), ("persistentvolume", &volume)] {
+            let _ = try_kubectl(&["delete", kind, name, "--wait=false"], None);
+        }
+        // Whatever still writes there loses it.
+        let _ = Command::new("rm").args(["-rf", "--one-file-system"]).arg(&self.volume).status();
+    }
+}
