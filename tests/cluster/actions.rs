@@ -25,7 +25,8 @@ runs:
 const REPORT_SH: &str = r##"#!/bin/sh
 for argument; do printf '[%s]\n' "$argument"; done
 printf 'ENV %s\n' "LEVEL=$LEVEL" "MULTI=$MULTI" "HOME=$HOME" "CI=$CI" "GITHUB_ACTIONS=$GITHUB_ACTIONS"
-env | grep -a -e '^INPUT_' -e '^dotted'
+# This shell passes on plain names only.
+tr '\0' '\n' < /proc/$$/environ | grep -a -e '^INPUT_' -e '^dotted'
 cat /etc/built-by
 pwd
 echo "from the action" > /github/workspace/report.txt

@@ -41,8 +41,8 @@ fn a_python_client_builds_an_image_and_gets_its_digest() {
     let runner = RunnerPod::start();
     runner.action("api", &[("Dockerfile", "FROM busybox:1\nRUN echo in the build\n")]);
     let dockerfile = format!("{WORK}/_actions/test/api/v1/Dockerfile");
-    let events = build(&runner, "py-1", &dockerfile)["events"].clone();
-    let events = events.as_array().unwrap_or_else(|| panic!("no events, but {events}"));
+    let told = build(&runner, "py-1", &dockerfile);
+    let events = told["events"].as_array().unwrap_or_else(|| panic!("no events, but {told}"));
     let result = &events.last().unwrap()["result"];
     let digest = result["digest"].as_str().unwrap_or_else(|| panic!("no digest in {result}"));
     assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
@@ -62,7 +62,7 @@ fn a_failure_has_a_reason_for_programs_and_a_remedy_for_people() {
     let error = build(&runner, "py-2", &format!("{WORK}/nowhere/Dockerfile"))["error"].clone();
     assert_eq!(error["code"], "INVALID_ARGUMENT", "{error}");
     assert_eq!((&error["domain"], &error["reason"]), (&"hookd".into(), &"CONTEXT_INVALID".into()));
-    assert!(error["message"].as_str().unwrap().contains("nowhere/Dockerfile"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("/nowhere\""), "{error}");
     assert!(!error["metadata"]["remedy"].as_str().unwrap().is_empty(), "{error}");
     for id in ["", "Upper", "-dash", "a_b", &"x".repeat(41)] {
         let error = build(&runner, id, "/x/Dockerfile")["error"].clone();

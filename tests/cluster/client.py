@@ -13,6 +13,7 @@ import os
 import sys
 
 import grpc
+import grpc._channel  # What grpc imports late, UID may not be able to read.
 from google.protobuf import descriptor_pool, json_format, message_factory
 from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (

@@ -169,6 +169,8 @@ impl<'a> Step<'a> {
                 self.write(output).await?;
                 None
             }
+            // Only hands over the cursor.
+            Some(Event::Progress(progress)) if progress.message.is_empty() => None,
             Some(Event::Progress(progress)) => {
                 self.output.line_settled(report::plain(&progress.message)).await;
                 None

@@ -1,6 +1,8 @@
 //! Sends bytes to a container's standard input.
 
-use futures::{SinkExt, StreamExt};
+use std::time::Duration;
+
+use futures::{SinkExt, Stream, StreamExt};
 use http::Request;
 use kube::Client;
 use tokio::sync::mpsc;
@@ -12,6 +14,8 @@ use crate::error::{Failure, Reason, report};
 const STDIN: u8 = 0;
 const ERROR: u8 = 3;
 const CLOSE: u8 = 255;
+/// How long the other end may take to pass on what was sent and to say so.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Attaches to the container, sends `input` to its end, and closes its standard input.
 ///
@@ -36,32 +40,53 @@ pub async fn send_stdin(
             "the API server does not speak v5.channel.k8s.io, which Kubernetes has from 1.30 on",
         )));
     }
-    let (mut sender, mut receiver) = connection.into_stream().split();
-    let send = async {
-        while let Some(mut piece) = input.recv().await {
-            piece.insert(0, STDIN);
-            sender.send(Message::binary(piece)).await?;
-        }
-        sender.send(Message::binary(vec![CLOSE, STDIN])).await
-    };
-    let watch = async {
-        while let Some(message) = receiver.next().await {
-            match message? {
-                Message::Binary(data) if data.first() == Some(&ERROR) => return Ok(()),
-                Message::Close(_) => break,
-                _ => {}
+    let (mut sender, receiver) = connection.into_stream().split();
+    let end = end_of(receiver);
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            piece = input.recv() => match piece {
+                Some(mut piece) => {
+                    piece.insert(0, STDIN);
+                    sender.send(Message::binary(piece)).await.map_err(|error| broken(pod, &error))?;
+                }
+                None => break,
+            },
+            ended = &mut end => {
+                ended.map_err(|error| broken(pod, &error))?;
+                // A reader that knows where its input ends need not wait for us to say so.
+                let more = input.recv().await;
+                return more.map_or(Ok(()), |_| Err(broken(pod, &Stopped)));
             }
         }
-        Err(WsError::ConnectionClosed)
-    };
-    tokio::select! {
-        sent = send => sent.map_err(|error| broken(pod, &error)),
-        ended = watch => Err(match ended {
-            Ok(()) => broken(pod, &std::io::Error::other("the container stopped reading")),
-            Err(error) => broken(pod, &error),
-        }),
+    }
+    // What is on its way is lost if the connection is closed now: the other end closes it.
+    let close = sender.send(Message::binary(vec![CLOSE, STDIN])).await;
+    close.map_err(|error| broken(pod, &error))?;
+    match tokio::time::timeout(PATIENCE, end).await {
+        Ok(ended) => ended.map_err(|error| broken(pod, &error)),
+        Err(_) => Ok(()),
     }
 }
+
+/// Reads until the other end says how the attachment ended, or closes it.
+async fn end_of(
+    mut receiver: impl Stream<Item = Result<Message, WsError>> + Unpin,
+) -> Result<(), WsError> {
+    while let Some(message) = receiver.next().await {
+        match message? {
+            Message::Binary(data) if data.first() == Some(&ERROR) => return Ok(()),
+            Message::Close(_) => return Ok(()),
+            _ => {}
+        }
+    }
+    Err(WsError::ConnectionClosed)
+}
+
+/// The container's end before that of the input.
+#[derive(Debug, thiserror::Error)]
+#[error("the container stopped reading")]
+struct Stopped;
 
 fn broken(pod: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::new(

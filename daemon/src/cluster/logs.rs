@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{AsyncRead, AsyncReadExt};
+use futures::{AsyncRead, AsyncReadExt, FutureExt};
 use jiff::Timestamp;
 use jiff::Unit;
 use k8s_openapi::api::core::v1::Pod;
@@ -72,26 +72,26 @@ impl Log<'_> {
     pub async fn follow(
         &self,
         mut position: LogPosition,
-        ended: impl Future<Output = ()>,
+        ended: impl Future<Output = ()> + Send,
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
-        tokio::pin!(ended);
+        let ended = ended.boxed().shared();
         let mut over = false;
         while !over {
             let mut lines = Lines::resume(position.clone());
             let read = self.read(&mut lines, true, sink);
             let read = tokio::select! {
                 read = read => Some(read?),
-                () = async { (&mut ended).await; tokio::time::sleep(LINGER).await } => None,
+                () = linger(ended.clone()) => None,
             };
             position = lines.position().clone();
             over = match read {
                 None => true,
-                Some(Read::Closed) => ends_within(&mut ended, Duration::from_secs(1)).await,
+                Some(Read::Closed) => ends_within(ended.clone(), Duration::from_secs(1)).await,
                 Some(Read::Broken(why)) => {
                     tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
                     sink.broken(true).await?;
-                    ends_within(&mut ended, Duration::ZERO).await
+                    ends_within(ended.clone(), Duration::ZERO).await
                 }
             };
         }
@@ -165,8 +165,14 @@ async fn copy(
     }
 }
 
+/// A while after the end.
+async fn linger(ended: impl Future<Output = ()>) {
+    ended.await;
+    tokio::time::sleep(LINGER).await;
+}
+
 /// True if `ended` completes within `time`.
-async fn ends_within(ended: &mut (impl Future<Output = ()> + Unpin), time: Duration) -> bool {
+async fn ends_within(ended: impl Future<Output = ()>, time: Duration) -> bool {
     tokio::time::timeout(time, ended).await.is_ok()
 }
 

@@ -1,5 +1,7 @@
 //! The pod of a Job, watched by name.
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{WatchEvent, WatchParams};
@@ -8,9 +10,11 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::client::is_transient;
 use crate::error::report;
 use crate::spec::names::JOB_LABEL;
+
+/// Before a watch that broke is opened again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a Job's pod.
 #[derive(Clone, Debug, Default)]
@@ -89,26 +93,35 @@ impl PodWatch {
 
 /// Waits until a pod with this label exists; its name. None if nobody listens any more.
 async fn first_pod(pods: &Api<Pod>, selector: &str, sender: &watch::Sender<Seen>) -> Option<String> {
-    let params = WatchParams::default().labels(selector);
+    // From version "0", since the pod may be there already; without bookmarks, since with them an
+    // API server on an older etcd refuses that version.
+    let params = WatchParams::default().labels(selector).disable_bookmarks();
     while !sender.is_closed() {
-        // Version "0": the pod may be there already.
-        match pods.watch(&params, "0").await {
-            Ok(events) => {
-                pin_mut!(events);
-                while let Ok(Some(event)) = events.try_next().await {
-                    if let WatchEvent::Added(pod) | WatchEvent::Modified(pod) = event {
-                        let name = pod.name_any();
-                        sender.send_replace(Seen::Pod(Box::new(pod)));
-                        return Some(name);
-                    }
-                }
+        match first_event(pods, &params).await {
+            Ok(Some(pod)) => {
+                let name = pod.name_any();
+                sender.send_replace(Seen::Pod(Box::new(pod)));
+                return Some(name);
             }
-            Err(error) if is_transient(&error) => {}
-            Err(error) => tracing::warn!(selector, error = report(&error), "cannot watch pods"),
+            Ok(None) => {}
+            Err(error) => tracing::info!(selector, error = report(&error), "cannot watch pods"),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     None
+}
+
+async fn first_event(pods: &Api<Pod>, params: &WatchParams) -> kube::Result<Option<Pod>> {
+    let events = pods.watch(params, "0").await?;
+    pin_mut!(events);
+    while let Some(event) = events.try_next().await? {
+        match event {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => return Ok(Some(pod)),
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Publishes each state of the pod until it is gone.

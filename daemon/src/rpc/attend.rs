@@ -1,10 +1,11 @@
 //! One caller and one operation, from the first event to the deletion of what was made.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use hookd_api::v1::Phase;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -99,12 +100,25 @@ where
         let listen = listen(controls, acks, wishes.clone(), events.downgrade());
         let acked = wishes.acked.clone();
         let caller = Caller::new(session.cursor, session.offsets, events, acked);
-        let work = work(&context, &session.step, caller, received, (wishes, out), operation);
-        tokio::select! {
-            () = work => {}
-            () = listen => {}
+        let work = work(&context, &session.step, caller, received, (wishes, &out), operation);
+        let work = async {
+            tokio::select! {
+                finished = work => finished,
+                () = listen => None,
+            }
+        };
+        let finished = AssertUnwindSafe(work).catch_unwind().await;
+        if finished.is_err() {
+            // A stream that only breaks off would make hook come back again and again.
+            let failure = Failure::internal("hookd failed in the middle of the step");
+            let _ = out.send(Err(status::of(&failure))).await;
         }
+        // The caller waits for the end of the stream, and for nothing after it.
+        drop(out);
         drop(attached);
+        if let Ok(Some(builds)) = finished {
+            cleanup_job::delete_finished(&context, &session.step, builds).await;
+        }
     };
     tasks.spawn(work.instrument(span));
     Ok(ReceiverStream::new(outbound))
@@ -147,15 +161,17 @@ async fn listen(
     std::future::pending().await
 }
 
-/// Performs the operation, tells its end, and deletes what it made.
+/// Performs the operation and tells its end. What a failed one made is deleted; of one that is done
+/// and acknowledged the number of its builds is returned, for its deletion.
 async fn work<T, F>(
     context: &Arc<Context>,
     step: &StepId,
     mut caller: Caller,
     mut received: mpsc::Receiver<Event>,
-    (mut wishes, out): (Wishes, Outbound<T>),
+    (mut wishes, out): (Wishes, &Outbound<T>),
     operation: F,
-) where
+) -> Option<u32>
+where
     F: for<'a> FnOnce(&'a Context, &'a StepId, &'a mut Caller) -> Operation<'a, T> + Send + 'static,
 {
     let leaving = context.watch_for_leaving();
@@ -167,7 +183,7 @@ async fn work<T, F>(
         }
     };
     let perform = async {
-        let outcome = perform(context, step, &mut caller, (&wishes, &out), operation).await;
+        let outcome = perform(context, step, &mut caller, (&wishes, out), operation).await;
         if matches!(outcome, Outcome::Failed(_)) {
             let _ = tokio::time::timeout(LAST_LINES, group::close(&mut caller)).await;
         }
@@ -178,21 +194,21 @@ async fn work<T, F>(
     drop(leaving);
     let builds = cursor.build.as_ref().map_or(0, |build| build.attempt + 1);
     match outcome {
-        Outcome::Detached => {}
+        Outcome::Detached => None,
         Outcome::Done(result) => {
             let _ = out.send(Ok(Message::Result { cursor: cursor.encode(), result })).await;
             tokio::select! {
                 _ = wishes.acked.wait_for(|acked| acked.result) => {}
                 () = out.closed() => {}
             }
-            drop(out);
-            cleanup_job::delete_finished(context, step, builds).await;
+            Some(builds)
         }
         Outcome::Failed(failure) => {
             let twice = failure.reason == Reason::Cancelled;
             let deletion = cleanup_job::delete_failed(context.clone(), step.clone(), builds, twice);
             let _ = tokio::time::timeout(DELETION_PATIENCE, deletion).await;
             let _ = out.send(Err(status::of(&failure))).await;
+            None
         }
     }
 }

@@ -88,7 +88,6 @@ fn arguments(dockerfile: &str, destination: &Destination, registry: &RegistryCon
         format!("--destination={}", destination.push),
         // The kubelet hands it over as the container's termination message.
         "--digest-file=/dev/termination-log".to_owned(),
-        "--log-format=text".to_owned(),
         "--push-retry=2".to_owned(),
     ];
     let mut insecure = registry.insecure.clone();

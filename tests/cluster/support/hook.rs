@@ -18,7 +18,7 @@ use super::runner::{RUNNER, RunnerPod, WORK, WORKSPACE};
 use super::wait::{eventually, s};
 
 /// No hook of these tests takes longer.
-const PATIENCE: Duration = s(180);
+const PATIENCE: Duration = s(60);
 
 /// Runs hook.sh with its streams on files; the exit code's file appears when it is complete.
 const WRAPPER: &str = "\
