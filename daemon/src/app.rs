@@ -79,10 +79,7 @@ async fn warm(context: &Context) {
     }
 }
 
-async fn serve(
-    context: Arc<Context>,
-    listener: tokio::net::UnixListener,
-) -> Result<(), AppError> {
+async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Result<(), AppError> {
     let own = rustix::process::getuid().as_raw();
     let allowed = match context.config.allowed_uids.as_slice() {
         [] => vec![own],

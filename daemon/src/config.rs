@@ -120,7 +120,8 @@ pub struct RegistryConfig {
 pub struct BuildConfig {
     /// Image of the Kaniko executor.
     #[arg(
-        long = "kaniko-image", env = "HOOKD_KANIKO_IMAGE",
+        long = "kaniko-image",
+        env = "HOOKD_KANIKO_IMAGE",
         default_value = "ghcr.io/osscontainertools/kaniko:v1.28.3"
     )]
     pub kaniko_image: String,
@@ -135,7 +136,8 @@ pub struct BuildConfig {
 
     /// Ephemeral storage limit of a build, a Kubernetes quantity.
     #[arg(
-        long = "build-ephemeral-storage", env = "HOOKD_BUILD_EPHEMERAL_STORAGE",
+        long = "build-ephemeral-storage",
+        env = "HOOKD_BUILD_EPHEMERAL_STORAGE",
         default_value = "20Gi"
     )]
     pub ephemeral_storage: String,
@@ -153,7 +155,8 @@ pub struct BuildConfig {
 
     /// Bytes that a build context may have.
     #[arg(
-        long = "build-context-limit", env = "HOOKD_BUILD_CONTEXT_LIMIT_BYTES",
+        long = "build-context-limit",
+        env = "HOOKD_BUILD_CONTEXT_LIMIT_BYTES",
         default_value = "2147483648"
     )]
     pub context_limit: u64,

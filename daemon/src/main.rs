@@ -54,9 +54,12 @@ fn supervise() -> ExitCode {
 }
 
 fn daemon(config: Config) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(app::run(config.without_empty())).map_err(|error| report(&error)),
+        Ok(runtime) => {
+            runtime.block_on(app::run(config.without_empty())).map_err(|error| report(&error))
+        }
         Err(error) => Err(format!("the runtime cannot start: {error}")),
     };
     match result {

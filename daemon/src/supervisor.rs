@@ -48,9 +48,7 @@ enum Ended {
 }
 
 fn start() -> io::Result<Pid> {
-    let child = Command::new(std::env::current_exe()?)
-        .arg("daemon")
-        .spawn()?;
+    let child = Command::new(std::env::current_exe()?).arg("daemon").spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::other("the daemon has no process id"))
 }

@@ -146,7 +146,8 @@ fn allowed(namespace: &str, account: &str) -> Rules {
     });
     let user = format!("--as=system:serviceaccount:{namespace}:{account}");
     let groups = ["--as-group=system:serviceaccounts", "--as-group=system:authenticated"];
-    let arguments = ["create", "--validate=false", "-f", "-", "-o", "json", &user, groups[0], groups[1]];
+    let arguments =
+        ["create", "--validate=false", "-f", "-", "-o", "json", &user, groups[0], groups[1]];
     let answer = cluster::try_kubectl(&arguments, Some(&review.to_string())).unwrap();
     let answer: Value = serde_json::from_str(&answer).unwrap();
     rules(answer["status"]["resourceRules"].as_array().unwrap())

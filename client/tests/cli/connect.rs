@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::support::Place;
 use crate::support::hookd::FakeHookd;
+use crate::support::process::HookCommand;
 
 #[tokio::test]
 async fn a_socket_that_appears_late_is_waited_for_and_told_once() {
@@ -50,7 +51,11 @@ async fn a_socket_that_forbids_is_an_error_at_once() {
     std::fs::set_permissions(place.socket(), open(0)).unwrap();
     // Root may connect to anything.
     let root = rustix::process::geteuid().is_root();
-    let command = if root { place.command().uid(NOBODY) } else { place.command() };
+    // The build's own folder may be closed to others.
+    let program = place.socket().with_file_name("hook");
+    std::fs::copy(env!("CARGO_BIN_EXE_hook"), &program).unwrap();
+    let command = HookCommand::at(&program).env("HOOKD_SOCKET", place.socket());
+    let command = if root { command.uid(NOBODY) } else { command };
     command.start(&place.step_input()).finished().await.assert_error(&format!(
         "::error title=The socket of hookd cannot be used::The socket {} cannot be used: \
          Permission denied (os error 13). Run the hookd container with the user id of the runner \

@@ -38,8 +38,7 @@ pub async fn missing(
     };
     let api: Api<SelfSubjectRulesReview> = Api::all(client.clone());
     let params = PostParams::default();
-    let answer =
-        retry.run("review its own permissions", || api.create(&params, &review)).await?;
+    let answer = retry.run("review its own permissions", || api.create(&params, &review)).await?;
     let Some(status) = answer.status else { return Ok(Vec::new()) };
     if status.incomplete {
         // An authorizer that cannot list its rules (a webhook): each call will tell by itself.
@@ -70,7 +69,11 @@ fn lacking(rules: &[ResourceRule]) -> Vec<Permission> {
 
 /// "create jobs.batch"
 pub fn describe((group, resource, verb): &Permission) -> String {
-    if group.is_empty() { format!("{verb} {resource}") } else { format!("{verb} {resource}.{group}") }
+    if group.is_empty() {
+        format!("{verb} {resource}")
+    } else {
+        format!("{verb} {resource}.{group}")
+    }
 }
 
 /// The failure of a call while permissions are missing.
@@ -100,8 +103,10 @@ mod tests {
 
     #[test]
     fn each_missing_verb_is_named() {
-        let mut rules: Vec<_> =
-            REQUIRED.iter().map(|(group, resource, verbs)| rule(group, &[resource], verbs)).collect();
+        let mut rules: Vec<_> = REQUIRED
+            .iter()
+            .map(|(group, resource, verbs)| rule(group, &[resource], verbs))
+            .collect();
         assert_eq!(lacking(&rules), []);
         rules[4] = rule("batch", &["jobs"], &["get", "list", "watch", "delete"]);
         assert_eq!(lacking(&rules), [("batch", "jobs", "create")]);

@@ -36,9 +36,12 @@ pub async fn send_stdin(
     let request = request.map_err(|error| broken(pod, &error))?;
     let connection = client.connect(request).await.map_err(|error| broken(pod, &error))?;
     if !connection.supports_stream_close() {
-        return Err(broken(pod, &std::io::Error::other(
-            "the API server does not speak v5.channel.k8s.io, which Kubernetes has from 1.30 on",
-        )));
+        return Err(broken(
+            pod,
+            &std::io::Error::other(
+                "the API server does not speak v5.channel.k8s.io, which Kubernetes has from 1.30 on",
+            ),
+        ));
     }
     let (mut sender, receiver) = connection.into_stream().split();
     let end = end_of(receiver);
@@ -75,12 +78,17 @@ async fn end_of(
 ) -> Result<(), WsError> {
     while let Some(message) = receiver.next().await {
         match message? {
-            Message::Binary(data) if data.first() == Some(&ERROR) => return Ok(()),
+            Message::Binary(data) if is_end(&data) => return Ok(()),
             Message::Close(_) => return Ok(()),
             _ => {}
         }
     }
     Err(WsError::ConnectionClosed)
+}
+
+/// The API server opens the error channel with an empty message; its end is one with a Status.
+fn is_end(message: &[u8]) -> bool {
+    matches!(message, [ERROR, _, ..])
 }
 
 /// The container's end before that of the input.
@@ -94,4 +102,24 @@ fn broken(pod: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
         format!("The build context could not be sent to pod {pod}: {}", report(error)),
         "Look at the API server and at the kubelet of the pod's node; run the job again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_empty_message_that_opens_the_error_channel_is_not_the_end() {
+        let status = [&[ERROR], &b"{\"status\":\"Success\"}"[..]].concat();
+        let messages = [Message::binary(vec![ERROR]), Message::binary(status)];
+        let mut messages = futures::stream::iter(messages.map(Ok));
+        assert!(end_of(&mut messages).await.is_ok());
+        assert!(messages.next().await.is_none(), "the end came before the Status");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_off_is_no_end() {
+        let mut messages = futures::stream::iter([Ok(Message::binary(vec![ERROR]))]);
+        assert!(matches!(end_of(&mut messages).await, Err(WsError::ConnectionClosed)));
+    }
 }

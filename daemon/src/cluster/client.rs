@@ -1,9 +1,10 @@
 //! The warm client, and the one way in which requests are repeated.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::core::Status;
 use kube::{Client, Config};
+use tokio::time::Instant;
 
 use crate::error::{Failure, Reason, report};
 

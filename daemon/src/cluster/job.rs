@@ -29,7 +29,8 @@ where
     match retry.attempt(|| api.create(&params, object)).await {
         Ok(created) => Ok(created),
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let found = retry.run(&format!("read {} {name}", K::kind(&())), || api.get(&name)).await?;
+            let found =
+                retry.run(&format!("read {} {name}", K::kind(&())), || api.get(&name)).await?;
             if is_ours(&found, object) { Ok(found) } else { Err(taken::<K>(&name)) }
         }
         Err(error) => Err(failure(&action, error)),
@@ -101,7 +102,6 @@ pub async fn delete_with_secret(
     name: &str,
     retry: &Retry,
 ) -> Result<bool, Failure> {
-    let (job, secret) =
-        tokio::join!(delete(jobs, name, retry), delete(secrets, name, retry));
+    let (job, secret) = tokio::join!(delete(jobs, name, retry), delete(secrets, name, retry));
     Ok(job? | secret?)
 }

@@ -130,9 +130,8 @@ impl Log<'_> {
             ..LogParams::default()
         };
         let action = format!("read the log of pod {}", self.pod);
-        let opened = Retry::new(self.api_timeout)
-            .attempt(|| self.pods.log_stream(self.pod, &params))
-            .await;
+        let opened =
+            Retry::new(self.api_timeout).attempt(|| self.pods.log_stream(self.pod, &params)).await;
         let stream = match opened {
             Ok(stream) => stream,
             Err(error) if is_absent(&error) => return Err(lost_pod(self.pod, &error)),
@@ -178,7 +177,8 @@ async fn ends_within(ended: impl Future<Output = ()>, time: Duration) -> bool {
 
 /// The pod, or the container in it, is not there (any more).
 fn is_absent(error: &kube::Error) -> bool {
-    !is_transient(error) && matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 404))
+    !is_transient(error)
+        && matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 404))
 }
 
 fn lost_pod(pod: &str, error: &kube::Error) -> Failure {
@@ -205,5 +205,7 @@ fn lost(gap: Gap) -> Failure {
 /// The kubelet cuts the time that it is asked for to whole seconds; so do we, downwards.
 fn whole_second(timestamp: &str) -> Option<Timestamp> {
     let timestamp: Timestamp = timestamp.parse().ok()?;
-    timestamp.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor)).ok()
+    timestamp
+        .round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor))
+        .ok()
 }

@@ -117,7 +117,10 @@ fn oom_failure(pod: &Pod, container: &str) -> Failure {
         .iter()
         .find(|candidate| candidate.name == container)
         .and_then(|container| container.resources.as_ref()?.limits.as_ref()?.get("memory"))
-        .map_or_else(|| "the node's memory".to_owned(), |limit| format!("its limit of {}", limit.0));
+        .map_or_else(
+            || "the node's memory".to_owned(),
+            |limit| format!("its limit of {}", limit.0),
+        );
     Failure::new(
         Reason::OomKilled,
         format!("The container was killed because it used more memory than {limit} (OOMKilled)"),
@@ -132,7 +135,10 @@ fn evicted(pod: &Pod) -> Option<Failure> {
     })?;
     Some(Failure::new(
         Reason::Evicted,
-        format!("The pod was evicted ({reason}): {}", status.message.as_deref().unwrap_or("no message")),
+        format!(
+            "The pod was evicted ({reason}): {}",
+            status.message.as_deref().unwrap_or("no message")
+        ),
         "Give the step's resources or its node more room, and run the job again",
     ))
 }
@@ -146,7 +152,8 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
     if status.phase.as_deref() == Some("Failed") {
         let reason = status.reason.as_deref().unwrap_or("no reason given");
         let message = status.message.as_deref().unwrap_or("no message");
-        let kind = if reason == "DeadlineExceeded" { Reason::DeadlineExceeded } else { Reason::StepLost };
+        let kind =
+            if reason == "DeadlineExceeded" { Reason::DeadlineExceeded } else { Reason::StepLost };
         return Some(Failure::new(
             kind,
             format!("Pod {name} failed before its program ended ({reason}): {message}"),
@@ -236,7 +243,13 @@ fn pull_standing(reason: &str, message: &str, image: &str) -> Standing {
             "Check the name, and give the runner pod an imagePullSecret that may read it",
         ));
     }
-    if has(&["connection refused", "no such host", "i/o timeout", "no route to host", "gave http response"]) {
+    if has(&[
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "no route to host",
+        "gave http response",
+    ]) {
         return Standing::Troubled(
             PULL_PATIENCE,
             failed(

@@ -92,7 +92,11 @@ impl PodWatch {
 }
 
 /// Waits until a pod with this label exists; its name. None if nobody listens any more.
-async fn first_pod(pods: &Api<Pod>, selector: &str, sender: &watch::Sender<Seen>) -> Option<String> {
+async fn first_pod(
+    pods: &Api<Pod>,
+    selector: &str,
+    sender: &watch::Sender<Seen>,
+) -> Option<String> {
     // From version "0", since the pod may be there already; without bookmarks, since with them an
     // API server on an older etcd refuses that version.
     let params = WatchParams::default().labels(selector).disable_bookmarks();

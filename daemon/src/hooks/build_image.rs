@@ -30,7 +30,7 @@ use crate::step::start::{Awaited, started};
 /// Jobs tried for one build, should the context not arrive.
 pub const ATTEMPTS: u32 = 3;
 /// Lines of the log in which the reason of a failure stands.
-const TAIL_LINES: i64 = 60;
+const TAIL_LINES: i64 = 200;
 
 /// What is built and where to.
 struct Build<'a> {
@@ -106,13 +106,11 @@ impl Build<'_> {
             // Read first: a context that cannot be read needs no Job.
             let source = self.open_context().await?;
             let job = self.create(source.dockerfile_name(), caller).await?;
-            group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller).await?;
+            group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
+                .await?;
             let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
-            let awaited = Awaited {
-                job: &job,
-                container: build_job::CONTAINER,
-                phase: Phase::BuildPending,
-            };
+            let awaited =
+                Awaited { job: &job, container: build_job::CONTAINER, phase: Phase::BuildPending };
             let pod = started(self.context, &mut watch, awaited, caller).await?;
             let sent = self.send_context(source, &pod).await;
             match sent {
@@ -120,7 +118,8 @@ impl Build<'_> {
                 // Kaniko looks at the registry before it reads: it may have ended already.
                 Err(failure) if failure.reason != Reason::ContextInvalid => {
                     tracing::info!(error = report(&failure), "the context was not taken whole");
-                    if !ends_soon(&mut watch).await {
+                    let ended = ends_soon(&mut watch).await;
+                    if !ended || verdict::lacks_context(&self.tail(&pod.name_any()).await) {
                         self.next_attempt(caller).await?;
                         continue;
                     }
@@ -139,7 +138,9 @@ impl Build<'_> {
             std::iter::once(&config.work_dir).chain(&config.context_dirs).cloned().collect();
         let dockerfile = self.dockerfile.to_owned();
         let opened = tokio::task::spawn_blocking(move || context::open(&roots, &dockerfile));
-        opened.await.map_err(|error| Failure::internal("Opening the context failed").because(error))?
+        opened
+            .await
+            .map_err(|error| Failure::internal("Opening the context failed").because(error))?
             .map_err(context_failure)
     }
 
@@ -167,7 +168,8 @@ impl Build<'_> {
         });
         let (client, namespace) = (&self.context.client, &self.context.namespace);
         let pod = pod.name_any();
-        let sent = attach::send_stdin(client, namespace, &pod, build_job::CONTAINER, receiver).await;
+        let sent =
+            attach::send_stdin(client, namespace, &pod, build_job::CONTAINER, receiver).await;
         let packed = pack
             .await
             .map_err(|error| Failure::internal("Packing the context failed").because(error))?;
@@ -182,8 +184,7 @@ impl Build<'_> {
     /// Streams the log to its end.
     async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Ended, Failure> {
         let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
-        let awaited =
-            Awaited { job, container: build_job::CONTAINER, phase: Phase::BuildPending };
+        let awaited = Awaited { job, container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
         let ended = output::stream(self.context, &mut watch, target, log_position, caller).await?;
@@ -214,7 +215,10 @@ impl Build<'_> {
         }
         Err(Failure::new(
             Reason::BuildFailed,
-            format!("Kaniko in Job {} ended well and told no digest, but {digest:?}", job.name_any()),
+            format!(
+                "Kaniko in Job {} ended well and told no digest, but {digest:?}",
+                job.name_any()
+            ),
             "Use a Kaniko image that knows --digest-file, such as the default of HOOKD_KANIKO_IMAGE",
         ))
     }
@@ -228,7 +232,10 @@ fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
 async fn ends_soon(watch: &mut PodWatch) -> bool {
     let over = |seen: &Seen| match seen {
         Seen::Pod(pod) => {
-            matches!(pod::standing(pod, build_job::CONTAINER), Standing::Ended(_) | Standing::Doomed(_))
+            matches!(
+                pod::standing(pod, build_job::CONTAINER),
+                Standing::Ended(_) | Standing::Doomed(_)
+            )
         }
         Seen::Gone | Seen::NotYet => false,
     };

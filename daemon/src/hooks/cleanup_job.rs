@@ -38,7 +38,8 @@ where
         + std::fmt::Debug,
 {
     let params = ListParams::default().labels(selector);
-    let list = retry.run(&format!("list {}", K::plural(&())), || api.list_metadata(&params)).await?;
+    let list =
+        retry.run(&format!("list {}", K::plural(&())), || api.list_metadata(&params)).await?;
     let names: Vec<_> = list.items.iter().map(ResourceExt::name_any).collect();
     let deleted = try_join_all(names.iter().map(|name| job::delete(&api, name, retry))).await?;
     Ok(u32::try_from(deleted.into_iter().filter(|found| *found).count()).unwrap_or(u32::MAX))

@@ -59,7 +59,10 @@ fn token() -> Result<String, Failure> {
 
 /// A path comes from a repository and may hold anything.
 fn one_line(path: &Path) -> String {
-    path.to_string_lossy().chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    path.to_string_lossy()
+        .chars()
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
 }
 
 #[cfg(test)]
@@ -101,7 +104,10 @@ mod tests {
 
     #[tokio::test]
     async fn each_group_has_its_own_token() {
-        assert_ne!(printed(Cursor::default(), false).await, printed(Cursor::default(), false).await);
+        assert_ne!(
+            printed(Cursor::default(), false).await,
+            printed(Cursor::default(), false).await
+        );
     }
 
     #[tokio::test]

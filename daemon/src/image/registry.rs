@@ -84,8 +84,11 @@ mod tests {
 
     #[test]
     fn the_adrs_three_settings_name_both_ways_to_the_registry() {
-        let settings =
-            RegistryConfig { port: Some("5000".into()), node_port: Some("30500".into()), ..registry("docker-registry") };
+        let settings = RegistryConfig {
+            port: Some("5000".into()),
+            node_port: Some("30500".into()),
+            ..registry("docker-registry")
+        };
         let destination = at(&settings);
         assert_eq!(destination.push, "docker-registry:5000/hookd/build:s");
         assert_eq!(destination.reference("sha256:0"), "localhost:30500/hookd/build@sha256:0");
@@ -103,8 +106,9 @@ mod tests {
 
     #[test]
     fn no_registry_is_an_error_with_the_settings_names() {
-        let error = destination(&RegistryConfig { host: None, ..registry("") }, &"s".parse().unwrap())
-            .unwrap_err();
+        let error =
+            destination(&RegistryConfig { host: None, ..registry("") }, &"s".parse().unwrap())
+                .unwrap_err();
         assert!(error.remedy.contains("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST"));
     }
 }

@@ -35,6 +35,10 @@ pub fn explain(
             "Read the end of the build's log above",
         );
     };
+    let words = match registry_words(tail) {
+        Some(cause) if words.contains("image not found on") => format!("{words}: {cause}"),
+        _ => words,
+    };
     let has = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
     let failed = |reason, why: String, remedy: &str| {
         Failure::new(reason, format!("The build of {dockerfile} failed: {why}"), remedy)
@@ -92,6 +96,19 @@ pub fn explain(
         );
     }
     failed(Reason::BuildFailed, words, "Read the build's log above")
+}
+
+/// True if Kaniko ended because its context did not arrive whole.
+pub fn lacks_context(tail: &str) -> bool {
+    error_line(tail).is_some_and(|words| words.contains("error resolving source context"))
+}
+
+/// The registry's own words: for mapped and mirrored registries Kaniko has them in a warning only.
+fn registry_words(tail: &str) -> Option<String> {
+    let warning =
+        tail.lines().rev().find_map(|line| line.split_once("Failed to retrieve image "))?;
+    let (words, _) = warning.1.split_once(". Will try").unwrap_or((warning.1, ""));
+    Some(one_line(words))
 }
 
 /// Kaniko's own last word.
@@ -154,6 +171,27 @@ mod tests {
         );
         assert_eq!(failure.reason, Reason::ImagePullFailed);
         assert!(failure.message.contains("library/nope"), "{failure}");
+    }
+
+    #[test]
+    fn an_unknown_base_image_behind_a_map_is_in_the_registrys_words_too() {
+        let failure = explained(
+            "\u{1b}[33mWARN\u{1b}[0m[0000] Failed to retrieve image library/nope:1 from remapped \
+             registry r:5000: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: \
+             manifest unknown; map[Tag:1]. Will try with the next registry, or fallback to the \
+             original registry.\nerror building image: image not found on any configured mapped \
+             registries for nope:1\n",
+        );
+        assert_eq!(failure.reason, Reason::ImagePullFailed);
+        assert!(failure.message.contains("MANIFEST_UNKNOWN: manifest unknown"), "{failure}");
+        assert!(!failure.message.contains("Will try"), "{failure}");
+    }
+
+    #[test]
+    fn a_cut_context_is_told_from_other_ends() {
+        let usage = "  -v, --verbosity string   Log level\n".repeat(70);
+        assert!(lacks_context(&format!("Error: error resolving source context: EOF\n{usage}")));
+        assert!(!lacks_context("error building image: x\n"));
     }
 
     #[test]

@@ -46,9 +46,10 @@ impl HookService for Service {
         let spec = start.body;
         let controls = convert::controls(inbound, convert::run_control);
         let context = self.context.clone();
-        let events = attend::attend(context, start.session, controls, move |context, step, caller| {
-            Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
-        })?;
+        let events =
+            attend::attend(context, start.session, controls, move |context, step, caller| {
+                Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
+            })?;
         Ok(Response::new(convert::run_events(events)))
     }
 
@@ -61,9 +62,12 @@ impl HookService for Service {
         let dockerfile = start.body;
         let controls = convert::controls(inbound, convert::build_control);
         let context = self.context.clone();
-        let events = attend::attend(context, start.session, controls, move |context, step, caller| {
-            Box::pin(async move { build_image::build(context, step, &dockerfile, caller).await })
-        })?;
+        let events =
+            attend::attend(context, start.session, controls, move |context, step, caller| {
+                Box::pin(
+                    async move { build_image::build(context, step, &dockerfile, caller).await },
+                )
+            })?;
         Ok(Response::new(convert::build_events(events)))
     }
 
@@ -74,10 +78,9 @@ impl HookService for Service {
         let step: StepId = convert::step_id(&request.into_inner().step_id)?;
         let attached = self.context.steps.cancel(&step);
         let retry = self.context.retry();
-        let deleted =
-            cleanup_job::delete_step(&self.context, &step, build_image::ATTEMPTS, &retry)
-                .await
-                .map_err(|failure| status::of(&failure))?;
+        let deleted = cleanup_job::delete_step(&self.context, &step, build_image::ATTEMPTS, &retry)
+            .await
+            .map_err(|failure| status::of(&failure))?;
         Ok(Response::new(v1::CancelStepResponse { found: attached || deleted }))
     }
 

@@ -81,7 +81,11 @@ fn switched_on(name: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some("true".to_owned()), ..EnvVar::default() }
 }
 
-fn arguments(dockerfile: &str, destination: &Destination, registry: &RegistryConfig) -> Vec<String> {
+fn arguments(
+    dockerfile: &str,
+    destination: &Destination,
+    registry: &RegistryConfig,
+) -> Vec<String> {
     let mut arguments = vec![
         "--context=tar://stdin".to_owned(),
         format!("--dockerfile={dockerfile}"),
@@ -188,7 +192,12 @@ mod tests {
     }
 
     const IN_CLUSTER: [&str; 6] = [
-        "--registry-host", "10.96.0.50", "--registry-port", "5000", "--registry-node-port", "30500",
+        "--registry-host",
+        "10.96.0.50",
+        "--registry-port",
+        "5000",
+        "--registry-node-port",
+        "30500",
     ];
 
     #[test]
@@ -205,7 +214,9 @@ mod tests {
         let seccomp = pod.security_context.unwrap().seccomp_profile.unwrap();
         assert_eq!(seccomp.type_, "RuntimeDefault");
         let limits = pod.containers[0].resources.clone().unwrap().limits.unwrap();
-        assert!(["cpu", "memory", "ephemeral-storage"].iter().all(|name| limits.contains_key(*name)));
+        assert!(
+            ["cpu", "memory", "ephemeral-storage"].iter().all(|name| limits.contains_key(*name))
+        );
     }
 
     #[test]

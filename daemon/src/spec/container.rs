@@ -118,7 +118,10 @@ mod tests {
         let given = BTreeMap::from([("CI".to_owned(), "no".to_owned())]);
         let spec = ContainerSpec { environment_variables: given, ..ContainerSpec::default() };
         let environment = step(spec).unwrap().environment;
-        assert_eq!((environment["GITHUB_ACTIONS"].as_str(), environment["CI"].as_str()), ("true", "no"));
+        assert_eq!(
+            (environment["GITHUB_ACTIONS"].as_str(), environment["CI"].as_str()),
+            ("true", "no")
+        );
     }
 
     #[test]

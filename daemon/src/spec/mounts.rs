@@ -36,7 +36,9 @@ pub fn of_step(
     let mut result = Mounts::default();
     for mount in mounts.iter().filter(|mount| mount.source_volume_path != DOCKER_SOCKET) {
         let source = Path::new(&mount.source_volume_path);
-        let Some(inside) = beneath(source, work_dir) else { return Err(elsewhere(mount, work_dir)) };
+        let Some(inside) = beneath(source, work_dir) else {
+            return Err(elsewhere(mount, work_dir));
+        };
         let work = work.ok_or_else(|| no_claim(work_dir))?;
         if result.volumes.is_empty() {
             result.volumes.push(volume(work));
@@ -119,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_mount_of_the_work_directory_is_a_sub_path_of_the_claim() {
-        let input = [mount(DOCKER_SOCKET, DOCKER_SOCKET), mount("/w/_temp/./_github_home", "/github/home")];
+        let input =
+            [mount(DOCKER_SOCKET, DOCKER_SOCKET), mount("/w/_temp/./_github_home", "/github/home")];
         let mounts = of_step(&input, Path::new("/w"), Some(&work("runner-1"))).unwrap();
         assert_eq!(mounts.volumes.len(), 1);
         assert_eq!(mounts.mounts[0].sub_path.as_deref(), Some("runner-1/_temp/_github_home"));
@@ -135,7 +138,8 @@ mod tests {
     #[test]
     fn a_mount_from_elsewhere_is_refused_by_name() {
         for source in ["/etc", "/w/../etc", "/work", "/w/a/../../etc"] {
-            let error = of_step(&[mount(source, "/t")], Path::new("/w"), Some(&work(""))).unwrap_err();
+            let error =
+                of_step(&[mount(source, "/t")], Path::new("/w"), Some(&work(""))).unwrap_err();
             assert!(error.message.contains(source), "{error}");
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EnvVar, EnvVarSource, LocalObjectReference, NodeAffinity, NodeSelector,
@@ -10,7 +11,6 @@ use k8s_openapi::api::core::v1::{
     SeccompProfile, Secret, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::ByteString;
 
 use crate::ids::StepId;
 use crate::runner::Runner;
@@ -60,7 +60,9 @@ pub fn job(
         command: spec.entry_point.as_ref().map(|program| vec![escaped(program)]),
         args: (!spec.args.is_empty()).then(|| spec.args.iter().map(escaped).collect()),
         working_dir: spec.working_directory.clone(),
-        env: Some(environment.map(|(at, variable)| from_secret(variable, &name, key(at))).collect()),
+        env: Some(
+            environment.map(|(at, variable)| from_secret(variable, &name, key(at))).collect(),
+        ),
         volume_mounts: Some(mounts.mounts),
         ..Container::default()
     };

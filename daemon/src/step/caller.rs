@@ -74,7 +74,7 @@ impl Caller {
         (stdout, stderr): (u64, u64),
         events: mpsc::Sender<Event>,
         acked: watch::Receiver<Acked>,
-        ) -> Self {
+    ) -> Self {
         Self { cursor, stdout, stderr, events, acked }
     }
 

@@ -43,7 +43,8 @@ pub fn open_to_all(
         open(home, work_dir, Mode::from_raw_mode(0o777))?;
     }
     let Some(directory) = source(FILE_COMMANDS) else { return Ok(()) };
-    let names = environment.values().filter_map(|value| Path::new(value).strip_prefix(FILE_COMMANDS).ok());
+    let names =
+        environment.values().filter_map(|value| Path::new(value).strip_prefix(FILE_COMMANDS).ok());
     for name in names {
         open(&directory.join(name), work_dir, Mode::from_raw_mode(0o666))?;
     }

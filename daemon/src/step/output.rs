@@ -81,7 +81,9 @@ impl Sink for CallerSink<'_> {
 
     async fn broken(&mut self, broken: bool) -> Result<(), Failure> {
         let message = match (broken, self.told) {
-            (true, false) => "The connection to the Kubernetes API broke; hookd goes on when it is back",
+            (true, false) => {
+                "The connection to the Kubernetes API broke; hookd goes on when it is back"
+            }
             (false, true) => "The connection to the Kubernetes API is back",
             _ => return Ok(()),
         };

@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use crate::cluster::client::Retry;
+use crate::cluster::job;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
-use crate::cluster::job;
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::step::caller::Caller;
@@ -100,7 +100,12 @@ impl Wait {
         Ok(false)
     }
 
-    async fn tell(&mut self, why: String, phase: Phase, caller: &mut Caller) -> Result<(), Failure> {
+    async fn tell(
+        &mut self,
+        why: String,
+        phase: Phase,
+        caller: &mut Caller,
+    ) -> Result<(), Failure> {
         if why.is_empty() || why == self.why {
             return Ok(());
         }
@@ -171,7 +176,8 @@ mod tests {
 
     #[test]
     fn a_late_pod_names_the_reason_and_the_setting() {
-        let failure = late(Duration::from_secs(600), "no node can take the pod: 1 Insufficient cpu.");
+        let failure =
+            late(Duration::from_secs(600), "no node can take the pod: 1 Insufficient cpu.");
         assert_eq!(failure.reason, Reason::PodUnschedulable);
         assert!(failure.message.contains("600 s") && failure.message.contains("Insufficient cpu"));
         assert!(failure.remedy.contains("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS"));

@@ -44,7 +44,12 @@ struct Reader {
 impl HookCommand {
     /// A hook with a clean environment and a short patience.
     pub(crate) fn new() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_hook"));
+        Self::at(env!("CARGO_BIN_EXE_hook"))
+    }
+
+    /// The same with the binary at another place.
+    pub(crate) fn at(program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
         command.env_clear().env("HOOK_CONNECT_TIMEOUT_SECONDS", "30").kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command)

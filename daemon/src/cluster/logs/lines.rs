@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_resume_at_every_byte_neither_repeats_nor_loses() {
-        let input = log(&[(A, "one\n"), (A, "one\n"), (B, "three\n"), (C, "four\n"), (C, "no end")]);
+        let input =
+            log(&[(A, "one\n"), (A, "one\n"), (B, "three\n"), (C, "four\n"), (C, "no end")]);
         let (all, _) = read(&LogPosition::default(), &input).unwrap();
         for cut in 0..=input.len() {
             let (mut before, position) =

@@ -57,7 +57,8 @@ fn an_image_that_may_not_be_read_is_final() {
 
 #[test]
 fn a_registry_that_is_down_gets_a_minute() {
-    let failure = troubled(waiting("ErrImagePull", "dial tcp 127.0.0.1:1: connect: connection refused"));
+    let failure =
+        troubled(waiting("ErrImagePull", "dial tcp 127.0.0.1:1: connect: connection refused"));
     assert_eq!(failure.reason, Reason::RegistryUnreachable);
     assert!(failure.remedy.contains("kube-proxy"));
 }
