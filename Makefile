@@ -10,12 +10,15 @@ TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help build demo test test-unit test-cluster bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler build demo test test-unit test-cluster bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
-build: ## build hookd, hook and stepd, and the runner stand-in, as static binaries
+compiler:
+	@command -v cc >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y gcc libc6-dev; } </dev/null
+
+build: compiler ## build hookd, hook and stepd, and the runner stand-in, as static binaries
 	$(STATIC) --release -p hookd
 	$(STATIC) --profile tiny -p hook
 	$(STATIC) --profile tiny -p stepd
@@ -28,7 +31,7 @@ demo: build ## build a Dockerfile action with Kaniko and run it as a Job; ACTION
 
 test: test-unit test-cluster ## run all tests, those on the cluster included
 
-test-unit: ## run the tests that need no cluster
+test-unit: compiler ## run the tests that need no cluster
 	cargo test --locked --workspace
 
 test-cluster: build cluster-up ## run the tests on the cluster

@@ -85,7 +85,8 @@ for tool in apt-get dpkg-query; do
   command -v $tool >/dev/null || die "$tool is missing: this cluster is made for Debian and its kin; use a cluster of your own (see README.md)"
 done
 command -v go >/dev/null || die "go is not installed (needed to compile Kubernetes from its Go modules)"
-command -v npm >/dev/null || die "npm is not installed (needed to fetch Node.js for the runner image)"
+# It fetches Node.js for the runner image.
+command -v npm >/dev/null || PACKAGES+=(npm)
 
 [ -e "$MARK" ] || [ -z "$(find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs 2>/dev/null)" ] ||
   die "$STATE has files that are not this cluster's; set HOOKD_DEVCLUSTER_DIR to a folder of its own"

@@ -1,4 +1,7 @@
-//! The API server goes away for ten seconds while a program prints.
+//! The API server goes away for ten seconds while steps run: one outage, several steps in it.
+
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -6,18 +9,80 @@ use crate::support::faults::Stopped;
 use crate::support::wait::{let_pass, s};
 use crate::support::{Hook, Outcome, RunnerPod, Setup};
 
-const API_SERVER: &str = "kube-apiserver";
-
-fn alone() -> RunnerPod {
-    RunnerPod::with(&Setup { alone: true, ..Setup::default() })
+/// How each step ended that ran across the outage.
+#[derive(Debug)]
+struct Outage {
+    numbers: Outcome,
+    megabytes: Outcome,
+    build: Outcome,
+    late: Outcome,
+    cancelled: Outcome,
+    /// The time from its SIGINT to the end of `cancelled`.
+    cancel_took: Duration,
 }
 
-/// Ends the hook after 10 s without the API server.
-fn end_after_outage(runner: &RunnerPod, hook: Hook<'_>) -> Outcome {
-    let stopped = Stopped::component(API_SERVER, &runner.turn);
-    let_pass(s(10));
-    drop(stopped);
-    hook.end()
+const NUMBERS: &str =
+    "i=1; while [ $i -le 2000 ]; do echo $i; i=$((i+1)); usleep 10000; done; exit 5";
+
+/// 300 times 100 lines of 1000 bytes.
+const MEGABYTES: &str = r#"
+i=0
+while [ $i -lt 300 ]; do
+  awk -v first=$((i * 100)) 'BEGIN {
+    x = sprintf("%991s", ""); gsub(/ /, "x", x)
+    for (n = 0; n < 100; n++) printf "%07d %s\n", first + n, x
+  }'
+  i=$((i+1)); usleep 50000
+done
+exit 6
+"#;
+
+const BUILD: &str = "FROM busybox:1\n\
+    RUN i=1; while [ $i -le 750 ]; do echo n$i; i=$((i+1)); usleep 20000; done\n\
+    ENTRYPOINT [\"/bin/sh\", \"-c\", \"exit 7\"]\n";
+
+const STUBBORN: &str = "trap '' TERM; echo started; while :; do usleep 100000; done";
+
+fn outage() -> &'static Outage {
+    static OUTAGE: OnceLock<Outage> = OnceLock::new();
+    OUTAGE.get_or_init(|| {
+        let runner = RunnerPod::with(&Setup { alone: true, ..Setup::default() });
+        let start = |step: &runner_standin::Step, mark: &str| {
+            let hook = runner.call(step).start();
+            hook.wait_for(mark);
+            hook
+        };
+        let build = start(&runner.action("slow", &[("Dockerfile", BUILD)]), "\nn5\n");
+        let cancelled = start(&runner.script(STUBBORN), "started\n");
+        let numbers = start(&runner.script(NUMBERS), "\n20\n");
+        let megabytes = start(&runner.script(MEGABYTES), "\n0000300 ");
+        let late = runner.script("echo ran; exit 3");
+        let (late, stopped) = start_without_api_server(&runner, &late);
+        let interrupted = std::time::Instant::now();
+        cancelled.signal(Signal::INT);
+        let cancelled = cancelled.end_within(s(15));
+        let cancel_took = interrupted.elapsed();
+        let_pass(s(10).saturating_sub(cancel_took));
+        drop(stopped);
+        let [numbers, megabytes, build, late] = [numbers, megabytes, build, late].map(Hook::end);
+        // The garbage collector needs a while to find its way back too.
+        runner.assert_nothing_left_within(s(120));
+        Outage { numbers, megabytes, build, late, cancelled, cancel_took }
+    })
+}
+
+/// Starts a hook so that hookd hears of it only when the API server is gone: the test itself needs
+/// that to start one.
+fn start_without_api_server<'a>(
+    runner: &'a RunnerPod,
+    step: &runner_standin::Step,
+) -> (Hook<'a>, Stopped) {
+    let daemon = runner.daemon();
+    assert!(daemon.signal(Signal::STOP));
+    let hook = runner.call(step).start();
+    let stopped = Stopped::component("kube-apiserver", &runner.turn);
+    assert!(daemon.signal(Signal::CONT));
+    (hook, stopped)
 }
 
 /// The lines that hook and hookd print themselves, taken out.
@@ -32,94 +97,51 @@ fn of_the_program(outcome: &Outcome) -> Vec<String> {
 
 #[test]
 fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_server() {
-    let runner = alone();
-    let script = "i=1; while [ $i -le 2000 ]; do echo $i; i=$((i+1)); usleep 10000; done; exit 5";
-    let step = runner.script(script);
-    let hook = runner.call(&step).start();
-    hook.wait_for("\n300\n");
-    let outcome = end_after_outage(&runner, hook);
+    let outcome = &outage().numbers;
     outcome.assert_code(5);
     let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
-    assert!(of_the_program(&outcome) == expected, "{}", outcome.text());
+    assert!(of_the_program(outcome) == expected, "{}", outcome.text());
     assert!(outcome.text().contains("connection to the Kubernetes API broke"), "it was not told");
-    runner.assert_nothing_left();
 }
 
 #[test]
 fn thirty_megabytes_across_ten_seconds_without_api_server_are_complete_or_an_error() {
-    let runner = alone();
-    // 300 times 100 lines of 1000 bytes.
-    let script = "i=0; while [ $i -lt 300 ]; do\n\
-                    awk -v first=$((i * 100)) 'BEGIN {\n\
-                      x = sprintf(\"%991s\", \"\"); gsub(/ /, \"x\", x)\n\
-                      for (n = 0; n < 100; n++) printf \"%07d %s\\n\", first + n, x\n\
-                    }'\n\
-                    i=$((i+1)); usleep 40000\n\
-                  done; exit 5";
-    let step = runner.script(script);
-    let hook = runner.call(&step).start();
-    hook.wait_for("\n0003000 ");
-    let outcome = end_after_outage(&runner, hook);
-    let lines = of_the_program(&outcome);
+    let outcome = &outage().megabytes;
+    let lines = of_the_program(outcome);
     let pad = "x".repeat(991);
-    let in_order = lines.iter().enumerate().all(|(at, line)| *line == format!("{at:07} {pad}"));
-    if outcome.code == 5 {
-        assert!(in_order && lines.len() == 30_000, "{} lines, in order: {in_order}", lines.len());
+    let right = |(at, line): (usize, &String)| *line == format!("{at:07} {pad}");
+    let wrong = lines.iter().enumerate().find(|(at, line)| !right((*at, line)));
+    let wrong = wrong.map(|(at, line)| (at, &line[..line.len().min(40)]));
+    if outcome.code == 6 {
+        assert_eq!((lines.len(), wrong), (30_000, None));
     } else {
-        outcome.assert_told(180, &["title=Output lost", "containerLogMaxSize"]);
-        assert!(in_order, "what came before the loss is out of order");
+        assert_eq!((outcome.code, wrong), (1, None));
+        assert!(outcome.error().contains("title=Output lost"), "{}", outcome.error());
+        assert!(outcome.error().contains("containerLogMaxSize"), "{}", outcome.error());
     }
-    runner.assert_nothing_left();
 }
 
 #[test]
 fn a_build_goes_on_across_ten_seconds_without_api_server() {
-    let runner = alone();
-    let dockerfile = "FROM busybox:1\n\
-                      RUN i=1; while [ $i -le 750 ]; do echo n$i; i=$((i+1)); usleep 20000; done\n\
-                      ENTRYPOINT [\"/bin/sh\", \"-c\", \"exit 6\"]\n";
-    let step = runner.action("slow", &[("Dockerfile", dockerfile)]);
-    let hook = runner.call(&step).start();
-    hook.wait_for("\nn50\n");
-    let outcome = end_after_outage(&runner, hook);
-    outcome.assert_code(6);
+    let outcome = &outage().build;
+    outcome.assert_code(7);
     let is_number =
         |line: &String| line.strip_prefix('n').is_some_and(|rest| rest.parse::<u32>().is_ok());
     let numbers: Vec<_> = outcome.lines().into_iter().filter(is_number).collect();
     let expected: Vec<_> = (1..=750).map(|number| format!("n{number}")).collect();
     assert!(numbers == expected, "{}", outcome.text());
-    runner.assert_nothing_left();
 }
 
 #[test]
 fn a_step_that_begins_without_api_server_waits_for_it() {
-    let runner = alone();
-    let step = runner.script("echo ran; exit 3");
-    let call = runner.call(&step);
-    // A hook is started through the API server, and must find it gone.
-    let daemon = runner.daemon();
-    assert!(daemon.signal(Signal::STOP));
-    let hook = call.start();
-    let stopped = Stopped::component(API_SERVER, &runner.turn);
-    assert!(daemon.signal(Signal::CONT));
-    let_pass(s(10));
-    drop(stopped);
-    let outcome = hook.end();
+    let outcome = &outage().late;
     outcome.assert_code(3);
-    assert_eq!(of_the_program(&outcome), ["ran"]);
-    runner.assert_nothing_left();
+    assert_eq!(of_the_program(outcome), ["ran"]);
 }
 
 #[test]
 fn a_cancel_without_api_server_ends_the_hook_in_time_and_the_step_later() {
-    let runner = alone();
-    let step = runner.script("trap '' TERM; echo started; while :; do usleep 100000; done");
-    let hook = runner.call(&step).start();
-    hook.wait_for("started\n");
-    let stopped = Stopped::component(API_SERVER, &runner.turn);
-    hook.signal(Signal::INT);
-    let outcome = hook.end_within(std::time::Duration::from_millis(7500));
-    assert_ne!(outcome.code, 0);
-    drop(stopped);
-    runner.assert_nothing_left();
+    let outage = outage();
+    assert_ne!(outage.cancelled.code, 0, "{}", outage.cancelled.text());
+    assert!(outage.cancel_took < Duration::from_millis(7500), "{:?}", outage.cancel_took);
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use runner_standin::layout::guid;
 use runner_standin::{Job, Runner, Step, Uses, WorkDir};
@@ -16,7 +17,7 @@ use super::faults::Turn;
 use super::hook::{Call, Outcome};
 use super::manifests;
 use super::processes::{self, Process};
-use super::wait::{s, until};
+use super::wait::{eventually, s, until};
 
 /// Name of the pod.
 pub(crate) const RUNNER: &str = "runner";
@@ -111,12 +112,17 @@ impl RunnerPod {
 
     /// Fails the test unless all that hookd made is gone soon.
     pub(crate) fn assert_nothing_left(&self) {
+        self.assert_nothing_left_within(s(30));
+    }
+
+    /// Fails the test unless all that hookd made is gone in time.
+    pub(crate) fn assert_nothing_left_within(&self, patience: Duration) {
         let mut left = Vec::new();
-        let gone = super::wait::eventually(s(30), || {
+        let gone = eventually(patience, || {
             left = self.made();
             left.is_empty().then_some(())
         });
-        assert!(gone.is_some(), "left in {} after 30 s: {left:?}", self.namespace);
+        assert!(gone.is_some(), "left in {} after {patience:?}: {left:?}", self.namespace);
     }
 
     /// What hookd logged.
