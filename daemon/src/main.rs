@@ -10,6 +10,9 @@ use hookd::error::report;
 use hookd::supervisor;
 use tracing_subscriber::EnvFilter;
 
+/// kube reports each failed connection as an error, also while hookd waits for the API server.
+const LOGGED: &str = "info,kube_client=off";
+
 /// Runs the container hooks of a GitHub Actions runner on Kubernetes.
 #[derive(Parser)]
 #[command(version)]
@@ -34,7 +37,7 @@ enum Role {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| "info".into()))
+        .with_env_filter(EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| LOGGED.into()))
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();

@@ -10,6 +10,9 @@ use crate::error::{Failure, Reason, report};
 
 /// A request that is not answered by then is repeated.
 const ANSWER: Duration = Duration::from_secs(15);
+/// What looks like a missing permission is believed after this: what hookd may do is looked at once
+/// at start, and an API server that has just started knows no roles yet.
+const FORBIDDEN_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -46,6 +49,13 @@ pub fn is_transient(error: &kube::Error) -> bool {
     }
 }
 
+/// An account that lacks a permission; also what an API server says to everybody in the first
+/// second after its start.
+fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status)
+        if matches!(status.code, 401 | 403) && refused("", status).reason == Reason::PermissionMissing)
+}
+
 /// How long requests are repeated, and whether the caller was told.
 #[derive(Debug)]
 pub struct Retry {
@@ -80,6 +90,7 @@ impl Retry {
         F: Future<Output = kube::Result<T>>,
     {
         let started = Instant::now();
+        let mut forbidden = None;
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match tokio::time::timeout(ANSWER, request()).await {
@@ -87,7 +98,10 @@ impl Retry {
                 Ok(Err(error)) => error,
                 Err(_) => kube::Error::Service("no answer within 15 s".into()),
             };
-            if !is_transient(&error) || started.elapsed() >= self.budget {
+            let believed = is_forbidden(&error)
+                && forbidden.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_PATIENCE;
+            let lasting = !is_transient(&error) && !is_forbidden(&error);
+            if believed || lasting || started.elapsed() >= self.budget {
                 return Err(error);
             }
             tracing::debug!(error = report(&error), "repeating a request");
@@ -196,6 +210,24 @@ mod tests {
             .await;
         assert!(answer.is_err());
         assert!((5..60).contains(&calls), "{calls} calls");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_knows_no_roles_yet_is_given_time() {
+        let mut calls = 0;
+        let retry = Retry::new(Duration::from_secs(300));
+        let denied = || api(403, "User \"u\" cannot create resource \"jobs\"");
+        let answer = retry
+            .attempt(|| {
+                calls += 1;
+                let result = if calls < 4 { Err(denied()) } else { Ok(()) };
+                async { result }
+            })
+            .await;
+        assert!(answer.is_ok());
+        let started = Instant::now();
+        let answer: kube::Result<()> = retry.attempt(|| async { Err(denied()) }).await;
+        assert!(answer.is_err() && started.elapsed() < Duration::from_secs(20));
     }
 
     #[tokio::test(start_paused = true)]
