@@ -3,7 +3,8 @@
 //!
 //! Each test has a namespace, a work volume and a runner pod of its own ([`support`]). The node of
 //! the cluster is this machine, so that a test sees the processes of its pods in /proc and the work
-//! volume in a folder; it must be root for that. `HOOKD_KEEP=1` keeps what the tests made.
+//! volume in a folder; it must be root for that. `HOOKD_KEEP=1` keeps what the tests made until the
+//! next run.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

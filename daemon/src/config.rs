@@ -206,15 +206,23 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+#[cfg(test)]
+impl Config {
+    /// The settings of a runner pod named "r", and those of `args`.
+    pub(crate) fn of(args: &[&str]) -> Self {
+        <Cli as clap::Parser>::parse_from([&["hookd", "--pod-name", "r"], args].concat()).config
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        config: Config,
-    }
 
     #[test]
     fn seconds_are_whole_and_above_zero() {
@@ -224,9 +232,8 @@ mod tests {
 
     #[test]
     fn what_is_set_to_nothing_is_not_set() {
-        let empty = ["hookd", "--pod-name", "r", "--registry-port", "", "--registry-secret", ""];
-        let cli = Cli::try_parse_from([&empty[..], &["--insecure-registries", ""]].concat());
-        let registry = cli.unwrap().config.without_empty().registry;
+        let empty = ["--registry-port", "", "--registry-secret", "", "--insecure-registries", ""];
+        let registry = Config::of(&empty).without_empty().registry;
         assert_eq!((registry.port, registry.secret), (None, None));
         assert!(registry.insecure.is_empty());
         assert!(port("0").is_err() && port("70000").is_err());
@@ -244,7 +251,6 @@ mod tests {
 
     #[test]
     fn a_pod_name_is_all_that_must_be_set() {
-        let cli = Cli::try_parse_from(["hookd", "--pod-name", "runner-1"]).unwrap();
-        assert_eq!(cli.config.start_timeout, Duration::from_secs(600));
+        assert_eq!(Config::of(&[]).start_timeout, Duration::from_secs(600));
     }
 }

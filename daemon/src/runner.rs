@@ -120,18 +120,7 @@ fn same_node(claim: &PersistentVolumeClaim) -> Result<bool, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
     use serde_json::json;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        config: Config,
-    }
-
-    fn config(args: &[&str]) -> Config {
-        Cli::parse_from([&["hookd", "--pod-name", "r"], args].concat()).config
-    }
 
     fn pod(volume: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"spec": {
@@ -145,21 +134,21 @@ mod tests {
     #[test]
     fn the_claim_is_found_in_the_runner_pod() {
         let pod = pod(json!({"name": "work", "persistentVolumeClaim": {"claimName": "c"}}));
-        let work = work_volume(&pod, &config(&[])).unwrap();
+        let work = work_volume(&pod, &Config::of(&[])).unwrap();
         assert_eq!((work.claim.as_str(), work.sub_path.as_str()), ("c", "w"));
     }
 
     #[test]
     fn the_claim_of_an_ephemeral_volume_is_named_after_the_pod() {
         let pod = pod(json!({"name": "work", "ephemeral": {}}));
-        assert_eq!(work_volume(&pod, &config(&[])).unwrap().claim, "r-work");
+        assert_eq!(work_volume(&pod, &Config::of(&[])).unwrap().claim, "r-work");
     }
 
     #[test]
     fn a_claim_that_the_administrator_named_wins() {
         let pod = pod(json!({"name": "work", "emptyDir": {}}));
-        assert_eq!(work_volume(&pod, &config(&[])), None);
-        let named = config(&["--claim-name", "mine"]);
+        assert_eq!(work_volume(&pod, &Config::of(&[])), None);
+        let named = Config::of(&["--claim-name", "mine"]);
         assert_eq!(work_volume(&pod, &named).unwrap().claim, "mine");
     }
 

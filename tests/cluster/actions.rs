@@ -179,3 +179,46 @@ fn an_entrypoint_of_the_action_replaces_that_of_the_image() {
     step.stage = runner_standin::Stage::Pre;
     assert_eq!(runner.run(&step).assert_code(0).after_build(), "before\n");
 }
+
+#[test]
+fn the_hook_for_node_does_what_the_one_for_bash_does() {
+    let runner = RunnerPod::start();
+    let step = runner.script("echo out; exit 7");
+    assert_eq!(runner.call(&step).by_node().run().assert_code(7).text(), "out\n");
+    let step = runner.script("echo total=1 >> $GITHUB_OUTPUT");
+    let outcome = runner.call(&step).by_node().run();
+    assert_eq!(outcome.assert_code(0).read_back.outputs.get("total"), Some("1"));
+}
+
+#[test]
+fn steps_that_run_at_once_do_not_mix() {
+    let runner = RunnerPod::start();
+    let steps: Vec<_> = (1..=5)
+        .map(|number| {
+            let script = format!(
+                "for i in 1 2 3 4 5 6; do echo step {number}; usleep 100000; done; exit {number}"
+            );
+            runner.script(&script)
+        })
+        .collect();
+    let hooks: Vec<_> = steps.iter().map(|step| runner.call(step).start()).collect();
+    for (number, hook) in (1..).zip(hooks) {
+        let outcome = hook.end();
+        assert_eq!(outcome.assert_code(number).text(), format!("step {number}\n").repeat(6));
+    }
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_large_environment_arrives_whole() {
+    let runner = RunnerPod::start();
+    let mut step = runner.script("echo ${#BIG_1} ${#BIG_5}; printf %s \"$BIG_3\" | sha256sum");
+    let value = |number: u32| format!("{number}\u{e9}$(x)\n").repeat(15_000);
+    for number in 1..=5 {
+        step.env.set(format!("BIG_{number}"), value(number));
+    }
+    let outcome = runner.run(&step);
+    let sum = crate::output::sha256(value(3).as_bytes());
+    let length = value(1).len();
+    assert_eq!(outcome.assert_code(0).text(), format!("{length} {length}\n{sum}  -\n"));
+}

@@ -96,6 +96,56 @@ fn a_step_is_seen_in_the_status_and_cancelled_by_its_id() {
 }
 
 #[test]
+fn a_step_that_its_caller_detached_from_runs_on_and_is_found_again() {
+    let runner = RunnerPod::start();
+    let spec = json!({
+        "image": "busybox:1",
+        "entry_point": "/bin/sh",
+        "entry_point_args": ["-c", "\"echo begun; while [ ! -e /mnt/go ]; do usleep 50000; done; echo over; exit 3\""],
+        "system_mount_volumes":
+            [{"source_volume_path": format!("{WORK}/shared"), "target_volume_path": "/mnt"}],
+    });
+    let start = json!({"start": {"step_id": "away", "container": spec, "auto_ack": true}});
+    let run = |messages: &[&Value], until: &str| {
+        let messages = messages.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let messages = messages.iter().map(String::as_str);
+        let arguments = ["converse", "hookd.v1.HookService/RunContainerStep", until];
+        client(&runner, RUNNER, &arguments.into_iter().chain(messages).collect::<Vec<_>>())
+    };
+    // "begun\n" in base64.
+    let begun = run(&[&start, &json!({"detach": {}})], "YmVndW4K");
+    let cursor = begun["events"].as_array().unwrap().last().unwrap()["cursor"].clone();
+    assert!(cursor.is_string(), "{begun}");
+    assert_eq!(runner.objects("jobs", &[]).len(), 1);
+    runner.write(&format!("{WORK}/shared/go"), "");
+    let mut again = start.clone();
+    again["start"]["resume"] = json!({"cursor": cursor, "stdout_offset": 6});
+    let rest = run(&[&again], "");
+    let events = rest["events"].as_array().unwrap_or_else(|| panic!("no events, but {rest}"));
+    let outputs: Vec<_> =
+        events.iter().filter_map(|event| event["output"]["data"].as_str()).collect();
+    // "over\n" in base64.
+    assert_eq!(outputs, ["b3Zlcgo="], "{rest}");
+    assert_eq!(events.last().unwrap()["result"], json!({"exit_code": 3}));
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_second_caller_of_a_step_is_refused() {
+    let runner = RunnerPod::start();
+    let step = runner.script("echo started; while [ ! -e go ]; do usleep 50000; done");
+    let hook = runner.call(&step).start();
+    hook.wait_for("started\n");
+    let status = call(&runner, "GetStatus", &json!({}));
+    let id = status["running_steps"][0].as_str().unwrap();
+    let error = build(&runner, id, "/x/Dockerfile")["error"].clone();
+    assert_eq!(error["reason"], "INVALID_INPUT", "{error}");
+    assert!(error["message"].as_str().unwrap().contains(id), "{error}");
+    runner.write(&format!("{WORK}/demo/demo/go"), "");
+    hook.end().assert_code(0);
+}
+
+#[test]
 fn cleanup_deletes_whatever_carries_the_runners_label_and_nothing_else() {
     let runner = RunnerPod::start();
     for (name, label) in [("ours", "runner"), ("other", "runner-2")] {

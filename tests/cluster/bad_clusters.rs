@@ -45,6 +45,24 @@ fn a_pod_that_pod_security_refuses_is_told_in_its_words() {
     cluster::kubectl(&["label", "--overwrite", "namespace", &runner.namespace, strict]);
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
     outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "runAsNonRoot", "policy"]);
+    let outcome = runner.run(&runner.action("build", &[("Dockerfile", "FROM busybox:1\n")]));
+    outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "policy"]);
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_step_or_build_that_takes_too_long_is_ended_and_told_with_the_setting() {
+    let setup = Setup::default()
+        .set("HOOKD_STEP_TIMEOUT_SECONDS", "4")
+        .set("HOOKD_BUILD_TIMEOUT_SECONDS", "6");
+    let runner = RunnerPod::with(&setup);
+    let outcome = runner.run(&runner.script("echo started; sleep 1000"));
+    outcome.assert_told(SOON, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
+    assert!(outcome.lines().contains(&"started".to_owned()), "{}", outcome.text());
+    let files = [("Dockerfile", "FROM busybox:1\nRUN echo started; sleep 1000\n")];
+    let outcome = runner.run(&runner.action("build", &files));
+    outcome.assert_told(SOON, &["title=Deadline exceeded", "HOOKD_BUILD_TIMEOUT_SECONDS"]);
+    runner.assert_nothing_left();
 }
 
 #[test]
@@ -88,17 +106,30 @@ fn a_node_without_room_is_waited_for_with_the_reason_until_the_time_is_up() {
     runner.assert_nothing_left();
 }
 
+/// A node that takes no new pods until this is dropped.
+struct Cordon;
+
+impl Cordon {
+    fn new() -> Self {
+        cluster::kubectl(&["cordon", "devcluster"]);
+        Self
+    }
+}
+
+impl Drop for Cordon {
+    fn drop(&mut self) {
+        cluster::kubectl(&["uncordon", "devcluster"]);
+    }
+}
+
 #[test]
 fn a_node_that_gets_room_in_time_takes_the_step() {
     let runner = RunnerPod::with(&Setup { alone: true, ..Setup::default() });
     let step = runner.script("echo ran at last");
-    cluster::kubectl(&["cordon", "devcluster"]);
+    let cordon = Cordon::new();
     let hook = runner.call(&step).start();
-    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        hook.wait_for("unschedulable");
-    }));
-    cluster::kubectl(&["uncordon", "devcluster"]);
-    waited.expect("the reason is told live");
+    hook.wait_for("unschedulable");
+    drop(cordon);
     let outcome = hook.end();
     assert_eq!(outcome.assert_code(0).lines().pop().as_deref(), Some("ran at last"));
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::processes;
 use crate::support::wait::{eventually, s};
-use crate::support::{Hook, RunnerPod};
+use crate::support::{Call, Hook, RunnerPod};
 
 /// Ends by nothing but SIGKILL.
 const STUBBORN: &str =
@@ -25,7 +25,16 @@ fn running_build(runner: &RunnerPod) -> Step {
 /// Starts the step, does `cancel` to its hook once its program runs, and fails the test unless the
 /// program and all that was made for it are gone in time.
 fn assert_ends(runner: &RunnerPod, step: &Step, cancel: impl FnOnce(&Hook<'_>), hook_ends: bool) {
-    let hook = runner.call(step).start();
+    assert_call_ends(runner, runner.call(step), cancel, hook_ends);
+}
+
+fn assert_call_ends(
+    runner: &RunnerPod,
+    call: Call<'_>,
+    cancel: impl FnOnce(&Hook<'_>),
+    hook_ends: bool,
+) {
+    let hook = call.start();
     hook.wait_for("started-42");
     let pods = runner.objects("pods", &["-l", "runner-pod=runner"]);
     let [pod] = pods.as_slice() else { panic!("one pod runs, not {}", pods.len()) };
@@ -91,6 +100,13 @@ fn further_signals_change_nothing() {
         }
     };
     assert_ends(&runner, &running_step(&runner), several, true);
+}
+
+#[test]
+fn an_interrupted_hook_js_ends_in_time_and_so_does_its_run() {
+    let runner = RunnerPod::start();
+    let call = runner.call(&running_step(&runner)).by_node();
+    assert_call_ends(&runner, call, interrupt, true);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 client.py UID GID services
 client.py UID GID call METHOD JSON      a unary call
 client.py UID GID stream METHOD JSON    a streaming call with one message; prints its events
+client.py UID GID converse METHOD DATA JSON...
+                                        a streaming call: the first message, the others once DATA
+                                        came as output; then the end of the connection
 
 Prints one JSON object, {"error": ...} for a status other than OK. The socket is hookd.sock in the
 current directory, which UID need not be able to enter.
@@ -10,6 +13,7 @@ current directory, which UID need not be able to enter.
 
 import json
 import os
+import queue
 import sys
 
 import grpc
@@ -50,6 +54,21 @@ class Client:
         call = self.channel.stream_stream("/" + name, request.SerializeToString, response)
         requests = iter([json_format.Parse(text, request())])
         return {"events": [plain(event) for event in call(requests, timeout=TIMEOUT)]}
+
+
+    def converse(self, name, data, first, *others):
+        request, response = self.method(name)
+        call = self.channel.stream_stream("/" + name, request.SerializeToString, response)
+        requests = queue.SimpleQueue()
+        requests.put(first)
+        events = []
+        for event in call(iter(lambda: json_format.Parse(requests.get(), request()), None)):
+            events.append(plain(event))
+            if events[-1].get("output", {}).get("data") == data:
+                for message in others:
+                    requests.put(message)
+                # hookd ends the call once it has read that its caller leaves.
+        return {"events": events}
 
 
 def plain(message):

@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::support::cluster::run;
 use crate::support::{Outcome, RunnerPod};
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of bytes, as sha256sum prints it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let folder =
         std::env::temp_dir().join(format!("hookd-{}", runner_standin::layout::guid().unwrap()));
     fs::write(&folder, bytes).unwrap();

@@ -1,9 +1,11 @@
 //! The daemon process is killed and started again; a step does not notice.
 
+use std::io::Read;
+
 use rustix::process::Signal;
 
 use crate::support::wait::{s, until};
-use crate::support::{Outcome, RunnerPod};
+use crate::support::{Outcome, RunnerPod, WORK};
 
 fn kill_daemon(runner: &RunnerPod) {
     let daemon = runner.daemon();
@@ -65,6 +67,27 @@ fn a_daemon_killed_during_a_build_is_not_noticed_by_the_step() {
     let groups = outcome.lines().iter().filter(|line| line.starts_with("##[group]")).count();
     assert_eq!((groups, outcome.after_build().as_str()), (1, "built\n"), "{}", outcome.text());
     assert_sidecar_never_ended(&runner);
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_daemon_killed_before_the_context_is_sent_builds_all_the_same() {
+    let runner = RunnerPod::start();
+    let dockerfile = "FROM busybox:1\nCOPY large /large\nRUN wc -c < /large\n\
+                      ENTRYPOINT [\"/bin/sh\", \"-c\", \"echo built; exit 4\"]\n";
+    let step = runner.action("large", &[("Dockerfile", dockerfile)]);
+    // What cannot be compressed takes its time.
+    let mut large = vec![0; 32 << 20];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut large).unwrap();
+    runner.write(&format!("{WORK}/_actions/test/large/v1/large"), large);
+    let hook = runner.call(&step).start();
+    hook.wait_for("##[group]");
+    kill_daemon(&runner);
+    let outcome = hook.end();
+    outcome.assert_code(4);
+    assert!(outcome.lines().contains(&(32 << 20).to_string()), "{}", outcome.text());
+    let groups = outcome.lines().iter().filter(|line| line.starts_with("##[group]")).count();
+    assert_eq!((groups, outcome.after_build().as_str()), (1, "built\n"), "{}", outcome.text());
     runner.assert_nothing_left();
 }
 

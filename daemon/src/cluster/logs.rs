@@ -15,6 +15,7 @@ use jiff::Unit;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
+use tokio::time::Instant;
 
 use crate::cluster::client::{Retry, failure, is_transient};
 use crate::error::{Failure, Reason, report};
@@ -26,7 +27,7 @@ pub use lines::{Gap, Lines};
 
 /// Bytes read at a time; one event carries them.
 const READ: usize = 32 << 10;
-/// A log whose container ended is given this long to end too; then it is read again.
+/// A log that is quiet for so long after its container's end is read again instead.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Takes output as it comes.
@@ -58,6 +59,8 @@ pub struct Log<'a> {
 enum Read {
     /// The server ended it.
     Closed,
+    /// Nothing came for a while after the container's end.
+    Quiet,
     /// It broke.
     Broken(String),
 }
@@ -79,16 +82,13 @@ impl Log<'_> {
         let mut over = false;
         while !over {
             let mut lines = Lines::resume(position.clone());
-            let read = self.read(&mut lines, true, sink);
-            let read = tokio::select! {
-                read = read => Some(read?),
-                () = linger(ended.clone()) => None,
-            };
+            let read = self.read(&mut lines, true, ended.clone(), sink).await?;
             position = lines.position().clone();
             over = match read {
-                None => true,
-                Some(Read::Closed) => ends_within(ended.clone(), Duration::from_secs(1)).await,
-                Some(Read::Broken(why)) => {
+                Read::Closed | Read::Quiet => {
+                    ends_within(ended.clone(), Duration::from_secs(1)).await
+                }
+                Read::Broken(why) => {
                     tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
                     sink.broken(true).await?;
                     ends_within(ended.clone(), Duration::ZERO).await
@@ -104,13 +104,15 @@ impl Log<'_> {
         mut position: LogPosition,
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
+        let started = Instant::now();
         loop {
             let mut lines = Lines::resume(position);
-            let read = self.read(&mut lines, false, sink).await?;
+            let read = self.read(&mut lines, false, futures::future::ready(()), sink).await?;
             position = lines.position().clone();
             match read {
                 Read::Closed => return Ok(position),
-                Read::Broken(_) => sink.broken(true).await?,
+                _ if started.elapsed() > self.api_timeout => return Err(unread(self.pod)),
+                Read::Quiet | Read::Broken(_) => sink.broken(true).await?,
             }
         }
     }
@@ -120,6 +122,7 @@ impl Log<'_> {
         &self,
         lines: &mut Lines,
         follow: bool,
+        ended: impl Future<Output = ()> + Clone + Send,
         sink: &mut (impl Sink + Send),
     ) -> Result<Read, Failure> {
         let params = LogParams {
@@ -139,7 +142,7 @@ impl Log<'_> {
         };
         sink.broken(false).await?;
         tokio::pin!(stream);
-        copy(&mut stream, lines, sink).await
+        copy(&mut stream, lines, ended, sink).await
     }
 }
 
@@ -147,11 +150,17 @@ impl Log<'_> {
 async fn copy(
     stream: &mut (impl AsyncRead + Unpin),
     lines: &mut Lines,
+    ended: impl Future<Output = ()> + Clone + Send,
     sink: &mut (impl Sink + Send),
 ) -> Result<Read, Failure> {
     let mut buffer = vec![0; READ];
     loop {
-        match stream.read(&mut buffer).await {
+        let read = tokio::select! {
+            biased;
+            read = stream.read(&mut buffer) => read,
+            () = linger(ended.clone()) => return Ok(Read::Quiet),
+        };
+        match read {
             Ok(0) => return Ok(Read::Closed),
             Ok(length) => {
                 let output = lines.feed(&buffer[..length]).map_err(lost)?;
@@ -186,6 +195,14 @@ fn lost_pod(pod: &str, error: &kube::Error) -> Failure {
         Reason::StepLost,
         format!("The log of pod {pod} is gone: {}", report(error)),
         "Look in the cluster's audit log for who deleted the pod; run the job again",
+    )
+}
+
+fn unread(pod: &str) -> Failure {
+    Failure::new(
+        Reason::OutputLost,
+        format!("The end of the log of pod {pod} could not be read"),
+        "Look at the API server and at the kubelet of the pod's node; run the job again",
     )
 }
 

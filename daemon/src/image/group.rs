@@ -12,6 +12,7 @@ use kube::ResourceExt;
 
 use crate::error::Failure;
 use crate::step::caller::Caller;
+use crate::step::cursor::Cursor;
 
 /// Opens the group, unless it is open.
 ///
@@ -28,14 +29,14 @@ pub async fn open(
         return Ok(());
     }
     let token = token()?;
-    position.token = Some(token.clone());
     let namespace = job.namespace().unwrap_or_default();
     let lines = format!(
         "##[group]Build {}\n::stop-commands::{token}\nBuilder {builder}, Job {namespace}/{}\n",
         one_line(dockerfile),
         job.name_any(),
     );
-    caller.output(Bytes::from(lines)).await
+    let opened = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = Some(token);
+    caller.output(Bytes::from(lines), opened).await
 }
 
 /// Closes the group if it is open.
@@ -43,11 +44,13 @@ pub async fn open(
 /// # Errors
 /// When the caller is gone.
 pub async fn close(caller: &mut Caller) -> Result<(), Failure> {
-    let Some(position) = &mut caller.cursor.build else { return Ok(()) };
-    let Some(token) = position.token.take() else { return Ok(()) };
+    let Some(position) = &caller.cursor.build else { return Ok(()) };
+    let Some(token) = position.token.clone() else { return Ok(()) };
     let mid_line = position.log.timestamp.is_some() && !position.log.line_ended;
     let newline = if mid_line { "\n" } else { "" };
-    caller.output(Bytes::from(format!("{newline}::{token}::\n##[endgroup]\n"))).await
+    let lines = format!("{newline}::{token}::\n##[endgroup]\n");
+    let closed = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = None;
+    caller.output(Bytes::from(lines), closed).await
 }
 
 fn token() -> Result<String, Failure> {
@@ -69,7 +72,7 @@ fn one_line(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::step::caller::{Acked, EventKind};
-    use crate::step::cursor::{BuildPosition, Cursor, LogPosition};
+    use crate::step::cursor::{BuildPosition, LogPosition};
     use tokio::sync::{mpsc, watch};
 
     async fn printed(cursor: Cursor, close_too: bool) -> String {

@@ -171,16 +171,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::image::registry;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        config: Config,
-    }
 
     fn made(settings: &[&str]) -> Job {
-        let config = Cli::parse_from([&["hookd", "--pod-name", "r"], settings].concat()).config;
+        let config = Config::of(settings);
         let step = "s1".parse().unwrap();
         let destination = registry::destination(&config.registry, &step).unwrap();
         let runner = Runner { name: "r".into(), ..Runner::default() };

@@ -83,20 +83,26 @@ impl Caller {
         self.cursor
     }
 
-    /// Sends standard output, at most [`CHUNK`] bytes: an event is taken whole or not at all, so
-    /// its cursor stands after all of its bytes. Waits while too much is unacknowledged.
+    /// Sends standard output, at most [`CHUNK`] bytes; `advance` moves the cursor past them: an
+    /// event is taken whole or not at all. Waits while too much is unacknowledged. May be dropped
+    /// while it waits: nothing has moved then.
     ///
     /// # Errors
     /// `CANCELLED` when the caller is gone.
-    pub async fn output(&mut self, data: Bytes) -> Result<(), Failure> {
+    pub async fn output(
+        &mut self,
+        data: Bytes,
+        advance: impl FnOnce(&mut Cursor),
+    ) -> Result<(), Failure> {
         debug_assert!(data.len() <= CHUNK, "{} bytes in one event", data.len());
-        if data.is_empty() {
-            return Ok(());
-        }
         self.wait_for_window().await?;
+        let permit = self.events.reserve().await.map_err(|_| Failure::cancelled())?;
+        advance(&mut self.cursor);
         let offset = self.stdout;
         self.stdout += data.len() as u64;
-        self.send(EventKind::Output { stream: Stream::Stdout, offset, data }).await
+        let kind = EventKind::Output { stream: Stream::Stdout, offset, data };
+        permit.send(Event { cursor: self.cursor.encode(), kind });
+        Ok(())
     }
 
     /// Tells what is going on; an empty message only hands over the cursor.

@@ -73,10 +73,12 @@ struct CallerSink<'a> {
 
 impl Sink for CallerSink<'_> {
     async fn write(&mut self, data: Bytes, position: &LogPosition) -> Result<(), Failure> {
-        if let Some(place) = (self.place)(&mut self.caller.cursor) {
-            place.clone_from(position);
-        }
-        self.caller.output(data).await
+        let advance = |cursor: &mut Cursor| {
+            if let Some(place) = (self.place)(cursor) {
+                place.clone_from(position);
+            }
+        };
+        self.caller.output(data, advance).await
     }
 
     async fn broken(&mut self, broken: bool) -> Result<(), Failure> {

@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::manifests::TEST_LABEL;
+
 /// Where the cluster is and what it is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -56,7 +58,42 @@ fn find() -> Result<Cluster, String> {
     }
     try_kubectl(&["get", "--raw", "/readyz"], None)
         .map_err(|why| format!("the API server is not ready ({})", why.trim()))?;
+    sweep(&found)?;
     Ok(found)
+}
+
+/// Deletes what a run left that was killed, or that was told to keep it.
+fn sweep(cluster: &Cluster) -> Result<(), String> {
+    let list = try_kubectl(&["get", "namespaces", "-l", TEST_LABEL, "-o", "json"], None)?;
+    let list: Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
+    for namespace in list["items"].as_array().into_iter().flatten() {
+        let metadata = &namespace["metadata"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let process = PathBuf::from("/proc").join(text(&metadata["labels"][TEST_LABEL]));
+        if !process.exists() {
+            cluster.delete(&text(&metadata["name"]));
+        }
+    }
+    Ok(())
+}
+
+impl Cluster {
+    /// The work volume of the runner in a namespace.
+    pub(crate) fn volume(&self, namespace: &str) -> PathBuf {
+        self.state.join("volumes").join(namespace)
+    }
+
+    /// Deletes a namespace of a test and its work volume, without waiting for the end of it.
+    pub(crate) fn delete(&self, namespace: &str) {
+        let volume = format!("{namespace}-work");
+        for (kind, name) in [("namespace", namespace), ("persistentvolume", &volume)] {
+            // What is gone already need not be deleted.
+            let _ = try_kubectl(&["delete", kind, name, "--wait=false"], None);
+        }
+        // Whatever still writes there loses it.
+        let remove = ["-rf", "--one-file-system"];
+        let _ = Command::new("rm").args(remove).arg(self.volume(namespace)).status();
+    }
 }
 
 fn by_digest(image: &str) -> Result<String, String> {

@@ -14,17 +14,22 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::processes::{self, Process};
-use super::runner::{RUNNER, RunnerPod, WORK, WORKSPACE};
+use super::runner::{RUNNER, RunnerPod};
 use super::wait::{eventually, s};
+use super::work::{WORK, WORKSPACE};
 
 /// No hook of these tests takes longer.
-const PATIENCE: Duration = s(60);
+const PATIENCE: Duration = s(120);
 
-/// Runs hook.sh with its streams on files; the exit code's file appears when it is complete.
+/// Runs hook.sh with its streams on files and takes its time, in microseconds; the exit code's file
+/// appears when all are complete.
 const WRAPPER: &str = "\
 cd \"${0%/*}\" || exit
+began=${EPOCHREALTIME/[.,]/}
 /bin/bash ./start <in >out 2>err
-echo $? >code.new
+code=$?
+echo $((${EPOCHREALTIME/[.,]/} - began)) >time
+echo $code >code.new
 mv code.new code
 ";
 
@@ -35,6 +40,7 @@ pub(crate) struct Call<'a> {
     prepared: Prepared,
     input: Vec<u8>,
     environment: Environment,
+    interpreter: &'static str,
 }
 
 /// A hook that runs.
@@ -58,6 +64,9 @@ pub(crate) struct Outcome {
     pub(crate) stderr: Vec<u8>,
     /// How long it took.
     pub(crate) time: Duration,
+    /// How long its process took, without the start of it through the API server.
+    #[allow(dead_code, reason = "the benchmark reads it")]
+    pub(crate) hook_time: Duration,
     /// What the runner reads back.
     pub(crate) read_back: ReadBack,
 }
@@ -66,7 +75,13 @@ impl<'a> Call<'a> {
     pub(crate) fn new(runner: &'a RunnerPod, prepared: Prepared) -> Self {
         let input = prepared.process.input.clone().into_bytes();
         let environment = prepared.process.environment.clone();
-        Self { runner, prepared, input, environment }
+        Self { runner, prepared, input, environment, interpreter: "bash -e /run/hookd/hook.sh" }
+    }
+
+    /// Starts hook.js instead of hook.sh, as the runner does with a hook of that kind.
+    pub(crate) fn by_node(mut self) -> Self {
+        self.interpreter = "/home/runner/externals/node20/bin/node /run/hookd/hook.js";
+        self
     }
 
     /// Gives it other input.
@@ -90,10 +105,10 @@ impl<'a> Call<'a> {
 
     /// Starts it.
     pub(crate) fn start(self) -> Hook<'a> {
-        let Self { runner, prepared, input, environment } = self;
+        let Self { runner, prepared, input, environment, interpreter } = self;
         let folder = format!("{WORK}/.hook-{}", runner.next());
         runner.write(&format!("{folder}/in"), input);
-        runner.write(&format!("{folder}/start"), start_script(&environment));
+        runner.write(&format!("{folder}/start"), start_script(&environment, interpreter));
         runner.write(&format!("{folder}/wrapper"), WRAPPER);
         let tracking = environment["RUNNER_TRACKING_ID".as_ref() as &std::ffi::OsStr].clone();
         let started = Instant::now();
@@ -109,13 +124,13 @@ impl<'a> Call<'a> {
 }
 
 /// What the runner does, in shell: directory, environment, interpreter.
-fn start_script(environment: &Environment) -> String {
+fn start_script(environment: &Environment, interpreter: &str) -> String {
     let quoted = |text: &OsString| format!("'{}'", text.to_str().unwrap().replace('\'', r"'\''"));
     let mut script = format!("cd {WORKSPACE} || exit 99\nexec /usr/bin/env -i");
     for (name, value) in environment {
         script = format!("{script} {}={}", name.to_str().unwrap(), quoted(value));
     }
-    script + " bash -e /run/hookd/hook.sh\n"
+    format!("{script} {interpreter}\n")
 }
 
 impl Hook<'_> {
@@ -153,6 +168,11 @@ impl Hook<'_> {
         fs::read_to_string(self.folder.join("code")).ok()?.trim().parse().ok()
     }
 
+    fn hook_time(&self) -> Duration {
+        let text = fs::read_to_string(self.folder.join("time")).unwrap();
+        Duration::from_micros(text.trim().parse().unwrap())
+    }
+
     /// Waits for its end.
     pub(crate) fn end(self) -> Outcome {
         self.end_within(PATIENCE)
@@ -168,7 +188,8 @@ impl Hook<'_> {
             panic!("the hook did not end within {} s; it printed:\n{}", patience.as_secs(), text())
         });
         let read_back = self.prepared.read_back(code).unwrap();
-        Outcome { code, stdout, stderr, time, read_back }
+        let hook_time = self.hook_time();
+        Outcome { code, stdout, stderr, time, hook_time, read_back }
     }
 
     /// The runner that it belongs to.

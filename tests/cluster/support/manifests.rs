@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::cluster::{cluster, repository};
 use super::runner::{CLAIM, RUNNER, Setup};
 
+/// On the namespaces of tests: the id of the process that makes them.
+pub(crate) const TEST_LABEL: &str = "hookd.dev/test";
+
 /// All objects of a runner in `namespace` with its work volume in `volume`, in order of creation.
 pub(crate) fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
     let namespace_object = json!({
@@ -16,7 +19,10 @@ pub(crate) fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Va
         "kind": "Namespace",
         "metadata": {
             "name": namespace,
-            "labels": {"pod-security.kubernetes.io/enforce": "baseline", "hookd.dev/test": "yes"},
+            "labels": {
+                "pod-security.kubernetes.io/enforce": "baseline",
+                TEST_LABEL: std::process::id().to_string(),
+            },
         },
     });
     let read = |name: &str| documents(&filled(name, namespace, volume));

@@ -8,6 +8,8 @@ pub(crate) mod processes;
 pub(crate) mod python;
 pub(crate) mod runner;
 pub(crate) mod wait;
+mod work;
 
-pub(crate) use hook::{Hook, Outcome};
-pub(crate) use runner::{RunnerPod, Setup, WORK, WORKSPACE};
+pub(crate) use hook::{Call, Hook, Outcome};
+pub(crate) use runner::{RunnerPod, Setup};
+pub(crate) use work::{WORK, WORKSPACE};

@@ -1,15 +1,14 @@
 //! A runner pod with hookd, in a namespace of its own.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::chown;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use runner_standin::layout::guid;
-use runner_standin::{Job, Runner, Step, Uses, WorkDir};
+use runner_standin::{Job, Runner, Step, WorkDir};
 use serde_json::Value;
 
 use super::cluster::{self, cluster, get, kubectl, try_kubectl};
@@ -18,17 +17,12 @@ use super::hook::{Call, Outcome};
 use super::manifests;
 use super::processes::{self, Process};
 use super::wait::{eventually, s, until};
+use super::work::{RUNNER_ID, WORK};
 
 /// Name of the pod.
 pub(crate) const RUNNER: &str = "runner";
 /// Name of the claim of its work directory.
 pub(crate) const CLAIM: &str = "work";
-/// The work directory as the runner calls it.
-pub(crate) const WORK: &str = "/home/runner/_work";
-/// The workspace as the runner calls it.
-pub(crate) const WORKSPACE: &str = "/home/runner/_work/demo/demo";
-/// User and group of the runner.
-const RUNNER_ID: u32 = 1001;
 
 /// How a runner pod differs from the one in deploy/.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +51,8 @@ pub(crate) struct RunnerPod {
     pub(crate) uid: String,
     /// The test's hold on the cluster.
     pub(crate) turn: Turn,
-    volume: PathBuf,
+    /// Where this machine has the work volume.
+    pub(crate) volume: PathBuf,
     environment: OnceLock<Vec<(String, String)>>,
     calls: AtomicU32,
 }
@@ -72,7 +67,7 @@ impl RunnerPod {
     pub(crate) fn with(setup: &Setup) -> Self {
         let turn = if setup.alone { Turn::alone() } else { Turn::shared() };
         let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
-        let volume = cluster().state.join("volumes").join(&namespace);
+        let volume = cluster().volume(&namespace);
         fs::create_dir_all(&volume).unwrap();
         chown(&volume, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
         let (environment, calls) = (OnceLock::new(), AtomicU32::new(0));
@@ -158,53 +153,6 @@ impl RunnerPod {
         cluster().state.join(volumes).join("kubernetes.io~empty-dir/hookd")
     }
 
-    /// Where this machine has what the runner calls `path`.
-    pub(crate) fn local(&self, path: &str) -> PathBuf {
-        WorkDir::new(WORK, &self.volume).local(path)
-    }
-
-    /// Where this machine has a file of the workspace.
-    pub(crate) fn workspace(&self, name: &str) -> PathBuf {
-        self.local(WORKSPACE).join(name)
-    }
-
-    /// Writes a file that the runner calls `path`; one that starts with "#!" is made executable.
-    pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
-        let (path, content) = (self.local(path), content.as_ref());
-        self.make_folder(path.parent().unwrap());
-        fs::write(&path, content).unwrap();
-        let mode = if content.starts_with(b"#!") { 0o755 } else { 0o644 };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        chown(&path, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
-    }
-
-    fn make_folder(&self, path: &Path) {
-        if !path.is_dir() {
-            self.make_folder(path.parent().unwrap());
-            fs::create_dir(path).unwrap();
-            chown(path, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
-        }
-    }
-
-    /// Puts an action where the runner downloads actions to; a step that uses it.
-    pub(crate) fn action(&self, name: &str, files: &[(&str, &str)]) -> Step {
-        for (file, content) in files {
-            self.write(&format!("{WORK}/_actions/test/{name}/v1/{file}"), content);
-        }
-        Step::new(format!("test/{name}@v1").parse::<Uses>().unwrap())
-    }
-
-    /// A step that runs a shell script in busybox.
-    pub(crate) fn script(&self, script: &str) -> Step {
-        let name = format!("script-{}", &guid().unwrap()[..8]);
-        self.write(&format!("{WORKSPACE}/{name}"), script);
-        let action = format!(
-            "runs:\n  using: docker\n  image: docker://busybox:1\n  entrypoint: /bin/sh\n  \
-             args: [/github/workspace/{name}]\n"
-        );
-        self.action(&name, &[("action.yml", &action)])
-    }
-
     /// A number that was not given before.
     pub(crate) fn next(&self) -> u32 {
         self.calls.fetch_add(1, Ordering::Relaxed)
@@ -259,11 +207,6 @@ impl Drop for RunnerPod {
             eprintln!("kept: namespace {}, volume {}", self.namespace, self.volume.display());
             return;
         }
-        let (namespace, volume) = (&self.namespace, format!("{}-work", self.namespace));
-        for (kind, name) in [("namespace", namespace), ("persistentvolume", &volume)] {
-            let _ = try_kubectl(&["delete", kind, name, "--wait=false"], None);
-        }
-        // Whatever still writes there loses it.
-        let _ = Command::new("rm").args(["-rf", "--one-file-system"]).arg(&self.volume).status();
+        cluster().delete(&self.namespace);
     }
 }
