@@ -10,13 +10,17 @@ TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler build demo test test-unit test-cluster bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python build demo test test-unit test-cluster bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 compiler:
 	@command -v cc >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y gcc libc6-dev; } </dev/null
+
+# The tests call hookd's API with a Python client too.
+python:
+	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y python3-venv; } </dev/null
 
 build: compiler ## build hookd, hook and stepd, and the runner stand-in, as static binaries
 	$(STATIC) --release -p hookd
@@ -34,7 +38,7 @@ test: test-unit test-cluster ## run all tests, those on the cluster included
 test-unit: compiler ## run the tests that need no cluster
 	cargo test --locked --workspace
 
-test-cluster: build cluster-up ## run the tests on the cluster
+test-cluster: build cluster-up python ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	cargo test --locked --features cluster --test cluster -- --test-threads=2
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::{cluster, run};
 use crate::support::python::client;
-use crate::support::wait::s;
+use crate::support::wait::{s, until};
 use crate::support::{RunnerPod, WORK};
 
 /// User and group of the runner.
@@ -106,26 +106,25 @@ fn a_step_that_its_caller_detached_from_runs_on_and_is_found_again() {
             [{"source_volume_path": format!("{WORK}/shared"), "target_volume_path": "/mnt"}],
     });
     let start = json!({"start": {"step_id": "away", "container": spec, "auto_ack": true}});
-    let run = |messages: &[&Value], until: &str| {
-        let messages = messages.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let messages = messages.iter().map(String::as_str);
-        let arguments = ["converse", "hookd.v1.HookService/RunContainerStep", until];
-        client(&runner, RUNNER, &arguments.into_iter().chain(messages).collect::<Vec<_>>())
-    };
+    let method = "hookd.v1.HookService/RunContainerStep";
     // "begun\n" in base64.
-    let begun = run(&[&start, &json!({"detach": {}})], "YmVndW4K");
-    let cursor = begun["events"].as_array().unwrap().last().unwrap()["cursor"].clone();
-    assert!(cursor.is_string(), "{begun}");
+    let begun = client(&runner, RUNNER, &["leave", method, "YmVndW4K", &start.to_string()]);
+    let outputs = |told: &Value| -> Vec<_> {
+        let events = told["events"].as_array().unwrap_or_else(|| panic!("no events, but {told}"));
+        events.iter().filter(|event| event["output"].is_object()).cloned().collect()
+    };
+    let cursor = outputs(&begun).pop().unwrap()["cursor"].clone();
+    let attached = || call(&runner, "GetStatus", &json!({}))["running_steps"].is_array();
+    until("nobody is attached", s(5), || (!attached()).then_some(()));
     assert_eq!(runner.objects("jobs", &[]).len(), 1);
     runner.write(&format!("{WORK}/shared/go"), "");
     let mut again = start.clone();
     again["start"]["resume"] = json!({"cursor": cursor, "stdout_offset": 6});
-    let rest = run(&[&again], "");
-    let events = rest["events"].as_array().unwrap_or_else(|| panic!("no events, but {rest}"));
-    let outputs: Vec<_> =
-        events.iter().filter_map(|event| event["output"]["data"].as_str()).collect();
+    let rest = client(&runner, RUNNER, &["stream", method, &again.to_string()]);
     // "over\n" in base64.
-    assert_eq!(outputs, ["b3Zlcgo="], "{rest}");
+    let data: Vec<_> = outputs(&rest).iter().map(|event| event["output"]["data"].clone()).collect();
+    assert_eq!(data, ["b3Zlcgo="], "{rest}");
+    let events = rest["events"].as_array().unwrap();
     assert_eq!(events.last().unwrap()["result"], json!({"exit_code": 3}));
     runner.assert_nothing_left();
 }

@@ -3,9 +3,8 @@
 client.py UID GID services
 client.py UID GID call METHOD JSON      a unary call
 client.py UID GID stream METHOD JSON    a streaming call with one message; prints its events
-client.py UID GID converse METHOD DATA JSON...
-                                        a streaming call: the first message, the others once DATA
-                                        came as output; then the end of the connection
+client.py UID GID leave METHOD DATA JSON
+                                        the same, detached from once DATA came as output
 
 Prints one JSON object, {"error": ...} for a status other than OK. The socket is hookd.sock in the
 current directory, which UID need not be able to enter.
@@ -56,18 +55,21 @@ class Client:
         return {"events": [plain(event) for event in call(requests, timeout=TIMEOUT)]}
 
 
-    def converse(self, name, data, first, *others):
+    def leave(self, name, data, text):
         request, response = self.method(name)
         call = self.channel.stream_stream("/" + name, request.SerializeToString, response)
         requests = queue.SimpleQueue()
-        requests.put(first)
+        requests.put(json_format.Parse(text, request()))
         events = []
-        for event in call(iter(lambda: json_format.Parse(requests.get(), request()), None)):
+        for event in call(iter(requests.get, None), timeout=TIMEOUT):
             events.append(plain(event))
             if events[-1].get("output", {}).get("data") == data:
-                for message in others:
-                    requests.put(message)
-                # hookd ends the call once it has read that its caller leaves.
+                # The answer to a signal that no container step takes says that both were read.
+                requests.put(request(detach={}))
+                requests.put(request(signal={"number": 10}))
+            if "Signal 10" in events[-1].get("progress", {}).get("message", ""):
+                requests.put(None)
+                break
         return {"events": events}
 
 

@@ -32,18 +32,30 @@ fn after_a_run_no_object_of_any_kind_is_ours() {
     let runner = RunnerPod::start();
     dockerfile_and_image_step(&runner);
     runner.assert_nothing_left();
-    let kinds = kubectl(&["api-resources", "--verbs=list", "--namespaced", "-o", "name"]);
-    let kinds: Vec<_> = kinds.lines().collect();
-    assert!(kinds.contains(&"jobs.batch") && kinds.contains(&"secrets"), "{kinds:?}");
-    for object in runner.objects(&kinds.join(","), &[]) {
-        let metadata = &object["metadata"];
-        let name = format!("{}/{}", object["kind"], metadata["name"]);
-        assert_eq!(metadata["labels"].get("runner-pod"), None, "{name} carries our label");
-        assert_eq!(metadata["labels"].get("hookd.dev/step"), None, "{name} carries our label");
-        let owners = metadata["ownerReferences"].as_array().cloned().unwrap_or_default();
-        let owned = owners.iter().any(|owner| owner["uid"] == runner.uid.as_str());
-        assert!(!owned, "{name} is owned by the runner pod");
+    for scope in ["--namespaced=true", "--namespaced=false"] {
+        for object in listable(&runner, scope) {
+            assert_not_ours(&runner, &object);
+        }
     }
+}
+
+/// All objects of every kind that can be listed: of the namespace, or of the cluster.
+fn listable(runner: &RunnerPod, scope: &str) -> Vec<Value> {
+    let kinds = kubectl(&["api-resources", "--verbs=list", scope, "-o", "name"]);
+    let kinds: Vec<_> = kinds.lines().collect();
+    let known = if scope.ends_with("true") { "jobs.batch" } else { "persistentvolumes" };
+    assert!(kinds.contains(&known), "{kinds:?}");
+    runner.objects(&kinds.join(","), &[])
+}
+
+fn assert_not_ours(runner: &RunnerPod, object: &Value) {
+    let metadata = &object["metadata"];
+    let name = format!("{}/{}", object["kind"], metadata["name"]);
+    assert_eq!(metadata["labels"].get("runner-pod"), None, "{name} carries our label");
+    assert_eq!(metadata["labels"].get("hookd.dev/step"), None, "{name} carries our label");
+    let owners = metadata["ownerReferences"].as_array().cloned().unwrap_or_default();
+    let owned = owners.iter().any(|owner| owner["uid"] == runner.uid.as_str());
+    assert!(!owned, "{name} is owned by the runner pod");
 }
 
 #[test]

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 use super::manifests::TEST_LABEL;
 
+/// Seconds; no program that the tests start takes longer.
+const LONGEST_RUN: &str = "240";
+/// How timeout(1) says that it ended the program.
+const TIMED_OUT: i32 = 124;
+
 /// Where the cluster is and what it is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
@@ -144,11 +149,13 @@ pub(crate) fn repository(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Runs a program to its end; its standard output, or its standard error if it fails.
+/// Runs a program to its end; its standard output, or its standard error if it fails. One that hangs
+/// is ended, so that it fails its test and not the whole run.
 pub(crate) fn run(command: &mut Command, input: Option<&str>) -> Result<String, String> {
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
+    let mut bounded = bounded(command);
     let mut child =
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(
+        bounded.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(
             |error| format!("{} cannot be run: {error}", command.get_program().display()),
         )?;
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
@@ -156,5 +163,22 @@ pub(crate) fn run(command: &mut Command, input: Option<&str>) -> Result<String, 
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    match output.status.code() {
+        Some(0) => Ok(text(&output.stdout)),
+        Some(TIMED_OUT) => {
+            Err(format!("not ended after {LONGEST_RUN} s; {}", text(&output.stderr)))
+        }
+        _ => Err(text(&output.stderr)),
+    }
+}
+
+/// The same program with at most [`LONGEST_RUN`] seconds, after which it is killed.
+fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--kill-after=5", LONGEST_RUN]).arg(command.get_program());
+    bounded.args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        bounded.current_dir(directory);
+    }
+    bounded
 }
