@@ -39,7 +39,8 @@ where
 
 fn is_ours<K: Resource>(found: &K, wanted: &K) -> bool {
     let owner = |object: &K| object.owner_references().first().map(|owner| owner.uid.clone());
-    found.labels() == wanted.labels()
+    // Admission controllers may have added labels of their own.
+    wanted.labels().iter().all(|label| found.labels().get_key_value(label.0) == Some(label))
         && owner(found) == owner(wanted)
         && found.meta().deletion_timestamp.is_none()
 }

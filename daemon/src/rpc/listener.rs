@@ -14,7 +14,7 @@ const LONGEST_PATH: usize = 107;
 /// The socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// See [`LONGEST_PATH`].
+    /// A socket's address holds no longer path.
     #[error("socket path {0:?} is longer than {LONGEST_PATH} bytes; shorten HOOKD_SOCKET_DIR")]
     TooLong(PathBuf),
     /// The kernel refused.

@@ -159,7 +159,9 @@ pub async fn loss(context: &Context, job: &Job) -> Failure {
     let retry = Retry::new(Duration::from_secs(5));
     let found = job::find(&context.jobs(), name, &retry).await;
     let conditions = found.ok().flatten().and_then(|job| job.status?.conditions);
-    let failed = conditions.into_iter().flatten().find(|one| one.type_ == "Failed");
+    // FailureTarget comes when the Job controller decides, Failed when all pods are gone.
+    let is_failure = |kind: &str| matches!(kind, "FailureTarget" | "Failed");
+    let failed = conditions.into_iter().flatten().find(|one| is_failure(&one.type_));
     match failed {
         Some(failed) if failed.reason.as_deref() == Some("DeadlineExceeded") => Failure::new(
             Reason::DeadlineExceeded,
