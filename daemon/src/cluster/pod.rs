@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 
 use crate::error::{Failure, Reason};
@@ -85,11 +86,19 @@ fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminate
     if let Some(failure) = evicted(pod) {
         return Standing::Doomed(failure);
     }
-    let killed = matches!(end.exit_code, 137 | 143);
-    if killed && pod.metadata.deletion_timestamp.is_some() {
+    if was_ended_by_deletion(pod, end) {
         return Standing::Doomed(deleted(pod.metadata.name.as_deref().unwrap_or_default()));
     }
     Standing::Ended(Ended { exit_code: end.exit_code, reason, message })
+}
+
+/// True for a failure after the pod's deletion was asked for. Programs that handle TERM end with
+/// codes of their own, so that the time decides; its stamps have whole seconds.
+fn was_ended_by_deletion(pod: &Pod, end: &ContainerStateTerminated) -> bool {
+    let Some(deadline) = &pod.metadata.deletion_timestamp else { return false };
+    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+    let asked = deadline.0 - SignedDuration::from_secs(grace);
+    end.exit_code != 0 && end.finished_at.as_ref().is_none_or(|finished| finished.0 >= asked)
 }
 
 /// The failure of a step whose pod was deleted under it.

@@ -149,3 +149,30 @@ fn a_running_container_runs_even_if_the_pod_is_pending() {
     let pod = container(json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));
     assert!(matches!(standing(&pod, "step"), Standing::Running));
 }
+
+#[test]
+fn a_program_that_fails_after_its_pods_deletion_was_deleted_whatever_its_code() {
+    let ended = |code: i32, finished: &str, deleted: bool| {
+        let mut pod = container(json!({"terminated": {"exitCode": code, "finishedAt": finished}}));
+        if deleted {
+            // Asked for at 12:00:00.
+            pod.metadata.deletion_timestamp =
+                Some(serde_json::from_value(json!("2026-01-01T12:00:03Z")).unwrap());
+            pod.metadata.deletion_grace_period_seconds = Some(3);
+        }
+        standing(&pod, "step")
+    };
+    // Go programs end with 2 at TERM.
+    for code in [2, 137, 143] {
+        let failure = doomed(ended(code, "2026-01-01T12:00:01Z", true));
+        assert_eq!(failure.reason, Reason::StepLost);
+    }
+    for (code, finished, deleted) in [
+        (2, "2026-01-01T11:59:59Z", true),
+        (0, "2026-01-01T12:00:01Z", true),
+        (2, "2026-01-01T12:00:01Z", false),
+    ] {
+        let standing = ended(code, finished, deleted);
+        assert!(matches!(&standing, Standing::Ended(end) if end.exit_code == code), "{standing:?}");
+    }
+}
