@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// The messages that the runner's own JSON is read into: camelCase keys, `null` means absent.
-const RUNNER_JSON: [&str; 3] = [".hookd.v1.ContainerSpec", ".hookd.v1.Mount", ".hookd.v1.Registry"];
+const RUNNER_JSON: [&str; 4] =
+    [".hookd.v1.ContainerSpec", ".hookd.v1.Mount", ".hookd.v1.Registry", ".hookd.v1.ScriptSpec"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["hookd/v1/hookd.proto"], ["proto"])?;
+    let files = protox::compile(["hookd/v1/hookd.proto", "stepd/v1/stepd.proto"], ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
 
-    let mut config = tonic_prost_build::configure().btree_map(".hookd.v1.ContainerSpec");
+    let mut config = tonic_prost_build::configure()
+        .btree_map(".hookd.v1.ContainerSpec")
+        .btree_map(".hookd.v1.ScriptSpec");
     for message in RUNNER_JSON {
         config = config
             .type_attribute(

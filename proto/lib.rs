@@ -1,15 +1,25 @@
-//! The gRPC API of hookd: messages, client and server, generated from `proto/hookd/v1`.
+//! The gRPC APIs of hookd and of stepd, its agent in job pods: messages, clients and servers,
+//! generated from `proto/`.
 //!
 //! The `.proto` files carry the documentation; this crate only compiles them. The messages that
 //! mirror the runner's JSON ([`v1::ContainerSpec`]) also implement [`serde::Deserialize`] for it.
 
-/// Version 1 of the API.
+/// Version 1 of hookd's API.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {
     tonic::include_proto!("hookd.v1");
 
     /// The encoded `FileDescriptorSet` of `hookd.v1`, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}
+
+/// stepd, the agent in job pods.
+pub mod stepd {
+    /// Version 1 of its API.
+    #[allow(missing_docs, unreachable_pub, clippy::all)]
+    pub mod v1 {
+        tonic::include_proto!("stepd.v1");
+    }
 }
 
 /// Reads `null` as the type's default: the runner writes absent values as `null`.

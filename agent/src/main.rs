@@ -1,13 +1,90 @@
-//! `stepd`: the agent in job pods. It will start, supervise and re-attach the steps of jobs that
-//! have a job container; this version of hookd runs container actions only and does not start it.
+//! `stepd`: the agent in the pods of jobs that have a job container.
+//!
+//! `stepd serve` is PID 1 of the job container. It starts the job's steps ([`steps`]), each under a
+//! small process that adopts whatever the step's program leaves ([`supervise`]), keeps their output
+//! until it is acknowledged ([`spool`]), and serves `stepd.v1` on a Unix socket ([`service`]) to
+//! peers that came by exec ([`peer`]). `stepd connect` is such a peer: it joins an exec session to
+//! the socket. It needs nothing of the container's image.
 
-use clap::Parser;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod connect;
+mod environment;
+mod links;
+mod memory;
+mod peer;
+mod process;
+mod program;
+mod pump;
+mod serve;
+mod service;
+mod spool;
+mod step;
+mod steps;
+mod supervise;
 
 /// Agent in the job pods of hookd.
 #[derive(Parser)]
 #[command(version)]
-struct Cli {}
+struct Cli {
+    #[command(subcommand)]
+    role: Role,
+}
 
-fn main() {
-    Cli::parse();
+#[derive(Subcommand)]
+enum Role {
+    /// Runs the job's steps; PID 1 of the job container.
+    Serve(serve::Config),
+    /// Joins standard input and output to the socket of `stepd serve`.
+    Connect {
+        /// As for serve.
+        #[arg(long, default_value = serve::DEFAULT_DIR)]
+        dir: PathBuf,
+    },
+    /// Runs the step that it is told on its standard input; `serve` starts it.
+    #[command(hide = true)]
+    Supervise,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Other processes of the container's user must not read our memory: it holds secrets.
+    if let Err(error) = process::hide() {
+        return failed(&error);
+    }
+    let result = match cli.role {
+        Role::Serve(config) => serve::run(config).map_err(|error| report(&error)),
+        Role::Connect { dir } => connect::run(&dir).map_err(|error| report(&error)),
+        Role::Supervise => return supervise::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &impl std::fmt::Display) -> ExitCode {
+    log(error);
+    ExitCode::FAILURE
+}
+
+/// An error and its causes in one line.
+fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// A line of the container's log. It never holds a value of an environment.
+fn log(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    // Nothing is left to do about a log that cannot be written.
+    let _ = writeln!(std::io::stderr(), "stepd: {line}");
 }

@@ -1,0 +1,159 @@
+//! Brings what a step writes into its spool, from its start to its program's end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use hookd_api::stepd::v1::StepEnd;
+use rustix::process::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe::Receiver;
+use tokio::time::Instant;
+
+use crate::memory;
+use crate::program::ProgramError;
+use crate::step::{CHANNELS, Step};
+use crate::supervise::Report;
+
+/// A pipe's size.
+const PIECE: usize = 64 << 10;
+/// What a descendant writes so long after the program's end still counts as the program's: that of
+/// `program | tee log`, for one.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// The reading ends of a step's standard output and error, and the line to its supervisor.
+pub(crate) struct Sources {
+    pub(crate) pipes: [OwnedFd; 2],
+    pub(crate) supervisor: std::os::unix::net::UnixStream,
+    /// The program, for messages.
+    pub(crate) program: String,
+}
+
+/// Reads until the program has ended and its output is in the spool. What the step leaves running
+/// may write on: it is read and dropped, so that nobody is ended by a closed pipe.
+pub(crate) async fn run(step: &Step, sources: Sources) -> io::Result<()> {
+    let kills = memory::oom_kills();
+    let [stdout, stderr] = sources.pipes;
+    let mut pipes =
+        [Some(Receiver::from_owned_fd(stdout)?), Some(Receiver::from_owned_fd(stderr)?)];
+    let mut supervisor = UnixStream::from_std(sources.supervisor)?;
+    let mut end = {
+        let end = ended(&mut supervisor, &sources.program);
+        tokio::pin!(end);
+        tokio::select! {
+            kept = keep(step, &mut pipes, None) => { kept?; end.await }
+            end = &mut end => end,
+        }
+    };
+    let deadline = Instant::now() + DRAIN;
+    keep(step, &mut pipes, Some(deadline)).await?;
+    end.oom_kills = memory::oom_kills().saturating_sub(kills);
+    step.ended(end);
+    let [stdout, stderr] = pipes;
+    tokio::join!(drop_all(stdout), drop_all(stderr));
+    Ok(())
+}
+
+/// Copies both pipes to the spool until both are closed, or, after `deadline`, until what lay in
+/// them then is kept: somebody may write for ever.
+async fn keep(
+    step: &Step,
+    pipes: &mut [Option<Receiver>; 2],
+    deadline: Option<Instant>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    let mut last = [PIECE; 2];
+    let mut state = step.watch();
+    while pipes.iter().any(Option::is_some) && last != [0, 0] {
+        let Some(room) = step.room() else {
+            // The program waits until somebody acknowledges what it wrote.
+            state.changed().await.map_err(io::Error::other)?;
+            continue;
+        };
+        let late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let [stdout, stderr] = &*pipes;
+        tokio::select! {
+            biased;
+            ready = readable(stdout), if last[0] > 0 => ready?,
+            ready = readable(stderr), if last[1] > 0 => ready?,
+            () = passed(deadline) => if late { return Ok(()) },
+        }
+        for channel in CHANNELS {
+            let at = channel as usize;
+            let most = (room / 2).clamp(1, PIECE).min(last[at]);
+            let length = take(&mut pipes[at], &mut buffer[..most])?;
+            if length > 0 {
+                step.append(channel, &buffer[..length])?;
+            }
+            if late {
+                last[at] -= length;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn readable(pipe: &Option<Receiver>) -> io::Result<()> {
+    match pipe {
+        Some(pipe) => pipe.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads what is there; nothing if the pipe is empty or closed, which then is forgotten.
+fn take(pipe: &mut Option<Receiver>, buffer: &mut [u8]) -> io::Result<usize> {
+    let Some(open) = pipe else { return Ok(0) };
+    match open.try_read(buffer) {
+        Ok(0) => {
+            *pipe = None;
+            Ok(0)
+        }
+        Ok(length) => Ok(length),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the supervisor's report of the program's end.
+async fn ended(supervisor: &mut UnixStream, program: &str) -> StepEnd {
+    loop {
+        let mut report = [0; Report::SIZE];
+        if supervisor.read_exact(&mut report).await.is_err() {
+            // It was killed itself, by a program that kills all it may.
+            return by_signal(Signal::KILL.as_raw());
+        }
+        match Report::decode(report) {
+            Some(Report::Exited(code)) => return StepEnd { exit_code: code, ..StepEnd::default() },
+            Some(Report::Killed(signal)) => return by_signal(signal),
+            Some(Report::Refused(errno)) => {
+                let error = io::Error::from_raw_os_error(errno);
+                return not_started(&ProgramError::refused(program, &error));
+            }
+            None => {}
+        }
+    }
+}
+
+fn by_signal(signal: i32) -> StepEnd {
+    StepEnd { exit_code: 128 + signal, signal, ..StepEnd::default() }
+}
+
+/// The end of a step whose program cannot be started.
+pub(crate) fn not_started(error: &ProgramError) -> StepEnd {
+    StepEnd { exit_code: error.code(), error: error.to_string(), ..StepEnd::default() }
+}
+
+/// Reads on without keeping anything.
+async fn drop_all(pipe: Option<Receiver>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = vec![0; 4096];
+    while pipe.read(&mut buffer).await.is_ok_and(|length| length > 0) {}
+}

@@ -1,0 +1,202 @@
+//! `stepd.v1` over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use hookd_api::stepd::v1::attach_request::Message;
+use hookd_api::stepd::v1::attach_response::Event;
+use hookd_api::stepd::v1::step_service_server::StepService;
+use hookd_api::stepd::v1::{
+    AttachRequest, AttachResponse, CancelStepRequest, CancelStepResponse, ConfigureRequest,
+    ConfigureResponse, ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse,
+    Output, SpoolFull, StartStepRequest, StartStepResponse,
+};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::environment;
+use crate::serve::words;
+use crate::step::{CHANNELS, Channel, State, Step};
+use crate::steps::Steps;
+
+/// Most bytes of output in one event.
+const CHUNK: usize = 64 << 10;
+/// Pause after INT and after TERM when a step is cancelled.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Service(Steps);
+
+impl Service {
+    /// The service of these steps.
+    pub(crate) fn new(steps: Steps) -> Self {
+        Self(steps)
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Step>, Status> {
+        self.0.find(id).ok_or_else(|| Status::not_found(format!("step {id:?} is not known")))
+    }
+}
+
+#[tonic::async_trait]
+impl StepService for Service {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<AttachResponse, Status>> + Send>>;
+
+    async fn configure(
+        &self,
+        request: Request<ConfigureRequest>,
+    ) -> Result<Response<ConfigureResponse>, Status> {
+        self.0.configure(request.into_inner().environment);
+        Ok(Response::new(ConfigureResponse { is_alpine: environment::is_alpine() }))
+    }
+
+    async fn start_step(
+        &self,
+        request: Request<StartStepRequest>,
+    ) -> Result<Response<StartStepResponse>, Status> {
+        let request = request.into_inner();
+        if request.step_id.is_empty() || request.argv.first().is_none_or(String::is_empty) {
+            return Err(Status::invalid_argument("a step needs an id and a program"));
+        }
+        Ok(Response::new(StartStepResponse { started: self.0.start(request) }))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let mut inbound = request.into_inner();
+        let Some(Message::Start(start)) = inbound.message().await?.and_then(|first| first.message)
+        else {
+            return Err(Status::invalid_argument("the first message of Attach must be `start`"));
+        };
+        let step = self.find(&start.step_id)?;
+        let resume = start.resume.unwrap_or_default();
+        let number = step.attach(&resume).map_err(|error| Status::out_of_range(words(&error)))?;
+        let acknowledged = step.clone();
+        let acknowledge = tokio::spawn(async move {
+            while let Ok(Some(request)) = inbound.message().await {
+                if let Some(Message::Acknowledge(offsets)) = request.message {
+                    // What was never written cannot have been acted on: nothing is released.
+                    let _ = acknowledged.acknowledge(&offsets);
+                }
+            }
+        });
+        let attachment = Attachment {
+            state: step.watch(),
+            step,
+            number,
+            at: [resume.stdout, resume.stderr],
+            last: Channel::Stderr,
+            told_full: false,
+            over: false,
+            _acknowledge: AbortOnDropHandle::new(acknowledge),
+        };
+        Ok(Response::new(Box::pin(attachment.events())))
+    }
+
+    async fn cancel_step(
+        &self,
+        request: Request<CancelStepRequest>,
+    ) -> Result<Response<CancelStepResponse>, Status> {
+        let request = request.into_inner();
+        let grace = match request.grace_milliseconds {
+            0 => GRACE,
+            milliseconds => Duration::from_millis(milliseconds.into()),
+        };
+        let step = self.0.find(&request.step_id);
+        if let Some(step) = &step {
+            step.cancel(grace).await;
+        }
+        Ok(Response::new(CancelStepResponse { found: step.is_some() }))
+    }
+
+    async fn forget_step(
+        &self,
+        request: Request<ForgetStepRequest>,
+    ) -> Result<Response<ForgetStepResponse>, Status> {
+        self.0.forget(&request.into_inner().step_id);
+        Ok(Response::new(ForgetStepResponse {}))
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, Status> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(Response::new(GetStatusResponse { version, steps: self.0.status() }))
+    }
+}
+
+/// One caller that follows a step.
+struct Attachment {
+    step: Arc<Step>,
+    state: watch::Receiver<State>,
+    number: u64,
+    /// Bytes sent of each stream.
+    at: [u64; 2],
+    /// The stream that was served last: the other one comes first.
+    last: Channel,
+    told_full: bool,
+    over: bool,
+    _acknowledge: AbortOnDropHandle<()>,
+}
+
+impl Attachment {
+    fn events(self) -> impl Stream<Item = Result<AttachResponse, Status>> + Send {
+        stream::unfold(self, |mut this| async move {
+            if this.over {
+                return None;
+            }
+            let event = this.next().await;
+            this.over = matches!(&event, Err(_) | Ok(Event::End(_)));
+            Some((event.map(|event| AttachResponse { event: Some(event) }), this))
+        })
+    }
+
+    async fn next(&mut self) -> Result<Event, Status> {
+        loop {
+            let state = self.state.borrow_and_update().clone();
+            if state.attachment != self.number {
+                return Err(Status::aborted("another caller has attached to this step"));
+            }
+            if let Some(output) = self.output(&state)? {
+                return Ok(Event::Output(output));
+            }
+            if state.full && !std::mem::replace(&mut self.told_full, state.full) {
+                let bytes = state.written.iter().zip(state.acked).map(|(all, acked)| all - acked);
+                return Ok(Event::SpoolFull(SpoolFull { bytes: bytes.sum() }));
+            }
+            self.told_full = state.full;
+            if let Some(end) = state.end {
+                return Ok(Event::End(end));
+            }
+            if self.state.changed().await.is_err() {
+                return Err(Status::aborted("the step was forgotten"));
+            }
+        }
+    }
+
+    /// The next piece of output, if there is one.
+    fn output(&mut self, state: &State) -> Result<Option<Output>, Status> {
+        let mut order = CHANNELS;
+        if self.last == Channel::Stdout {
+            order.reverse();
+        }
+        for channel in order {
+            let offset = self.at[channel as usize];
+            if offset < state.written[channel as usize] {
+                let data = self.step.read(channel, offset, CHUNK);
+                let data = data.map_err(|error| Status::data_loss(words(&error)))?;
+                self.at[channel as usize] += data.len() as u64;
+                self.last = channel;
+                return Ok(Some(Output { stderr: channel == Channel::Stderr, offset, data }));
+            }
+        }
+        Ok(None)
+    }
+}

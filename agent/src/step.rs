@@ -1,0 +1,182 @@
+//! One step: what it has written, what was acknowledged, and how it ended.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hookd_api::stepd::v1::{Offsets, StepEnd, StepStatus};
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use crate::process;
+use crate::spool::{OutOfRange, Spool};
+
+/// Which stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Both, in the order of the arrays here.
+pub(crate) const CHANNELS: [Channel; 2] = [Channel::Stdout, Channel::Stderr];
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Its name.
+    pub(crate) id: String,
+    limit: u64,
+    spools: Mutex<[Spool; 2]>,
+    state: watch::Sender<State>,
+    /// The supervisor's process; 0: none was started.
+    supervisor: i32,
+}
+
+/// What changes, for those who wait for it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    /// Bytes written of each stream.
+    pub(crate) written: [u64; 2],
+    /// Bytes acknowledged of each stream.
+    pub(crate) acked: [u64; 2],
+    /// Its program ended, and all output is in the spool.
+    pub(crate) end: Option<StepEnd>,
+    /// The program waits until something is acknowledged.
+    pub(crate) full: bool,
+    /// Its supervisor, and with it every process of the step, is gone.
+    pub(crate) gone: bool,
+    /// Counts attachments: only the newest one is served.
+    pub(crate) attachment: u64,
+}
+
+impl State {
+    fn unacknowledged(&self) -> u64 {
+        let pairs = self.written.iter().zip(self.acked);
+        pairs.map(|(written, acked)| written - acked).sum()
+    }
+}
+
+impl Step {
+    /// A step whose supervisor has been started.
+    pub(crate) fn new(id: String, supervisor: i32, dir: &Path, limit: u64) -> Self {
+        let spools = Mutex::new([Spool::new(dir), Spool::new(dir)]);
+        Self { id, limit, spools, state: watch::Sender::default(), supervisor }
+    }
+
+    /// A step that has ended before it began.
+    pub(crate) fn stillborn(id: String, dir: &Path, end: StepEnd) -> Self {
+        let step = Self::new(id, 0, dir, 0);
+        step.state.send_modify(|state| {
+            state.end = Some(end);
+            state.gone = true;
+        });
+        step
+    }
+
+    /// To wait for changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Bytes that may be written now. None: the step waits.
+    pub(crate) fn room(&self) -> Option<usize> {
+        let left = self.limit.saturating_sub(self.state.borrow().unacknowledged());
+        self.state
+            .send_if_modified(|state| std::mem::replace(&mut state.full, left == 0) != (left == 0));
+        usize::try_from(left).ok().filter(|left| *left > 0)
+    }
+
+    /// Keeps what the program wrote.
+    pub(crate) fn append(&self, channel: Channel, data: &[u8]) -> io::Result<()> {
+        let mut spools = self.spools();
+        spools[channel as usize].append(data)?;
+        let written = [spools[0].end(), spools[1].end()];
+        drop(spools);
+        self.state.send_modify(|state| state.written = written);
+        Ok(())
+    }
+
+    /// At most `most` bytes of a stream from `offset` on.
+    pub(crate) fn read(&self, channel: Channel, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        self.spools()[channel as usize].read(offset, most)
+    }
+
+    /// The caller has acted on this much.
+    pub(crate) fn acknowledge(&self, offsets: &Offsets) -> Result<(), OutOfRange> {
+        let mut spools = self.spools();
+        spools[0].release(offsets.stdout)?;
+        spools[1].release(offsets.stderr)?;
+        let acked = [spools[0].released(), spools[1].released()];
+        drop(spools);
+        self.state.send_modify(|state| state.acked = acked);
+        Ok(())
+    }
+
+    /// A new attachment that goes on at `offsets`; its number.
+    pub(crate) fn attach(&self, offsets: &Offsets) -> Result<u64, OutOfRange> {
+        let spools = self.spools();
+        spools[0].check(offsets.stdout)?;
+        spools[1].check(offsets.stderr)?;
+        drop(spools);
+        self.acknowledge(offsets)?;
+        self.state.send_modify(|state| state.attachment += 1);
+        Ok(self.state.borrow().attachment)
+    }
+
+    /// Its program has ended.
+    pub(crate) fn ended(&self, end: StepEnd) {
+        self.state.send_modify(|state| {
+            state.full = false;
+            state.end = Some(end);
+        });
+    }
+
+    /// Its supervisor is gone.
+    pub(crate) fn supervisor_ended(&self) {
+        self.state.send_modify(|state| state.gone = true);
+    }
+
+    /// True if this is the process of its supervisor.
+    pub(crate) fn is_supervised_by(&self, pid: i32) -> bool {
+        self.supervisor == pid
+    }
+
+    /// Ends all its processes, with a pause of `grace` after INT and after TERM.
+    pub(crate) async fn cancel(&self, grace: Duration) {
+        /// A fork may escape one look at the processes; the next one finds it.
+        const AGAIN: Duration = Duration::from_millis(20);
+        let mut state = self.watch();
+        for (signal, pause) in [(Signal::INT, grace), (Signal::TERM, grace), (Signal::KILL, AGAIN)]
+        {
+            if state.borrow_and_update().gone {
+                return;
+            }
+            process::signal_descendants(self.supervisor, signal);
+            let _ = tokio::time::timeout(pause, state.wait_for(|state| state.gone)).await;
+        }
+        while !state.borrow_and_update().gone {
+            process::signal_descendants(self.supervisor, Signal::KILL);
+            let _ = tokio::time::timeout(AGAIN, state.wait_for(|state| state.gone)).await;
+        }
+    }
+
+    /// For the status call.
+    pub(crate) fn status(&self) -> StepStatus {
+        let state = self.state.borrow();
+        let offsets = |[stdout, stderr]: [u64; 2]| Some(Offsets { stdout, stderr });
+        StepStatus {
+            step_id: self.id.clone(),
+            ended: state.end.is_some(),
+            written: offsets(state.written),
+            acknowledged: offsets(state.acked),
+        }
+    }
+
+    fn spools(&self) -> MutexGuard<'_, [Spool; 2]> {
+        self.spools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,175 @@
+//! All steps of the job container.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hookd_api::stepd::v1::{StartStepRequest, StepEnd, StepStatus};
+
+use crate::program::{self, ProgramError};
+use crate::pump::{self, Sources};
+use crate::step::Step;
+use crate::supervise::{self, Program};
+use crate::{environment, log};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Steps(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    limit: u64,
+    /// Of the job container.
+    environment: Mutex<HashMap<String, String>>,
+    known: Mutex<HashMap<String, Arc<Step>>>,
+    /// Forgotten by their caller; some of their processes may live on.
+    forgotten: Mutex<Vec<Arc<Step>>>,
+}
+
+impl Steps {
+    /// None, with their output in `dir`, at most `limit` bytes a step unacknowledged.
+    pub(crate) fn new(dir: PathBuf, limit: u64) -> Self {
+        let environment = Mutex::default();
+        let (known, forgotten) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { dir, limit, environment, known, forgotten }))
+    }
+
+    /// Sets the environment of steps to come.
+    pub(crate) fn configure(&self, environment: HashMap<String, String>) {
+        *lock(&self.0.environment) = environment;
+    }
+
+    /// Starts the step, unless it was before; true if it was started now.
+    pub(crate) fn start(&self, request: StartStepRequest) -> bool {
+        let mut known = lock(&self.0.known);
+        if known.contains_key(&request.step_id) {
+            return false;
+        }
+        let id = request.step_id.clone();
+        let step = match self.program(request) {
+            Ok(program) => self.spawn(&id, &program),
+            Err(error) => self.stillborn(&id, pump::not_started(&error)),
+        };
+        known.insert(id, step);
+        true
+    }
+
+    /// The step of this id.
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Step>> {
+        lock(&self.0.known).get(id).cloned()
+    }
+
+    /// Drops what is kept of a step.
+    pub(crate) fn forget(&self, id: &str) {
+        let Some(step) = lock(&self.0.known).remove(id) else { return };
+        let mut forgotten = lock(&self.0.forgotten);
+        forgotten.retain(|step| !step.watch().borrow().gone);
+        forgotten.push(step);
+    }
+
+    /// A child of ours has ended.
+    pub(crate) fn supervisor_ended(&self, pid: i32) {
+        let all = self.all();
+        all.iter()
+            .filter(|step| step.is_supervised_by(pid))
+            .for_each(|step| step.supervisor_ended());
+    }
+
+    /// Ends every process of every step.
+    pub(crate) async fn end_all(&self, grace: Duration) {
+        let all = self.all();
+        futures::future::join_all(all.iter().map(|step| step.cancel(grace))).await;
+    }
+
+    /// All that are known.
+    pub(crate) fn status(&self) -> Vec<StepStatus> {
+        let mut status: Vec<_> = lock(&self.0.known).values().map(|step| step.status()).collect();
+        status.sort_by(|one, other| one.step_id.cmp(&other.step_id));
+        status
+    }
+
+    fn all(&self) -> Vec<Arc<Step>> {
+        let known: Vec<_> = lock(&self.0.known).values().cloned().collect();
+        known.into_iter().chain(lock(&self.0.forgotten).iter().cloned()).collect()
+    }
+
+    /// Looks up all that the step's supervisor needs.
+    fn program(&self, request: StartStepRequest) -> Result<Program, ProgramError> {
+        let StartStepRequest { argv, environment, working_directory, prepend_path, .. } = request;
+        let environment =
+            environment::of_step(&lock(&self.0.environment), environment, &prepend_path);
+        let directory = match working_directory.as_str() {
+            "" => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            directory => PathBuf::from(directory),
+        };
+        let name = argv.first().map(String::as_str).unwrap_or_default();
+        let file = program::find(name, environment::path(&environment), &directory)?;
+        Ok(Program {
+            file: file.display().to_string(),
+            argv,
+            environment: environment.into_iter().collect(),
+            directory: directory.display().to_string(),
+        })
+    }
+
+    fn spawn(&self, id: &str, program: &Program) -> Arc<Step> {
+        let (pid, sources) = match start_supervisor(program) {
+            Ok(started) => started,
+            Err(error) => {
+                let error = ProgramError::refused(&program.file, &error);
+                return self.stillborn(id, pump::not_started(&error));
+            }
+        };
+        let step = Arc::new(Step::new(id.to_owned(), pid, &self.0.dir, self.0.limit));
+        let pumped = step.clone();
+        tokio::spawn(async move {
+            if let Err(error) = pump::run(&pumped, sources).await {
+                give_up(&pumped, &error).await;
+            }
+        });
+        step
+    }
+
+    fn stillborn(&self, id: &str, end: StepEnd) -> Arc<Step> {
+        Arc::new(Step::stillborn(id.to_owned(), Path::new(&self.0.dir), end))
+    }
+}
+
+/// A step whose output cannot be kept must not go on, and must not look as if all were well.
+async fn give_up(step: &Step, error: &io::Error) {
+    log(format_args!("step {}: its output cannot be kept: {error}", step.id));
+    step.cancel(Duration::ZERO).await;
+    let error = format!("its output cannot be kept in the pod: {error}; it was ended");
+    step.ended(StepEnd { exit_code: 1, error, ..StepEnd::default() });
+}
+
+/// Starts the supervisor of a program and tells it what to run: neither arguments nor environment
+/// stand on its command line.
+fn start_supervisor(program: &Program) -> io::Result<(i32, Sources)> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let (stdout, stdout_writer) = io::pipe()?;
+    let (stderr, stderr_writer) = io::pipe()?;
+    let child = Command::new("/proc/self/exe")
+        .arg("supervise")
+        .env_clear()
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::from(stdout_writer))
+        .stderr(Stdio::from(stderr_writer))
+        .spawn()?;
+    supervise::send(&mut ours, program)?;
+    ours.set_nonblocking(true)?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let name = program.argv.first().cloned().unwrap_or_default();
+    let pipes = [stdout.into(), stderr.into()];
+    Ok((pid, Sources { pipes, supervisor: ours, program: name }))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

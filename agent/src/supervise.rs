@@ -1,0 +1,147 @@
+//! The small process between stepd and a step's program: it adopts whatever the program leaves
+//! behind, so that all of it is known and can be ended, and it lives until the last of it is gone.
+//!
+//! It reads from its standard input what to run, and writes reports there (a socket). It has the
+//! step's pipes for standard output and error, and lets go of them once the program has them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use prost::Message;
+use rustix::process::{WaitOptions, setsid, wait};
+
+use crate::process;
+
+/// What to run, with nothing left to look up.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Program {
+    /// The file to execute.
+    #[prost(string, tag = "1")]
+    pub(crate) file: String,
+    /// The arguments, the program's name first.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) argv: Vec<String>,
+    /// The whole environment.
+    #[prost(map = "string, string", tag = "3")]
+    pub(crate) environment: HashMap<String, String>,
+    /// Where it runs.
+    #[prost(string, tag = "4")]
+    pub(crate) directory: String,
+}
+
+/// What became of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It could not be executed; the kernel's error number.
+    Refused(i32),
+    /// It ended with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Killed(i32),
+}
+
+impl Report {
+    /// Bytes of a report.
+    pub(crate) const SIZE: usize = 8;
+
+    fn encode(self) -> [u8; Self::SIZE] {
+        let (kind, value) = match self {
+            Self::Refused(errno) => (1, errno),
+            Self::Exited(code) => (2, code),
+            Self::Killed(signal) => (3, signal),
+        };
+        let mut bytes = [0; Self::SIZE];
+        bytes[..4].copy_from_slice(&i32::to_be_bytes(kind));
+        bytes[4..].copy_from_slice(&value.to_be_bytes());
+        bytes
+    }
+
+    /// None: a report of another version.
+    pub(crate) fn decode(bytes: [u8; Self::SIZE]) -> Option<Self> {
+        let [k0, k1, k2, k3, v0, v1, v2, v3] = bytes;
+        let value = i32::from_be_bytes([v0, v1, v2, v3]);
+        match i32::from_be_bytes([k0, k1, k2, k3]) {
+            1 => Some(Self::Refused(value)),
+            2 => Some(Self::Exited(value)),
+            3 => Some(Self::Killed(value)),
+            _ => None,
+        }
+    }
+}
+
+/// Tells a supervisor what to run.
+pub(crate) fn send(line: &mut UnixStream, program: &Program) -> io::Result<()> {
+    let message = program.encode_to_vec();
+    line.write_all(&(message.len() as u64).to_be_bytes())?;
+    line.write_all(&message)
+}
+
+fn receive(line: &mut UnixStream) -> io::Result<Program> {
+    let mut length = [0; 8];
+    line.read_exact(&mut length)?;
+    let length = usize::try_from(u64::from_be_bytes(length)).map_err(io::Error::other)?;
+    let mut message = vec![0; length];
+    line.read_exact(&mut message)?;
+    Program::decode(message.as_slice()).map_err(io::Error::other)
+}
+
+/// The life of the process.
+pub(crate) fn run() -> ExitCode {
+    match supervise() {
+        Ok(()) => ExitCode::SUCCESS,
+        // stepd notices that no report came.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn supervise() -> io::Result<()> {
+    process::adopt_orphans()?;
+    setsid()?;
+    let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let program = receive(&mut line)?;
+    let mut command = Command::new(&program.file);
+    let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    command.arg0(name).args(arguments).env_clear().envs(&program.environment);
+    command.current_dir(&program.directory).stdin(Stdio::null()).process_group(0);
+    let main = match command.spawn() {
+        Ok(child) => i32::try_from(child.id()).map_err(io::Error::other)?,
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or_default();
+            return line.write_all(&Report::Refused(errno).encode());
+        }
+    };
+    drop((program, command));
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&nowhere)?;
+    // Ends with an error when there is no child any more.
+    while let Ok(Some((pid, status))) = wait(WaitOptions::empty()) {
+        if pid.as_raw_nonzero().get() != main {
+            continue;
+        }
+        let signal = status.terminating_signal().map(Report::Killed);
+        let report = signal.or_else(|| status.exit_status().map(Report::Exited));
+        if let Some(report) = report {
+            line.write_all(&report.encode())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_survives_the_line() {
+        for report in [Report::Refused(8), Report::Exited(255), Report::Killed(9)] {
+            assert_eq!(Report::decode(report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode([0; 8]), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! The end of a step, and of all that it started.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Stepd, file, text, until};
+
+/// A child in a session of its own, a double fork, and a child that keeps standard output.
+const FAMILY: &str = "setsid sleep 981 & (sleep 982 &) ; sleep 983 & echo started";
+
+fn sleepers(stepd: &Stepd) -> usize {
+    stepd.processes().iter().filter(|process| process.contains("sleep 98")).count()
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_running_does_not_hold_its_step_back() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let started = Instant::now();
+    let (end, attached) = session.run("family", FAMILY).await;
+    assert_eq!((end.exit_code, attached.text().as_str()), (0, "started\n"));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(sleepers(&stepd), 3);
+    assert!(session.cancel("family").await);
+    assert_eq!(sleepers(&stepd), 0);
+}
+
+#[tokio::test]
+async fn a_cancel_ends_every_descendant_even_those_that_ignore_signals() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let stubborn = "trap '' INT TERM; setsid sh -c \"trap '' INT TERM; echo deep; \
+                    while :; do sleep 984; done\" & echo started; while :; do sleep 985; done";
+    session.start("stubborn", &["sh", "-c", stubborn]).await;
+    let mut attached = session.attach("stubborn").await;
+    attached.until("deep\n").await;
+    attached.until("started\n").await;
+    assert!(session.cancel("stubborn").await);
+    assert_eq!(sleepers(&stepd), 0, "{:?}", stepd.processes());
+    assert_eq!(attached.end().await.signal, 9);
+    assert!(!session.cancel("unknown").await);
+}
+
+#[tokio::test]
+async fn a_program_that_heeds_an_interrupt_ends_by_itself() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let script = "trap 'echo cleaning; exit 130' INT; echo started; while :; do sleep 0.05; done";
+    session.start("heeds", &["sh", "-c", script]).await;
+    let mut attached = session.attach("heeds").await;
+    attached.until("started\n").await;
+    let grace = hookd_api::stepd::v1::CancelStepRequest {
+        step_id: "heeds".to_owned(),
+        grace_milliseconds: 5000,
+    };
+    session.client.cancel_step(grace).await.unwrap();
+    assert_eq!(attached.end().await.exit_code, 130);
+    assert_eq!(attached.text(), "started\ncleaning\n");
+}
+
+#[tokio::test]
+async fn a_background_process_of_one_step_serves_the_next_and_its_late_output_hurts_nobody() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let beat = text(&file(&stepd, "beat"));
+    let server = format!("(while :; do echo late; date +%N > {beat}; sleep 0.02; done) & echo up");
+    let (_, attached) = session.run("server", &server).await;
+    assert!(attached.text().contains("up\n"), "{}", attached.text());
+    let read = || std::fs::read_to_string(&beat).ok().filter(|text| !text.is_empty());
+    let first = until("it beats", read);
+    until("it beats on", || read().filter(|now| *now != first));
+    let (end, _) = session.run("next", &format!("test -s {beat}")).await;
+    assert_eq!(end.exit_code, 0);
+    assert!(session.cancel("server").await);
+}
+
+#[tokio::test]
+async fn a_program_that_kills_all_it_may_is_told_as_killed() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    session.start("all", &["sh", "-c", "kill -9 -1; sleep 986"]).await;
+    // Our session is killed with the rest, and the next one may be: one that is not hears the end.
+    let end = loop {
+        let mut session = stepd.connect().await;
+        let Ok(mut attached) = session.attach_at("all", Default::default()).await else { continue };
+        match attached.next().await {
+            Ok(Some(end)) => break end,
+            Ok(None) => panic!("it printed something"),
+            Err(_) => {}
+        }
+    };
+    assert_eq!((end.exit_code, end.signal), (137, 9));
+}
+
+#[tokio::test]
+async fn no_zombie_stays() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    for number in 0..20 {
+        session.run(&format!("z{number}"), "(true &); sh -c 'sh -c true &' ; true").await;
+    }
+    until("all are waited for", || {
+        let zombies = stepd.exec().args(["ps", "-eo", "stat="]).output().unwrap();
+        let zombies = String::from_utf8_lossy(&zombies.stdout).into_owned();
+        (!zombies.lines().any(|state| state.starts_with('Z'))).then_some(())
+    });
+}
+
+#[tokio::test]
+async fn at_term_all_steps_end_and_so_does_stepd_with_code_0() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let script = "trap '' INT TERM; echo started; while :; do sleep 987; done";
+    session.start("last", &["sh", "-c", script]).await;
+    session.attach("last").await.until("started\n").await;
+    let began = Instant::now();
+    assert_eq!(stepd.terminate(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
