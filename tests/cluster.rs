@@ -24,6 +24,8 @@ mod bad_builds;
 mod bad_calls;
 #[path = "cluster/bad_clusters.rs"]
 mod bad_clusters;
+#[path = "cluster/bad_jobs.rs"]
+mod bad_jobs;
 #[path = "cluster/bad_registries.rs"]
 mod bad_registries;
 #[path = "cluster/builds.rs"]
@@ -32,6 +34,8 @@ mod builds;
 mod cancels;
 #[path = "cluster/hygiene.rs"]
 mod hygiene;
+#[path = "cluster/jobs.rs"]
+mod jobs;
 #[path = "cluster/outages.rs"]
 mod outages;
 #[path = "cluster/output.rs"]

@@ -4,17 +4,17 @@ use std::io;
 use std::num::NonZeroU8;
 use std::path::Path;
 
-use hookd_api::v1::ContainerSpec;
+use hookd_api::v1::StepResult;
 
 use crate::cleanup::{self, CleanupError};
 use crate::connect::Link;
 use crate::input::{self, Command, InputError};
 use crate::output::Output;
 use crate::report::{self, Explain};
-use crate::response::{self, ResponseError};
+use crate::response::{self, Response, ResponseError};
 use crate::settings::{Settings, SettingsError};
 use crate::signals::{Signal, Signals, Watched};
-use crate::step::{Ending, Outbox, Step, StepError};
+use crate::step::{Call, ContainerStep, Ending, Outbox, Preparation, ScriptStep, Step, StepError};
 
 /// How the process must end.
 #[derive(Debug)]
@@ -68,63 +68,84 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
     let settings = Settings::read(|name| std::env::var_os(name))?;
     let mut signals = Signals::listen().map_err(Failure::Start)?;
     let link = Link::new(&settings.socket, settings.patience, output);
-    let ended = match input.command {
-        Command::RunContainerStep(container) => {
-            container_step(link, output, &mut signals, *container).await?
+    let path = input.response_file.as_deref();
+    match input.command {
+        Command::PrepareJob { container, services } => {
+            let job = Preparation { container: container.map(|container| *container), services };
+            let (ended, job) = run_call(link, output, &mut signals, job).await?;
+            respond(path, &job.as_ref().map_or_else(Response::empty, Response::of_job), ended)
         }
-        Command::CleanupJob => clean_up(link, output, &mut signals).await?,
-    };
-    if matches!(ended, Ended::Succeeded) {
-        input.response_file.as_deref().map_or(Ok(()), response)?;
+        Command::RunScriptStep(script) => {
+            let ran = run_call(link, output, &mut signals, ScriptStep(*script)).await?;
+            respond(path, &Response::empty(), step_ended(ran))
+        }
+        Command::RunContainerStep(container) => {
+            let ran = run_call(link, output, &mut signals, ContainerStep(*container)).await?;
+            respond(path, &Response::empty(), step_ended(ran))
+        }
+        Command::CleanupJob => {
+            let ended = clean_up(link, output, &mut signals).await?;
+            respond(path, &Response::empty(), ended)
+        }
+    }
+}
+
+/// Writes the response if the command succeeded.
+fn respond(path: Option<&Path>, response: &Response, ended: Ended) -> Result<Ended, Failure> {
+    if let (Ended::Succeeded, Some(path)) = (&ended, path) {
+        response::write(path, response)?;
     }
     Ok(ended)
 }
 
-/// Writes the response file.
-fn response(path: &Path) -> Result<(), Failure> {
-    Ok(response::write(path)?)
-}
-
-/// Runs a container step; a signal cancels it.
-async fn container_step(
+/// Makes a streaming call; a signal cancels it. How it ended, and what it returned if it did.
+async fn run_call<C: Call>(
     link: Link<'_>,
     output: &Output,
     signals: &mut Signals,
-    container: ContainerSpec,
-) -> Result<Ended, Failure> {
+    call: C,
+) -> Result<(Ended, Option<C::Result>), Failure> {
     let outbox = Outbox::new();
-    let step = Step::new(link, output, &outbox, container)?;
+    let step = Step::new(link, output, &outbox, call)?;
     let watched = signals
         .watch(step.run(), |signal| {
             outbox.signal(signal);
             output.line("Cancelling the step");
         })
         .await;
-    Ok(step_ended(watched)?)
+    Ok(call_ended(watched)?)
 }
 
-/// How a step ended, given what came first: its end, a signal, the end of the budget.
-fn step_ended(watched: Watched<Result<Ending, StepError>>) -> Result<Ended, StepError> {
+/// How a call ended, given what came first: its end, a signal, the end of the budget.
+fn call_ended<R>(
+    watched: Watched<Result<Ending<R>, StepError>>,
+) -> Result<(Ended, Option<R>), StepError> {
     let (done, signal) = match watched {
         Watched::Done(done) => (done, None),
         Watched::Signalled { signal, done: Some(done) } => (done, Some(signal)),
         Watched::Signalled { signal, done: None } => {
             let last_line = "The step has not ended yet; hookd goes on ending it".to_owned();
-            return Ok(Ended::Cancelled { signal, last_line });
+            return Ok((Ended::Cancelled { signal, last_line }, None));
         }
     };
     let last_line = "The step was cancelled".to_owned();
-    match (done, signal) {
-        (Ok(Ending::Exited(code)), _) => Ok(exited(code)),
-        (Ok(Ending::Cancelled(signal)), _) => Ok(Ended::Cancelled { signal, last_line }),
+    let cancelled = match (done, signal) {
+        (Ok(Ending::Ended(result)), _) => return Ok((Ended::Succeeded, Some(result))),
+        (Ok(Ending::Cancelled(signal)), _) => Ended::Cancelled { signal, last_line },
         (Err(error), Some(signal)) if error.is_cancelled() => {
-            Ok(Ended::Cancelled { signal, last_line })
+            Ended::Cancelled { signal, last_line }
         }
         (Err(error), Some(signal)) => {
-            Ok(Ended::Cancelled { signal, last_line: report::annotation(&error) })
+            Ended::Cancelled { signal, last_line: report::annotation(&error) }
         }
-        (Err(error), None) => Err(error),
-    }
+        (Err(error), None) => return Err(error),
+    };
+    Ok((cancelled, None))
+}
+
+/// How a program ended: its code decides, if it has one.
+fn step_ended((ended, result): (Ended, Option<StepResult>)) -> Ended {
+    result.map_or(ended, |result| exited(result.exit_code))
 }
 
 /// The end of a program with `code`. One that no program can have must not turn into success.
@@ -194,15 +215,16 @@ mod tests {
 
     #[test]
     fn a_program_that_ended_before_the_cancellation_keeps_its_code() {
-        let done = Some(Ok(Ending::Exited(3)));
-        let ended = step_ended(Watched::Signalled { signal: Signal::Interrupt, done });
-        assert!(matches!(ended, Ok(Ended::Exited(code)) if code.get() == 3));
+        let done = Some(Ok(Ending::Ended(StepResult { exit_code: 3 })));
+        let ran = call_ended(Watched::Signalled { signal: Signal::Interrupt, done }).unwrap();
+        assert!(matches!(step_ended(ran), Ended::Exited(code) if code.get() == 3));
     }
 
     #[test]
     fn a_step_that_outlives_the_budget_is_not_called_cancelled() {
-        let ended = step_ended(Watched::Signalled { signal: Signal::Terminate, done: None });
-        let Ok(Ended::Cancelled { signal, last_line }) = ended else { panic!("{ended:?}") };
+        let watched = Watched::Signalled { signal: Signal::Terminate, done: None };
+        let ran = call_ended::<StepResult>(watched).unwrap();
+        let Ended::Cancelled { signal, last_line } = step_ended(ran) else { panic!("not so") };
         assert_eq!(signal, Signal::Terminate);
         assert!(last_line.contains("not ended yet"));
     }

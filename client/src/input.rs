@@ -6,8 +6,8 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use hookd_api::v1::ContainerSpec;
-use serde::Deserialize as _;
+use hookd_api::v1::{ContainerSpec, ScriptSpec};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::report::Explain;
@@ -24,6 +24,15 @@ pub(crate) struct Input {
 /// A command that hook can carry out.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Make the job's containers and wait until they are ready.
+    PrepareJob {
+        /// The job container, if the job has one.
+        container: Option<Box<ContainerSpec>>,
+        /// The services.
+        services: Vec<ContainerSpec>,
+    },
+    /// Run a program in the job container and pass on its output and exit code.
+    RunScriptStep(Box<ScriptSpec>),
     /// Run one container and pass on its output and exit code.
     RunContainerStep(Box<ContainerSpec>),
     /// Delete everything that the job left in the cluster.
@@ -53,18 +62,20 @@ pub(crate) enum InputError {
     /// The command is not one of the runner's.
     #[error("The hook command {0:?} is not known")]
     UnknownCommand(String),
-    /// The command is one of the runner's, for job containers.
-    #[error(
-        "The hook command {0} is not offered by this version of hookd: job containers and services \
-         come in a later release"
-    )]
-    NotOffered(&'static str),
     /// The command needs `args` and has none.
-    #[error("The hook input of run_container_step has no `args`")]
-    NoArgs,
+    #[error("The hook input of {0} has no `args`")]
+    NoArgs(&'static str),
     /// A field of `args` has a type of its own.
-    #[error("`{0}` in the `args` of run_container_step is not of the type that the runner sends")]
-    UnreadableArgs(String),
+    #[error("`{field}` in the `args` of {command} is not of the type that the runner sends")]
+    UnreadableArgs {
+        /// The command.
+        command: &'static str,
+        /// The first field that cannot be read.
+        field: String,
+    },
+    /// No program.
+    #[error("The `args` of run_script_step name no `entryPoint`")]
+    NoEntryPoint,
     /// Neither image nor Dockerfile.
     #[error("The `args` of run_container_step name neither an `image` nor a `dockerfile`")]
     NoImage,
@@ -101,24 +112,75 @@ fn parse(json: &[u8]) -> Result<Input, InputError> {
 fn command(name: &Value, args: Option<Value>) -> Result<Command, InputError> {
     match name.as_str() {
         None | Some("") => Err(InputError::NoCommand),
-        Some("run_container_step") => container(args),
+        Some("prepare_job") => preparation(Args::of("prepare_job", args)?),
+        Some("run_script_step") => script(Args::of("run_script_step", args)?),
+        Some("run_container_step") => container(Args::of("run_container_step", args)?),
         Some("cleanup_job") => Ok(Command::CleanupJob),
-        Some("prepare_job") => Err(InputError::NotOffered("prepare_job")),
-        Some("run_script_step") => Err(InputError::NotOffered("run_script_step")),
         Some(other) => Err(InputError::UnknownCommand(other.chars().take(64).collect())),
     }
 }
 
-/// The container that `args` describes.
-fn container(args: Option<Value>) -> Result<Command, InputError> {
-    let mut fields = match args {
-        None | Some(Value::Null) => return Err(InputError::NoArgs),
-        Some(Value::Object(fields)) => fields,
-        Some(_) => return Err(InputError::UnreadableArgs("args".to_owned())),
-    };
-    fields.values_mut().for_each(drop_nulls);
-    let spec = ContainerSpec::deserialize(&fields)
-        .map_err(|_| InputError::UnreadableArgs(unreadable(&fields)))?;
+/// The `args` of a command, without what is null.
+struct Args {
+    command: &'static str,
+    fields: Map<String, Value>,
+}
+
+impl Args {
+    fn of(command: &'static str, args: Option<Value>) -> Result<Self, InputError> {
+        let mut fields = match args {
+            None | Some(Value::Null) => return Err(InputError::NoArgs(command)),
+            Some(Value::Object(fields)) => fields,
+            Some(_) => {
+                return Err(InputError::UnreadableArgs { command, field: "args".to_owned() });
+            }
+        };
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(drop_nulls);
+        Ok(Self { command, fields })
+    }
+
+    /// All fields as one message.
+    fn read<T: DeserializeOwned>(&self) -> Result<T, InputError> {
+        T::deserialize(&self.fields).map_err(|_| self.unreadable(unreadable::<T>(&self.fields)))
+    }
+
+    /// One field, which may be absent.
+    fn field<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, InputError> {
+        let Some(value) = self.fields.get(name) else { return Ok(None) };
+        T::deserialize(value).map(Some).map_err(|_| self.unreadable(name.to_owned()))
+    }
+
+    fn unreadable(&self, field: String) -> InputError {
+        InputError::UnreadableArgs { command: self.command, field }
+    }
+}
+
+/// The containers that `args` describe.
+fn preparation(args: Args) -> Result<Command, InputError> {
+    let container = args.field("container")?;
+    let services: Vec<ContainerSpec> = args.field("services")?.unwrap_or_default();
+    Ok(Command::PrepareJob { container, services })
+}
+
+/// The program that `args` describe.
+fn script(mut args: Args) -> Result<Command, InputError> {
+    // Runners up to 2.293 sent one string.
+    if let Some(Value::String(path)) = args.fields.get("prependPath") {
+        let entries = path.split(':').filter(|entry| !entry.is_empty());
+        let entries = entries.map(Value::from).collect();
+        args.fields.insert("prependPath".to_owned(), Value::Array(entries));
+    }
+    let spec: ScriptSpec = args.read()?;
+    if spec.entry_point.is_empty() {
+        return Err(InputError::NoEntryPoint);
+    }
+    Ok(Command::RunScriptStep(Box::new(spec)))
+}
+
+/// The container that `args` describe.
+fn container(args: Args) -> Result<Command, InputError> {
+    let spec: ContainerSpec = args.read()?;
     match (spec.image.is_empty(), spec.dockerfile.is_empty()) {
         (true, true) => Err(InputError::NoImage),
         (false, false) => Err(InputError::TwoImages),
@@ -142,10 +204,10 @@ fn drop_nulls(value: &mut Value) {
 }
 
 /// Name of the first field that cannot be read; serde_json does not tell it.
-fn unreadable(fields: &Map<String, Value>) -> String {
+fn unreadable<T: DeserializeOwned>(fields: &Map<String, Value>) -> String {
     let fails = |(name, value): &(&String, &Value)| {
         let alone = Map::from_iter([((*name).clone(), (*value).clone())]);
-        ContainerSpec::deserialize(&alone).is_err()
+        T::deserialize(&alone).is_err()
     };
     fields.iter().find(fails).map_or_else(|| "args".to_owned(), |(name, _)| name.clone())
 }
@@ -154,21 +216,14 @@ fn unreadable(fields: &Map<String, Value>) -> String {
 
 impl Explain for InputError {
     fn title(&self) -> String {
-        match self {
-            Self::NotOffered(_) => "Job containers are not supported yet".to_owned(),
-            _ => "The hook input cannot be used".to_owned(),
-        }
+        "The hook input cannot be used".to_owned()
     }
 
     fn remedy(&self) -> String {
         let words = match self {
-            Self::NotOffered(_) => {
-                "Remove `container:` and `services:` from the job: its steps then run in the \
-                 runner's own container, and container actions still run through hookd"
-            }
             Self::UnknownCommand(_) => {
-                "This version of hook knows run_container_step and cleanup_job: use a version of \
-                 hookd that knows what this runner sends"
+                "This version of hook knows prepare_job, run_script_step, run_container_step and \
+                 cleanup_job: use a version of hookd that knows what this runner sends"
             }
             Self::NoImage | Self::TwoImages => {
                 "Exactly one of the two must be set: check `runs.image` of the action"
@@ -213,6 +268,34 @@ mod tests {
             assert!(matches!(input.command, Command::CleanupJob));
             assert_eq!(input.response_file, None);
         }
+    }
+
+    #[test]
+    fn a_path_of_an_old_runner_is_taken_apart() {
+        let json = r#"{"command":"run_script_step","args":{"entryPoint":"sh",
+            "prependPath":"/b:/a","entryPointArgs":["-e",""],"environmentVariables":null}}"#;
+        let Command::RunScriptStep(spec) = parse(json.as_bytes()).unwrap().command else {
+            panic!("not read")
+        };
+        assert_eq!(spec.prepend_path, ["/b", "/a"]);
+        assert_eq!(spec.entry_point_args, ["-e", ""]);
+    }
+
+    #[test]
+    fn a_job_may_have_a_container_or_services_or_neither() {
+        let read = |args: &str| {
+            let json = format!(r#"{{"command":"prepare_job","args":{args}}}"#);
+            parse(json.as_bytes()).map(|input| input.command)
+        };
+        let Ok(Command::PrepareJob { container, services }) =
+            read(r#"{"container":null,"services":[{"image":"redis","registry":null}]}"#)
+        else {
+            panic!("not read")
+        };
+        assert!(container.is_none() && services[0].image == "redis");
+        assert!(matches!(read("{}"), Ok(Command::PrepareJob { .. })));
+        let error = read(r#"{"services":"redis"}"#).unwrap_err();
+        assert!(error.to_string().contains("`services` in the `args` of prepare_job"), "{error}");
     }
 
     #[test]

@@ -38,6 +38,10 @@ pub struct Config {
     #[arg(long, env = "ACTIONS_RUNNER_CLAIM_NAME")]
     pub claim_name: Option<String>,
 
+    /// File with the administrator's template for pods of jobs, in the shape of a PodTemplateSpec.
+    #[arg(long, env = "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE")]
+    pub hook_template: Option<PathBuf>,
+
     /// Seconds that a step's pod may take to start: node, volumes, image.
     #[arg(
         long, env = "ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", default_value = "600",
@@ -183,6 +187,7 @@ impl Config {
         for list in [&mut registry.mirrors, &mut registry.insecure] {
             list.retain(|item| !item.trim().is_empty());
         }
+        self.hook_template.take_if(|path| path.as_os_str().is_empty());
         self.context_dirs.retain(|directory| !directory.as_os_str().is_empty());
         self
     }

@@ -46,6 +46,8 @@ pub enum Reason {
     StartFailed,
     /// The step's Job or pod vanished.
     StepLost,
+    /// The administrator's template for pods of jobs is wrong.
+    TemplateInvalid,
     /// This version of hookd does not do that.
     Unsupported,
 }
@@ -74,6 +76,7 @@ impl Reason {
             Self::RegistryUnreachable => "REGISTRY_UNREACHABLE",
             Self::StartFailed => "START_FAILED",
             Self::StepLost => "STEP_LOST",
+            Self::TemplateInvalid => "TEMPLATE_INVALID",
             Self::Unsupported => "UNSUPPORTED",
         }
     }

@@ -24,6 +24,10 @@ pub struct Runner {
     pub supplemental_groups: Option<Vec<i64>>,
     /// The volume of the work directory; none: it is not on a claim.
     pub work: Option<WorkVolume>,
+    /// Image of hookd itself, which has stepd; by digest where the cluster tells it.
+    pub hookd_image: String,
+    /// Image of the runner, which has the externals; likewise.
+    pub runner_image: String,
 }
 
 /// The claim that holds the work directory.
@@ -76,8 +80,33 @@ impl Runner {
             pull_secrets: spec.image_pull_secrets.unwrap_or_default(),
             supplemental_groups: (!groups.is_empty()).then_some(groups),
             work: work_volume(pod, config),
+            hookd_image: image_that_mounts(pod, config, false),
+            runner_image: image_that_mounts(pod, config, true),
         }
     }
+}
+
+/// Image of the container that mounts the socket's directory: read-only the runner, else hookd.
+fn image_that_mounts(pod: &Pod, config: &Config, read_only: bool) -> String {
+    let Some(spec) = &pod.spec else { return String::new() };
+    let directory = config.socket_dir.to_string_lossy();
+    let is_it = |mount: &VolumeMount| {
+        mount.mount_path.trim_end_matches('/') == directory.trim_end_matches('/')
+            && mount.read_only.unwrap_or_default() == read_only
+    };
+    let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let found = containers.find(|container| container.volume_mounts.iter().flatten().any(is_it));
+    let Some(container) = found else { return String::new() };
+    let status = pod.status.clone().unwrap_or_default();
+    let statuses = [status.init_container_statuses, status.container_statuses];
+    let mut statuses = statuses.into_iter().flatten().flatten();
+    let by_digest = statuses.find(|status| status.name == container.name);
+    // A bare digest names no registry that the image could be pulled from again.
+    by_digest
+        .map(|status| status.image_id)
+        .filter(|id| id.contains('@'))
+        .map(|id| id.trim_start_matches("docker-pullable://").to_owned())
+        .unwrap_or_else(|| container.image.clone().unwrap_or_default())
 }
 
 /// The claim that the administrator named, or the one mounted at the work directory.
@@ -150,6 +179,31 @@ mod tests {
         assert_eq!(work_volume(&pod, &Config::of(&[])), None);
         let named = Config::of(&["--claim-name", "mine"]);
         assert_eq!(work_volume(&pod, &named).unwrap().claim, "mine");
+    }
+
+    #[test]
+    fn the_images_of_hookd_and_of_the_runner_are_known_by_digest() {
+        let mount = |read_only: bool| {
+            json!([{"name": "hookd", "mountPath": "/run/hookd",
+            "readOnly": read_only}])
+        };
+        let pod: Pod = serde_json::from_value(json!({
+            "spec": {
+                "initContainers": [{"name": "h", "image": "r/hookd:1", "volumeMounts": mount(false)}],
+                "containers": [{"name": "x", "image": "other"},
+                    {"name": "run", "image": "r/runner:1", "volumeMounts": mount(true)}],
+            },
+            "status": {
+                "initContainerStatuses": [{"name": "h", "image": "", "ready": true,
+                    "restartCount": 0, "imageID": "r/hookd@sha256:1"}],
+                "containerStatuses": [{"name": "run", "image": "", "ready": true,
+                    "restartCount": 0, "imageID": "sha256:2"}],
+            },
+        }))
+        .unwrap();
+        let runner = Runner::from_pod(&pod, "ns", &Config::of(&[]));
+        assert_eq!(runner.hookd_image, "r/hookd@sha256:1");
+        assert_eq!(runner.runner_image, "r/runner:1");
     }
 
     #[test]

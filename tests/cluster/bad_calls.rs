@@ -25,9 +25,7 @@ fn commands_that_are_not_known_or_not_offered_are_named() {
         runner.cleanup().edit(move |input| input["command"] = command.into()).run()
     };
     call("make_coffee").assert_told(10, &["make_coffee", "run_container_step", "version"]);
-    call("prepare_job").assert_told(10, &["prepare_job is not offered", "Remove `container:`"]);
-    call("run_script_step")
-        .assert_told(10, &["run_script_step is not offered", "Remove `container:`"]);
+    call("run_script_step").assert_told(10, &["no `entryPoint`"]);
     call("run_container_step")
         .assert_told(10, &["neither an `image` nor a `dockerfile`", "runs.image"]);
     runner.assert_nothing_left();

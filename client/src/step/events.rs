@@ -4,50 +4,57 @@
 //! a write, and the acknowledgement after it, cost the same for a line as for many.
 
 use futures::FutureExt as _;
-use hookd_api::v1::RunContainerStepResponse;
-use hookd_api::v1::run_container_step_response::Event;
 use tonic::{Status, Streaming};
+
+use super::call::{Call, Event};
 
 /// Output is joined up to about this size.
 const JOINED: usize = 64 << 10;
 
+/// A cursor and its event; without an event it is one of a later hookd.
+type Positioned<R> = (Vec<u8>, Option<Event<R>>);
+
 /// An event, the end of the stream (`None`) or its failure.
-pub(super) type Received = Result<Option<RunContainerStepResponse>, Status>;
+pub(super) type Received<R> = Result<Option<Positioned<R>>, Status>;
 
 /// The events of one connection.
-pub(super) struct Events {
-    stream: Streaming<RunContainerStepResponse>,
+pub(super) struct Events<C: Call> {
+    stream: Streaming<C::Response>,
     /// Received already, and not joined with what came before it.
-    ahead: Option<Received>,
+    ahead: Option<Received<C::Result>>,
 }
 
 // === impl Events ===
 
-impl Events {
+impl<C: Call> Events<C> {
     /// The events of `stream`.
-    pub(super) fn new(stream: Streaming<RunContainerStepResponse>) -> Self {
+    pub(super) fn new(stream: Streaming<C::Response>) -> Self {
         Self { stream, ahead: None }
     }
 
     /// Waits for the next event.
-    pub(super) async fn next(&mut self) -> Received {
+    pub(super) async fn next(&mut self) -> Received<C::Result> {
         let received = match self.ahead.take() {
             Some(received) => received,
-            None => self.stream.message().await,
+            None => self.receive().await,
         };
         self.joined(received)
     }
 
     /// The next event if it is here already.
-    pub(super) fn ready(&mut self) -> Option<Received> {
-        let received = self.ahead.take().or_else(|| self.stream.message().now_or_never())?;
+    pub(super) fn ready(&mut self) -> Option<Received<C::Result>> {
+        let received = self.ahead.take().or_else(|| self.receive().now_or_never())?;
         Some(self.joined(received))
     }
 
+    async fn receive(&mut self) -> Received<C::Result> {
+        Ok(self.stream.message().await?.map(C::event))
+    }
+
     /// `received` with the output that is here already and follows it.
-    fn joined(&mut self, received: Received) -> Received {
+    fn joined(&mut self, received: Received<C::Result>) -> Received<C::Result> {
         let Ok(Some(mut event)) = received else { return received };
-        while let Some(received) = self.stream.message().now_or_never() {
+        while let Some(received) = self.receive().now_or_never() {
             match received {
                 Ok(Some(next)) if follows(&event, &next) => join(&mut event, next),
                 other => {
@@ -61,9 +68,8 @@ impl Events {
 }
 
 /// True if `next` is the output right after that of `event`, and both are small.
-fn follows(event: &RunContainerStepResponse, next: &RunContainerStepResponse) -> bool {
-    let (Some(Event::Output(output)), Some(Event::Output(next))) = (&event.event, &next.event)
-    else {
+fn follows<R>((_, event): &Positioned<R>, (_, next): &Positioned<R>) -> bool {
+    let (Some(Event::Output(output)), Some(Event::Output(next))) = (event, next) else {
         return false;
     };
     output.stream == next.stream
@@ -72,13 +78,12 @@ fn follows(event: &RunContainerStepResponse, next: &RunContainerStepResponse) ->
 }
 
 /// Adds the output of `next` to that of `event`.
-fn join(event: &mut RunContainerStepResponse, next: RunContainerStepResponse) {
-    if let (Some(Event::Output(output)), Some(Event::Output(next))) = (&mut event.event, next.event)
-    {
+fn join<R>((cursor, event): &mut Positioned<R>, (later, next): Positioned<R>) {
+    if let (Some(Event::Output(output)), Some(Event::Output(next))) = (event, next) {
         output.data.extend(next.data);
     }
-    if !next.cursor.is_empty() {
-        event.cursor = next.cursor;
+    if !later.is_empty() {
+        *cursor = later;
     }
 }
 
@@ -88,10 +93,9 @@ mod tests {
 
     use super::*;
 
-    fn output(stream: Stream, offset: u64, data: &[u8]) -> RunContainerStepResponse {
+    fn output(stream: Stream, offset: u64, data: &[u8]) -> Positioned<()> {
         let output = Output { stream: stream.into(), offset, data: data.to_vec() };
-        let cursor = format!("c{offset}").into_bytes();
-        RunContainerStepResponse { cursor, event: Some(Event::Output(output)) }
+        (format!("c{offset}").into_bytes(), Some(Event::Output(output)))
     }
 
     #[test]
@@ -101,17 +105,14 @@ mod tests {
         assert!(follows(&event, &next));
         join(&mut event, next);
         let mut expected = output(Stream::Stdout, 3, b"abc");
-        expected.cursor = b"c5".to_vec();
+        expected.0 = b"c5".to_vec();
         assert_eq!(event, expected);
     }
 
     #[test]
     fn nothing_else_is_joined() {
         let event = output(Stream::Stdout, 3, b"ab");
-        let progress = RunContainerStepResponse {
-            event: Some(Event::Progress(Progress::default())),
-            ..RunContainerStepResponse::default()
-        };
+        let progress = (Vec::new(), Some(Event::Progress(Progress::default())));
         for next in [
             output(Stream::Stderr, 5, b"c"),
             output(Stream::Stdout, 4, b"bc"),

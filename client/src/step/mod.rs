@@ -1,15 +1,11 @@
-//! run_container_step: one step, over as many connections as it takes.
+//! One streaming call of hookd, over as many connections as it takes.
 //!
 //! Each connection says where the last one stopped, so hookd goes on there. What counts as done is
 //! what was written to our own standard output and error, not what was received.
 
 use std::io;
 
-use hookd_api::v1::run_container_step_response::Event;
-use hookd_api::v1::{
-    CancelStepRequest, ContainerSpec, Output as OutputEvent, RunContainerStepResponse,
-    RunContainerStepStart,
-};
+use hookd_api::v1::{CancelStepRequest, Output as OutputEvent};
 use tonic::Status;
 
 use crate::connect::{Client, ConnectError, Link};
@@ -18,11 +14,14 @@ use crate::report::{self, Explain};
 use crate::signals::Signal;
 use crate::status::{HookdError, Verdict, judge};
 
+mod call;
 mod events;
 mod id;
 mod outbox;
 mod position;
 
+use call::Event;
+pub(crate) use call::{Call, ContainerStep, Preparation, ScriptStep};
 use events::{Events, Received};
 pub(crate) use outbox::Outbox;
 use position::{OutOfPlace, Position};
@@ -32,9 +31,9 @@ const ACK_EVERY: u64 = 64 << 10;
 
 /// How a step ended.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Ending {
-    /// Its program ended with this exit code.
-    Exited(i32),
+pub(crate) enum Ending<R> {
+    /// By itself, with this result.
+    Ended(R),
     /// This signal cancelled it: hookd has confirmed that, or never knew of the step.
     Cancelled(Signal),
 }
@@ -68,12 +67,14 @@ enum Broken {
 }
 
 /// A step on its way.
-pub(crate) struct Step<'a> {
+pub(crate) struct Step<'a, C> {
     link: Link<'a>,
     output: &'a Output,
     outbox: &'a Outbox,
+    /// The step's name.
+    id: String,
     /// What to run; sent again on each connection, since hookd may have been replaced.
-    start: RunContainerStepStart,
+    call: C,
     position: Position,
     /// True once hookd may know of the step.
     started: bool,
@@ -81,26 +82,21 @@ pub(crate) struct Step<'a> {
 
 // === impl Step ===
 
-impl<'a> Step<'a> {
-    /// A step that runs `container`, under a fresh name.
+impl<'a, C: Call> Step<'a, C> {
+    /// A step that makes `call`, under a fresh name.
     pub(crate) fn new(
         link: Link<'a>,
         output: &'a Output,
         outbox: &'a Outbox,
-        container: ContainerSpec,
+        call: C,
     ) -> Result<Self, StepError> {
-        let start = RunContainerStepStart {
-            step_id: id::fresh().map_err(StepError::Id)?,
-            container: Some(container),
-            resume: None,
-            auto_ack: false,
-        };
+        let id = id::fresh().map_err(StepError::Id)?;
         let position = Position::default();
-        Ok(Self { link, output, outbox, start, position, started: false })
+        Ok(Self { link, output, outbox, id, call, position, started: false })
     }
 
     /// Runs the step to its end.
-    pub(crate) async fn run(mut self) -> Result<Ending, StepError> {
+    pub(crate) async fn run(mut self) -> Result<Ending<C::Result>, StepError> {
         loop {
             let client = tokio::select! {
                 biased;
@@ -125,33 +121,33 @@ impl<'a> Step<'a> {
     }
 
     /// Starts the step, or goes on where the last connection stopped.
-    async fn attach(&mut self, mut client: Client) -> Result<Ending, Broken> {
+    async fn attach(&mut self, mut client: Client) -> Result<Ending<C::Result>, Broken> {
         self.started = true;
         self.outbox.acknowledge(self.position.offsets());
-        let start = RunContainerStepStart { resume: self.position.resume(), ..self.start.clone() };
-        let response = client.run_container_step(self.outbox.requests(start)).await?;
-        let mut events = Events::new(response.into_inner());
+        let start = self.call.start(self.id.clone(), self.position.resume());
+        let response = C::open(&mut client, self.outbox.requests::<C>(start)).await?;
+        let mut events = Events::<C>::new(response.into_inner());
         self.link.answered();
         loop {
             let Some(event) = self.next(&mut events).await? else {
                 return Err(Broken::Lost(Status::unavailable("the stream ended too early")));
             };
-            if let Some(code) = self.act_on(event).await? {
+            if let Some(result) = self.act_on(event).await? {
                 self.outbox.close(self.position.offsets(), &mut events).await;
-                return Ok(Ending::Exited(code));
+                return Ok(Ending::Ended(result));
             }
         }
     }
 
     /// Deletes the step when its stream is gone and it is not wanted any more.
     async fn cancel(&mut self, mut client: Client) -> Result<(), Broken> {
-        let step_id = self.start.step_id.clone();
+        let step_id = self.id.clone();
         client.cancel_step(CancelStepRequest { step_id }).await?;
         Ok(())
     }
 
     /// The next event. Before it waits for one, it acknowledges what is done.
-    async fn next(&self, events: &mut Events) -> Received {
+    async fn next(&self, events: &mut Events<C>) -> Received<C::Result> {
         let offsets = self.position.offsets();
         if self.outbox.unacknowledged(offsets) < ACK_EVERY
             && let Some(received) = events.ready()
@@ -162,9 +158,12 @@ impl<'a> Step<'a> {
         events.next().await
     }
 
-    /// Acts on one event; returns the exit code if it is the last one.
-    async fn act_on(&mut self, event: RunContainerStepResponse) -> Result<Option<i32>, Broken> {
-        let code = match event.event {
+    /// Acts on one event; returns the result if it is the last one.
+    async fn act_on(
+        &mut self,
+        (cursor, event): (Vec<u8>, Option<Event<C::Result>>),
+    ) -> Result<Option<C::Result>, Broken> {
+        let result = match event {
             Some(Event::Output(output)) => {
                 self.write(output).await?;
                 None
@@ -175,12 +174,12 @@ impl<'a> Step<'a> {
                 self.output.line_settled(report::plain(&progress.message)).await;
                 None
             }
-            Some(Event::Result(result)) => Some(result.exit_code),
+            Some(Event::Result(result)) => Some(result),
             // An event of a later hookd: nothing that this version must act on.
             None => None,
         };
-        self.position.reached(event.cursor);
-        Ok(code)
+        self.position.reached(cursor);
+        Ok(result)
     }
 
     /// Writes what is new in `output`.

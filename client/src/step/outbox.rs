@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use futures::Stream;
-use hookd_api::v1::run_container_step_request::Message;
-use hookd_api::v1::{Ack, RunContainerStepRequest, RunContainerStepStart, Signal as SignalMessage};
+use hookd_api::v1::{Ack, Signal as SignalMessage};
 use tokio::sync::watch;
 
+use super::call::{Call, News};
 use super::events::Events;
 use super::position::Offsets;
 use crate::signals::Signal;
@@ -20,11 +20,11 @@ const CLOSING: Duration = Duration::from_millis(200);
 
 /// What hookd is to know.
 #[derive(Debug)]
-pub(crate) struct Outbox(watch::Sender<News>);
+pub(crate) struct Outbox(watch::Sender<State>);
 
 /// What hookd is to know, or does know.
 #[derive(Clone, Debug, Default)]
-struct News {
+struct State {
     offsets: Offsets,
     signal: Option<Signal>,
     /// True once the result was received; nothing follows.
@@ -32,12 +32,12 @@ struct News {
 }
 
 /// The request stream of one connection.
-struct Requests {
+struct Requests<C: Call> {
     /// The first message, until it is sent.
-    start: Option<RunContainerStepStart>,
+    start: Option<C::Request>,
     /// What was told on this connection.
-    told: News,
-    news: watch::Receiver<News>,
+    told: State,
+    state: watch::Receiver<State>,
 }
 
 // === impl Outbox ===
@@ -50,7 +50,7 @@ impl Outbox {
 
     /// Tells hookd of `signal`.
     pub(crate) fn signal(&self, signal: Signal) {
-        self.0.send_modify(|news| news.signal = Some(signal));
+        self.0.send_modify(|state| state.signal = Some(signal));
     }
 
     /// The signal, if there was one.
@@ -60,13 +60,13 @@ impl Outbox {
 
     /// The signal, once there was one.
     pub(super) async fn signalled(&self) -> Signal {
-        let mut news = self.0.subscribe();
+        let mut state = self.0.subscribe();
         loop {
-            if let Some(signal) = news.borrow_and_update().signal {
+            if let Some(signal) = state.borrow_and_update().signal {
                 return signal;
             }
             // Cannot fail: the sender is `self`.
-            let _ = news.changed().await;
+            let _ = state.changed().await;
         }
     }
 
@@ -77,30 +77,29 @@ impl Outbox {
 
     /// Tells hookd that output up to `offsets` is written.
     pub(super) fn acknowledge(&self, offsets: Offsets) {
-        self.0.send_if_modified(|news| std::mem::replace(&mut news.offsets, offsets) != offsets);
+        self.0.send_if_modified(|state| std::mem::replace(&mut state.offsets, offsets) != offsets);
     }
 
     /// The messages of a new connection: `start`, and then whatever there is to tell.
-    pub(super) fn requests(
+    pub(super) fn requests<C: Call>(
         &self,
-        start: RunContainerStepStart,
-    ) -> impl Stream<Item = RunContainerStepRequest> + Send + 'static {
-        let news = self.0.subscribe();
+        start: C::Request,
+    ) -> impl Stream<Item = C::Request> + Send + 'static {
+        let state = self.0.subscribe();
         // `start` itself says where we are.
-        let told = News { offsets: news.borrow().offsets, ..News::default() };
-        let requests = Requests { start: Some(start), told, news };
+        let told = State { offsets: state.borrow().offsets, ..State::default() };
+        let requests = Requests::<C> { start: Some(start), told, state };
         futures::stream::unfold(requests, |mut requests| async move {
-            let message = Some(requests.next().await?);
-            Some((RunContainerStepRequest { message }, requests))
+            Some((requests.next().await?, requests))
         })
     }
 
     /// Acknowledges the result and all output, ends the request stream and gives both a moment to
     /// reach hookd, which ends `events` when it has seen them.
-    pub(super) async fn close(&self, offsets: Offsets, events: &mut Events) {
-        self.0.send_modify(|news| {
-            news.offsets = offsets;
-            news.result = true;
+    pub(super) async fn close<C: Call>(&self, offsets: Offsets, events: &mut Events<C>) {
+        self.0.send_modify(|state| {
+            state.offsets = offsets;
+            state.result = true;
         });
         let seen = async {
             // Any end will do: the result is known.
@@ -116,43 +115,43 @@ impl Outbox {
 
 // === impl Requests ===
 
-impl Requests {
+impl<C: Call> Requests<C> {
     /// The next message; waits for one to become due. `None`: there will be none.
-    async fn next(&mut self) -> Option<Message> {
+    async fn next(&mut self) -> Option<C::Request> {
         if let Some(start) = self.start.take() {
-            return Some(Message::Start(start));
+            return Some(start);
         }
         loop {
             if self.told.result {
                 return None;
             }
-            let news = self.news.borrow_and_update().clone();
-            if let Some(message) = self.told.catch_up(&news) {
-                return Some(message);
+            let state = self.state.borrow_and_update().clone();
+            if let Some(news) = self.told.catch_up(&state) {
+                return Some(C::news(news));
             }
-            self.news.changed().await.ok()?;
+            self.state.changed().await.ok()?;
         }
     }
 }
 
-// === impl News ===
+// === impl State ===
 
-impl News {
-    /// The most urgent message that leads from this to `news`; `None`: they are the same.
-    fn catch_up(&mut self, news: &Self) -> Option<Message> {
-        if let Some(signal) = news.signal.filter(|_| self.signal.is_none()) {
+impl State {
+    /// The most urgent news that lead from this to `state`; `None`: they are the same.
+    fn catch_up(&mut self, state: &Self) -> Option<News> {
+        if let Some(signal) = state.signal.filter(|_| self.signal.is_none()) {
             self.signal = Some(signal);
-            return Some(Message::Signal(SignalMessage { number: signal.number() }));
+            return Some(News::Signal(SignalMessage { number: signal.number() }));
         }
-        if self.offsets == news.offsets && self.result == news.result {
+        if self.offsets == state.offsets && self.result == state.result {
             return None;
         }
-        self.offsets = news.offsets;
-        self.result = news.result;
-        Some(Message::Ack(Ack {
-            stdout_offset: news.offsets.stdout,
-            stderr_offset: news.offsets.stderr,
-            result: news.result,
+        self.offsets = state.offsets;
+        self.result = state.result;
+        Some(News::Ack(Ack {
+            stdout_offset: state.offsets.stdout,
+            stderr_offset: state.offsets.stderr,
+            result: state.result,
         }))
     }
 }
@@ -165,14 +164,14 @@ mod tests {
         Offsets { stdout, stderr: 1 }
     }
 
-    fn ack(stdout_offset: u64, result: bool) -> Option<Message> {
-        Some(Message::Ack(Ack { stdout_offset, stderr_offset: 1, result }))
+    fn ack(stdout_offset: u64, result: bool) -> Option<News> {
+        Some(News::Ack(Ack { stdout_offset, stderr_offset: 1, result }))
     }
 
     #[test]
     fn acknowledgements_that_were_not_sent_yet_become_one() {
         let outbox = Outbox::new();
-        let mut told = News::default();
+        let mut told = State::default();
         outbox.acknowledge(offsets(10));
         outbox.acknowledge(offsets(20));
         let news = outbox.0.borrow().clone();
@@ -182,10 +181,11 @@ mod tests {
 
     #[test]
     fn a_signal_goes_before_acknowledgements_and_once_a_connection() {
-        let news = News { offsets: offsets(5), signal: Some(Signal::Interrupt), ..News::default() };
+        let news =
+            State { offsets: offsets(5), signal: Some(Signal::Interrupt), ..State::default() };
         for _connection in 0..2 {
-            let mut told = News::default();
-            let signal = Message::Signal(SignalMessage { number: 2 });
+            let mut told = State::default();
+            let signal = News::Signal(SignalMessage { number: 2 });
             assert_eq!(told.catch_up(&news), Some(signal));
             assert_eq!(told.catch_up(&news), ack(5, false));
             assert_eq!(told.catch_up(&news), None);
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn the_result_is_acknowledged_even_if_the_offsets_were_before() {
-        let mut told = News { offsets: offsets(5), ..News::default() };
-        let news = News { result: true, ..told.clone() };
+        let mut told = State { offsets: offsets(5), ..State::default() };
+        let news = State { result: true, ..told.clone() };
         assert_eq!(told.catch_up(&news), ack(5, true));
     }
 }

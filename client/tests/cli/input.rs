@@ -76,7 +76,7 @@ async fn an_unusable_input_is_told_in_one_line() {
     let step = |args: &str| format!(r#"{{"command":"run_container_step","args":{args}}}"#);
     let written = WRITTEN_BY_RUNNER;
     let one = "Exactly one of the two must be set: check `runs.image` of the action.";
-    let known = "This version of hook knows run_container_step and cleanup_job: use a version of \
+    let known = "This version of hook knows prepare_job, run_script_step, run_container_step and cleanup_job: use a version of \
                  hookd that knows what this runner sends.";
     for (input, text) in [
         (String::new(), format!("Standard input is empty. {written}")),
@@ -122,20 +122,6 @@ async fn an_unusable_input_is_told_in_one_line() {
     ] {
         let line = format!("::error title=The hook input cannot be used::{text}");
         run(&input).await.assert_error(&line);
-    }
-}
-
-#[tokio::test]
-async fn job_containers_are_refused_with_what_to_do_instead() {
-    for name in ["prepare_job_container_services", "run_script_step_bash"] {
-        let input = fixture(name);
-        run(&input.to_string()).await.assert_error(&format!(
-            "::error title=Job containers are not supported yet::The hook command {} is not \
-             offered by this version of hookd: job containers and services come in a later \
-             release. Remove `container:` and `services:` from the job: its steps then run in the \
-             runner's own container, and container actions still run through hookd.",
-            input["command"].as_str().unwrap(),
-        ));
     }
 }
 

@@ -7,6 +7,7 @@ mod support;
 mod cancel;
 mod connect;
 mod input;
+mod job;
 mod output;
 mod response;
 mod resume;

@@ -6,4 +6,5 @@ pub mod client;
 pub mod job;
 pub mod logs;
 pub mod pod;
+pub mod tunnel;
 pub mod watch;

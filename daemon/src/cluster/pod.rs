@@ -121,20 +121,20 @@ fn start_failure(message: &str) -> Failure {
 }
 
 fn oom_failure(pod: &Pod, container: &str) -> Failure {
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let limit = containers
-        .iter()
-        .find(|candidate| candidate.name == container)
-        .and_then(|container| container.resources.as_ref()?.limits.as_ref()?.get("memory"))
-        .map_or_else(
-            || "the node's memory".to_owned(),
-            |limit| format!("its limit of {}", limit.0),
-        );
+    let limit = memory_limit(pod, container)
+        .map_or_else(|| "the node's memory".to_owned(), |limit| format!("its limit of {limit}"));
     Failure::new(
         Reason::OomKilled,
         format!("The container was killed because it used more memory than {limit} (OOMKilled)"),
         "Raise the limit (HOOKD_BUILD_MEMORY for builds), or let the program use less",
     )
+}
+
+/// The memory limit of a container, if it has one.
+pub fn memory_limit<'a>(pod: &'a Pod, container: &str) -> Option<&'a str> {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let found = containers.iter().find(|candidate| candidate.name == container)?;
+    Some(&found.resources.as_ref()?.limits.as_ref()?.get("memory")?.0)
 }
 
 fn evicted(pod: &Pod) -> Option<Failure> {

@@ -1,5 +1,6 @@
 //! The pod of a Job, watched by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, pin_mut};
@@ -38,11 +39,11 @@ impl Seen {
     }
 }
 
-/// Follows one pod for as long as it lives; the task ends with this value.
-#[derive(Debug)]
+/// Follows one pod for as long as it lives; the task ends with the last of the copies.
+#[derive(Clone, Debug)]
 pub struct PodWatch {
     seen: watch::Receiver<Seen>,
-    _task: AbortOnDropHandle<()>,
+    _task: Arc<AbortOnDropHandle<()>>,
 }
 
 impl PodWatch {
@@ -66,7 +67,7 @@ impl PodWatch {
         task: impl FnOnce(watch::Sender<Seen>) -> F,
     ) -> Self {
         let (sender, seen) = watch::channel(Seen::NotYet);
-        Self { seen, _task: AbortOnDropHandle::new(tokio::spawn(task(sender))) }
+        Self { seen, _task: Arc::new(AbortOnDropHandle::new(tokio::spawn(task(sender)))) }
     }
 
     /// The newest state.

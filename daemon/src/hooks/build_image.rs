@@ -109,8 +109,11 @@ impl Build<'_> {
             group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
                 .await?;
             let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
-            let awaited =
-                Awaited { job: &job, container: build_job::CONTAINER, phase: Phase::BuildPending };
+            let awaited = Awaited {
+                job: Some(&job),
+                container: build_job::CONTAINER,
+                phase: Phase::BuildPending,
+            };
             let pod = started(self.context, &mut watch, awaited, caller).await?;
             let sent = self.send_context(source, &pod).await;
             match sent {
@@ -184,7 +187,8 @@ impl Build<'_> {
     /// Streams the log to its end.
     async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Ended, Failure> {
         let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
-        let awaited = Awaited { job, container: build_job::CONTAINER, phase: Phase::BuildPending };
+        let awaited =
+            Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
         let ended = output::stream(self.context, &mut watch, target, log_position, caller).await?;

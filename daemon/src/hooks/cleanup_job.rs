@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 use crate::cluster::client::Retry;
 use crate::cluster::job;
 use crate::error::{Failure, report};
-use crate::hooks::Context;
+use crate::hooks::{Context, Leaves, run_script_step};
 use crate::ids::StepId;
-use crate::spec::names::{self, RUNNER_LABEL, STEP_LABEL};
+use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 
 /// Deletes all objects of this runner: Jobs with their pods, pods, Secrets. Returns their number.
 ///
@@ -23,11 +23,15 @@ use crate::spec::names::{self, RUNNER_LABEL, STEP_LABEL};
 pub async fn cleanup(context: &Context) -> Result<u32, Failure> {
     let selector = format!("{RUNNER_LABEL}={}", context.config.pod_name);
     let retry = context.retry();
-    let (jobs, secrets) = tokio::try_join!(
+    // Pods of Jobs go with their Jobs.
+    let single = format!("{selector},!{JOB_LABEL}");
+    let (jobs, pods, secrets) = tokio::try_join!(
         delete_all(context.jobs(), &selector, &retry),
+        delete_all(context.pods(), &single, &retry),
         delete_all(context.secrets(), &selector, &retry),
     )?;
-    Ok(jobs + secrets)
+    context.agents.clear();
+    Ok(jobs + pods + secrets)
 }
 
 async fn delete_all<K>(api: Api<K>, selector: &str, retry: &Retry) -> Result<u32, Failure>
@@ -90,27 +94,85 @@ pub async fn delete_orphans(context: &Context) {
             tracing::warn!(step, error = report(&failure), "cannot delete an orphan");
         }
     }
+    end_orphans_in_the_job_pod(context).await;
 }
 
-/// Deletes a step whose end its caller knows.
-pub async fn delete_finished(context: &Context, step: &StepId, builds: u32) {
-    if let Err(failure) = delete_step(context, step, builds, &context.retry()).await {
-        tracing::warn!(%step, error = report(&failure), "cannot delete a finished step");
+/// The steps in the job's pod whose hook did not come back; a runner without a job has none.
+async fn end_orphans_in_the_job_pod(context: &Context) {
+    let pod = context.pods().get_metadata_opt(&names::job_pod(&context.config.pod_name)).await;
+    if !matches!(pod, Ok(Some(_))) {
+        return;
+    }
+    for step in run_script_step::known(context).await {
+        if context.steps.ids().contains(&step) {
+            continue;
+        }
+        let Ok(id) = step.parse() else { continue };
+        tracing::info!(step, "nobody came back for this step; ending it");
+        run_script_step::cancel(context, &id).await;
     }
 }
 
-/// Deletes a step that failed, in a task that goes on if nobody waits for it any more; `twice`:
-/// once more after a second, for a create that was under way when the step was cancelled.
-pub async fn delete_failed(context: Arc<Context>, step: StepId, builds: u32, twice: bool) {
+/// Deletes what an operation made that is done and whose end its caller knows.
+pub async fn after_success(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
+    match leaves {
+        Leaves::Jobs => delete_jobs(context, step, builds).await,
+        Leaves::Step => run_script_step::forget(context, step).await,
+        Leaves::JobPod => {}
+    }
+}
+
+/// Undoes an operation that failed, in a task that goes on if nobody waits for it any more;
+/// `twice`: once more after a second, for a create that was under way when it was cancelled.
+pub async fn after_failure(
+    context: Arc<Context>,
+    leaves: Leaves,
+    step: StepId,
+    (builds, twice): (u32, bool),
+) {
     let tasks = context.tasks.clone();
     let first = tasks.spawn(async move {
-        delete_finished(&context, &step, builds).await;
-        if twice {
+        undo(&context, leaves, &step, builds).await;
+        if twice && leaves != Leaves::Step {
             context.tasks.clone().spawn(async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                delete_finished(&context, &step, builds).await;
+                undo(&context, leaves, &step, builds).await;
             });
         }
     });
     let _ = first.await;
+}
+
+async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
+    match leaves {
+        Leaves::Jobs => delete_jobs(context, step, builds).await,
+        Leaves::Step => run_script_step::cancel(context, step).await,
+        Leaves::JobPod => delete_job_pod(context, step).await,
+    }
+}
+
+/// The pod of a job that could not be prepared, and its Secrets.
+async fn delete_job_pod(context: &Context, step: &StepId) {
+    let runner = &context.config.pod_name;
+    let (pods, secrets, retry) = (context.pods(), context.secrets(), context.retry());
+    let (pod, environment, pull) = (
+        names::job_pod(runner),
+        names::services_secret(runner, step),
+        names::pull_secret(runner, step),
+    );
+    let deleted = tokio::try_join!(
+        job::delete(&pods, &pod, &retry),
+        job::delete(&secrets, &environment, &retry),
+        job::delete(&secrets, &pull, &retry),
+    );
+    context.agents.clear();
+    if let Err(failure) = deleted {
+        tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod");
+    }
+}
+
+async fn delete_jobs(context: &Context, step: &StepId, builds: u32) {
+    if let Err(failure) = delete_step(context, step, builds, &context.retry()).await {
+        tracing::warn!(%step, error = report(&failure), "cannot delete a step's Jobs");
+    }
 }

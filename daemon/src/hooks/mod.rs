@@ -16,11 +16,14 @@ use crate::cluster::watch::{PodWatch, Seen};
 use crate::config::Config;
 use crate::error::Failure;
 use crate::runner::Runner;
+use crate::step::agents::Agents;
 use crate::step::registry::Registry;
 
 pub mod build_image;
 pub mod cleanup_job;
+pub mod prepare_job;
 pub mod run_container_step;
+pub mod run_script_step;
 
 /// What all operations need.
 pub struct Context {
@@ -32,6 +35,8 @@ pub struct Context {
     pub namespace: String,
     /// Steps that a caller is attached to.
     pub steps: Registry,
+    /// The agents in job pods.
+    pub agents: Agents,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -40,6 +45,17 @@ pub struct Context {
     known: OnceCell<Known>,
     missing: Mutex<Vec<Permission>>,
     leaving: Mutex<Weak<Leaving>>,
+}
+
+/// What an operation makes, and so what has to be undone when it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// Jobs and a Secret, which go whatever the outcome.
+    Jobs,
+    /// A step in the agent of the job's pod.
+    Step,
+    /// The job's pod, which stays if all is well.
+    JobPod,
 }
 
 /// What hookd learns from the cluster once.
@@ -66,6 +82,7 @@ impl Context {
             client,
             namespace,
             steps: Registry::default(),
+            agents: Agents::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),

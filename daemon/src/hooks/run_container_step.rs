@@ -35,7 +35,8 @@ pub async fn run(
     };
     let job = ensure_job(context, step, spec, &image, caller).await?;
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
-    let awaited = Awaited { job: &job, container: step_job::CONTAINER, phase: Phase::RunPending };
+    let awaited =
+        Awaited { job: Some(&job), container: step_job::CONTAINER, phase: Phase::RunPending };
     let pod = started(context, &mut watch, awaited, caller).await?;
     let target = (&job, &*pod.name_any(), step_job::CONTAINER);
     let ended = output::stream(context, &mut watch, target, log_position, caller).await?;

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use super::status;
 use crate::error::{Failure, Reason};
-use crate::hooks::{Context, cleanup_job};
+use crate::hooks::{Context, Leaves, cleanup_job};
 use crate::ids::StepId;
 use crate::image::group;
 use crate::step::caller::{Acked, Caller, Event, EventKind};
@@ -40,7 +40,7 @@ pub(super) struct Session {
 /// What a caller says after its first message.
 #[derive(Debug)]
 pub(super) enum Control {
-    Ack { output: u64, result: bool },
+    Ack(Acked),
     Signal(i32),
     Detach,
 }
@@ -77,8 +77,7 @@ enum Outcome<T> {
 
 /// Starts the operation; returns the stream of what it tells its caller.
 pub(super) fn attend<T, F>(
-    context: Arc<Context>,
-    session: Session,
+    (context, session, leaves): (Arc<Context>, Session, Leaves),
     controls: impl Stream<Item = Control> + Send + 'static,
     operation: F,
 ) -> Result<ReceiverStream<Result<Message<T>, Status>>, Status>
@@ -89,7 +88,7 @@ where
     let cancel = context.stopping.child_token();
     let attached = context.steps.attach(&session.step, cancel.clone());
     let attached = attached.map_err(|failure| status::of(&failure))?;
-    let acked = if session.auto_ack { Acked::ALL } else { acked_by(&session) };
+    let acked = if session.auto_ack { Acked::ALL } else { Acked::up_to(session.offsets) };
     let (acks, acked) = watch::channel(acked);
     let wishes = Wishes { acked, cancel, detach: CancellationToken::new() };
     let (out, outbound) = mpsc::channel(1);
@@ -100,7 +99,8 @@ where
         let listen = listen(controls, acks, wishes.clone(), events.downgrade());
         let acked = wishes.acked.clone();
         let caller = Caller::new(session.cursor, session.offsets, events, acked);
-        let work = work(&context, &session.step, caller, received, (wishes, &out), operation);
+        let work =
+            work(&context, (&session.step, leaves), caller, received, (wishes, &out), operation);
         let work = async {
             tokio::select! {
                 finished = work => finished,
@@ -117,16 +117,11 @@ where
         drop(out);
         drop(attached);
         if let Ok(Some(builds)) = finished {
-            cleanup_job::delete_finished(&context, &session.step, builds).await;
+            cleanup_job::after_success(&context, leaves, &session.step, builds).await;
         }
     };
     tasks.spawn(work.instrument(span));
     Ok(ReceiverStream::new(outbound))
-}
-
-/// A caller that resumes has acted on what it counts.
-fn acked_by(session: &Session) -> Acked {
-    Acked { output: session.offsets.0 + session.offsets.1, result: false }
 }
 
 /// Takes what the caller says; never ends.
@@ -139,10 +134,7 @@ async fn listen(
     tokio::pin!(controls);
     while let Some(control) = controls.next().await {
         match control {
-            Control::Ack { output, result } => acks.send_modify(|acked| {
-                acked.output = acked.output.max(output);
-                acked.result |= result;
-            }),
+            Control::Ack(ack) => acks.send_modify(|acked| acked.advance(ack)),
             // INT, TERM and KILL: a pod can be ended, and nothing else.
             Control::Signal(2 | 9 | 15) => wishes.cancel.cancel(),
             Control::Signal(number) => {
@@ -165,7 +157,7 @@ async fn listen(
 /// and acknowledged the number of its builds is returned, for its deletion.
 async fn work<T, F>(
     context: &Arc<Context>,
-    step: &StepId,
+    (step, leaves): (&StepId, Leaves),
     mut caller: Caller,
     mut received: mpsc::Receiver<Event>,
     (mut wishes, out): (Wishes, &Outbound<T>),
@@ -205,7 +197,8 @@ where
         }
         Outcome::Failed(failure) => {
             let twice = failure.reason == Reason::Cancelled;
-            let deletion = cleanup_job::delete_failed(context.clone(), step.clone(), builds, twice);
+            let deletion =
+                cleanup_job::after_failure(context.clone(), leaves, step.clone(), (builds, twice));
             let _ = tokio::time::timeout(DELETION_PATIENCE, deletion).await;
             let _ = out.send(Err(status::of(&failure))).await;
             None

@@ -11,7 +11,9 @@ use super::{Events, status};
 use crate::error::{Failure, Reason};
 use crate::ids::StepId;
 use crate::spec::container::ContainerStep;
-use crate::step::caller::{Event, EventKind};
+use crate::spec::job_pod::JobSpec;
+use crate::spec::script::ScriptStep;
+use crate::step::caller::{Acked, Event, EventKind};
 use crate::step::cursor::{BuiltReference, Cursor};
 
 /// The first message of a stream.
@@ -57,6 +59,33 @@ pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Start<
     Ok(Start { session, body: PathBuf::from(start.dockerfile) })
 }
 
+pub(super) fn prepare_start(
+    first: Option<v1::PrepareJobRequest>,
+) -> Result<Start<JobSpec>, Status> {
+    use v1::prepare_job_request::Message;
+    let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
+        return Err(invalid("The first message of PrepareJob must be `start`"));
+    };
+    let session = session(&start.step_id, start.resume, start.auto_ack)?;
+    let body = JobSpec { container: start.container, services: start.services };
+    Ok(Start { session, body })
+}
+
+pub(super) fn script_start(
+    first: Option<v1::RunScriptStepRequest>,
+) -> Result<Start<ScriptStep>, Status> {
+    use v1::run_script_step_request::Message;
+    let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
+        return Err(invalid("The first message of RunScriptStep must be `start`"));
+    };
+    let session = session(&start.step_id, start.resume, start.auto_ack)?;
+    let Some(script) = start.script else {
+        return Err(invalid("RunScriptStep has no `script`"));
+    };
+    let body = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
+    Ok(Start { session, body })
+}
+
 fn session(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Result<Session, Status> {
     let resume = resume.unwrap_or_default();
     let cursor = Cursor::decode(&resume.cursor)
@@ -75,68 +104,85 @@ pub(super) fn controls<T: Send + 'static>(
         .filter_map(move |message| std::future::ready(message.ok().and_then(convert)))
 }
 
-pub(super) fn run_control(request: v1::RunContainerStepRequest) -> Option<Control> {
-    use v1::run_container_step_request::Message;
-    match request.message? {
-        Message::Start(_) => None,
-        Message::Ack(ack) => Some(ack.into()),
-        Message::Signal(signal) => Some(Control::Signal(signal.number)),
-        Message::Detach(v1::Detach {}) => Some(Control::Detach),
-    }
+/// The later messages of a call to hookd's own, and hookd's events to those of the call. The calls
+/// are alike but for the names of their messages.
+macro_rules! wire {
+    ($control:ident, $request:ident, $request_mod:ident, $events:ident, $response:ident,
+     $response_mod:ident, $result:ty, $to_wire:expr) => {
+        pub(super) fn $control(request: v1::$request) -> Option<Control> {
+            use v1::$request_mod::Message;
+            match request.message? {
+                Message::Start(_) => None,
+                Message::Ack(ack) => Some(ack.into()),
+                Message::Signal(signal) => Some(Control::Signal(signal.number)),
+                Message::Detach(v1::Detach {}) => Some(Control::Detach),
+            }
+        }
+
+        pub(super) fn $events(
+            events: impl Stream<Item = Result<Message<$result>, Status>> + Send + 'static,
+        ) -> Events<v1::$response> {
+            use v1::$response_mod::Event;
+            Box::pin(events.map(|message| {
+                let (cursor, event) = match message? {
+                    Message::Event(event) => match wire(event) {
+                        (cursor, Wire::Output(output)) => (cursor, Event::Output(output)),
+                        (cursor, Wire::Progress(progress)) => (cursor, Event::Progress(progress)),
+                    },
+                    Message::Result { cursor, result } => (cursor, Event::Result($to_wire(result))),
+                };
+                Ok(v1::$response { cursor, event: Some(event) })
+            }))
+        }
+    };
 }
 
-pub(super) fn build_control(request: v1::BuildImageRequest) -> Option<Control> {
-    use v1::build_image_request::Message;
-    match request.message? {
-        Message::Start(_) => None,
-        Message::Ack(ack) => Some(ack.into()),
-        Message::Signal(signal) => Some(Control::Signal(signal.number)),
-        Message::Detach(v1::Detach {}) => Some(Control::Detach),
-    }
-}
+wire!(
+    prepare_control,
+    PrepareJobRequest,
+    prepare_job_request,
+    prepare_events,
+    PrepareJobResponse,
+    prepare_job_response,
+    v1::JobPrepared,
+    std::convert::identity
+);
+wire!(
+    script_control,
+    RunScriptStepRequest,
+    run_script_step_request,
+    script_events,
+    RunScriptStepResponse,
+    run_script_step_response,
+    i32,
+    |exit_code| v1::StepResult { exit_code }
+);
+wire!(
+    run_control,
+    RunContainerStepRequest,
+    run_container_step_request,
+    run_events,
+    RunContainerStepResponse,
+    run_container_step_response,
+    i32,
+    |exit_code| v1::StepResult { exit_code }
+);
+wire!(
+    build_control,
+    BuildImageRequest,
+    build_image_request,
+    build_events,
+    BuildImageResponse,
+    build_image_response,
+    BuiltReference,
+    |BuiltReference { reference, digest }| v1::BuiltImage { reference, digest }
+);
 
 impl From<v1::Ack> for Control {
     fn from(ack: v1::Ack) -> Self {
-        let output = ack.stdout_offset.saturating_add(ack.stderr_offset);
-        Self::Ack { output, result: ack.result }
+        let v1::Ack { stdout_offset: stdout, stderr_offset: stderr, result } = ack;
+        Self::Ack(Acked { stdout, stderr, result })
     }
-}
-
-pub(super) fn run_events(
-    events: impl Stream<Item = Result<Message<i32>, Status>> + Send + 'static,
-) -> Events<v1::RunContainerStepResponse> {
-    use v1::run_container_step_response::Event;
-    Box::pin(events.map(|message| {
-        let (cursor, event) = match message? {
-            Message::Event(event) => match wire(event) {
-                (cursor, Wire::Output(output)) => (cursor, Event::Output(output)),
-                (cursor, Wire::Progress(progress)) => (cursor, Event::Progress(progress)),
-            },
-            Message::Result { cursor, result: exit_code } => {
-                (cursor, Event::Result(v1::StepResult { exit_code }))
-            }
-        };
-        Ok(v1::RunContainerStepResponse { cursor, event: Some(event) })
-    }))
-}
-
-pub(super) fn build_events(
-    events: impl Stream<Item = Result<Message<BuiltReference>, Status>> + Send + 'static,
-) -> Events<v1::BuildImageResponse> {
-    use v1::build_image_response::Event;
-    Box::pin(events.map(|message| {
-        let (cursor, event) = match message? {
-            Message::Event(event) => match wire(event) {
-                (cursor, Wire::Output(output)) => (cursor, Event::Output(output)),
-                (cursor, Wire::Progress(progress)) => (cursor, Event::Progress(progress)),
-            },
-            Message::Result { cursor, result } => {
-                let BuiltReference { reference, digest } = result;
-                (cursor, Event::Result(v1::BuiltImage { reference, digest }))
-            }
-        };
-        Ok(v1::BuildImageResponse { cursor, event: Some(event) })
-    }))
 }
 
 enum Wire {

@@ -9,7 +9,9 @@ use hookd_api::v1::hook_service_server::HookService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::access;
-use crate::hooks::{Context, build_image, cleanup_job, run_container_step};
+use crate::hooks::{
+    Context, Leaves, build_image, cleanup_job, prepare_job, run_container_step, run_script_step,
+};
 use crate::ids::StepId;
 
 mod attend;
@@ -34,8 +36,40 @@ type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl HookService for Service {
+    type PrepareJobStream = Events<v1::PrepareJobResponse>;
+    type RunScriptStepStream = Events<v1::RunScriptStepResponse>;
     type RunContainerStepStream = Events<v1::RunContainerStepResponse>;
     type BuildImageStream = Events<v1::BuildImageResponse>;
+
+    async fn prepare_job(
+        &self,
+        request: Request<Streaming<v1::PrepareJobRequest>>,
+    ) -> Result<Response<Self::PrepareJobStream>, Status> {
+        let mut inbound = request.into_inner();
+        let start = convert::prepare_start(inbound.message().await?)?;
+        let spec = start.body;
+        let controls = convert::controls(inbound, convert::prepare_control);
+        let who = (self.context.clone(), start.session, Leaves::JobPod);
+        let events = attend::attend(who, controls, move |context, step, caller| {
+            Box::pin(async move { prepare_job::prepare(context, step, &spec, caller).await })
+        })?;
+        Ok(Response::new(convert::prepare_events(events)))
+    }
+
+    async fn run_script_step(
+        &self,
+        request: Request<Streaming<v1::RunScriptStepRequest>>,
+    ) -> Result<Response<Self::RunScriptStepStream>, Status> {
+        let mut inbound = request.into_inner();
+        let start = convert::script_start(inbound.message().await?)?;
+        let spec = start.body;
+        let controls = convert::controls(inbound, convert::script_control);
+        let who = (self.context.clone(), start.session, Leaves::Step);
+        let events = attend::attend(who, controls, move |context, step, caller| {
+            Box::pin(async move { run_script_step::run(context, step, &spec, caller).await })
+        })?;
+        Ok(Response::new(convert::script_events(events)))
+    }
 
     async fn run_container_step(
         &self,
@@ -45,11 +79,10 @@ impl HookService for Service {
         let start = convert::run_start(inbound.message().await?)?;
         let spec = start.body;
         let controls = convert::controls(inbound, convert::run_control);
-        let context = self.context.clone();
-        let events =
-            attend::attend(context, start.session, controls, move |context, step, caller| {
-                Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
-            })?;
+        let who = (self.context.clone(), start.session, Leaves::Jobs);
+        let events = attend::attend(who, controls, move |context, step, caller| {
+            Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
+        })?;
         Ok(Response::new(convert::run_events(events)))
     }
 
@@ -61,13 +94,10 @@ impl HookService for Service {
         let start = convert::build_start(inbound.message().await?)?;
         let dockerfile = start.body;
         let controls = convert::controls(inbound, convert::build_control);
-        let context = self.context.clone();
-        let events =
-            attend::attend(context, start.session, controls, move |context, step, caller| {
-                Box::pin(
-                    async move { build_image::build(context, step, &dockerfile, caller).await },
-                )
-            })?;
+        let who = (self.context.clone(), start.session, Leaves::Jobs);
+        let events = attend::attend(who, controls, move |context, step, caller| {
+            Box::pin(async move { build_image::build(context, step, &dockerfile, caller).await })
+        })?;
         Ok(Response::new(convert::build_events(events)))
     }
 

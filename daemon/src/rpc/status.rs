@@ -41,7 +41,8 @@ fn code(reason: Reason) -> Code {
         Reason::BuildFailed
         | Reason::ClaimUnusable
         | Reason::ImagePullFailed
-        | Reason::StartFailed => Code::FailedPrecondition,
+        | Reason::StartFailed
+        | Reason::TemplateInvalid => Code::FailedPrecondition,
     }
 }
 

@@ -75,8 +75,11 @@ fn source(spec: &ContainerSpec) -> Result<Source, Failure> {
     }
 }
 
-/// The step's variables and those that docker mode adds.
-fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
+/// What no process can be given.
+///
+/// # Errors
+/// `INVALID_INPUT` with the variable's name.
+pub fn check_environment(given: &BTreeMap<String, String>) -> Result<(), Failure> {
     if let Some(name) = given.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
         return Err(Failure::new(
             Reason::InvalidInput,
@@ -84,6 +87,19 @@ fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, S
             "Rename it: a name is not empty and has no '='",
         ));
     }
+    if let Some((name, _)) = given.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(Failure::new(
+            Reason::InvalidInput,
+            format!("The value of the environment variable {name} holds a NUL"),
+            "Pass such a value in a file of the workspace",
+        ));
+    }
+    Ok(())
+}
+
+/// The step's variables and those that docker mode adds.
+fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
+    check_environment(&given)?;
     given.insert("GITHUB_ACTIONS".to_owned(), "true".to_owned());
     given.entry("CI".to_owned()).or_insert_with(|| "true".to_owned());
     let size: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();

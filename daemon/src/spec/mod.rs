@@ -3,6 +3,13 @@
 pub mod args;
 pub mod build_job;
 pub mod container;
+pub mod create_options;
+pub mod job_pod;
 pub mod mounts;
 pub mod names;
+pub mod ports;
+pub mod pull_secret;
+pub mod script;
+pub mod services;
 pub mod step_job;
+pub mod template;

@@ -2,8 +2,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use hookd_api::v1::Mount;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
+use hookd_api::v1::{ContainerSpec, Mount};
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
+};
 
 use crate::error::{Failure, Reason};
 use crate::runner::WorkVolume;
@@ -54,6 +56,81 @@ pub fn of_step(
         result.directories.push(work_dir.join(inside));
     }
     Ok(result)
+}
+
+/// The directory of the job container that has the runner's externals (Node.js).
+const EXTERNALS: &str = "/__e";
+
+/// Maps the mounts of a job's container or service. `name`: of the container, for volumes that it
+/// has for itself. What the runner has outside its work directory is an empty directory here, which
+/// stepd fills in the case of the externals.
+///
+/// # Errors
+/// A mount by the user from elsewhere than the work directory.
+pub fn of_job(
+    name: &str,
+    spec: &ContainerSpec,
+    work_dir: &Path,
+    work: Option<&WorkVolume>,
+) -> Result<Mounts, Failure> {
+    let system = &spec.system_mount_volumes;
+    let is_beneath =
+        |mount: &&Mount| beneath(Path::new(&mount.source_volume_path), work_dir).is_some();
+    let (inside, outside): (Vec<_>, Vec<_>) = system
+        .iter()
+        .filter(|mount| mount.source_volume_path != DOCKER_SOCKET)
+        .partition(is_beneath);
+    let (named, paths): (Vec<_>, Vec<_>) = spec
+        .user_mount_volumes
+        .iter()
+        .partition(|mount| !mount.source_volume_path.starts_with('/'));
+    let from_work: Vec<_> = inside.into_iter().chain(paths).cloned().collect();
+    let mut mounts = of_step(&from_work, work_dir, work)?;
+    for (at, mount) in outside.into_iter().chain(named).enumerate() {
+        let volume = match mount.source_volume_path.as_str() {
+            _ if mount.target_volume_path == EXTERNALS => "externals".to_owned(),
+            named if !named.is_empty() && !named.starts_with('/') => volume_name(named)?,
+            _ => format!("{name}-{at}"),
+        };
+        // stepd writes links into the externals; nobody else needs to.
+        let read_only = mount.read_only && mount.target_volume_path != EXTERNALS;
+        mounts.mounts.push(VolumeMount {
+            name: volume.clone(),
+            mount_path: mount.target_volume_path.clone(),
+            read_only: read_only.then_some(true),
+            ..VolumeMount::default()
+        });
+        mounts.volumes.push(empty_dir(&volume));
+    }
+    Ok(mounts)
+}
+
+/// An empty directory that lives as long as the pod.
+pub fn empty_dir(name: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}
+
+/// A named volume is the job's: containers that name it share it.
+fn volume_name(named: &str) -> Result<String, Failure> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let name: String = named
+        .to_ascii_lowercase()
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte) } else { '-' })
+        .collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() || name.len() > 50 {
+        return Err(Failure::new(
+            Reason::InvalidInput,
+            format!("{named:?} is not a name of a volume"),
+            "Name it with up to 50 letters and digits",
+        ));
+    }
+    Ok(format!("named-{name}"))
 }
 
 fn volume(work: &WorkVolume) -> Volume {

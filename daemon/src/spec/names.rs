@@ -31,6 +31,21 @@ pub fn build(runner: &str, step: &StepId, attempt: u32) -> String {
     }
 }
 
+/// Name of a job's pod: a runner has one job. Of the reference hooks, for whom it is known.
+pub fn job_pod(runner: &str) -> String {
+    named(runner, "workflow")
+}
+
+/// Name of the Secret with the environment of a job's services.
+pub fn services_secret(runner: &str, step: &StepId) -> String {
+    named(runner, &format!("services-{step}"))
+}
+
+/// Name of the Secret with the credentials for a job's images.
+pub fn pull_secret(runner: &str, step: &StepId) -> String {
+    named(runner, &format!("pull-{step}"))
+}
+
 /// `<runner>-<suffix>`, the runner's part cut to what is left.
 fn named(runner: &str, suffix: &str) -> String {
     let room = MAX_LEN - suffix.len() - 1;

@@ -25,7 +25,7 @@ pub const CONTAINER: &str = "step";
 pub const GRACE_SECONDS: i64 = 3;
 
 /// Keys of the Secret: names of variables may hold what a key may not.
-fn key(index: usize) -> String {
+pub(super) fn key(index: usize) -> String {
     format!("v{index}")
 }
 
@@ -82,7 +82,7 @@ pub fn job(
     one_pod_job(names::metadata(runner, step, &name), pod, timeout)
 }
 
-fn from_secret(variable: &str, secret: &str, key: String) -> EnvVar {
+pub(super) fn from_secret(variable: &str, secret: &str, key: String) -> EnvVar {
     EnvVar {
         name: variable.to_owned(),
         value_from: Some(EnvVarSource {
@@ -99,9 +99,14 @@ fn from_secret(variable: &str, secret: &str, key: String) -> EnvVar {
 
 /// The runner pod's pull Secrets and that of the registry of built images.
 pub fn pull_secrets(runner: &Runner, own: Option<&str>) -> Option<Vec<LocalObjectReference>> {
-    let own = own.map(|name| LocalObjectReference { name: name.to_owned() });
+    let own = own.map(pull_secret_named);
     let all: Vec<_> = runner.pull_secrets.iter().cloned().chain(own).collect();
     (!all.is_empty()).then_some(all)
+}
+
+/// A Secret by its name.
+pub(super) fn pull_secret_named(name: &str) -> LocalObjectReference {
+    LocalObjectReference { name: name.to_owned() }
 }
 
 /// What every pod of ours has: no token, no service variables, no restart.
@@ -148,7 +153,7 @@ pub fn one_pod_job(metadata: ObjectMeta, pod: PodSpec, timeout: Duration) -> Job
 }
 
 /// Asks autoscalers to leave the pod alone.
-fn undisrupted() -> BTreeMap<String, String> {
+pub(super) fn undisrupted() -> BTreeMap<String, String> {
     let pairs = [
         ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
         ("karpenter.sh/do-not-disrupt", "true"),
@@ -157,7 +162,7 @@ fn undisrupted() -> BTreeMap<String, String> {
 }
 
 /// The scheduler does not know that a ReadWriteOnce volume is on one node only.
-fn on_node(node: &str) -> Affinity {
+pub(super) fn on_node(node: &str) -> Affinity {
     let term = NodeSelectorTerm {
         match_fields: Some(vec![NodeSelectorRequirement {
             key: "metadata.name".to_owned(),

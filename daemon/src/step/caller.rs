@@ -45,8 +45,10 @@ pub enum EventKind {
 /// What the caller has acted on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Acked {
-    /// Bytes of both streams together; the maximum once the caller leaves it to us.
-    pub output: u64,
+    /// Bytes of standard output; the maximum once the caller leaves it to us.
+    pub stdout: u64,
+    /// Bytes of standard error, likewise.
+    pub stderr: u64,
     /// The result.
     pub result: bool,
 }
@@ -64,7 +66,23 @@ pub struct Caller {
 
 impl Acked {
     /// Everything, now and later.
-    pub const ALL: Self = Self { output: u64::MAX, result: true };
+    pub const ALL: Self = Self { stdout: u64::MAX, stderr: u64::MAX, result: true };
+
+    /// A caller that resumes has acted on what it counts.
+    pub fn up_to((stdout, stderr): (u64, u64)) -> Self {
+        Self { stdout, stderr, result: false }
+    }
+
+    /// Takes in what was acted on since; what was said before is not taken back.
+    pub fn advance(&mut self, news: Self) {
+        self.stdout = self.stdout.max(news.stdout);
+        self.stderr = self.stderr.max(news.stderr);
+        self.result |= news.result;
+    }
+
+    fn total(self) -> u64 {
+        self.stdout.saturating_add(self.stderr)
+    }
 }
 
 impl Caller {
@@ -94,15 +112,39 @@ impl Caller {
         data: Bytes,
         advance: impl FnOnce(&mut Cursor),
     ) -> Result<(), Failure> {
+        self.output_of(Stream::Stdout, data, advance).await
+    }
+
+    /// As [`Caller::output`], of either stream.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the caller is gone.
+    pub async fn output_of(
+        &mut self,
+        stream: Stream,
+        data: Bytes,
+        advance: impl FnOnce(&mut Cursor),
+    ) -> Result<(), Failure> {
         debug_assert!(data.len() <= CHUNK, "{} bytes in one event", data.len());
         self.wait_for_window().await?;
         let permit = self.events.reserve().await.map_err(|_| Failure::cancelled())?;
         advance(&mut self.cursor);
-        let offset = self.stdout;
-        self.stdout += data.len() as u64;
-        let kind = EventKind::Output { stream: Stream::Stdout, offset, data };
+        let sent = if stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout };
+        let offset = *sent;
+        *sent += data.len() as u64;
+        let kind = EventKind::Output { stream, offset, data };
         permit.send(Event { cursor: self.cursor.encode(), kind });
         Ok(())
+    }
+
+    /// Bytes sent of standard output and of standard error, from the start of the step.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.stdout, self.stderr)
+    }
+
+    /// What the caller has acted on, and what it will.
+    pub fn acked(&self) -> watch::Receiver<Acked> {
+        self.acked.clone()
     }
 
     /// Tells what is going on; an empty message only hands over the cursor.
@@ -124,7 +166,7 @@ impl Caller {
 
     async fn wait_for_window(&mut self) -> Result<(), Failure> {
         let sent = self.stdout + self.stderr;
-        let room = self.acked.wait_for(|acked| sent < acked.output.saturating_add(WINDOW)).await;
+        let room = self.acked.wait_for(|acked| sent < acked.total().saturating_add(WINDOW)).await;
         room.map(|_| ()).map_err(|_| Failure::cancelled())
     }
 }

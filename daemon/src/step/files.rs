@@ -51,6 +51,35 @@ pub fn open_to_all(
     Ok(())
 }
 
+/// Opens the file-command files that a script step's environment names, as the job container sees
+/// them beneath /__w.
+///
+/// # Errors
+/// A file that is there and is not ours to open.
+pub fn open_file_commands(
+    environment: &BTreeMap<String, String>,
+    work_dir: &Path,
+) -> Result<(), Failure> {
+    let inside =
+        environment.values().filter_map(|value| Path::new(value).strip_prefix("/__w").ok());
+    let commands = inside.filter(|path| path.starts_with("_temp/_runner_file_commands"));
+    commands
+        .map(|path| work_dir.join(path))
+        .try_for_each(|path| open(&path, work_dir, Mode::from_raw_mode(0o666)))
+}
+
+/// Opens the job's HOME among these directories to every user.
+///
+/// # Errors
+/// When it is not ours to open.
+pub fn open_home(directories: &[PathBuf]) -> Result<(), Failure> {
+    let home = directories.iter().find(|path| path.ends_with("_temp/_github_home"));
+    let Some((home, parent)) = home.and_then(|home| Some((home, home.parent()?))) else {
+        return Ok(());
+    };
+    open(home, parent, Mode::from_raw_mode(0o777))
+}
+
 /// Changes the mode without following a link that a job may have put there.
 fn open(path: &Path, work_dir: &Path, mode: Mode) -> Result<(), Failure> {
     let change = || -> io::Result<()> {

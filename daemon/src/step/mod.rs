@@ -1,5 +1,6 @@
 //! A step as its caller sees it, and the parts that every kind of step shares.
 
+pub mod agents;
 pub mod caller;
 pub mod cursor;
 pub mod files;

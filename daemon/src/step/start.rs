@@ -24,8 +24,8 @@ const STILL_NO_POD: Duration = Duration::from_secs(10);
 /// Which container is awaited.
 #[derive(Clone, Copy, Debug)]
 pub struct Awaited<'a> {
-    /// The Job, as created.
-    pub job: &'a Job,
+    /// The Job, as created; none: the pod is not one of a Job.
+    pub job: Option<&'a Job>,
     /// Name of the container.
     pub container: &'a str,
     /// What the caller is told meanwhile.
@@ -53,7 +53,10 @@ pub async fn started(
             return Ok((**pod).clone());
         }
         if matches!(seen, Seen::Gone) {
-            return Err(loss(context, awaited.job).await);
+            return Err(match awaited.job {
+                Some(job) => loss(context, job).await,
+                None => pod::deleted("of the job"),
+            });
         }
         let no_pod = matches!(seen, Seen::NotYet);
         let (patience, after) = wait.patience(deadline, context.config.start_timeout);
@@ -130,7 +133,8 @@ impl Wait {
         awaited: Awaited<'_>,
         caller: &mut Caller,
     ) -> Result<(), Failure> {
-        match job::try_pod(&context.client, &context.namespace, awaited.job).await {
+        let Some(job) = awaited.job else { return Ok(()) };
+        match job::try_pod(&context.client, &context.namespace, job).await {
             Ok(()) => Ok(()),
             Err(failure) if failure.reason == Reason::AdmissionDenied => Err(failure),
             Err(failure) => self.tell(failure.message, awaited.phase, caller).await,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use runner_standin::environment::Environment;
+use runner_standin::layout::FileCommand;
 use runner_standin::{Outcome as ReadBack, Prepared};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -95,6 +96,11 @@ impl<'a> Call<'a> {
         let mut input = serde_json::from_slice(&self.input).unwrap();
         edit(&mut input);
         self.input(format!("{input}\n"))
+    }
+
+    /// The step's file of a file command, as the runner calls it.
+    pub(crate) fn command_file(&self, command: FileCommand) -> String {
+        self.prepared.files.command_file(command)
     }
 
     /// Sets a variable of its environment.

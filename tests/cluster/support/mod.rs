@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod faults;
 pub(crate) mod hook;
+pub(crate) mod job;
 pub(crate) mod manifests;
 pub(crate) mod processes;
 pub(crate) mod python;
@@ -11,5 +12,6 @@ pub(crate) mod wait;
 mod work;
 
 pub(crate) use hook::{Call, Hook, Outcome};
+pub(crate) use job::{IMAGE, JobRun, Program, container, job_container};
 pub(crate) use runner::{RunnerPod, Setup};
 pub(crate) use work::{WORK, WORKSPACE};

@@ -12,8 +12,10 @@ use hookd_api::v1::run_container_step_request::Message;
 use hookd_api::v1::run_container_step_response::Event;
 use hookd_api::v1::{
     Ack, BuildImageRequest, BuildImageResponse, CancelStepRequest, CancelStepResponse,
-    CleanupJobRequest, CleanupJobResponse, GetStatusRequest, GetStatusResponse, Output, Progress,
-    RunContainerStepRequest, RunContainerStepResponse, RunContainerStepStart, StepResult, Stream,
+    CleanupJobRequest, CleanupJobResponse, GetStatusRequest, GetStatusResponse, Output,
+    PrepareJobRequest, PrepareJobResponse, PrepareJobStart, Progress, RunContainerStepRequest,
+    RunContainerStepResponse, RunContainerStepStart, RunScriptStepRequest, RunScriptStepResponse,
+    RunScriptStepStart, StepResult, Stream, prepare_job_request, run_script_step_request,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +37,10 @@ pub(crate) enum Call {
     Step(Box<StepCall>),
     /// CancelStep with the id of the step.
     Cancel(String, oneshot::Sender<Result<CancelStepResponse, Status>>),
+    /// PrepareJob with its start, and where its events go.
+    Prepare(PrepareJobStart, mpsc::Sender<Result<PrepareJobResponse, Status>>),
+    /// RunScriptStep with its start, and where its events go.
+    Script(RunScriptStepStart, mpsc::Sender<Result<RunScriptStepResponse, Status>>),
     /// CleanupJob.
     Cleanup(oneshot::Sender<Result<CleanupJobResponse, Status>>),
 }
@@ -88,7 +94,7 @@ impl FakeHookd {
     pub(crate) async fn step(&mut self) -> StepCall {
         match self.call().await {
             Call::Step(step) => *step,
-            Call::Cancel(..) | Call::Cleanup(_) => panic!("not RunContainerStep"),
+            _ => panic!("not RunContainerStep"),
         }
     }
 
@@ -96,7 +102,7 @@ impl FakeHookd {
     pub(crate) async fn cleanup(&mut self) -> oneshot::Sender<Result<CleanupJobResponse, Status>> {
         match self.call().await {
             Call::Cleanup(answer) => answer,
-            Call::Cancel(..) | Call::Step(_) => panic!("not CleanupJob"),
+            _ => panic!("not CleanupJob"),
         }
     }
 
@@ -205,8 +211,34 @@ type Events<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Se
 
 #[tonic::async_trait]
 impl HookService for Service {
+    type PrepareJobStream = Events<PrepareJobResponse>;
+    type RunScriptStepStream = Events<RunScriptStepResponse>;
     type RunContainerStepStream = Events<RunContainerStepResponse>;
     type BuildImageStream = Events<BuildImageResponse>;
+
+    async fn prepare_job(
+        &self,
+        request: Request<Streaming<PrepareJobRequest>>,
+    ) -> Result<Response<Self::PrepareJobStream>, Status> {
+        let first = request.into_inner().message().await?.and_then(|first| first.message);
+        let Some(prepare_job_request::Message::Start(start)) = first else { panic!("{first:?}") };
+        let (events, stream) = mpsc::channel(8);
+        let _ = self.0.send(Call::Prepare(start, events));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn run_script_step(
+        &self,
+        request: Request<Streaming<RunScriptStepRequest>>,
+    ) -> Result<Response<Self::RunScriptStepStream>, Status> {
+        let first = request.into_inner().message().await?.and_then(|first| first.message);
+        let Some(run_script_step_request::Message::Start(start)) = first else {
+            panic!("{first:?}")
+        };
+        let (events, stream) = mpsc::channel(8);
+        let _ = self.0.send(Call::Script(start, events));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
 
     async fn run_container_step(
         &self,

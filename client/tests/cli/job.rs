@@ -1,0 +1,130 @@
+//! The commands of jobs with a job container: prepare_job and run_script_step.
+
+use hookd_api::v1::{
+    JobPrepared, Output, PrepareJobResponse, PreparedContainer, RunScriptStepResponse, StepResult,
+    Stream, prepare_job_response, run_script_step_response,
+};
+use serde_json::{Value, json};
+
+use crate::support::hookd::Call;
+use crate::support::{Place, fixture};
+
+/// A fixture whose response goes to `place`.
+fn input(place: &Place, name: &str) -> Value {
+    let mut input = fixture(name);
+    input["responseFile"] = json!(place.response_file());
+    input
+}
+
+fn response(place: &Place) -> Value {
+    serde_json::from_slice(&std::fs::read(place.response_file()).unwrap()).unwrap()
+}
+
+fn prepared(container: Option<PreparedContainer>) -> PrepareJobResponse {
+    let redis = PreparedContainer {
+        id: "redis".to_owned(),
+        network: "r-workflow".to_owned(),
+        ports: [("6379".to_owned(), "6379".to_owned())].into(),
+    };
+    let job = JobPrepared {
+        job_pod: "r-workflow".to_owned(),
+        is_alpine: true,
+        container,
+        services: vec![redis],
+    };
+    let event = Some(prepare_job_response::Event::Result(job));
+    PrepareJobResponse { cursor: Vec::new(), event }
+}
+
+#[tokio::test]
+async fn a_prepared_job_is_answered_in_the_form_that_the_runner_reads() {
+    let place = Place::new();
+    let mut hookd = place.hookd().await;
+    let hook = place.command().start(&input(&place, "prepare_job_container_services"));
+    let Call::Prepare(start, events) = hookd.call().await else { panic!("another call") };
+    let container = start.container.unwrap();
+    assert_eq!(container.image, "ghcr.io/octo-org/build-image:1.4");
+    assert_eq!(container.create_options, "--cpus 1 --user root");
+    assert_eq!(container.registry.unwrap().username, "octocat");
+    assert_eq!(container.user_mount_volumes[2].source_volume_path, "");
+    assert_eq!(start.services.len(), 2);
+    let job = PreparedContainer {
+        id: "job".to_owned(),
+        network: "r-workflow".to_owned(),
+        ..PreparedContainer::default()
+    };
+    events.send(Ok(prepared(Some(job)))).await.unwrap();
+    drop(events);
+    assert_eq!(hook.finished().await.code, 0);
+    let services = json!([{"id": "redis", "network": "r-workflow", "ports": {"6379": "6379"}}]);
+    let container = json!({"id": "job", "network": "r-workflow", "ports": {}});
+    assert_eq!(
+        response(&place),
+        json!({"state": {"jobPod": "r-workflow"}, "isAlpine": true,
+            "context": {"container": container, "services": services}})
+    );
+}
+
+#[tokio::test]
+async fn a_job_without_a_container_is_not_told_of_one() {
+    for name in ["prepare_job_services_only", "prepare_job_empty"] {
+        let place = Place::new();
+        let mut hookd = place.hookd().await;
+        let hook = place.command().start(&input(&place, name));
+        let Call::Prepare(start, events) = hookd.call().await else { panic!("another call") };
+        assert!(start.container.is_none());
+        events.send(Ok(prepared(None))).await.unwrap();
+        drop(events);
+        assert_eq!(hook.finished().await.code, 0);
+        let response = response(&place);
+        assert!(response["context"].get("container").is_none(), "{response}");
+        assert!(response.get("isAlpine").is_none(), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_step_keeps_its_streams_apart_and_its_programs_code() {
+    let place = Place::new();
+    let mut hookd = place.hookd().await;
+    let hook = place.command().start(&input(&place, "run_script_step_bash"));
+    let Call::Script(start, events) = hookd.call().await else { panic!("another call") };
+    let script = start.script.unwrap();
+    assert_eq!(script.entry_point, "bash");
+    assert_eq!(script.entry_point_args[..2], ["--noprofile", "--norc"]);
+    for (stream, data) in [(Stream::Stdout, "out\n"), (Stream::Stderr, "err\n")] {
+        let output = Output { stream: stream.into(), offset: 0, data: data.into() };
+        let event = Some(run_script_step_response::Event::Output(output));
+        events.send(Ok(RunScriptStepResponse { cursor: Vec::new(), event })).await.unwrap();
+    }
+    let event = Some(run_script_step_response::Event::Result(StepResult { exit_code: 3 }));
+    events.send(Ok(RunScriptStepResponse { cursor: Vec::new(), event })).await.unwrap();
+    drop(events);
+    let finished = hook.finished().await;
+    assert_eq!((finished.code, finished.text().as_str()), (3, "out\n"));
+    assert_eq!(finished.stderr, b"err\n");
+    assert!(!place.response_file().exists());
+}
+
+#[tokio::test]
+async fn every_script_step_of_the_runner_is_passed_on() {
+    for (name, program) in [
+        ("run_script_step_default_sh", "sh"),
+        ("run_script_step_pwsh", "pwsh"),
+        ("run_script_step_js_action", "/__e/node20/bin/node"),
+    ] {
+        let place = Place::new();
+        let mut hookd = place.hookd().await;
+        let given = input(&place, name);
+        let hook = place.command().start(&given);
+        let Call::Script(start, events) = hookd.call().await else { panic!("another call") };
+        let script = start.script.unwrap();
+        assert_eq!(script.entry_point, program);
+        let variables = given["args"]["environmentVariables"].as_object().unwrap();
+        assert_eq!(script.environment_variables.len(), variables.len());
+        let event = Some(run_script_step_response::Event::Result(StepResult { exit_code: 0 }));
+        events.send(Ok(RunScriptStepResponse { cursor: Vec::new(), event })).await.unwrap();
+        drop(events);
+        assert_eq!(hook.finished().await.code, 0);
+        assert_eq!(response(&place), json!({}));
+    }
+}

@@ -1,0 +1,108 @@
+//! From options to the fields of a container.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, ExecAction, Probe, ResourceRequirements,
+    SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::{CreateOptions, Health};
+
+impl CreateOptions {
+    /// Sets what the options ask for; returns the volumes that the pod needs for it.
+    pub fn apply(&self, container: &mut Container) -> Vec<Volume> {
+        container.resources = self.resources();
+        container.security_context = self.security_context();
+        container.startup_probe = self.health.probe();
+        if let Some(directory) = &self.working_directory {
+            container.working_dir = Some(directory.clone());
+        }
+        let shm = self.shm_size.iter().map(|size| ("/dev/shm".to_owned(), Some(size.clone())));
+        let memory = self.tmpfs.iter().cloned().chain(shm).enumerate();
+        let name = container.name.clone();
+        memory
+            .map(|(at, (path, size))| {
+                let volume = format!("{name}-memory-{at}");
+                container.volume_mounts.get_or_insert_default().push(VolumeMount {
+                    name: volume.clone(),
+                    mount_path: path,
+                    ..VolumeMount::default()
+                });
+                in_memory(volume, size)
+            })
+            .collect()
+    }
+
+    /// The entrypoint, in place of the image's; docker takes one word.
+    pub fn entrypoint(&self) -> Option<&str> {
+        self.entrypoint.as_deref().filter(|program| !program.is_empty())
+    }
+
+    /// Variables of --env.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Groups of --group-add: those of a pod are shared by its containers.
+    pub fn groups(&self) -> &[i64] {
+        &self.groups
+    }
+
+    fn resources(&self) -> Option<ResourceRequirements> {
+        let quantity = |text: &Option<String>| text.clone().map(Quantity);
+        let pairs = |pairs: [(&str, Option<Quantity>); 2]| {
+            let pairs =
+                pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            Some(pairs.collect::<BTreeMap<_, _>>()).filter(|pairs| !pairs.is_empty())
+        };
+        let limits = pairs([("cpu", quantity(&self.cpus)), ("memory", quantity(&self.memory))]);
+        let requests = pairs([("cpu", None), ("memory", quantity(&self.memory_reservation))]);
+        (limits.is_some() || requests.is_some()).then(|| ResourceRequirements {
+            limits,
+            requests,
+            ..ResourceRequirements::default()
+        })
+    }
+
+    fn security_context(&self) -> Option<SecurityContext> {
+        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        let (add, drop) = (some(&self.cap_add), some(&self.cap_drop));
+        let context = SecurityContext {
+            privileged: self.privileged.then_some(true),
+            read_only_root_filesystem: self.read_only.then_some(true),
+            run_as_user: self.user.map(|(user, _)| user),
+            run_as_group: self.user.and_then(|(_, group)| group),
+            capabilities: (add.is_some() || drop.is_some()).then_some(Capabilities { add, drop }),
+            ..SecurityContext::default()
+        };
+        (context != SecurityContext::default()).then_some(context)
+    }
+}
+
+impl Health {
+    /// docker asks until the first success, at most `retries` times after the start period. The
+    /// kubelet asks every second, so that nobody waits for the end of an interval.
+    fn probe(&self) -> Option<Probe> {
+        let command = self.command.as_ref().filter(|command| !command.is_empty())?;
+        let seconds = |time: std::time::Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
+        let patience = self.start_period + self.interval * self.retries.max(1);
+        Some(Probe {
+            exec: Some(ExecAction {
+                command: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), command.clone()]),
+            }),
+            period_seconds: Some(1),
+            timeout_seconds: Some(seconds(self.timeout).max(1)),
+            failure_threshold: Some(seconds(patience).max(1)),
+            ..Probe::default()
+        })
+    }
+}
+
+fn in_memory(name: String, size: Option<String>) -> Volume {
+    let medium = Some("Memory".to_owned());
+    let size_limit = size.map(Quantity);
+    let empty_dir = EmptyDirVolumeSource { medium, size_limit, ..EmptyDirVolumeSource::default() };
+    Volume { name, empty_dir: Some(empty_dir), ..Volume::default() }
+}

@@ -1,0 +1,307 @@
+//! The pod of a job: its container, run by stepd, and its services.
+//!
+//! stepd and the runner's externals come in as image volumes: the images of hookd and of the runner
+//! are on the node already, and no init container has to copy anything.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hookd_api::v1::{ContainerSpec, JobPrepared, PreparedContainer};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{
+    Container, ImageVolumeSource, Pod, PodSecurityContext, PodSpec, Secret, Volume, VolumeMount,
+};
+
+use crate::error::{Failure, Reason};
+use crate::ids::StepId;
+use crate::runner::Runner;
+use crate::spec::create_options::{self, CreateOptions};
+use crate::spec::ports::{self, Ports};
+use crate::spec::services::{self, JOB};
+use crate::spec::template::Template;
+use crate::spec::{args, container, mounts, names, pull_secret, step_job};
+
+/// Where the whole image of hookd is.
+const HOOKD: &str = "/__hookd";
+/// Where the whole image of the runner is.
+const RUNNER: &str = "/__r";
+/// stepd's directory: its socket and its spool.
+pub const STEPD_DIR: &str = "/__hookd_run";
+/// stepd in the job container.
+pub const STEPD: &str = "/__hookd/usr/local/bin/stepd";
+/// Where the runner's image has its externals, and where jobs expect them.
+const EXTERNALS: &str = "/__r/home/runner/externals:/__e";
+
+/// What a job asks for.
+#[derive(Clone, Debug, Default)]
+pub struct JobSpec {
+    /// The job container, if the job has one.
+    pub container: Option<ContainerSpec>,
+    /// The services, in the order of the workflow.
+    pub services: Vec<ContainerSpec>,
+}
+
+/// All that is to be made for a job, and what its workflow is told.
+#[derive(Debug)]
+pub struct Plan {
+    /// The pod.
+    pub pod: Pod,
+    /// Secrets that it names.
+    pub secrets: Vec<Secret>,
+    /// Directories of the work volume that must exist before it starts.
+    pub directories: Vec<PathBuf>,
+    /// Environment of the job container, which goes to stepd.
+    pub environment: BTreeMap<String, String>,
+    /// Lines for the user: what of the job means something else here, or nothing.
+    pub notes: Vec<String>,
+    /// Names of the containers, the job container first.
+    pub containers: Vec<String>,
+    /// The answer once all are ready; whether it is Alpine is not known yet.
+    pub prepared: JobPrepared,
+}
+
+/// One container on its way into the pod.
+struct Part<'a> {
+    name: String,
+    spec: &'a ContainerSpec,
+    options: CreateOptions,
+    ports: Ports,
+}
+
+impl<'a> Part<'a> {
+    fn new(name: String, spec: &'a ContainerSpec) -> Result<Self, Failure> {
+        if spec.image.is_empty() {
+            return Err(Failure::new(
+                Reason::InvalidInput,
+                format!("Container {name} of the job names no image"),
+                "Set `image:` in the workflow",
+            ));
+        }
+        container::check_environment(&spec.environment_variables)?;
+        let options = create_options::parse(&spec.create_options)?;
+        let ports = ports::parse(&spec.port_mappings)?;
+        Ok(Self { name, spec, options, ports })
+    }
+
+    /// Its environment, with what docker mode adds.
+    fn environment(&self) -> BTreeMap<String, String> {
+        let mut all = self.options.environment().clone();
+        all.extend(self.spec.environment_variables.clone());
+        all.insert("GITHUB_ACTIONS".to_owned(), "true".to_owned());
+        all.entry("CI".to_owned()).or_insert_with(|| "true".to_owned());
+        all
+    }
+
+    fn notes(&self) -> impl Iterator<Item = String> + '_ {
+        let warnings = self.options.warnings.iter();
+        let warnings = warnings.map(|warning| format!("Container {}: {warning}", self.name));
+        let moved = self.ports.moved.iter().map(|mapping| {
+            let (_, port) = mapping.rsplit_once(':').unwrap_or(("", mapping));
+            format!(
+                "Container {}: of port {mapping} only {port} is to be had, on localhost: all \
+                 containers of the job share one network",
+                self.name
+            )
+        });
+        warnings.chain(moved)
+    }
+
+    fn prepared(&self, pod: &str) -> PreparedContainer {
+        let ports = self.ports.in_context().into_iter().collect();
+        PreparedContainer { id: self.name.clone(), network: pod.to_owned(), ports }
+    }
+
+    /// The container and its volumes, with `mounts` of the contract.
+    fn container(&self, mounts: Vec<VolumeMount>) -> (Container, Vec<Volume>) {
+        let mut container = Container {
+            name: self.name.clone(),
+            image: Some(self.spec.image.clone()),
+            ports: self.ports.of_container(),
+            volume_mounts: Some(mounts),
+            ..Container::default()
+        };
+        let volumes = self.options.apply(&mut container);
+        (container, volumes)
+    }
+}
+
+/// Plans the pod of a job.
+///
+/// # Errors
+/// What of the job cannot be had, with what can.
+pub fn plan(
+    runner: &Runner,
+    step: &StepId,
+    spec: &JobSpec,
+    work_dir: &Path,
+    (template, registry_secret): (Option<&Template>, Option<&str>),
+) -> Result<Plan, Failure> {
+    let images: Vec<_> = spec.services.iter().map(|service| service.image.as_str()).collect();
+    let names = services::container_names(&images);
+    let job = spec.container.as_ref().map(|spec| Part::new(JOB.to_owned(), spec)).transpose()?;
+    let services = spec.services.iter().zip(names).map(|(spec, name)| Part::new(name, spec));
+    let services = services.collect::<Result<Vec<_>, _>>()?;
+    let parts = || job.iter().chain(&services);
+    let ports: Vec<_> = parts().map(|part| (part.name.as_str(), &part.ports)).collect();
+    ports::check_apart(&ports)?;
+
+    let name = names::job_pod(&runner.name);
+    let mut built = Built::default();
+    if let Some(job) = &job {
+        built.add_job(runner, job, work_dir)?;
+    }
+    let secret = names::services_secret(&runner.name, step);
+    for service in &services {
+        built.add_service(runner, service, work_dir, &secret)?;
+    }
+    let pull =
+        pull_secret::secret(runner, step, parts().filter_map(|part| part.spec.registry.as_ref()));
+    let pull_name = pull.as_ref().and_then(|secret| secret.metadata.name.clone());
+    let environment = services_secret(runner, step, std::mem::take(&mut built.values));
+    let named: Vec<_> =
+        services.iter().map(|part| (part.spec.image.as_str(), &part.options)).collect();
+    let (host_aliases, told) = services::host_aliases(&named);
+    let groups = parts().flat_map(|part| part.options.groups().iter().copied());
+    let groups: Vec<_> =
+        runner.supplemental_groups.iter().flatten().copied().chain(groups).collect();
+    let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
+    let secrets = [registry_secret.map(str::to_owned), pull_name].into_iter().flatten();
+    let pull_secrets = secrets.map(|name| step_job::pull_secret_named(&name));
+    let pull_secrets: Vec<_> = runner.pull_secrets.iter().cloned().chain(pull_secrets).collect();
+    let mut metadata = names::metadata(runner, step, &name);
+    metadata.annotations = Some(step_job::undisrupted());
+    let pod = Pod {
+        metadata,
+        spec: Some(PodSpec {
+            containers: built.containers,
+            volumes: Some(built.volumes).filter(|volumes| !volumes.is_empty()),
+            image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+            affinity: same_node.then(|| step_job::on_node(&runner.node)),
+            host_aliases: (!host_aliases.is_empty()).then_some(host_aliases),
+            security_context: Some(PodSecurityContext {
+                supplemental_groups: (!groups.is_empty()).then_some(groups),
+                seccomp_profile: Some(step_job::runtime_default()),
+                ..PodSecurityContext::default()
+            }),
+            termination_grace_period_seconds: Some(GRACE_SECONDS),
+            ..step_job::base_pod()
+        }),
+        ..Pod::default()
+    };
+    let pod = template.map_or_else(|| Ok(pod.clone()), |template| template.merge(pod.clone()))?;
+    Ok(Plan {
+        secrets: environment.into_iter().chain(pull).collect(),
+        directories: built.directories,
+        environment: job.as_ref().map(Part::environment).unwrap_or_default(),
+        notes: parts().flat_map(Part::notes).chain(told).collect(),
+        containers: parts().map(|part| part.name.clone()).collect(),
+        prepared: JobPrepared {
+            container: job.as_ref().map(|job| job.prepared(&name)),
+            services: services.iter().map(|service| service.prepared(&name)).collect(),
+            job_pod: name,
+            is_alpine: false,
+        },
+        pod,
+    })
+}
+
+/// Time for stepd to end all steps after TERM.
+const GRACE_SECONDS: i64 = 5;
+
+/// The parts of the pod's specification that its containers add to.
+#[derive(Default)]
+struct Built {
+    containers: Vec<Container>,
+    volumes: Vec<Volume>,
+    directories: Vec<PathBuf>,
+    /// Of the services' environment, in the order of the Secret's keys.
+    values: Vec<String>,
+}
+
+impl Built {
+    fn add_job(&mut self, runner: &Runner, job: &Part<'_>, work_dir: &Path) -> Result<(), Failure> {
+        let tools = [
+            (HOOKD, image_volume("hookd", &runner.hookd_image)),
+            (RUNNER, image_volume("runner", &runner.runner_image)),
+            (STEPD_DIR, mounts::empty_dir("hookd-run")),
+        ];
+        let contract = mounts::of_job(JOB, job.spec, work_dir, runner.work.as_ref())?;
+        let tool_mounts = tools.iter().map(|(path, volume)| VolumeMount {
+            name: volume.name.clone(),
+            mount_path: (*path).to_owned(),
+            ..VolumeMount::default()
+        });
+        let all = tool_mounts.chain(contract.mounts).collect();
+        let (mut container, volumes) = job.container(all);
+        let stepd = [STEPD, "serve", "--dir", STEPD_DIR, "--links", EXTERNALS];
+        container.command = Some(stepd.map(str::to_owned).to_vec());
+        // docker mode ignores the image's entrypoint too.
+        container.args = None;
+        self.containers.push(container);
+        self.add_volumes(tools.into_iter().map(|(_, volume)| volume));
+        self.add_volumes(contract.volumes.into_iter().chain(volumes));
+        self.directories.extend(contract.directories);
+        Ok(())
+    }
+
+    fn add_service(
+        &mut self,
+        runner: &Runner,
+        service: &Part<'_>,
+        work_dir: &Path,
+        secret: &str,
+    ) -> Result<(), Failure> {
+        let contract = mounts::of_job(&service.name, service.spec, work_dir, runner.work.as_ref())?;
+        let (mut container, volumes) = service.container(contract.mounts);
+        let program = Some(service.spec.entry_point.as_str()).filter(|program| !program.is_empty());
+        let program = program.or_else(|| service.options.entrypoint());
+        container.command = program.map(|program| vec![args::quote_dollars(program)]);
+        let arguments = args::split(&service.spec.entry_point_args);
+        let arguments: Vec<_> = arguments.iter().map(|text| args::quote_dollars(text)).collect();
+        container.args = (!arguments.is_empty()).then_some(arguments);
+        let variables = service.environment().into_iter().map(|(name, value)| {
+            self.values.push(value);
+            step_job::from_secret(&name, secret, step_job::key(self.values.len() - 1))
+        });
+        container.env = Some(variables.collect());
+        self.containers.push(container);
+        self.add_volumes(contract.volumes.into_iter().chain(volumes));
+        self.directories.extend(contract.directories);
+        Ok(())
+    }
+
+    /// Containers share the work volume and named ones.
+    fn add_volumes(&mut self, volumes: impl IntoIterator<Item = Volume>) {
+        for volume in volumes {
+            if !self.volumes.iter().any(|there| there.name == volume.name) {
+                self.volumes.push(volume);
+            }
+        }
+    }
+}
+
+fn image_volume(name: &str, image: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        image: Some(ImageVolumeSource {
+            reference: Some(image.to_owned()),
+            pull_policy: Some("IfNotPresent".to_owned()),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn services_secret(runner: &Runner, step: &StepId, values: Vec<String>) -> Option<Secret> {
+    let data = values.into_iter().enumerate();
+    let data: BTreeMap<_, _> =
+        data.map(|(at, value)| (step_job::key(at), ByteString(value.into_bytes()))).collect();
+    (!data.is_empty()).then(|| Secret {
+        metadata: names::metadata(runner, step, &names::services_secret(&runner.name, step)),
+        immutable: Some(true),
+        data: Some(data),
+        ..Secret::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;

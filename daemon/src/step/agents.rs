@@ -1,0 +1,135 @@
+//! The agents in job pods: one tunnel to each, which stays open, and one watch of its pod.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hookd_api::stepd::v1::step_service_client::StepServiceClient;
+use hyper_util::rt::TokioIo;
+use kube::Client;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::cluster::tunnel;
+use crate::cluster::watch::PodWatch;
+use crate::error::{Failure, Reason, report};
+use crate::hooks::Context;
+use crate::spec::job_pod::{STEPD, STEPD_DIR};
+use crate::spec::services::JOB;
+
+/// The API of an agent.
+pub type Agent = StepServiceClient<Channel>;
+
+/// A session that hangs is noticed, and one that is quiet is kept: an exec session ends after 4
+/// hours in which nothing went through it.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// An API server that does not answer an exec by then is asked again.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Output that stepd can send ahead while our caller is slow.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// As in hook: h2 counts small frames that lie unread against the connection's window.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+/// A step's environment is part of its start.
+const LARGEST_CALL: usize = 64 << 20;
+
+/// The agents that were spoken to.
+#[derive(Clone, Debug, Default)]
+pub struct Agents {
+    pods: Arc<Mutex<HashMap<String, Arc<JobPod>>>>,
+}
+
+/// A job's pod and the way to its agent.
+#[derive(Debug)]
+pub struct JobPod {
+    name: String,
+    watch: PodWatch,
+    tunnel: tokio::sync::Mutex<Option<Tunnel>>,
+}
+
+#[derive(Clone, Debug)]
+struct Tunnel {
+    number: u64,
+    agent: Agent,
+}
+
+impl Agents {
+    /// The pod of this name, which is watched from now on.
+    pub fn pod(&self, context: &Context, name: &str) -> Arc<JobPod> {
+        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let watch = PodWatch::of_pod(context.pods(), name);
+            Arc::new(JobPod { name: name.to_owned(), watch, tunnel: tokio::sync::Mutex::default() })
+        };
+        pods.entry(name.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// Forgets the pods: another one of the name is another pod.
+    pub fn clear(&self) {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl JobPod {
+    /// The pod's states.
+    pub fn watch(&self) -> PodWatch {
+        self.watch.clone()
+    }
+
+    /// The agent, over the tunnel that is there or a new one; and the tunnel's number.
+    ///
+    /// # Errors
+    /// `API_UNREACHABLE` when none can be made now.
+    pub async fn agent(&self, client: &Client, namespace: &str) -> Result<(u64, Agent), Failure> {
+        let mut tunnel = self.tunnel.lock().await;
+        if let Some(Tunnel { number, agent }) = &*tunnel {
+            return Ok((*number, agent.clone()));
+        }
+        let agent = self.open(client, namespace).await?;
+        let number = next_number();
+        *tunnel = Some(Tunnel { number, agent: agent.clone() });
+        Ok((number, agent))
+    }
+
+    /// The tunnel of this number broke; the next caller makes another.
+    pub async fn broke(&self, number: u64) {
+        let mut tunnel = self.tunnel.lock().await;
+        tunnel.take_if(|tunnel| tunnel.number == number);
+    }
+
+    async fn open(&self, client: &Client, namespace: &str) -> Result<Agent, Failure> {
+        let command = [STEPD, "connect", "--dir", STEPD_DIR];
+        let opening = tunnel::open(client, namespace, (&self.name, JOB), &command);
+        let opened = tokio::time::timeout(ANSWER, opening).await;
+        let stream = opened
+            .map_err(|_| self.unreachable("no answer within 15 s".to_owned()))?
+            .map_err(|error| self.unreachable(report(&error)))?;
+        let mut stream = Some(TokioIo::new(stream));
+        let connector = tower::service_fn(move |_| {
+            let used = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            std::future::ready(stream.take().ok_or_else(used))
+        });
+        let channel = Endpoint::from_static("http://stepd")
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| self.unreachable(report(&error)))?;
+        Ok(StepServiceClient::new(channel).max_encoding_message_size(LARGEST_CALL))
+    }
+
+    fn unreachable(&self, why: String) -> Failure {
+        Failure::new(
+            Reason::ApiUnreachable,
+            format!("The agent in pod {} cannot be reached: {why}", self.name),
+            "Look at the API server, and at the kubelet of the pod's node",
+        )
+    }
+}
+
+/// Tunnels of a daemon are counted, so that the break of an old one does not close a new one.
+fn next_number() -> u64 {
+    static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

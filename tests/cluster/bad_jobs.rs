@@ -1,0 +1,92 @@
+//! Jobs that cannot start: told in seconds, with what to do, and nothing left behind.
+
+use serde_json::{Value, json};
+
+use crate::support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, container, job_container};
+
+/// Seconds until what waiting cannot cure is told.
+const SOON: u64 = 20;
+
+/// Prepares a job that must fail.
+fn prepared(runner: &RunnerPod, container: &Value, services: &Value) -> Outcome {
+    let outcome = JobRun::of(runner).prepare(container, services);
+    runner.assert_nothing_left();
+    outcome
+}
+
+#[test]
+fn a_misspelt_image_of_job_or_service_ends_in_seconds_with_the_registrys_words() {
+    let runner = RunnerPod::start();
+    let outcome = prepared(&runner, &job_container("debiann:12", &json!({})), &json!([]));
+    outcome.assert_told(SOON, &["debiann:12", "not found", "misspelling"]);
+    let services = json!([container("rediss:7", &json!({}))]);
+    let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
+    outcome.assert_told(SOON, &["rediss:7", "not found", "misspelling"]);
+}
+
+#[test]
+fn wrong_options_and_ports_are_told_before_anything_is_made() {
+    let runner = RunnerPod::start();
+    for (fields, words) in [
+        (json!({"createOptions": "--helth-cmd x"}), ["`--helth-cmd`", "options:"]),
+        (json!({"createOptions": "--memory lots"}), ["--memory lots", "no size"]),
+        (json!({"portMappings": ["eighty"]}), ["eighty", "ports:"]),
+    ] {
+        let outcome = prepared(&runner, &job_container(IMAGE, &fields), &json!([]));
+        outcome.assert_told(10, &words);
+    }
+    let twice = json!([
+        container("busybox:1", &json!({"portMappings": ["6379"]})),
+        container("busybox:1", &json!({"portMappings": ["16379:6379"]})),
+    ]);
+    let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &twice);
+    outcome.assert_told(10, &["6379", "busybox-0", "busybox-1"]);
+    let mount =
+        json!({"userMountVolumes": [{"sourceVolumePath": "/etc", "targetVolumePath": "/e"}]});
+    let outcome = prepared(&runner, &job_container(IMAGE, &mount), &json!([]));
+    outcome.assert_told(10, &["/etc", "/home/runner/_work"]);
+}
+
+#[test]
+fn options_without_an_equivalent_are_named_and_the_job_runs() {
+    let runner = RunnerPod::start();
+    let fields =
+        json!({"createOptions": "--ulimit nofile=1024 --init", "portMappings": ["8080:80"]});
+    let outcome = JobRun::of(&runner).prepare(&job_container(IMAGE, &fields), &json!([]));
+    let text = outcome.assert_code(0).text();
+    assert!(text.contains("`--ulimit`") && text.contains("8080:80"), "{text}");
+    assert!(!text.contains("--init"), "{text}");
+}
+
+#[test]
+fn a_service_that_crashes_ends_the_job_with_its_last_lines() {
+    let runner = RunnerPod::start();
+    let crash = json!({"entryPoint": "/bin/sh", "entryPointArgs":
+        ["-c", "\"echo", "no", "config;", "sleep", "1;", "exit", "4\""],
+        "createOptions": "--health-cmd false --health-retries 10"});
+    let services = json!([container("busybox:1", &crash)]);
+    let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
+    outcome.assert_told(40, &["Container busybox", "exit code 4"]);
+    assert!(outcome.text().contains("busybox: no config"), "{}", outcome.text());
+}
+
+#[test]
+fn a_template_that_is_wrong_is_told_with_its_file() {
+    let setup = Setup::default()
+        .set("ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE", "/home/runner/_work/template.yaml");
+    let runner = RunnerPod::with(&setup);
+    let file = "/home/runner/_work/template.yaml";
+    let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &json!([]));
+    outcome.assert_told(10, &[file, "cannot be read", "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE"]);
+    runner.write(file, "spec: [no, object]\n");
+    let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &json!([]));
+    outcome.assert_told(10, &[file, "`spec`"]);
+    runner.write(
+        file,
+        "metadata: {labels: {team: a}}\nspec:\n  containers:\n  - name: $job\n    \
+         env: [{name: FROM_TEMPLATE, value: yes it is}]\n",
+    );
+    let mut job = JobRun::start(&runner);
+    assert_eq!(job.run("echo $FROM_TEMPLATE").assert_code(0).text(), "yes it is\n");
+    assert_eq!(runner.object("pod", "runner-workflow")["metadata"]["labels"]["team"], "a");
+}
