@@ -18,6 +18,8 @@ mod bare_pod;
 mod executor;
 #[path = "cluster/figures.rs"]
 mod figures;
+#[path = "cluster/jobs.rs"]
+mod jobs;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,7 +43,8 @@ fn main() {
     let [pods, images] = measure_images(&runner, runs);
     let [builds, executors] = measure_builds(&runner, runs);
     let aim = pods.median() + ALLOWANCE;
-    let figures = [pods, images.aim(aim), builds, executors];
+    let mut figures = vec![pods, images.aim(aim), builds, executors];
+    figures.extend(jobs::measure(&runner, runs));
     print!("{}", figures::table(&figures));
     figures::write(&figures);
 }

@@ -13,8 +13,8 @@ use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 use tokio::runtime::{self, Runtime};
 
-use crate::support::RunnerPod;
 use crate::support::wait::{s, until};
+use crate::support::{JobRun, RunnerPod};
 
 /// Whatever is not there by then does not come.
 const PATIENCE: Duration = s(60);
@@ -92,6 +92,56 @@ impl BarePods {
         }
         Pod { metadata: named(name), spec: Some(spec), ..Pod::default() }
     }
+}
+
+/// Makes pods like a job's, one after the other, with one warm client.
+#[derive(Debug)]
+pub(crate) struct BareJobs {
+    pods: Api<Pod>,
+    /// What hookd gave a job's pod.
+    pod: PodSpec,
+    runtime: Runtime,
+}
+
+impl BareJobs {
+    /// Prepares a job and takes over the pod that hookd makes for it.
+    pub(crate) fn like_a_job(runner: &RunnerPod) -> Self {
+        let job = JobRun::start(runner);
+        let pod: Pod = serde_json::from_value(runner.object("pod", "runner-workflow")).unwrap();
+        job.clean_up().assert_code(0);
+        runner.assert_nothing_left();
+        let mut pod = pod.spec.unwrap();
+        pod.node_name = None;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(client());
+        Self { pods: Api::namespaced(client, &runner.namespace), pod, runtime }
+    }
+
+    /// From the request that creates a pod to its container's start, as a watch of the pod sees it.
+    pub(crate) fn run(&self, name: &str) -> Duration {
+        let run = async { tokio::time::timeout(PATIENCE, self.create_and_watch(name)).await };
+        let time = self.runtime.block_on(run);
+        time.unwrap_or_else(|_| panic!("the pod {name} did not start")).unwrap()
+    }
+
+    async fn create_and_watch(&self, name: &str) -> kube::Result<Duration> {
+        let by_name = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let mut events = pin!(self.pods.watch(&by_name.disable_bookmarks(), "0").await?);
+        let pod = Pod { metadata: named(name), spec: Some(self.pod.clone()), ..Pod::default() };
+        let started = Instant::now();
+        self.pods.create(&PostParams::default(), &pod).await?;
+        wait_for(&mut events, is_running).await?;
+        let time = started.elapsed();
+        self.pods.delete(name, &DeleteParams::default()).await?;
+        wait_for(&mut events, |event| matches!(event, WatchEvent::Deleted(_))).await?;
+        Ok(time)
+    }
+}
+
+fn is_running(event: &WatchEvent<Pod>) -> bool {
+    let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event else { return false };
+    let status = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
+    status.is_some_and(|status| status.started == Some(true))
 }
 
 /// A client that waits for watches as long as it takes.

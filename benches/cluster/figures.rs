@@ -8,20 +8,30 @@ use serde_json::{Value, json};
 
 use crate::support::cluster::repository;
 
-/// What was measured, in seconds.
+/// What was measured.
 #[derive(Debug)]
 pub(crate) struct Figure {
     name: &'static str,
     /// In order; there is at least one.
-    seconds: Vec<f64>,
+    values: Vec<f64>,
+    unit: &'static str,
     aim: Option<f64>,
 }
 
 impl Figure {
+    /// Times, in seconds.
     pub(crate) fn new(name: &'static str, times: &[Duration]) -> Self {
-        let mut seconds: Vec<_> = times.iter().map(Duration::as_secs_f64).collect();
-        seconds.sort_by(f64::total_cmp);
-        Self { name, seconds, aim: None }
+        Self::sorted(name, times.iter().map(Duration::as_secs_f64).collect(), "s")
+    }
+
+    /// Sizes, in megabytes.
+    pub(crate) fn megabytes(name: &'static str, sizes: &[f64]) -> Self {
+        Self::sorted(name, sizes.to_vec(), "MB")
+    }
+
+    fn sorted(name: &'static str, mut values: Vec<f64>, unit: &'static str) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { name, values, unit, aim: None }
     }
 
     /// Sets what the median is to be at most.
@@ -30,36 +40,36 @@ impl Figure {
     }
 
     pub(crate) fn median(&self) -> f64 {
-        let (middle, odd) = (self.seconds.len() / 2, self.seconds.len() % 2 == 1);
+        let (middle, odd) = (self.values.len() / 2, self.values.len() % 2 == 1);
         if odd {
-            return self.seconds[middle];
+            return self.values[middle];
         }
-        f64::midpoint(self.seconds[middle - 1], self.seconds[middle])
+        f64::midpoint(self.values[middle - 1], self.values[middle])
     }
 
     fn min(&self) -> f64 {
-        self.seconds[0]
+        self.values[0]
     }
 
     fn max(&self) -> f64 {
-        self.seconds[self.seconds.len() - 1]
+        self.values[self.values.len() - 1]
     }
 
     fn row(&self) -> String {
-        let (n, aim) = (self.seconds.len(), self.aim.map(|aim| format!("{aim:.3}")));
+        let (n, aim) = (self.values.len(), self.aim.map(|aim| format!("{aim:.3}")));
         let times = format!("{:>8.3} {:>8.3} {:>8.3}", self.median(), self.min(), self.max());
-        format!("{:<43} {n:>3} {times} s    {}", self.name, aim.unwrap_or_default())
+        format!("{:<43} {n:>3} {times} {:<2}   {}", self.name, self.unit, aim.unwrap_or_default())
     }
 
     fn result(&self) -> Value {
         let rounded = |seconds: f64| (seconds * 1e6).round() / 1e6;
         json!({
             "name": self.name,
-            "n": self.seconds.len(),
+            "n": self.values.len(),
             "median": rounded(self.median()),
             "min": rounded(self.min()),
             "max": rounded(self.max()),
-            "unit": "s",
+            "unit": self.unit,
         })
     }
 }

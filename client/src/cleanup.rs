@@ -1,6 +1,6 @@
 //! cleanup_job: asks hookd to delete what the job left in the cluster.
 
-use hookd_api::v1::CleanupJobRequest;
+use hookd_api::v1::{CleanupJobRequest, CleanupJobResponse};
 
 use crate::connect::{ConnectError, Link};
 use crate::report::Explain;
@@ -17,15 +17,15 @@ pub(crate) enum CleanupError {
     Hookd(HookdError),
 }
 
-/// Cleans up; returns the number of objects that were deleted. Repeated when the connection
+/// Cleans up; what was deleted, and what services wrote. Repeated when the connection
 /// breaks: the call is idempotent.
-pub(crate) async fn run(link: &mut Link<'_>) -> Result<u32, CleanupError> {
+pub(crate) async fn run(link: &mut Link<'_>) -> Result<CleanupJobResponse, CleanupError> {
     loop {
         let mut client = link.connect().await?;
         match client.cleanup_job(CleanupJobRequest {}).await.map_err(judge) {
             Ok(response) => {
                 link.answered();
-                return Ok(response.into_inner().deleted);
+                return Ok(response.into_inner());
             }
             Err(Verdict::Lost(status)) => link.broke(&status, false),
             Err(Verdict::Final(error)) => return Err(CleanupError::Hookd(error)),

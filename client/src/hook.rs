@@ -162,14 +162,22 @@ async fn clean_up(
     output: &Output,
     signals: &mut Signals,
 ) -> Result<Ended, Failure> {
-    let deleted = match signals.watch(cleanup::run(&mut link), |_| {}).await {
-        Watched::Done(deleted) | Watched::Signalled { done: Some(deleted), .. } => deleted?,
+    let cleaned = match signals.watch(cleanup::run(&mut link), |_| {}).await {
+        Watched::Done(cleaned) | Watched::Signalled { done: Some(cleaned), .. } => cleaned?,
         Watched::Signalled { signal, done: None } => {
             let last_line = "The clean-up was cut short by a signal".to_owned();
             return Ok(Ended::Cancelled { signal, last_line });
         }
     };
-    output.line(report::debug(&format!("hookd deleted {deleted} objects")));
+    // As docker mode does: a service's log is shown when its job ends.
+    for log in &cleaned.service_logs {
+        output.line_settled(format!("##[group]Log of service {}", report::plain(&log.name))).await;
+        for line in log.text.lines() {
+            output.line_settled(report::plain(line)).await;
+        }
+        output.line_settled("##[endgroup]").await;
+    }
+    output.line(report::debug(&format!("hookd deleted {} objects", cleaned.deleted)));
     Ok(Ended::Succeeded)
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, container, job_container};
+use crate::support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, cluster, container, job_container};
 
 /// Seconds until what waiting cannot cure is told.
 const SOON: u64 = 20;
@@ -89,4 +89,26 @@ fn a_template_that_is_wrong_is_told_with_its_file() {
     let mut job = JobRun::start(&runner);
     assert_eq!(job.run("echo $FROM_TEMPLATE").assert_code(0).text(), "yes it is\n");
     assert_eq!(runner.object("pod", "runner-workflow")["metadata"]["labels"]["team"], "a");
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_waited_for_and_a_job_starts_when_there_is_room() {
+    let setup = Setup::default().set("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", "8");
+    let runner = RunnerPod::with(&setup);
+    let quota = |pods: &str| {
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": {"name": "pods", "namespace": runner.namespace},
+            "spec": {"hard": {"pods": pods}},
+        });
+        cluster::try_kubectl(&["apply", "-f", "-"], Some(&quota.to_string())).unwrap();
+    };
+    quota("1");
+    let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &json!([]));
+    outcome.assert_told(SOON, &["exceeded quota", "used: pods=1", "Raise the ResourceQuota"]);
+    let job = JobRun::of(&runner);
+    let hook = job.prepare_call(&job_container(IMAGE, &json!({})), &json!([])).start();
+    hook.wait_for("exceeded quota");
+    quota("5");
+    hook.end().assert_code(0);
 }

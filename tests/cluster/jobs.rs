@@ -1,12 +1,16 @@
 //! Jobs with a job container: made ready, their steps run in it, all of it gone at the end.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
+use runner_standin::layout::guid;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::output::sha256;
+use crate::support::cluster::{cluster, run};
 use crate::support::wait::{eventually, s, until};
 use crate::support::{
     IMAGE, JobRun, Program, RunnerPod, WORKSPACE, container, job_container, processes,
@@ -101,8 +105,17 @@ fn a_job_runs_like_a_workflow() {
     let outcome = runner.run(&runner.script("cat /github/workspace/bin/tool; echo x > made"));
     assert_eq!(outcome.assert_code(0).text(), tool);
     assert_eq!(job.run("cat made").assert_code(0).text(), "x\n");
+    let dockerfile = "FROM busybox:1\nENTRYPOINT [\"/bin/sh\", \"-c\", \
+                      \"echo y >> made; echo built=yes >> $GITHUB_OUTPUT\"]\n";
+    let outcome = runner.run(&runner.action("edits", &[("Dockerfile", dockerfile)]));
+    assert_eq!(outcome.assert_code(0).read_back.outputs.get("built"), Some("yes"));
+    assert_eq!(job.run("cat made").assert_code(0).text(), "x\ny\n");
 
-    job.clean_up().assert_code(0);
+    let cleaned = job.clean_up();
+    let text = cleaned.assert_code(0).text();
+    for line in ["##[group]Log of service busybox-0", "with s3cret-of-a-service", "##[endgroup]"] {
+        assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
+    }
     runner.assert_nothing_left();
     let log = runner.log();
     for secret in ["s3cret-of-the-job", "s3cret-of-a-service"] {
@@ -126,7 +139,7 @@ fn values_of_a_jobs_environment_stand_in_no_object_and_a_services_only_in_a_secr
     runner.write(&format!("{WORKSPACE}/go"), "");
     hook.end().assert_code(0);
     job.clean_up().assert_code(0);
-    let audit = crate::support::cluster::cluster().state.join("logs/audit.log");
+    let audit = cluster().state.join("logs/audit.log");
     let audit = fs::read_to_string(audit).unwrap();
     for (what, text) in
         [("objects", &seen), ("the audit log", &audit), ("hookd's log", &runner.log())]
@@ -277,4 +290,78 @@ fn another_prepare_job_takes_the_place_of_an_earlier_one() {
     job.run("touch /in-the-first").assert_code(0);
     let mut job = JobRun::start(&runner);
     job.run("test ! -e /in-the-first").assert_code(0);
+}
+
+#[test]
+fn a_step_that_uses_too_much_memory_is_told_with_the_limit() {
+    let runner = RunnerPod::start();
+    let mut job = JobRun::of(&runner);
+    let fields = json!({"createOptions": "--memory 64m"});
+    job.prepare(&job_container(IMAGE, &fields), &json!([])).assert_code(0);
+    let outcome = job.run("echo begun; x=0123456789; while :; do x=$x$x$x; done");
+    let text = outcome.text();
+    // cgroup v1 kills the one process, v2 the container with stepd.
+    assert!(matches!(outcome.code, 137 | 1), "{}: {text}", outcome.code);
+    assert!(text.contains("OOMKilled") && text.contains("67108864"), "{text}");
+    if outcome.code == 137 {
+        assert_eq!(job.run("echo next").assert_code(0).text(), "next\n");
+    }
+}
+
+/// An image with /busybox and nothing else.
+fn bare_image() -> String {
+    let folder = std::env::temp_dir().join(format!("hookd-{}", guid().unwrap()));
+    fs::create_dir(&folder).unwrap();
+    fs::copy("/bin/busybox", folder.join("busybox")).unwrap();
+    let layer = folder.join("layer.tar");
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&folder).arg("-cf").arg(&layer).arg("busybox");
+    run(&mut tar, None).unwrap();
+    let name = format!("localhost:{}/test/bare:1", cluster().registry_node_port);
+    let mut append = Command::new("crane");
+    append.args(["append", "--new_tag", &name, "--new_layer"]).arg(&layer);
+    append.args(["--set-base-image-annotations=false"]);
+    // By digest: the node keeps what it has under a tag.
+    let pushed = run(&mut append, None).unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    pushed.trim().to_owned()
+}
+
+#[test]
+fn an_image_without_anything_but_one_program_is_a_job_container() {
+    let runner = RunnerPod::start();
+    let mut job = JobRun::of(&runner);
+    let prepared = job.prepare(&job_container(&bare_image(), &json!({})), &json!([]));
+    assert_eq!(prepared.assert_code(0).read_back.response.as_ref().unwrap()["isAlpine"], false);
+    let outcome = job.run_program(&Program::new("/busybox", "echo from scratch"));
+    assert_eq!(outcome.assert_code(0).text(), "from scratch\n");
+    let outcome = job.run_program(&Program::new("/busybox", "false"));
+    outcome.assert_code(1);
+    assert!(job.run_program(&Program::new("sh", "-e x")).assert_code(127).text().contains("PATH"));
+}
+
+/// Requests of hookd's account so far; a watch is one.
+fn requests(runner: &RunnerPod) -> usize {
+    let user = format!("system:serviceaccount:{}:hookd", runner.namespace);
+    let log = fs::read_to_string(cluster().state.join("logs/audit.log")).unwrap();
+    let events = log.lines().filter(|line| line.contains(&user));
+    let events = events.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let ids = events.filter(|event| event["user"]["username"] == user.as_str());
+    let ids: BTreeSet<_> = ids.map(|event| event["auditID"].to_string()).collect();
+    ids.len()
+}
+
+#[test]
+fn a_job_of_ten_steps_costs_the_api_server_thirty_requests_at_most() {
+    let runner = RunnerPod::start();
+    let before = requests(&runner);
+    let mut job = JobRun::start(&runner);
+    for number in 0..10 {
+        job.run(&format!("echo {number}")).assert_code(0);
+    }
+    runner.run(&runner.script("echo container")).assert_code(0);
+    job.clean_up().assert_code(0);
+    runner.assert_nothing_left();
+    let made = requests(&runner) - before;
+    assert!((10..=30).contains(&made), "{made} requests");
 }

@@ -171,7 +171,7 @@ async fn a_clean_up_goes_on_after_a_signal() {
     let hook = place.command().start(&place.input("cleanup_job", serde_json::json!({})));
     let answer = hookd.cleanup().await;
     hook.signal(Signal::INT);
-    answer.send(Ok(CleanupJobResponse { deleted: 1 })).unwrap();
+    answer.send(Ok(CleanupJobResponse { deleted: 1, ..CleanupJobResponse::default() })).unwrap();
     let finished = hook.finished().await;
     assert_eq!(
         (finished.code, finished.text().as_str()),

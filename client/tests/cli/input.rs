@@ -50,7 +50,11 @@ async fn a_clean_up_tells_the_number_of_deleted_objects_to_debuggers_only() {
     let mut input = fixture("cleanup_job");
     input["responseFile"] = json!(place.response_file());
     let hook = place.command().start(&input);
-    hookd.cleanup().await.send(Ok(CleanupJobResponse { deleted: 3 })).unwrap();
+    hookd
+        .cleanup()
+        .await
+        .send(Ok(CleanupJobResponse { deleted: 3, ..CleanupJobResponse::default() }))
+        .unwrap();
     let finished = hook.finished().await;
     assert_eq!(
         (finished.code, finished.text().as_str()),

@@ -1,8 +1,9 @@
 //! The commands of jobs with a job container: prepare_job and run_script_step.
 
 use hookd_api::v1::{
-    JobPrepared, Output, PrepareJobResponse, PreparedContainer, RunScriptStepResponse, StepResult,
-    Stream, prepare_job_response, run_script_step_response,
+    CleanupJobResponse, JobPrepared, Output, PrepareJobResponse, PreparedContainer,
+    RunScriptStepResponse, ServiceLog, StepResult, Stream, prepare_job_response,
+    run_script_step_response,
 };
 use serde_json::{Value, json};
 
@@ -127,4 +128,22 @@ async fn every_script_step_of_the_runner_is_passed_on() {
         assert_eq!(hook.finished().await.code, 0);
         assert_eq!(response(&place), json!({}));
     }
+}
+
+#[tokio::test]
+async fn the_logs_of_services_are_shown_at_the_end_and_nothing_in_them_is_a_command() {
+    let place = Place::new();
+    let mut hookd = place.hookd().await;
+    let hook = place.command().start(&place.input("cleanup_job", json!({})));
+    let text = "ready\n::set-output name=x::y\n##[error]z\n".to_owned();
+    let service_logs = vec![ServiceLog { name: "redis".to_owned(), text }];
+    let response = CleanupJobResponse { deleted: 2, service_logs };
+    hookd.cleanup().await.send(Ok(response)).unwrap();
+    let finished = hook.finished().await;
+    assert_eq!(finished.code, 0);
+    assert_eq!(
+        finished.text(),
+        "##[group]Log of service redis\nready\n: :set-output name=x::y\n## [error]z\n\
+         ##[endgroup]\n::debug::hookd deleted 2 objects\n"
+    );
 }

@@ -134,6 +134,10 @@ async fn a_clean_up_is_asked_for_again() {
     hookd.die();
     drop(answer);
     let mut hookd = FakeHookd::start(&place.socket()).await;
-    hookd.cleanup().await.send(Ok(CleanupJobResponse { deleted: 0 })).unwrap();
+    hookd
+        .cleanup()
+        .await
+        .send(Ok(CleanupJobResponse { deleted: 0, ..CleanupJobResponse::default() }))
+        .unwrap();
     assert_eq!(hook.finished().await.code, 0);
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use hookd_api::v1::{CleanupJobResponse, ServiceLog};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::ListParams;
+use kube::api::{ListParams, LogParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -15,12 +16,21 @@ use crate::error::{Failure, report};
 use crate::hooks::{Context, Leaves, run_script_step};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
+use crate::spec::services::JOB;
 
-/// Deletes all objects of this runner: Jobs with their pods, pods, Secrets. Returns their number.
+/// The end of a service's log that is shown.
+const SERVICE_LINES: i64 = 1000;
+const SERVICE_BYTES: i64 = 256 << 10;
+/// The runner waits for a clean-up; nobody waits for long for a log.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Deletes all objects of this runner: Jobs with their pods, pods, Secrets. Returns their number,
+/// and what the job's services wrote.
 ///
 /// # Errors
 /// When the API refuses or stays away.
-pub async fn cleanup(context: &Context) -> Result<u32, Failure> {
+pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
+    let service_logs = service_logs(context).await;
     let selector = format!("{RUNNER_LABEL}={}", context.config.pod_name);
     let retry = context.retry();
     // Pods of Jobs go with their Jobs.
@@ -31,7 +41,35 @@ pub async fn cleanup(context: &Context) -> Result<u32, Failure> {
         delete_all(context.secrets(), &selector, &retry),
     )?;
     context.agents.clear();
-    Ok(jobs + pods + secrets)
+    Ok(CleanupJobResponse { deleted: jobs + pods + secrets, service_logs })
+}
+
+/// The logs of the job's services. A clean-up does not fail for want of them.
+async fn service_logs(context: &Context) -> Vec<ServiceLog> {
+    let (pods, name) = (context.pods(), names::job_pod(&context.config.pod_name));
+    let Ok(Some(pod)) = pods.get_opt(&name).await else { return Vec::new() };
+    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let services =
+        containers.into_iter().map(|container| container.name).filter(|name| name != JOB);
+    let logs = services.map(|service| {
+        let params = LogParams {
+            container: Some(service.clone()),
+            tail_lines: Some(SERVICE_LINES),
+            limit_bytes: Some(SERVICE_BYTES),
+            ..LogParams::default()
+        };
+        let (pods, name) = (&pods, &name);
+        async move {
+            let text = tokio::time::timeout(LOG_PATIENCE, pods.logs(name, &params)).await;
+            let text = match text {
+                Ok(Ok(text)) => text,
+                Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),
+                Err(_) => "(the log cannot be read: no answer)".to_owned(),
+            };
+            ServiceLog { name: service, text }
+        }
+    });
+    futures::future::join_all(logs).await
 }
 
 async fn delete_all<K>(api: Api<K>, selector: &str, retry: &Retry) -> Result<u32, Failure>

@@ -1,6 +1,8 @@
 //! `prepare_job`: the job's pod, up to the moment in which its container and all services are
 //! ready.
 
+use std::time::Duration;
+
 use hookd_api::stepd::v1::ConfigureRequest;
 use hookd_api::v1::{JobPrepared, Phase};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -23,6 +25,8 @@ use crate::step::start::{Awaited, started};
 
 /// Minor version of Kubernetes from which image volumes are on by default.
 const IMAGE_VOLUMES: u32 = 35;
+/// Before a pod is asked for again that a quota refused: nothing tells when there is room.
+const QUOTA_PAUSE: Duration = Duration::from_secs(2);
 /// Lines of a service that did not start.
 const LAST_LINES: i64 = 20;
 
@@ -48,7 +52,9 @@ pub async fn prepare(
     for note in &plan.notes {
         caller.progress(Phase::RunPending, note.clone()).await?;
     }
-    let pod = create(context, &plan).await?;
+    // What is known of an earlier pod of this name says nothing of the new one.
+    context.agents.clear();
+    let pod = create_when_there_is_room(context, &plan, caller).await?;
     let began = Instant::now();
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
     ready(context, &plan, &mut watch, caller).await?;
@@ -98,6 +104,30 @@ async fn make_directories(plan: &Plan) -> Result<(), Failure> {
         files::open_home(&directories)
     });
     made.await.map_err(|error| Failure::internal("Making directories failed").because(error))?
+}
+
+/// Creates Secrets and pod; a quota that is used up is waited for.
+async fn create_when_there_is_room(
+    context: &Context,
+    plan: &Plan,
+    caller: &mut Caller,
+) -> Result<Pod, Failure> {
+    let deadline = Instant::now() + context.config.start_timeout;
+    let mut told = String::new();
+    loop {
+        let failure = match create(context, plan).await {
+            Err(failure) if failure.reason == Reason::QuotaExceeded => failure,
+            created => return created,
+        };
+        if Instant::now() + QUOTA_PAUSE > deadline {
+            return Err(failure);
+        }
+        if told != failure.message {
+            told.clone_from(&failure.message);
+            caller.progress(Phase::RunPending, format!("Waiting: {told}")).await?;
+        }
+        tokio::time::sleep(QUOTA_PAUSE).await;
+    }
 }
 
 /// Creates Secrets and pod, in place of a pod that an earlier job left.

@@ -312,7 +312,10 @@ where
     };
     tokio::select! {
         answer = calls => answer,
-        _ = lost(&mut watch) => None,
+        _ = lost(&mut watch) => {
+            context.agents.clear();
+            None
+        }
         () = tokio::time::sleep(context.config.api_timeout) => None,
     }
 }

@@ -122,9 +122,8 @@ impl HookService for Service {
         let context = self.context.clone();
         // In a task of its own: it goes on when the caller does not wait for it.
         let cleanup = self.context.tasks.spawn(async move { cleanup_job::cleanup(&context).await });
-        let deleted = cleanup.await.map_err(|error| Status::internal(error.to_string()))?;
-        let deleted = deleted.map_err(|failure| status::of(&failure))?;
-        Ok(Response::new(v1::CleanupJobResponse { deleted }))
+        let cleaned = cleanup.await.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(cleaned.map_err(|failure| status::of(&failure))?))
     }
 
     async fn get_status(

@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::cluster::tunnel;
 use crate::cluster::watch::PodWatch;
 use crate::error::{Failure, Reason, report};
-use crate::hooks::Context;
+use crate::hooks::{Context, Leaving};
 use crate::spec::job_pod::{STEPD, STEPD_DIR};
 use crate::spec::services::JOB;
 
@@ -42,6 +42,8 @@ pub struct Agents {
 pub struct JobPod {
     name: String,
     watch: PodWatch,
+    /// One watch of the runner pod for the whole job, not one a step.
+    _leaving: Arc<Leaving>,
     tunnel: tokio::sync::Mutex<Option<Tunnel>>,
 }
 
@@ -57,7 +59,12 @@ impl Agents {
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let watch = PodWatch::of_pod(context.pods(), name);
-            Arc::new(JobPod { name: name.to_owned(), watch, tunnel: tokio::sync::Mutex::default() })
+            Arc::new(JobPod {
+                name: name.to_owned(),
+                watch,
+                _leaving: context.watch_for_leaving(),
+                tunnel: tokio::sync::Mutex::default(),
+            })
         };
         pods.entry(name.to_owned()).or_insert_with(new).clone()
     }
