@@ -62,9 +62,9 @@ fn measure_images(runner: &RunnerPod, runs: u32) -> [Figure; 2] {
     let (mut bare, mut hooks) = (Vec::new(), Vec::new());
     // The first of each is not counted: it pulls the image and opens connections.
     for run in 0..=runs {
-        wait_for_phase(run, runs);
+        wait_for_phase(run);
         bare.push(pods.run(&format!("bare-{run}")));
-        wait_for_phase(run, runs);
+        wait_for_phase(run);
         hooks.push(finished(runner, &runner.run(&step)));
         let (pod, hook) = (bare[bare.len() - 1], hooks[hooks.len() - 1]);
         eprintln!("image, run {run} of {runs}: pod {pod:.3?}, hook {hook:.3?}");
@@ -80,7 +80,7 @@ fn measure_builds(runner: &RunnerPod, runs: u32) -> [Figure; 2] {
     let (mut hooks, mut executors, mut seen) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..=runs {
         let step = dockerfile_step(runner);
-        wait_for_phase(run, runs);
+        wait_for_phase(run);
         let hook = runner.call(&step).start();
         let log = Log::of_build(runner, &mut seen);
         hooks.push(finished(runner, &hook.end()));
@@ -101,9 +101,10 @@ fn finished(runner: &RunnerPod, outcome: &Outcome) -> Duration {
     outcome.hook_time
 }
 
-/// Waits for this run's part of the second: the kubelet looks at its containers once a second.
-fn wait_for_phase(run: u32, runs: u32) {
-    let wanted = f64::from(run % runs) / f64::from(runs);
+/// Waits for this run's part of the second: the kubelet looks at its containers once a second. Steps
+/// of the golden ratio spread the parts, whatever else moves on from run to run.
+fn wait_for_phase(run: u32) {
+    let wanted = (f64::from(run) * 0.618_034).fract();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let_pass(Duration::from_secs_f64((wanted - now).rem_euclid(1.0)));
 }

@@ -20,9 +20,9 @@ pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
     let pods = BareJobs::like_a_job(runner);
     // The first of each is not counted: it pulls images and opens connections.
     for run in 0..=runs {
-        wait_for_phase(run, runs);
+        wait_for_phase(run);
         bare.push(pods.run(&format!("bare-job-{run}")));
-        wait_for_phase(run, runs);
+        wait_for_phase(run);
         let mut job = JobRun::of(runner);
         prepared.push(time(&job.prepare(&job_container(IMAGE, &json!({})), &json!([]))));
         let step = Program::new("true", "");

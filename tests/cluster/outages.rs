@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::faults::Stopped;
 use crate::support::wait::{let_pass, s};
-use crate::support::{Hook, Outcome, RunnerPod, Setup};
+use crate::support::{Hook, JobRun, Outcome, Program, RunnerPod, Setup};
 
 /// How each step ended that ran across the outage.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ struct Outage {
     megabytes: Outcome,
     build: Outcome,
     late: Outcome,
+    script: Outcome,
     cancelled: Outcome,
     /// The time from its SIGINT to the end of `cancelled`.
     cancel_took: Duration,
@@ -41,6 +42,10 @@ const BUILD: &str = "FROM busybox:1\n\
     RUN i=1; while [ $i -le 750 ]; do echo n$i; i=$((i+1)); usleep 20000; done\n\
     ENTRYPOINT [\"/bin/sh\", \"-c\", \"exit 7\"]\n";
 
+/// On both streams of a step in a job container.
+const SCRIPT: &str = "i=1; while [ $i -le 1500 ]; do echo $i; echo e$i >&2; i=$((i+1)); sleep 0.01; \
+                      done; exit 4";
+
 const STUBBORN: &str = "trap '' TERM; echo started; while :; do usleep 100000; done";
 
 fn outage() -> &'static Outage {
@@ -54,6 +59,9 @@ fn outage() -> &'static Outage {
         };
         let build = start(&runner.action("slow", &[("Dockerfile", BUILD)]), "\nn5\n");
         let cancelled = start(&runner.script(STUBBORN), "started\n");
+        let job = JobRun::start(&runner);
+        let script = job.step_call(&Program::script(&runner, "sh", SCRIPT)).start();
+        script.wait_for("\n20\n");
         let numbers = start(&runner.script(NUMBERS), "\n20\n");
         let megabytes = start(&runner.script(MEGABYTES), "\n0000300 ");
         let late = runner.script("echo ran; exit 3");
@@ -64,10 +72,12 @@ fn outage() -> &'static Outage {
         let cancel_took = interrupted.elapsed();
         let_pass(s(10).saturating_sub(cancel_took));
         drop(stopped);
-        let [numbers, megabytes, build, late] = [numbers, megabytes, build, late].map(Hook::end);
+        let hooks = [numbers, megabytes, build, late, script];
+        let [numbers, megabytes, build, late, script] = hooks.map(Hook::end);
+        job.clean_up().assert_code(0);
         // The garbage collector needs a while to find its way back too.
         runner.assert_nothing_left_within(s(120));
-        Outage { numbers, megabytes, build, late, cancelled, cancel_took }
+        Outage { numbers, megabytes, build, late, script, cancelled, cancel_took }
     })
 }
 
@@ -102,6 +112,18 @@ fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_
     let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
     assert!(of_the_program(outcome) == expected, "{}", outcome.text());
     assert!(outcome.text().contains("connection to the Kubernetes API broke"), "it was not told");
+}
+
+#[test]
+fn a_step_in_the_job_container_loses_and_repeats_nothing_across_ten_seconds_without_api_server() {
+    let outcome = &outage().script;
+    outcome.assert_code(4);
+    let own = |line: &String| line.starts_with("The connection to the job's pod");
+    let lines: Vec<_> = outcome.lines().into_iter().filter(|line| !own(line)).collect();
+    assert!(lines == (1..=1500).map(|n| n.to_string()).collect::<Vec<_>>(), "{}", outcome.text());
+    let errors: String = (1..=1500).map(|n| format!("e{n}\n")).collect();
+    assert!(String::from_utf8_lossy(&outcome.stderr) == errors, "standard error");
+    assert!(outcome.text().contains("connection to the job's pod broke"), "it was not told");
 }
 
 #[test]

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::ConfigExt;
 use kube::core::Status;
 use kube::{Client, Config};
 use tokio::time::Instant;
+use tower::{BoxError, ServiceBuilder};
 
 use crate::error::{Failure, Reason, report};
 
@@ -13,6 +17,10 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// What looks like a missing permission is believed after this: what hookd may do is looked at once
 /// at start, and an API server that has just started knows no roles yet.
 const FORBIDDEN_PATIENCE: Duration = Duration::from_secs(10);
+/// An API server that does not take a connection by then is away.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Between two looks whether a quiet connection's other end is there; the third failure ends it.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -28,14 +36,31 @@ pub async fn connect() -> Result<(Client, String), Failure> {
             "Mount a service-account token into the sidecar (deploy/runner-pod.yaml shows how)",
         )
     };
-    let mut config = Config::infer().await.map_err(|error| away(&error))?;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // Watches and logs are quiet for long; their ends are noticed in other ways.
-    config.read_timeout = None;
-    config.default_retry = false;
-    let namespace = config.default_namespace.clone();
-    let client = Client::try_from(config).map_err(|error| away(&error))?;
-    Ok((client, namespace))
+    let config = Config::infer().await.map_err(|error| away(&error))?;
+    let client = over_prompt_connections(&config).map_err(|error| away(&error))?;
+    Ok((client, config.default_namespace))
+}
+
+/// kube's own client lets the kernel gather small writes (Nagle's algorithm), which costs a step over
+/// an exec session 40 ms and more each way; and it takes a proxy's settings, which the API server of
+/// the own cluster never needs.
+fn over_prompt_connections(config: &Config) -> kube::Result<Client> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
+    // Watches and logs are quiet for long: a dead peer is noticed by this, not by a read time-out.
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE));
+    connector.set_keepalive_retries(Some(3));
+    let connector = config.rustls_https_connector_with_connector(connector)?;
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(Client::new(service, config.default_namespace.clone()))
 }
 
 /// True for what may well go better the next time: no connection, no answer, an overloaded or

@@ -29,6 +29,11 @@ pub use lines::{Gap, Lines};
 const READ: usize = 32 << 10;
 /// A log that is quiet for so long after its container's end is read again instead.
 const LINGER: Duration = Duration::from_secs(5);
+/// The same for a log that cannot have been rotated yet: reading it again loses nothing, and the
+/// kubelet closes a log up to 1 s after its container's end.
+const PROMPT_LINGER: Duration = Duration::from_millis(30);
+/// Far from the 10 MiB at which the kubelet starts a new log.
+const SMALL: usize = 4 << 20;
 
 /// Takes output as it comes.
 pub trait Sink {
@@ -142,27 +147,32 @@ impl Log<'_> {
         };
         sink.broken(false).await?;
         tokio::pin!(stream);
-        copy(&mut stream, lines, ended, sink).await
+        let from_start = follow && params.since_time.is_none();
+        copy(&mut stream, lines, from_start, ended, sink).await
     }
 }
 
-/// Copies one stream through `lines` to the sink.
+/// Copies one stream through `lines` to the sink; `from_start`: it has the whole log.
 async fn copy(
     stream: &mut (impl AsyncRead + Unpin),
     lines: &mut Lines,
+    from_start: bool,
     ended: impl Future<Output = ()> + Clone + Send,
     sink: &mut (impl Sink + Send),
 ) -> Result<Read, Failure> {
     let mut buffer = vec![0; READ];
+    let mut total = 0;
     loop {
+        let quiet = if from_start && total < SMALL { PROMPT_LINGER } else { LINGER };
         let read = tokio::select! {
             biased;
             read = stream.read(&mut buffer) => read,
-            () = linger(ended.clone()) => return Ok(Read::Quiet),
+            () = linger(ended.clone(), quiet) => return Ok(Read::Quiet),
         };
         match read {
             Ok(0) => return Ok(Read::Closed),
             Ok(length) => {
+                total += length;
                 let output = lines.feed(&buffer[..length]).map_err(lost)?;
                 if !output.is_empty() {
                     sink.write(output, lines.position()).await?;
@@ -174,9 +184,9 @@ async fn copy(
 }
 
 /// A while after the end.
-async fn linger(ended: impl Future<Output = ()>) {
+async fn linger(ended: impl Future<Output = ()>, quiet: Duration) {
     ended.await;
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(quiet).await;
 }
 
 /// True if `ended` completes within `time`.

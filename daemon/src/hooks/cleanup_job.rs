@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::cluster::client::Retry;
 use crate::cluster::job;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, Leaves, run_script_step};
+use crate::hooks::{Context, Leaves, build_image, run_script_step};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
@@ -109,6 +109,23 @@ pub async fn delete_step(
     let run = job::delete_with_secret(&jobs, &secrets, &name, retry);
     let (builds, run) = tokio::try_join!(try_join_all(builds), run)?;
     Ok(run || builds.contains(&true))
+}
+
+/// Cancels a step of whichever kind; true if something of it was there.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn cancel_step(context: &Context, step: &StepId) -> Result<bool, Failure> {
+    let retry = context.retry();
+    let jobs = delete_step(context, step, build_image::ATTEMPTS, &retry).await?;
+    let (pods, name) = (context.pods(), names::job_pod(&context.config.pod_name));
+    let pod = retry.run(&format!("read pod {name}"), || pods.get_metadata_opt(&name)).await?;
+    let Some(pod) = pod else { return Ok(jobs) };
+    if pod.labels().get(STEP_LABEL).is_some_and(|of| of == step.as_str()) {
+        delete_job_pod(context, step).await;
+        return Ok(true);
+    }
+    Ok(run_script_step::cancel_unattended(context, step).await || jobs)
 }
 
 /// After a restart of hookd: waits for the hooks of the steps that run to come back, and deletes

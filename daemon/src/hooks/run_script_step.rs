@@ -31,6 +31,8 @@ use crate::step::files;
 
 /// Before a tunnel that broke is made again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// An outage as long as this is worth a line.
+const WORTH_SAYING: Duration = Duration::from_secs(1);
 
 /// Why an attachment ended before the step did.
 enum Broken {
@@ -38,6 +40,27 @@ enum Broken {
     Lost(String),
     /// For good.
     Failed(Failure),
+}
+
+/// A time without the agent: it lasts until the step has moved on.
+struct Outage {
+    since: Instant,
+    told: bool,
+}
+
+impl Outage {
+    fn begin() -> Self {
+        Self { since: Instant::now(), told: false }
+    }
+
+    /// A tunnel that broke while nothing ran is made again without a word.
+    async fn goes_on(&mut self, caller: &mut Caller) -> Result<(), Failure> {
+        if self.since.elapsed() < WORTH_SAYING || std::mem::replace(&mut self.told, true) {
+            return Ok(());
+        }
+        let message = "The connection to the job's pod broke; hookd goes on when it is back";
+        caller.progress(Phase::Reconnecting, message).await
+    }
 }
 
 /// Runs the step; its exit code.
@@ -53,7 +76,7 @@ pub async fn run(
     let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
     make_ready(context, spec).await?;
     let mut watch = pod.watch();
-    let mut broken_since: Option<Instant> = None;
+    let mut outage: Option<Outage> = None;
     loop {
         let sent = caller.sent();
         let attempt = attempt(context, &pod, step, spec, caller);
@@ -67,12 +90,12 @@ pub async fn run(
             failure = lost(&mut watch) => return Err(failure),
         };
         tracing::info!(why, "the way to the agent broke; making it again");
-        if broken_since.is_none() || caller.sent() != sent {
-            broken_since = Some(Instant::now());
-            let message = "The connection to the job's pod broke; hookd goes on when it is back";
-            caller.progress(Phase::Reconnecting, message).await?;
+        if caller.sent() != sent {
+            outage = None;
         }
-        if broken_since.is_some_and(|since| since.elapsed() > context.config.api_timeout) {
+        let outage = outage.get_or_insert_with(Outage::begin);
+        outage.goes_on(caller).await?;
+        if outage.since.elapsed() > context.config.api_timeout {
             return Err(unreachable(context, &why));
         }
         tokio::select! {
@@ -276,6 +299,15 @@ pub async fn cancel(context: &Context, step: &StepId) {
     });
     cancelled.await;
     forget(context, step).await;
+}
+
+/// As [`cancel`], of a step that nobody is attached to; false if the agent does not know it.
+pub async fn cancel_unattended(context: &Context, step: &StepId) -> bool {
+    let found = known(context).await.iter().any(|known| known == step.as_str());
+    if found {
+        cancel(context, step).await;
+    }
+    found
 }
 
 /// Ids of the steps that the agent knows.

@@ -107,11 +107,9 @@ impl HookService for Service {
     ) -> Result<Response<v1::CancelStepResponse>, Status> {
         let step: StepId = convert::step_id(&request.into_inner().step_id)?;
         let attached = self.context.steps.cancel(&step);
-        let retry = self.context.retry();
-        let deleted = cleanup_job::delete_step(&self.context, &step, build_image::ATTEMPTS, &retry)
-            .await
-            .map_err(|failure| status::of(&failure))?;
-        Ok(Response::new(v1::CancelStepResponse { found: attached || deleted }))
+        let found = cleanup_job::cancel_step(&self.context, &step).await;
+        let found = found.map_err(|failure| status::of(&failure))?;
+        Ok(Response::new(v1::CancelStepResponse { found: attached || found }))
     }
 
     async fn cleanup_job(
