@@ -1,7 +1,7 @@
 //! `options:` of a container, which are docker's: what of them Kubernetes has.
 //!
 //! The text is taken apart as a shell would (quotes, backslashes), without expansion. One table
-//! ([`table::FLAGS`]) knows every flag of `docker create`: those that mean something here, and
+//! (`table.rs`) knows every flag of `docker create`: those that mean something here, and
 //! those that have no equivalent, of which each gets a warning that names it.
 
 use std::collections::BTreeMap;

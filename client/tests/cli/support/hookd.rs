@@ -38,7 +38,7 @@ pub(crate) enum Call {
     /// CancelStep with the id of the step.
     Cancel(String, oneshot::Sender<Result<CancelStepResponse, Status>>),
     /// PrepareJob with its start, and where its events go.
-    Prepare(PrepareJobStart, mpsc::Sender<Result<PrepareJobResponse, Status>>),
+    Prepare(Box<PrepareJobStart>, mpsc::Sender<Result<PrepareJobResponse, Status>>),
     /// RunScriptStep with its start, and where its events go.
     Script(RunScriptStepStart, mpsc::Sender<Result<RunScriptStepResponse, Status>>),
     /// CleanupJob.
@@ -223,7 +223,7 @@ impl HookService for Service {
         let first = request.into_inner().message().await?.and_then(|first| first.message);
         let Some(prepare_job_request::Message::Start(start)) = first else { panic!("{first:?}") };
         let (events, stream) = mpsc::channel(8);
-        let _ = self.0.send(Call::Prepare(start, events));
+        let _ = self.0.send(Call::Prepare(Box::new(start), events));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
