@@ -115,7 +115,7 @@ impl Log<'_> {
             let read = self.read(&mut lines, false, futures::future::ready(()), sink).await?;
             position = lines.position().clone();
             match read {
-                Read::Closed => return Ok(position),
+                Read::Closed => return lines.finish().map(|()| position).map_err(lost),
                 _ if started.elapsed() > self.api_timeout => return Err(unread(self.pod)),
                 Read::Quiet | Read::Broken(_) => sink.broken(true).await?,
             }
@@ -229,9 +229,11 @@ fn lost(gap: Gap) -> Failure {
     )
 }
 
-/// The kubelet cuts the time that it is asked for to whole seconds; so do we, downwards.
+/// The kubelet cuts the time that it is asked for to whole seconds; so do we, downwards, from as
+/// early as a line that stands behind the newest one may be stamped.
 fn whole_second(timestamp: &str) -> Option<Timestamp> {
     let timestamp: Timestamp = timestamp.parse().ok()?;
+    let timestamp = timestamp.checked_sub(lines::DISORDER).ok()?;
     timestamp
         .round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor))
         .ok()

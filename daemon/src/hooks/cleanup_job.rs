@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use crate::cluster::client::Retry;
 use crate::cluster::job;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, Leaves, build_image, run_script_step};
+use crate::hooks::{Context, Leaves, build_image};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
+use crate::step::agent_calls;
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;
@@ -125,7 +126,7 @@ pub async fn cancel_step(context: &Context, step: &StepId) -> Result<bool, Failu
         delete_job_pod(context, step).await;
         return Ok(true);
     }
-    Ok(run_script_step::cancel_unattended(context, step).await || jobs)
+    Ok(agent_calls::cancel_unattended(context, step).await || jobs)
 }
 
 /// After a restart of hookd: waits for the hooks of the steps that run to come back, and deletes
@@ -158,13 +159,13 @@ async fn end_orphans_in_the_job_pod(context: &Context) {
     if !matches!(pod, Ok(Some(_))) {
         return;
     }
-    for step in run_script_step::known(context).await {
+    for step in agent_calls::known(context).await {
         if context.steps.ids().contains(&step) {
             continue;
         }
         let Ok(id) = step.parse() else { continue };
         tracing::info!(step, "nobody came back for this step; ending it");
-        run_script_step::cancel(context, &id).await;
+        agent_calls::cancel(context, &id).await;
     }
 }
 
@@ -172,7 +173,7 @@ async fn end_orphans_in_the_job_pod(context: &Context) {
 pub async fn after_success(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
     match leaves {
         Leaves::Jobs => delete_jobs(context, step, builds).await,
-        Leaves::Step => run_script_step::forget(context, step).await,
+        Leaves::Step => agent_calls::forget(context, step).await,
         Leaves::JobPod => {}
     }
 }
@@ -201,7 +202,7 @@ pub async fn after_failure(
 async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
     match leaves {
         Leaves::Jobs => delete_jobs(context, step, builds).await,
-        Leaves::Step => run_script_step::cancel(context, step).await,
+        Leaves::Step => agent_calls::cancel(context, step).await,
         Leaves::JobPod => delete_job_pod(context, step).await,
     }
 }

@@ -5,30 +5,27 @@ use std::time::Duration;
 
 use hookd_api::stepd::v1::ConfigureRequest;
 use hookd_api::v1::{JobPrepared, Phase};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::LogParams;
 use tokio::time::Instant;
 
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
-use crate::error::{Failure, Reason, report};
-use crate::hooks::{Context, run_script_step};
+use crate::error::{Failure, Reason};
+use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::spec::job_pod::{self, JobSpec, Plan};
 use crate::spec::names;
 use crate::spec::template::Template;
 use crate::step::caller::Caller;
-use crate::step::files;
-use crate::step::start::{Awaited, started};
+use crate::step::ready::ready;
+use crate::step::{agent_calls, files};
 
 /// Minor version of Kubernetes from which image volumes are on by default.
 const IMAGE_VOLUMES: u32 = 35;
 /// Before a pod is asked for again that a quota refused: nothing tells when there is room.
 const QUOTA_PAUSE: Duration = Duration::from_secs(2);
-/// Lines of a service that did not start.
-const LAST_LINES: i64 = 20;
 
 /// Makes the pod, or finds the one that an earlier call made; what the workflow is told of it.
 ///
@@ -57,7 +54,8 @@ pub async fn prepare(
     let pod = create_when_there_is_room(context, &plan, caller).await?;
     let began = Instant::now();
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
-    ready(context, &plan, &mut watch, caller).await?;
+    let parts = (plan.prepared.job_pod.as_str(), plan.containers.as_slice());
+    ready(context, parts, &mut watch, caller).await?;
     let mut prepared = plan.prepared;
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
@@ -165,105 +163,6 @@ async fn gone(context: &Context, name: &str) -> Result<(), Failure> {
     })
 }
 
-/// Waits until every container runs and is healthy.
-async fn ready(
-    context: &Context,
-    plan: &Plan,
-    watch: &mut PodWatch,
-    caller: &mut Caller,
-) -> Result<(), Failure> {
-    for container in &plan.containers {
-        let awaited = Awaited { job: None, container, phase: Phase::RunPending };
-        started(context, watch, awaited, caller).await?;
-    }
-    let mut told = String::new();
-    let deadline = Instant::now() + context.config.start_timeout;
-    loop {
-        let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(&plan.prepared.job_pod)) };
-        for container in &plan.containers {
-            if let Some(failure) = ended(context, &pod, container, caller).await? {
-                return Err(failure);
-            }
-        }
-        let waiting = plan.containers.iter().find(|container| !is_healthy(&pod, container));
-        let Some(waiting) = waiting else { return Ok(()) };
-        if told != *waiting {
-            told.clone_from(waiting);
-            let message = format!("Waiting: container {waiting} is not healthy yet");
-            caller.progress(Phase::RunPending, message).await?;
-        }
-        tokio::select! {
-            () = watch.changed() => {}
-            () = tokio::time::sleep_until(deadline) => return Err(unhealthy(context, waiting)),
-        }
-    }
-}
-
-fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == container)
-}
-
-fn is_healthy(pod: &Pod, container: &str) -> bool {
-    status(pod, container).is_some_and(|status| status.started == Some(true))
-}
-
-/// The failure of a container that has ended, after its last lines were printed.
-async fn ended(
-    context: &Context,
-    pod: &Pod,
-    container: &str,
-    caller: &mut Caller,
-) -> Result<Option<Failure>, Failure> {
-    let failure = match pod::standing(pod, container) {
-        Standing::Ended(ended) => Failure::new(
-            Reason::StartFailed,
-            format!(
-                "Container {container} of the job ended with exit code {} before the job was ready",
-                ended.exit_code
-            ),
-            "Read its last lines above; a health check that fails until its time is up ends its \
-             container too",
-        ),
-        Standing::Doomed(failure) => failure,
-        _ => return Ok(None),
-    };
-    print_last_lines(context, &pod.name_any(), container, caller).await?;
-    Ok(Some(failure))
-}
-
-async fn print_last_lines(
-    context: &Context,
-    pod: &str,
-    container: &str,
-    caller: &mut Caller,
-) -> Result<(), Failure> {
-    let params = LogParams {
-        container: Some(container.to_owned()),
-        tail_lines: Some(LAST_LINES),
-        ..LogParams::default()
-    };
-    let pods = context.pods();
-    let lines = context.retry().attempt(|| pods.logs(pod, &params)).await;
-    let lines =
-        lines.unwrap_or_else(|error| format!("(its log cannot be read: {})", report(&error)));
-    for line in lines.lines() {
-        caller.progress(Phase::RunPending, format!("{container}: {line}")).await?;
-    }
-    Ok(())
-}
-
-fn unhealthy(context: &Context, container: &str) -> Failure {
-    Failure::new(
-        Reason::DeadlineExceeded,
-        format!(
-            "Container {container} of the job was not healthy within {} s",
-            context.config.start_timeout.as_secs()
-        ),
-        "Check its health command; to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS",
-    )
-}
-
 /// Gives the job container's environment to stepd; true if the container is Alpine Linux.
 async fn configure(
     context: &Context,
@@ -271,7 +170,7 @@ async fn configure(
     watch: &mut PodWatch,
 ) -> Result<bool, Failure> {
     let environment: std::collections::HashMap<_, _> = environment.into_iter().collect();
-    let configured = run_script_step::with_agent(context, |mut agent| {
+    let configured = agent_calls::with_agent(context, |mut agent| {
         let request = ConfigureRequest { environment: environment.clone() };
         async move { Ok(agent.configure(request).await?.into_inner().is_alpine) }
     });

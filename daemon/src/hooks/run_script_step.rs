@@ -8,29 +8,25 @@ use bytes::Bytes;
 use futures::stream;
 use hookd_api::stepd::v1::attach_request::Message;
 use hookd_api::stepd::v1::attach_response::Event;
-use hookd_api::stepd::v1::{
-    AttachRequest, AttachStart, CancelStepRequest, ForgetStepRequest, GetStatusRequest, Offsets,
-    StartStepRequest, StepEnd,
-};
+use hookd_api::stepd::v1::{AttachRequest, AttachStart, Offsets, StartStepRequest, StepEnd};
 use hookd_api::v1::{Phase, Stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use crate::cluster::pod::{self, Standing};
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod;
+use crate::cluster::watch::PodWatch;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::spec::names;
 use crate::spec::script::ScriptStep;
 use crate::spec::services::JOB;
+use crate::step::agent_calls::{PAUSE, lost};
 use crate::step::agents::{Agent, JobPod};
 use crate::step::caller::{Acked, Caller};
 use crate::step::files;
 
-/// Before a tunnel that broke is made again.
-const PAUSE: Duration = Duration::from_millis(100);
 /// An outage as long as this is worth a line.
 const WORTH_SAYING: Duration = Duration::from_secs(1);
 
@@ -245,30 +241,6 @@ async fn exit_code(
     Ok(end.exit_code)
 }
 
-/// Waits until the job's pod is lost; why.
-async fn lost(watch: &mut PodWatch) -> Failure {
-    let over = |seen: &Seen| match seen {
-        Seen::NotYet => false,
-        Seen::Gone => true,
-        Seen::Pod(pod) => {
-            matches!(pod::standing(pod, JOB), Standing::Ended(_) | Standing::Doomed(_))
-                || pod.metadata.deletion_timestamp.is_some()
-        }
-    };
-    match watch.until(over).await {
-        Seen::Pod(pod) => match pod::standing(&pod, JOB) {
-            Standing::Doomed(failure) => failure,
-            _ => pod::deleted(pod.metadata.name.as_deref().unwrap_or_default()),
-        },
-        Seen::Gone | Seen::NotYet => Failure::new(
-            Reason::StepLost,
-            "The job's pod is gone",
-            "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a \
-             person); run the job again",
-        ),
-    }
-}
-
 fn unreachable(context: &Context, why: &str) -> Failure {
     Failure::new(
         Reason::ApiUnreachable,
@@ -278,76 +250,4 @@ fn unreachable(context: &Context, why: &str) -> Failure {
         ),
         "Look at the API server, and at the kubelet of the pod's node; run the job again",
     )
-}
-
-/// Drops what the agent keeps of a step whose end its caller knows.
-pub async fn forget(context: &Context, step: &StepId) {
-    let request = ForgetStepRequest { step_id: step.to_string() };
-    let forgotten = with_agent(context, |mut agent| {
-        let request = request.clone();
-        async move { agent.forget_step(request).await.map(drop) }
-    });
-    forgotten.await;
-}
-
-/// Ends every process of a step; goes on trying for as long as a step waits for the API.
-pub async fn cancel(context: &Context, step: &StepId) {
-    let request = CancelStepRequest { step_id: step.to_string(), grace_milliseconds: 0 };
-    let cancelled = with_agent(context, |mut agent| {
-        let request = request.clone();
-        async move { agent.cancel_step(request).await.map(drop) }
-    });
-    cancelled.await;
-    forget(context, step).await;
-}
-
-/// As [`cancel`], of a step that nobody is attached to; false if the agent does not know it.
-pub async fn cancel_unattended(context: &Context, step: &StepId) -> bool {
-    let found = known(context).await.iter().any(|known| known == step.as_str());
-    if found {
-        cancel(context, step).await;
-    }
-    found
-}
-
-/// Ids of the steps that the agent knows.
-pub async fn known(context: &Context) -> Vec<String> {
-    let mut found = Vec::new();
-    let asked = with_agent(context, |mut agent| async move {
-        let status = agent.get_status(GetStatusRequest {}).await?.into_inner();
-        Ok(status.steps.into_iter().map(|step| step.step_id).collect::<Vec<_>>())
-    });
-    found.extend(asked.await.into_iter().flatten());
-    found
-}
-
-/// Makes one call of the agent, again after a break, for as long as its pod lives.
-pub async fn with_agent<T, F>(context: &Context, mut call: impl FnMut(Agent) -> F) -> Option<T>
-where
-    F: Future<Output = Result<T, Status>>,
-{
-    let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
-    let mut watch = pod.watch();
-    let calls = async {
-        loop {
-            if let Ok((number, agent)) = pod.agent(&context.client, &context.namespace).await {
-                match call(agent).await {
-                    Ok(answer) => return Some(answer),
-                    Err(status) => {
-                        tracing::info!(error = report(&status), "the agent did not answer");
-                        pod.broke(number).await;
-                    }
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    };
-    tokio::select! {
-        answer = calls => answer,
-        _ = lost(&mut watch) => {
-            context.agents.clear();
-            None
-        }
-        () = tokio::time::sleep(context.config.api_timeout) => None,
-    }
 }

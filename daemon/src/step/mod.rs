@@ -1,9 +1,11 @@
 //! A step as its caller sees it, and the parts that every kind of step shares.
 
+pub mod agent_calls;
 pub mod agents;
 pub mod caller;
 pub mod cursor;
 pub mod files;
 pub mod output;
+pub mod ready;
 pub mod registry;
 pub mod start;

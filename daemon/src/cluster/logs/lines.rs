@@ -1,12 +1,16 @@
 //! Takes a Pod log with time stamps apart: the program's bytes, and where they stand. No I/O.
 
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::step::cursor::LogPosition;
 
 /// The longest time stamp with its space: "2026-01-01T00:00:00.000000000+00:00 ".
 const LONGEST_STAMP: usize = 40;
+
+/// The runtime stamps the lines of both streams before it writes them, each stream by itself: a line
+/// may stand behind one with a later time stamp. By how much is not bounded, but small.
+pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(1);
 
 /// The log went on past the newest line seen without showing that line again.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct Lines {
     found: bool,
     /// Lines seen in this read with the position's time stamp, until found.
     count: u64,
+    /// Time stamp of the first line later than the position's that came before it was found.
+    later: Option<String>,
 }
 
 #[derive(Debug)]
@@ -51,7 +57,26 @@ impl Lines {
     /// A reader that drops what lies before `position`.
     pub fn resume(position: LogPosition) -> Self {
         let found = position.timestamp.is_none();
-        Self { position, state: State::Stamp { held: Vec::new(), first: true }, found, count: 0 }
+        Self {
+            position,
+            state: State::Stamp { held: Vec::new(), first: true },
+            found,
+            count: 0,
+            later: None,
+        }
+    }
+
+    /// The stream has ended, and there is no more of the log.
+    ///
+    /// # Errors
+    /// See [`Gap`].
+    pub fn finish(&self) -> Result<(), Gap> {
+        match (&self.later, self.since()) {
+            (Some(next), Some(after)) if !self.found => {
+                Err(Gap { after: after.to_owned(), next: next.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where all that was returned ends.
@@ -131,10 +156,14 @@ impl Lines {
             return Ok(if self.count < self.position.nth { Kind::Old } else { Kind::Newest });
         }
         let time = |text: &str| text.parse::<Timestamp>().ok();
-        if time(stamp) < time(newest) {
-            return Ok(Kind::Old);
+        let (at, limit) = (time(stamp), time(newest).and_then(|at| at.checked_add(DISORDER).ok()));
+        if at > limit {
+            return Err(Gap { after: newest.to_owned(), next: stamp.to_owned() });
         }
-        Err(Gap { after: newest.to_owned(), next: stamp.to_owned() })
+        if at > time(newest) {
+            self.later.get_or_insert_with(|| stamp.to_owned());
+        }
+        Ok(Kind::Old)
     }
 
     /// Reads on in a line, up to its end at most.
@@ -174,6 +203,7 @@ mod tests {
     use super::*;
 
     const A: &str = "2026-01-01T00:00:01.000000000Z";
+    const A2: &str = "2026-01-01T00:00:01.000000300Z";
     const B: &str = "2026-01-01T00:00:01.000000500Z";
     const C: &str = "2026-01-01T00:00:03.000000000Z";
 
@@ -200,6 +230,7 @@ mod tests {
         for piece in input.chunks(size.min(input.len().max(1))) {
             output.extend_from_slice(&lines.feed(piece)?);
         }
+        lines.finish()?;
         Ok((output, lines.position().clone()))
     }
 
@@ -239,6 +270,19 @@ mod tests {
         let seen = log(&[(A, "one\n"), (A, "two\n")]);
         let (_, position) = read(&LogPosition::default(), &seen).unwrap();
         assert!(read(&position, &log(&[(A, "two\n"), (B, "x\n")])).is_err());
+    }
+
+    #[test]
+    fn lines_whose_time_stamps_are_out_of_order_are_no_gap() {
+        let input = log(&[(A, "one\n"), (B, "err\n"), (A2, "out\n"), (A, "late\n"), (C, "end\n")]);
+        let (all, _) = read(&LogPosition::default(), &input).unwrap();
+        // At the end of "out", which stands behind a line that was stamped later.
+        let cut = input.len() - log(&[(A, "late\n"), (C, "end\n")]).len();
+        let (before, position) =
+            read_in_pieces(&LogPosition::default(), &input[..cut], usize::MAX).unwrap();
+        assert_eq!(position.timestamp.as_deref(), Some(A2));
+        let (after, _) = read(&position, &input).unwrap();
+        assert_eq!([before, after].concat(), all);
     }
 
     #[test]
