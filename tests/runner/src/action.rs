@@ -179,11 +179,13 @@ fn scalar(value: &Value) -> Result<String, serde_yaml_ng::Error> {
     }
 }
 
-fn pairs(mapping: &Mapping) -> Result<Vec<(String, String)>, serde_yaml_ng::Error> {
+pub(crate) fn pairs(mapping: &Mapping) -> Result<Vec<(String, String)>, serde_yaml_ng::Error> {
     mapping.iter().map(|(name, value)| Ok((scalar(name)?, scalar(value)?))).collect()
 }
 
-fn input_defaults(inputs: &Mapping) -> Result<Vec<(String, String)>, serde_yaml_ng::Error> {
+pub(crate) fn input_defaults(
+    inputs: &Mapping,
+) -> Result<Vec<(String, String)>, serde_yaml_ng::Error> {
     let default = |input: &Value| input.get("default").map_or(Ok(String::new()), scalar);
     inputs.iter().map(|(name, input)| Ok((scalar(name)?, default(input)?))).collect()
 }

@@ -79,15 +79,42 @@ pub fn github(job: &Job, work: &WorkDir) -> Variables {
     ])
 }
 
+/// What a step calls itself.
+#[derive(Clone, Debug, Default)]
+pub struct StepName {
+    /// `GITHUB_ACTION`.
+    pub action: String,
+    /// `GITHUB_ACTION_REPOSITORY`.
+    pub repository: String,
+    /// `GITHUB_ACTION_REF`.
+    pub reference: String,
+    /// `GITHUB_ACTION_PATH`, in a composite action.
+    pub path: Option<String>,
+}
+
+impl From<&Uses> for StepName {
+    fn from(uses: &Uses) -> Self {
+        let (repository, reference) = uses.repository_and_reference();
+        Self {
+            action: uses.github_action(),
+            repository: repository.to_owned(),
+            reference: reference.to_owned(),
+            path: None,
+        }
+    }
+}
+
 /// The `GITHUB_*` variables that a step adds.
-pub fn github_step(uses: &Uses, files: &StepFiles) -> Variables {
-    let (repository, reference) = uses.repository_and_reference();
+pub fn github_step(name: &StepName, files: &StepFiles) -> Variables {
     let mut variables = Variables::from_iter([
-        ("GITHUB_ACTION", uses.github_action().as_str()),
+        ("GITHUB_ACTION", name.action.as_str()),
         ("GITHUB_EVENT_PATH", &files.event),
-        ("GITHUB_ACTION_REPOSITORY", repository),
-        ("GITHUB_ACTION_REF", reference),
+        ("GITHUB_ACTION_REPOSITORY", &name.repository),
+        ("GITHUB_ACTION_REF", &name.reference),
     ]);
+    if let Some(path) = &name.path {
+        variables.set("GITHUB_ACTION_PATH", path);
+    }
     for command in FileCommand::ALL {
         variables.set(command.variable(), files.command_file(command));
     }

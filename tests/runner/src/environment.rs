@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::context::{self, Job};
+use crate::context::{self, Job, StepName};
 use crate::layout::{StepFiles, WorkDir};
-use crate::uses::Uses;
 
 /// Why the runner would not start a hook.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -46,14 +45,14 @@ pub fn environment(
     inherited: impl IntoIterator<Item = (OsString, OsString)>,
     job: &Job,
     work: &WorkDir,
-    step: Option<(&Uses, &StepFiles)>,
+    step: Option<(&StepName, &StepFiles)>,
     tracking: &str,
     added_path: &[String],
 ) -> Environment {
     let mut environment: Environment = inherited.into_iter().collect();
     let mut variables = context::github(job, work);
-    if let Some((uses, files)) = step {
-        variables.extend(&context::github_step(uses, files));
+    if let Some((name, files)) = step {
+        variables.extend(&context::github_step(name, files));
     }
     variables.extend(&context::runner(job, work));
     variables.set("GITHUB_ACTIONS", "true");
@@ -136,12 +135,18 @@ mod tests {
     #[test]
     fn the_hook_sees_the_runners_own_paths_and_no_input_or_token() {
         let work = WorkDir::new("/home/runner/_work", "/elsewhere");
-        let uses: Uses = "a/b@v1".parse().unwrap();
+        let uses: crate::Uses = "a/b@v1".parse().unwrap();
         let files = StepFiles::named(&work, "g", "r");
         let inherited = pairs(&[("CI", "yes"), ("PATH", "/usr/bin"), ("GITHUB_JOB", "old")]);
         let job = Job::new("octo/demo", "pod-1");
-        let seen =
-            environment(inherited, &job, &work, Some((&uses, &files)), "t", &["/__w/bin".into()]);
+        let seen = environment(
+            inherited,
+            &job,
+            &work,
+            Some((&StepName::from(&uses), &files)),
+            "t",
+            &["/__w/bin".into()],
+        );
         for (name, value) in [
             ("CI", "yes"),
             ("PATH", "/__w/bin:/usr/bin"),

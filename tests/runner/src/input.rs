@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::Stage;
 use crate::action::{Action, Image};
+use crate::containers::{Container, Mount};
 use crate::context::{self, Job};
 use crate::inputs::{DefaultError, Inputs};
 use crate::layout::{StepFiles, WorkDir};
@@ -15,7 +16,7 @@ use crate::uses::Uses;
 use crate::variables::Variables;
 use crate::{arguments, input::translation::Translation};
 
-mod translation;
+pub(crate) mod translation;
 
 /// Why a step's input cannot be written.
 #[derive(Debug, Error)]
@@ -62,33 +63,26 @@ pub struct HookInput {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Args {
+    Job { container: Option<Box<Container>>, services: Vec<Container> },
+    Script(Box<Script>),
     Container(Box<Container>),
     None {},
 }
 
+/// `args` of run_script_step.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Container {
-    image: Option<String>,
-    dockerfile: Option<String>,
-    entry_point_args: Vec<String>,
-    entry_point: Option<String>,
-    working_directory: Option<&'static str>,
-    create_options: Option<String>,
-    registry: Option<()>,
-    environment_variables: Variables,
-    port_mappings: [&'static str; 0],
-    system_mount_volumes: Vec<Mount>,
-    user_mount_volumes: [Mount; 0],
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Mount {
-    user_provided_value: Option<String>,
-    source_volume_path: String,
-    target_volume_path: &'static str,
-    read_only: bool,
+pub struct Script {
+    /// Cut at single spaces, empty pieces kept.
+    pub entry_point_args: Vec<String>,
+    /// The program.
+    pub entry_point: String,
+    /// In the runner's order.
+    pub environment_variables: Variables,
+    /// The newest first.
+    pub prepend_path: Vec<String>,
+    /// In the container.
+    pub working_directory: String,
 }
 
 /// All that a container step's input depends on.
@@ -129,6 +123,31 @@ impl HookInput {
             args: Args::Container(Box::new(step.container()?)),
             state,
         })
+    }
+
+    /// The input of prepare_job.
+    pub fn prepare_job(
+        response_file: impl Into<String>,
+        container: Option<Container>,
+        services: Vec<Container>,
+    ) -> Self {
+        Self {
+            command: "prepare_job",
+            response_file: response_file.into(),
+            args: Args::Job { container: container.map(Box::new), services },
+            state: Value::Null,
+        }
+    }
+
+    /// The input of run_script_step. `state` is what the hook last answered.
+    pub fn run_script_step(response_file: impl Into<String>, script: Script, state: Value) -> Self {
+        let response_file = response_file.into();
+        Self {
+            command: "run_script_step",
+            response_file,
+            args: Args::Script(Box::new(script)),
+            state,
+        }
     }
 
     /// The input of cleanup_job.
@@ -181,13 +200,13 @@ impl ContainerStep<'_> {
             dockerfile: self.dockerfile()?,
             entry_point_args: self.arguments()?,
             entry_point: self.entry_point()?,
-            working_directory: Some("/github/workspace"),
+            working_directory: Some("/github/workspace".to_owned()),
             create_options: None,
             registry: None,
             environment_variables: self.environment()?,
-            port_mappings: [],
+            port_mappings: Vec::new(),
             system_mount_volumes: self.mounts(),
-            user_mount_volumes: [],
+            user_mount_volumes: Vec::new(),
         })
     }
 
@@ -231,10 +250,10 @@ impl ContainerStep<'_> {
         }
         variables.set("HOME", self.work.path("_temp/_github_home"));
         variables.extend(&context::github(self.job, self.work));
-        variables.extend(&context::github_step(self.uses, self.files));
+        variables.extend(&context::github_step(&self.uses.into(), self.files));
         variables.extend(&context::runner(self.job, self.work));
         variables.extend(&self.job.service);
-        let translation = Translation::new(self.work, &self.job.repository);
+        let translation = Translation::of_container_step(self.work, &self.job.repository);
         let mut result = self.job.proxy.clone();
         for (name, value) in variables.iter() {
             result.set(name, translation.to_container(value));
@@ -243,12 +262,7 @@ impl ContainerStep<'_> {
     }
 
     fn mounts(&self) -> Vec<Mount> {
-        let mount = |source: String, target: &'static str| Mount {
-            user_provided_value: None,
-            source_volume_path: source,
-            target_volume_path: target,
-            read_only: false,
-        };
+        let mount = |source: String, target: &str| Mount::of_runner(source, target, false);
         vec![
             mount("/var/run/docker.sock".to_owned(), "/var/run/docker.sock"),
             mount(self.work.temp(), "/github/runner_temp"),

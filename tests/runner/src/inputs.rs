@@ -25,6 +25,18 @@ impl Inputs {
     ///
     /// [`DefaultError`] if a default that is needed has an expression in it.
     pub fn new(given: &[(String, String)], action: &Action) -> Result<Self, DefaultError> {
+        Self::of(given, &action.inputs)
+    }
+
+    /// `given`, and `defaults` for what is not given.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inputs::new`].
+    pub fn of(
+        given: &[(String, String)],
+        defaults: &[(String, String)],
+    ) -> Result<Self, DefaultError> {
         let mut inputs = Self::default();
         for (name, value) in given {
             match inputs.0.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
@@ -32,7 +44,7 @@ impl Inputs {
                 None => inputs.0.push((name.clone(), value.clone())),
             }
         }
-        for (name, default) in &action.inputs {
+        for (name, default) in defaults {
             if inputs.get(name).is_none() {
                 let value = literal(default)
                     .map_err(|source| DefaultError { name: name.clone(), source })?;

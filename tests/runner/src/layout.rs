@@ -48,6 +48,11 @@ impl WorkDir {
         format!("{}/{name}", self.runner)
     }
 
+    /// The directory itself, as the runner calls it.
+    pub fn root(&self) -> &str {
+        &self.runner
+    }
+
     /// `_temp`, as the runner calls it.
     pub fn temp(&self) -> String {
         self.path("_temp")

@@ -6,31 +6,42 @@
 //! with the runner's interpreter, directory and environment ([`environment`], [`process`]), and
 //! reads back what the runner reads back ([`outcome`]). [`Runner`] puts the parts together.
 //!
-//! Only what hooks can see is imitated. Expressions other than `${{ inputs.<name> }}` are refused
-//! by name instead of being evaluated.
+//! [`Runner::run_job`] takes a whole job ([`workflow`]) through its calls ([`job_run`]), with composite,
+//! local and JavaScript actions ([`definition`]).
+//!
+//! Only what hooks can see is imitated. Expressions that this crate does not know are refused by
+//! name instead of being evaluated.
 
 pub mod action;
 pub mod arguments;
+pub mod containers;
 pub mod context;
+pub mod definition;
 pub mod environment;
+mod expressions;
 pub mod input;
 pub mod inputs;
+pub mod job_run;
 pub mod layout;
 pub mod outcome;
 pub mod process;
 pub mod runner;
+mod scripts;
 pub mod template;
 pub mod uses;
 pub mod variables;
+pub mod workflow;
 
 pub use action::Action;
 pub use context::Job;
 pub use input::HookInput;
+pub use job_run::{Conclusion, HookEnd, JobReport};
 pub use layout::{Layout, StepFiles, WorkDir};
 pub use outcome::Outcome;
 pub use runner::{Prepared, Runner, Step};
 pub use uses::Uses;
 pub use variables::Variables;
+pub use workflow::JobDefinition;
 
 /// When in a job an action runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::Stage;
 use crate::action::{Action, ActionError};
-use crate::context::Job;
+use crate::context::{Job, StepName};
 use crate::environment::{self, HookError};
 use crate::input::{ContainerStep, HookInput, InputError};
 use crate::inputs::Inputs;
@@ -152,7 +152,7 @@ impl Runner {
             return Err(PrepareError::NoDockerfile(dockerfile));
         }
         let input = HookInput::run_container_step(&description, step.state.clone())?;
-        self.prepared(Some(&step.uses), files, &input)
+        self.prepared(Some(&StepName::from(&step.uses)), files, &input)
     }
 
     /// Makes the call cleanup_job. `state` is what the hook last answered.
@@ -167,6 +167,18 @@ impl Runner {
         self.prepared(None, files, &input)
     }
 
+    /// Makes a call of any kind, whose input may name the step's files.
+    pub(crate) fn prepare_call(
+        &self,
+        name: Option<&StepName>,
+        input: impl FnOnce(&StepFiles) -> HookInput,
+    ) -> Result<Prepared, PrepareError> {
+        self.layout.make_folders()?;
+        let files = self.layout.make_step_files()?;
+        let input = input(&files);
+        self.prepared(name, files, &input)
+    }
+
     fn action(&self, uses: &Uses, folder: Option<&str>) -> Result<Action, PrepareError> {
         match (uses, folder) {
             (Uses::Image { image }, _) => Ok(Action::from_image(image)),
@@ -177,7 +189,7 @@ impl Runner {
 
     fn prepared(
         &self,
-        uses: Option<&Uses>,
+        name: Option<&StepName>,
         files: StepFiles,
         input: &HookInput,
     ) -> Result<Prepared, PrepareError> {
@@ -186,7 +198,7 @@ impl Runner {
             self.inherited.iter().cloned(),
             &self.job,
             work,
-            uses.map(|uses| (uses, &files)),
+            name.map(|name| (name, &files)),
             &layout::guid()?,
             &self.added_path,
         );

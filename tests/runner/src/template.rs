@@ -5,10 +5,8 @@ use thiserror::Error;
 /// Why a text cannot be evaluated here.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TemplateError {
-    /// Only `inputs.<name>` is known.
-    #[error(
-        "the expression '${{{{ {expression} }}}}' is not supported here; only '${{{{ inputs.<name> }}}}' is"
-    )]
+    /// Simple names of a few contexts are known.
+    #[error("the expression '${{{{ {expression} }}}}' is not supported here")]
     Unsupported {
         /// What stands between the braces.
         expression: String,
@@ -30,16 +28,31 @@ pub fn evaluate<'a>(
     text: &str,
     input: impl Fn(&str) -> Option<&'a str>,
 ) -> Result<String, TemplateError> {
+    evaluate_with(text, |expression| {
+        let name = input_name(expression)?;
+        Some(input(name).unwrap_or_default().to_owned())
+    })
+}
+
+/// Replaces every `${{ expression }}` by what `resolve` makes of it.
+///
+/// # Errors
+///
+/// [`TemplateError`] for an expression of which it makes nothing.
+pub fn evaluate_with(
+    text: &str,
+    resolve: impl Fn(&str) -> Option<String>,
+) -> Result<String, TemplateError> {
     let mut result = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${{") {
         let (expression, after) = after
             .split_once("}}")
             .ok_or_else(|| TemplateError::Unclosed { text: text.to_owned() })?;
-        let name = input_name(expression.trim())
+        let value = resolve(expression.trim())
             .ok_or_else(|| TemplateError::Unsupported { expression: expression.trim().into() })?;
         result.push_str(before);
-        result.push_str(input(name).unwrap_or_default());
+        result.push_str(&value);
         rest = after;
     }
     result.push_str(rest);
