@@ -1,6 +1,6 @@
-//! `stepd`: the agent in the pods of jobs that have a job container.
+//! `stepd`: the agent in the pods of jobs and of container steps.
 //!
-//! `stepd serve` is PID 1 of the job container. It starts the job's steps ([`steps`]), each under a
+//! `stepd serve` is PID 1 of such a container. It starts its steps ([`steps`]), each under a
 //! small process that adopts whatever the step's program leaves ([`supervise`]), keeps their output
 //! until it is acknowledged ([`spool`]), and serves `stepd.v1` on a Unix socket ([`service`]) to
 //! peers that came by exec ([`peer`]). `stepd connect` is such a peer: it joins an exec session to
@@ -36,7 +36,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
-    /// Runs the job's steps; PID 1 of the job container.
+    /// Runs steps; PID 1 of their container.
     Serve(serve::Config),
     /// Joins standard input and output to the socket of `stepd serve`.
     Connect {

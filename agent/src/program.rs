@@ -16,10 +16,10 @@ pub(crate) const DEFAULT_PATH: &str =
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum ProgramError {
     /// There is no such file.
-    #[error("{0:?} does not exist in the job container")]
+    #[error("{0:?} does not exist in the container")]
     NotFound(String),
     /// It stands in no directory of PATH.
-    #[error("{program:?} is not on the PATH of the job container ({path})")]
+    #[error("{program:?} is not on the PATH of the container ({path})")]
     NotOnPath {
         /// The program.
         program: String,
@@ -27,10 +27,10 @@ pub(crate) enum ProgramError {
         path: String,
     },
     /// It is there and may not be executed.
-    #[error("{0:?} in the job container is not an executable file")]
+    #[error("{0:?} in the container is not an executable file")]
     NotExecutable(String),
     /// The directory that it is to run in.
-    #[error("the working directory {0:?} does not exist in the job container")]
+    #[error("the working directory {0:?} does not exist in the container")]
     NoDirectory(String),
     /// The kernel does not take it.
     #[error("{program:?} cannot be executed: {why}")]

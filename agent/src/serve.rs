@@ -22,6 +22,8 @@ use crate::{log, peer, process, report};
 pub(crate) const DEFAULT_DIR: &str = "/__hookd_run";
 /// Name of the socket in its directory.
 pub(crate) const SOCKET: &str = "stepd.sock";
+/// Its name until it is listened on.
+const NEW_SOCKET: &str = "stepd.sock.new";
 /// A step's environment comes in one message.
 const LARGEST_CALL: usize = 64 << 20;
 /// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
@@ -89,18 +91,18 @@ fn prepare(dir: &Path) -> Result<std::os::unix::net::UnixListener, ServeError> {
         }
         _ => {}
     }
-    let socket = dir.join(SOCKET);
-    match std::fs::remove_file(&socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed(&socket, error));
-        }
+    let (socket, new) = (dir.join(SOCKET), dir.join(NEW_SOCKET));
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&new, error)),
         _ => {}
     }
     let bind = || {
-        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        let listener = std::os::unix::net::UnixListener::bind(&new)?;
         // An exec session may have another user; who may speak is decided by the peer's process.
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666))?;
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o666))?;
         listener.set_nonblocking(true)?;
+        // Whoever sees the socket under its name can connect.
+        std::fs::rename(&new, &socket)?;
         Ok(listener)
     };
     bind().map_err(|error| failed(&socket, error))

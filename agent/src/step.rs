@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub(crate) struct Step {
     state: watch::Sender<State>,
     /// The supervisor's process; 0: none was started.
     supervisor: i32,
+    /// stepd is stopping.
+    stopping: AtomicBool,
 }
 
 /// What changes, for those who wait for it.
@@ -64,7 +67,14 @@ impl Step {
     /// A step whose supervisor has been started.
     pub(crate) fn new(id: String, supervisor: i32, dir: &Path, limit: u64) -> Self {
         let spools = Mutex::new([Spool::new(dir), Spool::new(dir)]);
-        Self { id, limit, spools, state: watch::Sender::default(), supervisor }
+        Self {
+            id,
+            limit,
+            spools,
+            state: watch::Sender::default(),
+            supervisor,
+            stopping: AtomicBool::new(false),
+        }
     }
 
     /// A step that has ended before it began.
@@ -127,8 +137,14 @@ impl Step {
         Ok(self.state.borrow().attachment)
     }
 
+    /// stepd is about to stop: the program's failure is not its own from now on.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// Its program has ended.
-    pub(crate) fn ended(&self, end: StepEnd) {
+    pub(crate) fn ended(&self, mut end: StepEnd) {
+        end.stopped = end.exit_code != 0 && self.stopping.load(Ordering::Relaxed);
         self.state.send_modify(|state| {
             state.full = false;
             state.end = Some(end);

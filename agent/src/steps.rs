@@ -84,6 +84,7 @@ impl Steps {
     /// Ends every process of every step.
     pub(crate) async fn end_all(&self, grace: Duration) {
         let all = self.all();
+        all.iter().for_each(|step| step.stop());
         futures::future::join_all(all.iter().map(|step| step.cancel(grace))).await;
     }
 

@@ -116,3 +116,46 @@ async fn at_term_all_steps_end_and_so_does_stepd_with_code_0() {
     assert_eq!(stepd.terminate(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_program_that_ends_because_stepd_must_stop_is_told_from_one_that_failed() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let (end, _) = session.run("fails", "exit 3").await;
+    assert_eq!((end.exit_code, end.stopped), (3, false));
+    session.start("runs", &["sh", "-c", "echo started; exec sleep 986"]).await;
+    let mut attached = session.attach("runs").await;
+    attached.until("started\n").await;
+    let pid = rustix::process::Pid::from_raw(stepd.pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let end = attached.end().await;
+    assert_eq!((end.stopped, end.exit_code), (true, 130), "{end:?}");
+}
+
+#[test]
+fn a_session_that_comes_before_stepd_listens_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let connect = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stepd"));
+        command.args(["connect", "--dir"]).arg(dir.path());
+        command.stdin(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let mut early = connect();
+    let watches = format!("/proc/{}/fdinfo", early.id());
+    // It waits once it watches the directory.
+    until("it waits", || {
+        let open = std::fs::read_dir(&watches).ok()?.flatten();
+        let texts = open.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts.into_iter().any(|text| text.contains("inotify")).then_some(())
+    });
+    let new = dir.path().join("new");
+    let listener = std::os::unix::net::UnixListener::bind(&new).unwrap();
+    std::fs::rename(new, dir.path().join("stepd.sock")).unwrap();
+    drop(listener.accept().unwrap());
+    assert!(early.wait().unwrap().success());
+    drop(listener);
+    // Nobody replaces this socket.
+    let started = Instant::now();
+    assert!(!connect().wait().unwrap().success());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
