@@ -32,6 +32,8 @@ mod bad_registries;
 mod builds;
 #[path = "cluster/cancels.rs"]
 mod cancels;
+#[path = "cluster/container_steps.rs"]
+mod container_steps;
 #[path = "cluster/hygiene.rs"]
 mod hygiene;
 #[path = "cluster/jobs.rs"]
@@ -40,5 +42,9 @@ mod jobs;
 mod outages;
 #[path = "cluster/output.rs"]
 mod output;
+#[path = "cluster/preparing.rs"]
+mod preparing;
 #[path = "cluster/restarts.rs"]
 mod restarts;
+#[path = "cluster/workflow.rs"]
+mod workflow;

@@ -69,6 +69,9 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
     let mut signals = Signals::listen().map_err(Failure::Start)?;
     let link = Link::new(&settings.socket, settings.patience, output);
     let path = input.response_file.as_deref();
+    if let Some(path) = path {
+        response::check(path)?;
+    }
     match input.command {
         Command::PrepareJob { container, services } => {
             let job = Preparation { container: container.map(|container| *container), services };

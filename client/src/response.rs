@@ -50,6 +50,13 @@ pub(crate) struct ResponseError {
     source: io::Error,
 }
 
+/// Looks whether the response will be writable, before anything is made for it. The runner has made
+/// the file; one that it has not made is made.
+pub(crate) fn check(path: &Path) -> Result<(), ResponseError> {
+    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map(drop).map_err(|source| ResponseError { path: path.to_owned(), source })
+}
+
 /// Writes the response to `path`, at once: a reader sees the old content or all of the new.
 pub(crate) fn write(path: &Path, response: &Response) -> Result<(), ResponseError> {
     let content = response.0.to_string();
@@ -78,8 +85,8 @@ impl Explain for ResponseError {
     }
 
     fn remedy(&self) -> String {
-        "The command itself succeeded: check that the runner's temporary directory exists, has \
-         space left and is writable for the user of the runner"
+        "Check that the runner's temporary directory exists, has space left and is writable for the \
+         user of the runner"
             .to_owned()
     }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
@@ -61,6 +61,22 @@ pub struct Config {
     #[arg(long, env = "HOOKD_API_TIMEOUT_SECONDS", default_value = "300", value_parser = seconds)]
     pub api_timeout: Duration,
 
+    /// How stepd and Node.js get into job pods: `image-volumes`, `init-container`, or `auto`, which
+    /// takes image volumes where the cluster has them.
+    #[arg(long, env = "HOOKD_TOOLS", value_enum, default_value = "auto", ignore_case = true)]
+    pub tools: Tools,
+
+    /// Who starts the program of a container step: `auto`, which is stepd where the image's own
+    /// program is known and image volumes are to be had, or always the `kubelet`.
+    #[arg(
+        long,
+        env = "HOOKD_CONTAINER_STEPS",
+        value_enum,
+        default_value = "auto",
+        ignore_case = true
+    )]
+    pub container_steps: ContainerSteps,
+
     /// Where images are pushed and pulled.
     #[command(flatten)]
     pub registry: RegistryConfig,
@@ -70,8 +86,28 @@ pub struct Config {
     pub build: BuildConfig,
 }
 
+/// See [`Config::tools`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tools {
+    /// As the cluster's version allows.
+    Auto,
+    /// Always as image volumes.
+    ImageVolumes,
+    /// Always by an init container.
+    InitContainer,
+}
+
+/// See [`Config::container_steps`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ContainerSteps {
+    /// stepd where it can, or else the kubelet.
+    Auto,
+    /// Always the kubelet.
+    Kubelet,
+}
+
 /// The registry of built images, as ADR 0034 names it.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct RegistryConfig {
     /// Registry that Kaniko pushes to: a Service's name or address, or a remote registry, with an
     /// optional path ("ghcr.io/my-org").
@@ -167,6 +203,11 @@ pub struct BuildConfig {
 }
 
 impl Config {
+    /// Directories beneath which actions lie.
+    pub fn context_roots(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.work_dir).chain(&self.context_dirs).cloned().collect()
+    }
+
     /// Takes what is set to nothing as not set: templates of manifests write empty strings.
     pub fn without_empty(mut self) -> Self {
         let registry = &mut self.registry;

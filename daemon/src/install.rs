@@ -28,7 +28,7 @@ hook.on('exit', (code, signal) => process.exit(signal ? 1 : code));
 
 /// A file of the hook cannot be installed.
 #[derive(Debug, thiserror::Error)]
-#[error("{path:?} cannot be installed; hookd's directory must be a writable volume")]
+#[error("{path:?} cannot be installed: its directory must be a writable volume")]
 pub struct InstallError {
     path: PathBuf,
     #[source]
@@ -55,6 +55,25 @@ pub fn install(directory: &Path) -> Result<(), InstallError> {
         put(&path, content, mode).map_err(|error| failed(&path, error))?;
     }
     Ok(())
+}
+
+/// Copies stepd, which lies beside hookd, into a directory of the work volume, from which an init
+/// container takes it.
+///
+/// # Errors
+/// See [`InstallError`].
+pub fn copy_stepd(directory: &Path) -> Result<(), InstallError> {
+    let failed = |path: &Path, source| InstallError { path: path.to_owned(), source };
+    let own = std::env::current_exe().map_err(|error| failed(directory, error))?;
+    let stepd = own.with_file_name("stepd");
+    let content = std::fs::read(&stepd).map_err(|error| failed(&stepd, error))?;
+    // Whatever an earlier job has put there is not followed.
+    if std::fs::symlink_metadata(directory).is_ok_and(|found| !found.is_dir()) {
+        std::fs::remove_file(directory).map_err(|error| failed(directory, error))?;
+    }
+    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
+    let path = directory.join("stepd");
+    put(&path, &content, 0o755).map_err(|error| failed(&path, error))
 }
 
 /// Writes and renames: a file in use is never written to.

@@ -119,9 +119,6 @@ fn exit_codes_of_a_program_are_the_hooks() {
         outcome.assert_code(code);
         assert_eq!(outcome.text(), format!("ends with {code}\n"));
     }
-    let killed = runner.run(&runner.script("kill -KILL $$"));
-    // PID 1 of its namespace cannot kill itself; a shell it starts can.
-    killed.assert_code(0);
     runner.run(&runner.script("sh -c 'kill -KILL $$'; exit $?")).assert_code(137);
     runner.assert_nothing_left();
 }
@@ -177,7 +174,8 @@ fn an_entrypoint_of_the_action_replaces_that_of_the_image() {
     let mut step = runner.action("override", &files);
     assert_eq!(runner.run(&step).assert_code(0).after_build(), "[a b]\n");
     step.stage = runner_standin::Stage::Pre;
-    assert_eq!(runner.run(&step).assert_code(0).after_build(), "before\n");
+    let text = runner.run(&step).assert_code(0).text();
+    assert!(text.ends_with("is built already\nbefore\n"), "{text}");
 }
 
 #[test]

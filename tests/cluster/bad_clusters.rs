@@ -7,6 +7,11 @@ use crate::support::{Outcome, RunnerPod, Setup, cluster};
 /// Seconds until what waiting cannot cure is told.
 const SOON: u64 = 20;
 
+/// A runner whose container steps are started by the kubelet.
+fn natively() -> RunnerPod {
+    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet"))
+}
+
 fn image_step(runner: &RunnerPod, image: &str, entrypoint: &str) -> Outcome {
     let action = format!(
         "runs:\n  using: docker\n  image: docker://{image}\n  entrypoint: {entrypoint}\n  \
@@ -136,9 +141,11 @@ fn a_node_that_gets_room_in_time_takes_the_step() {
 
 #[test]
 fn an_entrypoint_that_is_not_in_the_image_is_named() {
-    let runner = RunnerPod::start();
-    let outcome = image_step(&runner, "busybox:1", "/no/such/program");
+    let outcome = image_step(&natively(), "busybox:1", "/no/such/program");
     outcome.assert_told(SOON, &["/no/such/program", "entrypoint"]);
+    let outcome = image_step(&RunnerPod::start(), "busybox:1", "/no/such/program");
+    let text = "The step failed: \"/no/such/program\" does not exist in the container\n";
+    assert_eq!(outcome.assert_code(127).text(), text);
 }
 
 #[test]
@@ -152,7 +159,7 @@ fn an_image_that_does_not_exist_is_named() {
 
 #[test]
 fn a_program_that_uses_too_much_memory_is_told_from_one_that_was_killed() {
-    let runner = RunnerPod::start();
+    let runner = natively();
     cluster::create(&[json!({
         "apiVersion": "v1",
         "kind": "LimitRange",

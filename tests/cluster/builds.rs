@@ -27,9 +27,12 @@ fn a_builds_log_stands_in_a_group_in_which_nothing_is_a_command() {
 #[test]
 fn each_build_has_a_token_of_its_own() {
     let runner = RunnerPod::start();
-    let step = runner.action("quiet", &[("Dockerfile", "FROM busybox:1\nCMD [\"true\"]\n")]);
-    let token = || runner.run(&step).assert_code(0).lines()[1].clone();
-    assert_ne!(token(), token());
+    let token = |label: u32| {
+        let dockerfile = format!("FROM busybox:1\nLABEL n={label}\nCMD [\"true\"]\n");
+        let step = runner.action("quiet", &[("Dockerfile", &dockerfile)]);
+        runner.run(&step).assert_code(0).lines()[1].clone()
+    };
+    assert_ne!(token(1), token(2));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::cluster::{self, cluster, kubectl, repository};
 use crate::support::wait::{s, until};
-use crate::support::{RunnerPod, manifests};
+use crate::support::{RunnerPod, Setup, manifests};
 
 const SECRET: &str = "s3cret-value-of-the-environment";
 
@@ -60,7 +60,8 @@ fn assert_not_ours(runner: &RunnerPod, object: &Value) {
 
 #[test]
 fn values_of_the_environment_are_seen_nowhere_but_in_the_steps_secret() {
-    let runner = RunnerPod::start();
+    let setup = Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet");
+    let runner = RunnerPod::with(&setup);
     let mut step = runner.script(
         "echo \"$PASSWORD\" > /dev/null; echo started; while [ ! -e go ]; do usleep 50000; done",
     );

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
-use runner_standin::layout::guid;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::output::sha256;
-use crate::support::cluster::{cluster, run};
+use crate::support::cluster::cluster;
 use crate::support::wait::{eventually, s, until};
 use crate::support::{
-    IMAGE, JobRun, Program, RunnerPod, WORKSPACE, container, job_container, processes,
+    IMAGE, JobRun, Program, RunnerPod, WORKSPACE, container, images, job_container, processes,
 };
 
 /// A service of busybox that listens at `port` after `delay` seconds and answers "pong".
@@ -161,7 +160,7 @@ fn exit_codes_arrive_as_they_are() {
     job.run("kill -KILL $$").assert_code(137);
     let outcome = job.run_program(&Program::new("no-such-shell", "x"));
     let text = outcome.assert_code(127).text();
-    assert!(text.contains("\"no-such-shell\" is not on the PATH of the job container"), "{text}");
+    assert!(text.contains("\"no-such-shell\" is not on the PATH of the container"), "{text}");
     let outcome = job.run_program(&Program::new("true", "").within("/no/such/directory"));
     assert!(outcome.assert_code(127).text().contains("/no/such/directory"));
 }
@@ -308,30 +307,14 @@ fn a_step_that_uses_too_much_memory_is_told_with_the_limit() {
     }
 }
 
-/// An image with /busybox and nothing else.
-fn bare_image() -> String {
-    let folder = std::env::temp_dir().join(format!("hookd-{}", guid().unwrap()));
-    fs::create_dir(&folder).unwrap();
-    fs::copy("/bin/busybox", folder.join("busybox")).unwrap();
-    let layer = folder.join("layer.tar");
-    let mut tar = Command::new("tar");
-    tar.arg("-C").arg(&folder).arg("-cf").arg(&layer).arg("busybox");
-    run(&mut tar, None).unwrap();
-    let name = format!("localhost:{}/test/bare:1", cluster().registry_node_port);
-    let mut append = Command::new("crane");
-    append.args(["append", "--new_tag", &name, "--new_layer"]).arg(&layer);
-    append.args(["--set-base-image-annotations=false"]);
-    // By digest: the node keeps what it has under a tag.
-    let pushed = run(&mut append, None).unwrap();
-    fs::remove_dir_all(folder).unwrap();
-    pushed.trim().to_owned()
-}
-
 #[test]
 fn an_image_without_anything_but_one_program_is_a_job_container() {
     let runner = RunnerPod::start();
     let mut job = JobRun::of(&runner);
-    let prepared = job.prepare(&job_container(&bare_image(), &json!({})), &json!([]));
+    let prepared = job.prepare(
+        &job_container(&images::of_one_file(Path::new("/bin/busybox"), None), &json!({})),
+        &json!([]),
+    );
     assert_eq!(prepared.assert_code(0).read_back.response.as_ref().unwrap()["isAlpine"], false);
     let outcome = job.run_program(&Program::new("/busybox", "echo from scratch"));
     assert_eq!(outcome.assert_code(0).text(), "from scratch\n");

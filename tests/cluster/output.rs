@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::support::cluster::run;
-use crate::support::{Outcome, RunnerPod};
+use crate::support::{Outcome, RunnerPod, Setup};
 
 /// The SHA-256 of bytes, as sha256sum prints it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -29,6 +29,11 @@ fn assert_same(what: &str, printed: &[u8], expected: &[u8]) {
     panic!("{what} differs from byte {at} on: {} instead of {}", near(printed), near(expected));
 }
 
+/// A runner whose container steps are started by the kubelet, so that their output is a Pod log.
+fn natively() -> RunnerPod {
+    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet"))
+}
+
 /// What a program prints that prints these bytes.
 fn printed(runner: &RunnerPod, bytes: &[u8]) -> Outcome {
     runner.write("/home/runner/_work/demo/demo/bytes", bytes);
@@ -39,7 +44,7 @@ fn printed(runner: &RunnerPod, bytes: &[u8]) -> Outcome {
 
 #[test]
 fn bytes_of_every_kind_arrive_unchanged() {
-    let runner = RunnerPod::start();
+    let runner = natively();
     let all: Vec<u8> = (0..=255).filter(|byte| *byte != b'\r').collect();
     for (what, bytes) in [
         ("NUL", &b"a\0b\0\0\n\0"[..]),
@@ -59,7 +64,7 @@ fn bytes_of_every_kind_arrive_unchanged() {
 
 #[test]
 fn lines_of_any_length_arrive_unchanged() {
-    let runner = RunnerPod::start();
+    let runner = natively();
     let line = |length: usize| -> Vec<u8> {
         (0..length).map(|at| b"abcdefghijklmnopqrstuvwxyz0123456789 ."[at % 38]).collect()
     };
@@ -77,15 +82,15 @@ fn lines_of_any_length_arrive_unchanged() {
 
 #[test]
 fn two_hundred_thousand_short_lines_arrive_once_and_in_order() {
-    let runner = RunnerPod::start();
+    let runner = natively();
     let lines: String = (0..200_000).map(|number| format!("{number}\n")).collect();
     assert_same("200,000 lines", &printed(&runner, lines.as_bytes()).stdout, lines.as_bytes());
 }
 
-/// The list of what a Pod log changes; a step in a job container will have none of it.
+/// The list of what a Pod log changes; a step that stepd starts has none of it.
 #[test]
 fn a_pod_log_drops_cr_before_lf_and_does_not_tell_stderr_from_stdout() {
-    let runner = RunnerPod::start();
+    let runner = natively();
     let outcome = printed(&runner, b"dos\r\nunix\n\r\n\r\r\nend");
     assert_same("CR before LF", &outcome.stdout, b"dos\nunix\n\n\r\nend");
 
@@ -110,7 +115,7 @@ fn output_arrives_while_the_program_still_runs() {
 /// The kubelet turns the log over at 10 MiB, looking every 10 s.
 #[test]
 fn thirty_megabytes_at_full_speed_are_complete_or_an_error() {
-    let runner = RunnerPod::start();
+    let runner = natively();
     let bytes: Vec<u8> = (0..30_000)
         .flat_map(|line| format!("{line:07} {}\n", "x".repeat(991)).into_bytes())
         .collect();

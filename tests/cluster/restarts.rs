@@ -5,7 +5,7 @@ use std::io::Read;
 use rustix::process::Signal;
 
 use crate::support::wait::{s, until};
-use crate::support::{Outcome, RunnerPod, WORK};
+use crate::support::{Outcome, RunnerPod, Setup, WORK};
 
 fn kill_daemon(runner: &RunnerPod) {
     let daemon = runner.daemon();
@@ -34,19 +34,22 @@ fn expected(last: u32) -> Vec<String> {
 
 #[test]
 fn a_daemon_killed_during_a_run_is_not_noticed_by_the_step() {
-    let runner = RunnerPod::start();
-    let step = runner
-        .script("i=1; while [ $i -le 800 ]; do echo n$i; i=$((i+1)); usleep 10000; done; exit 9");
-    let hook = runner.call(&step).start();
-    for mark in ["n100", "n400"] {
-        hook.wait_for(&format!("\n{mark}\n"));
-        kill_daemon(&runner);
+    for starter in ["auto", "kubelet"] {
+        let runner = RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", starter));
+        let step = runner.script(
+            "i=1; while [ $i -le 800 ]; do echo n$i; i=$((i+1)); usleep 10000; done; exit 9",
+        );
+        let hook = runner.call(&step).start();
+        for mark in ["n100", "n400"] {
+            hook.wait_for(&format!("\n{mark}\n"));
+            kill_daemon(&runner);
+        }
+        let outcome = hook.end();
+        outcome.assert_code(9);
+        assert!(numbers(&outcome) == expected(800), "{starter}: {}", outcome.text());
+        assert_sidecar_never_ended(&runner);
+        runner.assert_nothing_left();
     }
-    let outcome = hook.end();
-    outcome.assert_code(9);
-    assert!(numbers(&outcome) == expected(800), "{}", outcome.text());
-    assert_sidecar_never_ended(&runner);
-    runner.assert_nothing_left();
 }
 
 #[test]
@@ -93,35 +96,34 @@ fn a_daemon_killed_before_the_context_is_sent_builds_all_the_same() {
 
 #[test]
 fn a_daemon_killed_while_the_step_ends_does_not_run_it_twice() {
-    let runner = RunnerPod::start();
-    let step = runner
-        .script("echo ran >> /github/workspace/ran; echo begun; usleep 1500000; echo over; exit 2");
-    let hook = runner.call(&step).start();
-    hook.wait_for("begun\n");
-    let daemon = runner.daemon();
-    assert!(daemon.signal(Signal::STOP));
-    let over = || {
-        runner
-            .objects("pods", &["-l", "runner-pod=runner", "--field-selector=status.phase=Failed"])
-            .pop()
-    };
-    until("the step's pod has ended", s(20), over);
-    kill_daemon(&runner);
-    let outcome = hook.end();
-    outcome.assert_code(2);
-    let lines: Vec<_> = outcome
-        .lines()
-        .into_iter()
-        .filter(|line| ["begun", "over"].contains(&line.as_str()))
-        .collect();
-    assert_eq!(lines, ["begun", "over"]);
-    assert_eq!(std::fs::read_to_string(runner.workspace("ran")).unwrap(), "ran\n");
-    runner.assert_nothing_left();
+    for starter in ["auto", "kubelet"] {
+        let runner = RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", starter));
+        let step = runner.script(
+            "echo ran >> /github/workspace/ran; echo begun; usleep 1500000; echo over; \
+             touch /github/workspace/over; exit 2",
+        );
+        let hook = runner.call(&step).start();
+        hook.wait_for("begun\n");
+        assert!(runner.daemon().signal(Signal::STOP));
+        let failed = ["-l", "runner-pod=runner", "--field-selector=status.phase=Failed"];
+        until("the step has ended", s(20), || match starter {
+            "auto" => runner.workspace("over").exists().then_some(()),
+            _ => runner.objects("pods", &failed).pop().map(drop),
+        });
+        kill_daemon(&runner);
+        let outcome = hook.end();
+        outcome.assert_code(2);
+        let own = |line: &String| ["begun", "over"].contains(&line.as_str());
+        let lines: Vec<_> = outcome.lines().into_iter().filter(own).collect();
+        assert_eq!(lines, ["begun", "over"], "{starter}");
+        assert_eq!(std::fs::read_to_string(runner.workspace("ran")).unwrap(), "ran\n");
+        runner.assert_nothing_left();
+    }
 }
 
 #[test]
 fn a_step_whose_hook_died_with_the_daemon_is_deleted() {
-    let setup = crate::support::Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "3");
+    let setup = Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "3");
     let runner = RunnerPod::with(&setup);
     let step = runner.script("echo started; while :; do usleep 100000; done");
     let hook = runner.call(&step).start();

@@ -25,19 +25,35 @@ async fn a_step_that_fails_writes_no_response() {
 }
 
 #[tokio::test]
-async fn a_response_that_cannot_be_written_fails_the_step() {
+async fn a_response_that_cannot_be_written_fails_the_command_before_anything_is_made() {
     let place = Place::new();
     let mut input = place.step_input();
     input["responseFile"] = "/nonexistent/response.json".into();
-    let mut hookd = place.hookd().await;
+    // No hookd answers: it is not even asked.
     let hook = place.command().start(&input);
-    hookd.step().await.conclude(0).await;
     hook.finished().await.assert_error(
         "::error title=The response file cannot be written::The response file \
          /nonexistent/response.json cannot be written: No such file or directory (os error 2). \
-         The command itself succeeded: check that the runner's temporary directory exists, has \
-         space left and is writable for the user of the runner.",
+         Check that the runner's temporary directory exists, has space left and is writable for the \
+         user of the runner.",
     );
+}
+
+#[tokio::test]
+async fn a_response_file_that_goes_during_the_step_fails_it() {
+    let place = Place::new();
+    let folder = place.response_file().with_file_name("gone");
+    std::fs::create_dir(&folder).unwrap();
+    let mut input = place.step_input();
+    input["responseFile"] = folder.join("r.json").to_str().unwrap().into();
+    let mut hookd = place.hookd().await;
+    let hook = place.command().start(&input);
+    let step = hookd.step().await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    step.conclude(0).await;
+    let finished = hook.finished().await;
+    assert_eq!(finished.code, 1);
+    assert!(finished.text().contains("title=The response file cannot be written::"));
 }
 
 #[tokio::test]

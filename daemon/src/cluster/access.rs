@@ -12,16 +12,19 @@ use crate::error::{Failure, Reason};
 /// A permission: API group, resource, verb.
 pub type Permission = (&'static str, &'static str, &'static str);
 
-/// All that hookd asks of the API in the runner's namespace; deploy/rbac.yaml grants the same.
-pub const REQUIRED: [(&str, &str, &[&str]); 7] = [
+/// All that hookd must be able to ask of the API in the runner's namespace; deploy/rbac.yaml grants the same.
+pub const REQUIRED: [(&str, &str, &[&str]); 6] = [
     ("", "pods", &["get", "list", "watch", "create", "delete"]),
     ("", "pods/log", &["get"]),
     ("", "pods/exec", &["get", "create"]),
     ("", "pods/attach", &["get", "create"]),
     ("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
     ("", "secrets", &["get", "list", "create", "delete"]),
-    ("", "persistentvolumeclaims", &["get"]),
 ];
+
+/// What hookd can do without; deploy/rbac.yaml grants it too.
+pub const OPTIONAL: [(&str, &str, &[&str]); 2] =
+    [("", "events", &["list", "watch"]), ("", "persistentvolumeclaims", &["get"])];
 
 /// Asks once what this account may do, and returns the permissions that are missing.
 ///
@@ -122,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn the_role_that_we_ship_grants_exactly_what_is_required() {
+    fn the_role_that_we_ship_grants_exactly_what_is_asked_for() {
         let yaml = include_str!("../../../deploy/rbac.yaml");
         let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n")).unwrap();
         let role: k8s_openapi::api::rbac::v1::Role = serde_yaml_ng::from_str(role).unwrap();
         let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(each).collect();
-        let mut required: Vec<_> = REQUIRED
-            .iter()
+        let asked = REQUIRED.iter().chain(&OPTIONAL);
+        let mut required: Vec<_> = asked
             .flat_map(|(group, resource, verbs)| {
                 verbs.iter().map(|verb| [*group, *resource, *verb].map(str::to_owned))
             })

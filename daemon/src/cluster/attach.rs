@@ -104,6 +104,47 @@ fn broken(pod: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     )
 }
 
+/// A blocking writer of what [`send_stdin`] sends, in pieces that are worth a message.
+pub struct Pieces {
+    sender: mpsc::Sender<Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+impl Pieces {
+    const SIZE: usize = 64 << 10;
+
+    /// A writer whose pieces go to `sender`.
+    pub fn new(sender: mpsc::Sender<Vec<u8>>) -> Self {
+        Self { sender, buffer: Vec::new() }
+    }
+}
+
+impl std::io::Write for Pieces {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(data);
+        if self.buffer.len() >= Self::SIZE {
+            self.flush()?;
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let piece = std::mem::take(&mut self.buffer);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let sent = self.sender.blocking_send(piece);
+        sent.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        // The reader is gone if this fails, and has said so.
+        let _ = std::io::Write::flush(self);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod attach;
 pub mod client;
+pub mod events;
 pub mod job;
 pub mod logs;
 pub mod pod;

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus,
+};
 
 use crate::error::{Failure, Reason};
-
-/// Pull errors other than the final ones end a step after this; a first one is often throttling.
-pub const PULL_PATIENCE: Duration = Duration::from_secs(60);
-/// The kubelet may ask for a Secret before its cache has it.
-pub const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a pod's container stands.
 #[derive(Debug)]
@@ -57,7 +54,7 @@ pub fn standing(pod: &Pod, container: &str) -> Standing {
         Some(reason) => {
             let message = waiting.and_then(|waiting| waiting.message.as_deref());
             let image = status.map_or("", |status| status.image.as_str());
-            waiting_standing(reason, message.unwrap_or_default(), image)
+            waiting::standing(reason, message.unwrap_or_default(), image)
         }
     }
 }
@@ -158,6 +155,9 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         return Some(failure);
     }
     let status = pod.status.as_ref()?;
+    if let Some(failure) = init_failure(status) {
+        return Some(failure);
+    }
     if status.phase.as_deref() == Some("Failed") {
         let reason = status.reason.as_deref().unwrap_or("no reason given");
         let message = status.message.as_deref().unwrap_or("no message");
@@ -170,6 +170,22 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         ));
     }
     None
+}
+
+/// A pod whose init container failed starts no other.
+fn init_failure(status: &PodStatus) -> Option<Failure> {
+    let mut statuses = status.init_container_statuses.iter().flatten();
+    let (name, end) = statuses.find_map(|status| {
+        let end = status.state.as_ref()?.terminated.as_ref()?;
+        (end.exit_code != 0).then_some((&status.name, end))
+    })?;
+    let words = end.message.as_deref().map(one_line).unwrap_or_default();
+    Some(Failure::new(
+        Reason::StartFailed,
+        format!("Init container {name} ended with exit code {}: {words}", end.exit_code),
+        "Correct it in the hook template; `hookd-tools` is hookd's own and needs /bin/sh and cp in \
+         the runner's image",
+    ))
 }
 
 /// The container has no state of its own yet: the scheduler's and the volumes' turn.
@@ -200,90 +216,12 @@ fn not_started(pod: &Pod) -> Standing {
     Standing::Waiting(format!("no node can take the pod: {}", one_line(words)))
 }
 
-fn waiting_standing(reason: &str, message: &str, image: &str) -> Standing {
-    match reason {
-        "InvalidImageName" => Standing::Doomed(Failure::new(
-            Reason::ImagePullFailed,
-            format!("{image:?} is not an image name"),
-            "Correct the image in the workflow or in the action's action.yml",
-        )),
-        "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ErrImageNeverPull" => {
-            pull_standing(reason, message, image)
-        }
-        "CreateContainerConfigError" => Standing::Troubled(
-            CONFIG_PATIENCE,
-            Failure::new(
-                Reason::StartFailed,
-                format!("The kubelet cannot configure the container: {}", one_line(message)),
-                "Create the object that the message names, or correct its name",
-            ),
-        ),
-        "CreateContainerError" | "RunContainerError" | "StartError" => {
-            Standing::Troubled(CONFIG_PATIENCE, start_failure(message))
-        }
-        other => Standing::Waiting(format!("{other}: {}", one_line(message))),
-    }
-}
-
-/// Sorts the registry's words: what no second attempt cures, and what one may.
-fn pull_standing(reason: &str, message: &str, image: &str) -> Standing {
-    let words = message.to_ascii_lowercase();
-    let has = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
-    let told = pull_words(message);
-    let failed = |kind, remedy: &str| {
-        Failure::new(kind, format!("Image {image} could not be pulled: {told}"), remedy)
-    };
-    // The back-off's own message does not repeat the registry's words in every version.
-    if reason == "ImagePullBackOff" && !has(&["failed to", "error"]) {
-        return Standing::Troubled(
-            PULL_PATIENCE,
-            failed(Reason::ImagePullFailed, "See the pod's events for the registry's answer"),
-        );
-    }
-    if has(&["not found", "manifest unknown", "name unknown", "repository does not exist"]) {
-        return Standing::Doomed(failed(
-            Reason::ImagePullFailed,
-            "Check the image's name and tag for a misspelling",
-        ));
-    }
-    if has(&["unauthorized", "denied", "forbidden", "authentication required", "no basic auth"]) {
-        return Standing::Doomed(failed(
-            Reason::ImagePullFailed,
-            "Check the name, and give the runner pod an imagePullSecret that may read it",
-        ));
-    }
-    if has(&[
-        "connection refused",
-        "no such host",
-        "i/o timeout",
-        "no route to host",
-        "gave http response",
-    ]) {
-        return Standing::Troubled(
-            PULL_PATIENCE,
-            failed(
-                Reason::RegistryUnreachable,
-                "Check that the registry runs and that the node can reach it; localhost:<node port> \
-                 needs kube-proxy in iptables mode on IPv4, otherwise set \
-                 ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PULL_HOST",
-            ),
-        );
-    }
-    Standing::Troubled(
-        PULL_PATIENCE,
-        failed(Reason::ImagePullFailed, "Look at the registry and at the node's container runtime"),
-    )
-}
-
-/// The kubelet wraps the registry's words in several layers that each repeat the image's name.
-fn pull_words(message: &str) -> String {
-    one_line(message.split("desc = ").last().unwrap_or(message))
-}
-
 /// A text on one line.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+mod waiting;
 
 #[cfg(test)]
 mod tests;

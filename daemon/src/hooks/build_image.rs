@@ -4,7 +4,7 @@
 //! thrown away and made again under the next name; from then on the Job ends by itself, and its
 //! log and digest can be had by whoever asks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use hookd_api::v1::Phase;
@@ -13,12 +13,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::LogParams;
 
+use crate::cluster::attach::{self, Pieces};
+use crate::cluster::job;
 use crate::cluster::pod::{self, Ended, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
-use crate::cluster::{attach, job};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
+use crate::image::builds::{self, Fingerprint, Hashed};
 use crate::image::registry::{self, Destination};
 use crate::image::{context, group, verdict};
 use crate::spec::{build_job, names};
@@ -55,19 +57,46 @@ pub async fn build(
     }
     let destination = registry::destination(&context.config.registry, step)?;
     let build = Build { context, step, dockerfile, destination };
-    let job = match build.running_job(caller).await? {
-        Some(job) => job,
-        None => build.start(caller).await?,
+    let (job, made_of) = match build.running_job(caller).await? {
+        Some(job) => (job, None),
+        None => match build.built_before(caller).await? {
+            Some(image) => return Ok(image),
+            None => build.start(caller).await?,
+        },
     };
     let ended = build.finish(&job, caller).await?;
     let digest = build.digest(&job, &ended)?;
     let image = BuiltReference { reference: build.destination.reference(&digest), digest };
+    if let Some(made_of) = made_of {
+        context.builds.add(dockerfile, made_of, image.clone());
+    }
     caller.cursor.image = Some(image.clone());
     group::close(caller).await?;
     Ok(image)
 }
 
 impl Build<'_> {
+    /// The image that an earlier step of this job, or another stage of its action, was built into.
+    async fn built_before(&self, caller: &mut Caller) -> Result<Option<BuiltReference>, Failure> {
+        if caller.cursor.build.is_some() || !self.context.builds.knows(self.dockerfile) {
+            return Ok(None);
+        }
+        let source = self.open_context().await?;
+        let limit = self.context.config.build.context_limit;
+        let made_of = tokio::task::spawn_blocking(move || builds::fingerprint(&source, limit));
+        let made_of = made_of
+            .await
+            .map_err(|error| Failure::internal("Reading the context failed").because(error))?
+            .map_err(context_failure)?;
+        let Some(image) = self.context.builds.find(self.dockerfile, &made_of) else {
+            return Ok(None);
+        };
+        caller.cursor.image = Some(image.clone());
+        let message = format!("{} is built already", self.dockerfile.display());
+        caller.progress(Phase::BuildRunning, message).await?;
+        Ok(Some(image))
+    }
+
     /// The Job of an earlier call that has its whole context and so needs nothing but patience.
     async fn running_job(&self, caller: &mut Caller) -> Result<Option<Job>, Failure> {
         let Some(position) = caller.cursor.build.clone() else { return Ok(None) };
@@ -100,8 +129,8 @@ impl Build<'_> {
         caller.progress(Phase::BuildPending, message).await
     }
 
-    /// Makes Jobs until one has the whole context.
-    async fn start(&self, caller: &mut Caller) -> Result<Job, Failure> {
+    /// Makes Jobs until one has the whole context; and what that is made of, if it is known.
+    async fn start(&self, caller: &mut Caller) -> Result<(Job, Option<Fingerprint>), Failure> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.open_context().await?;
@@ -116,8 +145,8 @@ impl Build<'_> {
             };
             let pod = started(self.context, &mut watch, awaited, caller).await?;
             let sent = self.send_context(source, &pod).await;
-            match sent {
-                Ok(()) => {}
+            let made_of = match sent {
+                Ok(made_of) => Some(made_of),
                 // Kaniko looks at the registry before it reads: it may have ended already.
                 Err(failure) if failure.reason != Reason::ContextInvalid => {
                     tracing::info!(error = report(&failure), "the context was not taken whole");
@@ -126,19 +155,18 @@ impl Build<'_> {
                         self.next_attempt(caller).await?;
                         continue;
                     }
+                    None
                 }
                 Err(failure) => return Err(failure),
-            }
+            };
             caller.cursor.build.get_or_insert_default().context_sent = true;
             caller.progress(Phase::BuildRunning, "").await?;
-            return Ok(job);
+            return Ok((job, made_of));
         }
     }
 
     async fn open_context(&self) -> Result<context::BuildContext, Failure> {
-        let config = &self.context.config;
-        let roots: Vec<PathBuf> =
-            std::iter::once(&config.work_dir).chain(&config.context_dirs).cloned().collect();
+        let roots = self.context.config.context_roots();
         let dockerfile = self.dockerfile.to_owned();
         let opened = tokio::task::spawn_blocking(move || context::open(&roots, &dockerfile));
         opened
@@ -163,11 +191,16 @@ impl Build<'_> {
     }
 
     /// Packs the context on a thread of its own and sends it as it comes.
-    async fn send_context(&self, source: context::BuildContext, pod: &Pod) -> Result<(), Failure> {
+    async fn send_context(
+        &self,
+        source: context::BuildContext,
+        pod: &Pod,
+    ) -> Result<Fingerprint, Failure> {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let limit = self.context.config.build.context_limit;
         let pack = tokio::task::spawn_blocking(move || {
-            source.write_tar_gz(Pieces { sender, buffer: Vec::new() }, limit)
+            let mut pieces = Hashed::new(Pieces::new(sender));
+            source.write_tar_gz(&mut pieces, limit).map(|_| pieces.finish())
         });
         let (client, namespace) = (&self.context.client, &self.context.namespace);
         let pod = pod.name_any();
@@ -178,9 +211,11 @@ impl Build<'_> {
             .map_err(|error| Failure::internal("Packing the context failed").because(error))?;
         match packed {
             // The connection broke, and with it the pipe that the context was written to.
-            Err(context::ContextError::Output { .. }) if sent.is_err() => sent,
+            Err(error @ context::ContextError::Output { .. }) => {
+                sent.and_then(|()| Err(context_failure(error)))
+            }
             Err(error) => Err(context_failure(error)),
-            Ok(_) => sent,
+            Ok(made_of) => sent.map(|()| made_of),
         }
     }
 
@@ -248,40 +283,4 @@ async fn ends_soon(watch: &mut PodWatch) -> bool {
 
 fn context_failure(error: context::ContextError) -> Failure {
     Failure::new(Reason::ContextInvalid, report(&error), error.remedy())
-}
-
-/// A writer into a channel, in pieces that are worth a message.
-struct Pieces {
-    sender: tokio::sync::mpsc::Sender<Vec<u8>>,
-    buffer: Vec<u8>,
-}
-
-impl Pieces {
-    const SIZE: usize = 64 << 10;
-}
-
-impl std::io::Write for Pieces {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.buffer.extend_from_slice(data);
-        if self.buffer.len() >= Self::SIZE {
-            self.flush()?;
-        }
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        let piece = std::mem::take(&mut self.buffer);
-        if piece.is_empty() {
-            return Ok(());
-        }
-        let sent = self.sender.blocking_send(piece);
-        sent.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
-    }
-}
-
-impl Drop for Pieces {
-    fn drop(&mut self) {
-        // The reader is gone if this fails, and has said so.
-        let _ = std::io::Write::flush(self);
-    }
 }

@@ -13,9 +13,14 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::cluster::access::{self, Permission};
 use crate::cluster::client::Retry;
 use crate::cluster::watch::{PodWatch, Seen};
-use crate::config::Config;
-use crate::error::Failure;
+use crate::config::{Config, Tools};
+use crate::error::{Failure, Reason};
+use crate::image::builds::Builds;
+use crate::image::credentials::Credentials;
+use crate::image::lookup::{ImageInfo, Lookup};
 use crate::runner::Runner;
+use crate::spec::template::Template;
+use crate::spec::tools::Delivery;
 use crate::step::agents::Agents;
 use crate::step::registry::Registry;
 
@@ -37,12 +42,18 @@ pub struct Context {
     pub steps: Registry,
     /// The agents in job pods.
     pub agents: Agents,
+    /// What registries tell of images.
+    pub images: Lookup,
+    /// Images that this job built.
+    pub builds: Builds,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
     pub stopping: CancellationToken,
     /// What was learnt from the cluster, once.
     known: OnceCell<Known>,
+    /// Those of the runner's pull Secrets and of the registry of built images.
+    credentials: OnceCell<Vec<Credentials>>,
     missing: Mutex<Vec<Permission>>,
     leaving: Mutex<Weak<Leaving>>,
 }
@@ -74,18 +85,44 @@ pub struct Leaving {
     _task: AbortOnDropHandle<()>,
 }
 
+/// Minor version of Kubernetes from which image volumes are on by default.
+const IMAGE_VOLUMES: u32 = 35;
+
+impl Known {
+    /// How stepd gets into pods of this cluster, as far as its version tells.
+    pub fn delivery(&self, config: &Config) -> Delivery {
+        match config.tools {
+            Tools::ImageVolumes => Delivery::ImageVolumes,
+            Tools::InitContainer => Delivery::InitContainer,
+            Tools::Auto if has_image_volumes(&self.cluster_version) => Delivery::ImageVolumes,
+            Tools::Auto => Delivery::InitContainer,
+        }
+    }
+}
+
+/// "v1.36.3", "1.35+"
+fn has_image_volumes(version: &str) -> bool {
+    let minor = version.trim_start_matches('v').split('.').nth(1).unwrap_or_default();
+    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().is_ok_and(|minor: u32| minor >= IMAGE_VOLUMES)
+}
+
 impl Context {
     /// A context that has asked the cluster nothing yet.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
+        let images = Lookup::new(&config.registry);
         Self {
             config,
             client,
             namespace,
             steps: Registry::default(),
             agents: Agents::default(),
+            images,
+            builds: Builds::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),
+            credentials: OnceCell::new(),
             missing: Mutex::default(),
             leaving: Mutex::default(),
         }
@@ -111,6 +148,41 @@ impl Context {
         let version =
             retry.run("read the API server's version", || self.client.apiserver_version()).await?;
         Ok(Known { runner, cluster_version: version.git_version })
+    }
+
+    /// The administrator's template for pods, if there is one.
+    ///
+    /// # Errors
+    /// `TEMPLATE_INVALID` when it cannot be read.
+    pub fn template(&self) -> Result<Option<Template>, Failure> {
+        let Some(path) = &self.config.hook_template else { return Ok(None) };
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::new(
+                Reason::TemplateInvalid,
+                format!("The hook template {file} cannot be read: {error}"),
+                "Mount the file into the hookd container, or unset \
+                 ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE",
+            )
+        })?;
+        Template::parse(&file, &text).map(Some)
+    }
+
+    /// What a registry tells of an image that a pod of ours is to run; `more` are credentials of
+    /// that pod alone.
+    pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
+        let known = self.known().await.ok()?;
+        let own = self.credentials.get_or_init(|| async {
+            let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
+            let names = names.chain(self.config.registry.secret.as_deref());
+            let secrets = self.secrets();
+            let read = names.map(|name| secrets.get_opt(name));
+            // Who cannot be read is left to the kubelet.
+            let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
+            found.flat_map(|secret| Credentials::of_secret(&secret)).collect()
+        });
+        let all: Vec<_> = more.iter().chain(own.await).cloned().collect();
+        self.images.find(image, &all).await
     }
 
     /// What is known already, without asking.
@@ -163,5 +235,29 @@ impl Context {
         let leaving = Arc::new(Leaving { _task: AbortOnDropHandle::new(task) });
         *shared = Arc::downgrade(&leaving);
         leaving
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_of_stepd_follows_from_the_version_unless_it_is_set() {
+        let known = |version: &str| Known {
+            runner: Runner::default(),
+            cluster_version: version.to_owned(),
+        };
+        for (version, expected) in [
+            ("v1.36.3", Delivery::ImageVolumes),
+            ("v1.35.0+k3s1", Delivery::ImageVolumes),
+            ("1.35+", Delivery::ImageVolumes),
+            ("v1.34.9", Delivery::InitContainer),
+            ("", Delivery::InitContainer),
+        ] {
+            assert_eq!(known(version).delivery(&Config::of(&[])), expected, "{version}");
+        }
+        let set = Config::of(&["--tools", "init-container"]);
+        assert_eq!(known("v1.36.3").delivery(&set), Delivery::InitContainer);
     }
 }

@@ -12,18 +12,20 @@ use tokio::time::Instant;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
-use crate::error::{Failure, Reason};
+use crate::config::Tools;
+use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
-use crate::spec::job_pod::{self, JobSpec, Plan};
+use crate::image::credentials::Credentials;
+use crate::image::lookup::Healthcheck;
+use crate::install;
+use crate::spec::job_pod::{self, JobSpec, Plan, Surroundings};
 use crate::spec::names;
-use crate::spec::template::Template;
+use crate::spec::tools::{self, Delivery};
 use crate::step::caller::Caller;
 use crate::step::ready::ready;
 use crate::step::{agent_calls, files};
 
-/// Minor version of Kubernetes from which image volumes are on by default.
-const IMAGE_VOLUMES: u32 = 35;
 /// Before a pod is asked for again that a quota refused: nothing tells when there is room.
 const QUOTA_PAUSE: Duration = Duration::from_secs(2);
 
@@ -38,21 +40,63 @@ pub async fn prepare(
     caller: &mut Caller,
 ) -> Result<JobPrepared, Failure> {
     let known = context.known().await?;
-    if spec.container.is_some() && !has_image_volumes(&known.cluster_version) {
-        return Err(too_old(&known.cluster_version));
+    // What is known of an earlier pod of this name says nothing of the new one.
+    context.agents.clear();
+    let health = health(context, spec).await;
+    let delivery = known.delivery(&context.config);
+    match attempt(context, step, spec, (delivery, &health), caller).await {
+        Err(failure) if failure.reason == Reason::Unsupported && may_copy(context, delivery) => {
+            let message = format!(
+                "{failure}. The job's pod is made again, with an init container; set \
+                 HOOKD_TOOLS=init-container to have it so at once"
+            );
+            caller.progress(Phase::RunPending, message).await?;
+            replace(context, &names::job_pod(&known.runner.name)).await?;
+            let delivery = Delivery::InitContainer;
+            attempt(context, step, spec, (delivery, &health), caller).await
+        }
+        prepared => prepared,
     }
-    let template = template(context)?;
-    let secret = context.config.registry.secret.as_deref();
-    let limits = (template.as_ref(), secret);
-    let plan = job_pod::plan(&known.runner, step, spec, &context.config.work_dir, limits)?;
-    make_directories(&plan).await?;
+}
+
+/// True if what image volumes cannot do an init container may.
+fn may_copy(context: &Context, delivery: Delivery) -> bool {
+    delivery == Delivery::ImageVolumes && context.config.tools == Tools::Auto
+}
+
+/// HEALTHCHECK of the images of the services, where their options name none.
+async fn health(context: &Context, spec: &JobSpec) -> Vec<Option<Healthcheck>> {
+    let services = spec.services.iter().map(|service| async move {
+        let own = service.registry.as_ref().map(Credentials::of_registry);
+        let own: Vec<_> = own.into_iter().collect();
+        context.image(&service.image, &own).await?.config.healthcheck.clone()
+    });
+    futures::future::join_all(services).await
+}
+
+async fn attempt(
+    context: &Context,
+    step: &StepId,
+    spec: &JobSpec,
+    (delivery, health): (Delivery, &[Option<Healthcheck>]),
+    caller: &mut Caller,
+) -> Result<JobPrepared, Failure> {
+    let known = context.known().await?;
+    let template = context.template()?;
+    let around = Surroundings {
+        work_dir: &context.config.work_dir,
+        template: template.as_ref(),
+        registry_secret: context.config.registry.secret.as_deref(),
+        delivery,
+        health,
+    };
+    let plan = job_pod::plan(&known.runner, step, spec, around)?;
+    make_ready(context, &plan, delivery).await?;
     for note in &plan.notes {
         caller.progress(Phase::RunPending, note.clone()).await?;
     }
-    // What is known of an earlier pod of this name says nothing of the new one.
-    context.agents.clear();
-    let pod = create_when_there_is_room(context, &plan, caller).await?;
     let began = Instant::now();
+    let pod = create_when_there_is_room(context, &plan, caller).await?;
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
     let parts = (plan.prepared.job_pod.as_str(), plan.containers.as_slice());
     ready(context, parts, &mut watch, caller).await?;
@@ -61,43 +105,26 @@ pub async fn prepare(
         prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
     }
     let took = began.elapsed().as_secs_f64();
-    caller
-        .progress(Phase::RunRunning, format!("Pod {} is ready after {took:.1} s", pod.name_any()))
-        .await?;
+    let seen = watch.now();
+    let node = seen.pod().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+    let (pod, node) = (pod.name_any(), node.unwrap_or_default());
+    let message = format!("Pod {pod} is ready on node {node} after {took:.1} s");
+    caller.progress(Phase::RunRunning, message).await?;
     Ok(prepared)
 }
 
-/// "v1.36.3", "1.35+"
-fn has_image_volumes(version: &str) -> bool {
-    let minor = version.trim_start_matches('v').split('.').nth(1).unwrap_or_default();
-    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().is_ok_and(|minor: u32| minor >= IMAGE_VOLUMES)
-}
-
-fn too_old(version: &str) -> Failure {
-    Failure::new(
-        Reason::Unsupported,
-        format!("Job containers need image volumes, which Kubernetes {version} does not have"),
-        format!("Use a cluster of version 1.{IMAGE_VOLUMES} or later with containerd 2.1 or later"),
-    )
-}
-
-fn template(context: &Context) -> Result<Option<Template>, Failure> {
-    let Some(path) = &context.config.hook_template else { return Ok(None) };
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            Reason::TemplateInvalid,
-            format!("The hook template {file} cannot be read: {error}"),
-            "Mount the file into the hookd container, or unset ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE",
-        )
-    })?;
-    Template::parse(&file, &text).map(Some)
-}
-
-async fn make_directories(plan: &Plan) -> Result<(), Failure> {
+/// Prepares the runner's side of the pod's mounts.
+async fn make_ready(context: &Context, plan: &Plan, delivery: Delivery) -> Result<(), Failure> {
     let directories = plan.directories.clone();
+    let copy = (delivery == Delivery::InitContainer && plan.prepared.container.is_some())
+        .then(|| context.config.work_dir.join(tools::COPY_DIR));
     let made = tokio::task::spawn_blocking(move || {
+        if let Some(directory) = copy {
+            install::copy_stepd(&directory).map_err(|error| {
+                let remedy = "The runner's user must own its work directory";
+                Failure::new(Reason::ClaimUnusable, report(&error), remedy)
+            })?;
+        }
         files::make_directories(&directories)?;
         files::open_home(&directories)
     });
@@ -137,9 +164,7 @@ async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
             Err(failure) if failure.reason == Reason::StepLost => {
                 let name = plan.pod.name_any();
                 tracing::info!(name, "replacing the pod of an earlier job");
-                job::delete(&pods, &name, &retry).await?;
-                gone(context, &name).await?;
-                context.agents.clear();
+                replace(context, &name).await?;
                 job::create(&pods, &plan.pod, &retry).await
             }
             created => created,
@@ -148,6 +173,14 @@ async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
     let (pod, secrets) = tokio::join!(pod, futures::future::join_all(secrets));
     secrets.into_iter().collect::<Result<Vec<_>, _>>()?;
     pod
+}
+
+/// Deletes a pod and waits until its name is free.
+async fn replace(context: &Context, name: &str) -> Result<(), Failure> {
+    job::delete(&context.pods(), name, &context.retry()).await?;
+    gone(context, name).await?;
+    context.agents.clear();
+    Ok(())
 }
 
 async fn gone(context: &Context, name: &str) -> Result<(), Failure> {
@@ -205,22 +238,4 @@ fn unanswered(context: &Context) -> Failure {
             context.namespace
         ),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn image_volumes_are_known_by_the_clusters_version() {
-        for (version, expected) in [
-            ("v1.36.3", true),
-            ("v1.35.0+k3s1", true),
-            ("v1.34.9", false),
-            ("", false),
-            ("1.35+", true),
-        ] {
-            assert_eq!(has_image_volumes(version), expected, "{version}");
-        }
-    }
 }

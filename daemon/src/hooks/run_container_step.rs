@@ -1,21 +1,30 @@
-//! `run_container_step`: builds the image if need be, runs it as a Job, streams its log, and
-//! returns its exit code.
+//! `run_container_step`: builds the image if need be, runs it as a Job, and returns its exit code.
+//!
+//! Where the image's own program is known, stepd starts the step in the Job's pod: then its
+//! environment is nowhere in the cluster, its two streams stay apart, and its end is known at once.
+//! Elsewhere the kubelet starts it, with the environment from a Secret, and its log is followed.
 
+use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
 use crate::cluster::job;
 use crate::cluster::watch::PodWatch;
+use crate::config::ContainerSteps;
 use crate::error::{Failure, Reason};
 use crate::hooks::{Context, build_image};
 use crate::ids::StepId;
+use crate::image::lookup::ImageConfig;
 use crate::spec::container::{ContainerStep, Source};
-use crate::spec::{mounts, names, step_job};
+use crate::spec::step_job::{self, JobSettings, Starter};
+use crate::spec::tools::Delivery;
+use crate::spec::{mounts, names};
+use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
 use crate::step::cursor::{LogPosition, RunPosition};
-use crate::step::start::{Awaited, started};
-use crate::step::{files, output};
+use crate::step::start::{self, Awaited, started};
+use crate::step::{action_args, files, output, program};
 
 /// Runs the step; its exit code.
 ///
@@ -27,57 +36,141 @@ pub async fn run(
     spec: &ContainerStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
+    let spec = &with_whole_args(context, spec).await?;
     let image = match &spec.source {
         Source::Image(image) => image.clone(),
         Source::Dockerfile(path) => {
             build_image::build(context, step, path, caller).await?.reference
         }
     };
-    let job = ensure_job(context, step, spec, &image, caller).await?;
+    let (job, by_stepd) = ensure_job(context, step, spec, &image, caller).await?;
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
     let awaited =
         Awaited { job: Some(&job), container: step_job::CONTAINER, phase: Phase::RunPending };
-    let pod = started(context, &mut watch, awaited, caller).await?;
-    let target = (&job, &*pod.name_any(), step_job::CONTAINER);
+    let pod = started(context, &mut watch, awaited, caller).await?.name_any();
+    if let Some(config) = by_stepd {
+        let before = caller.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
+        let pod = AgentPod::new(context, (&pod, step_job::CONTAINER), watch);
+        let program = program_of(step, spec, &config)?;
+        let ended = program::run(context, &pod, (&program, before), caller).await;
+        return match ended {
+            Err(failure) if failure.reason == Reason::StepLost => {
+                Err(start::loss(context, &job).await)
+            }
+            ended => ended,
+        };
+    }
+    let target = (&job, &*pod, step_job::CONTAINER);
     let ended = output::stream(context, &mut watch, target, log_position, caller).await?;
     Ok(ended.exit_code)
+}
+
+/// The step with its arguments as they were before the runner cut them.
+async fn with_whole_args(
+    context: &Context,
+    spec: &ContainerStep,
+) -> Result<ContainerStep, Failure> {
+    let (mut spec, roots) = (spec.clone(), context.config.context_roots());
+    let work_dir = context.config.work_dir.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        spec.args = action_args::whole(&spec, &work_dir, &roots);
+        spec
+    });
+    read.await.map_err(|error| Failure::internal("Reading the arguments failed").because(error))
 }
 
 fn log_position(cursor: &mut crate::step::cursor::Cursor) -> Option<&mut LogPosition> {
     cursor.run.as_mut().map(|run| &mut run.log)
 }
 
-/// The step's Job: created now, or found again. A Job that this caller has seen and that is gone
-/// is never made a second time, since its program may have run.
+/// The step's Job, created now or found again; and the image's own program if stepd is to start the
+/// step. A Job that this caller has seen and that is gone is never made a second time, since its
+/// program may have run.
 async fn ensure_job(
     context: &Context,
     step: &StepId,
     spec: &ContainerStep,
     image: &str,
     caller: &mut Caller,
-) -> Result<Job, Failure> {
+) -> Result<(Job, Option<ImageConfig>), Failure> {
     let runner = &context.known().await?.runner;
     let retry = context.retry();
     let name = names::step(&runner.name, step);
-    if let Some(run) = &caller.cursor.run {
+    if let Some(run) = caller.cursor.run.clone() {
         let found = job::find(&context.jobs(), &name, &retry).await?;
-        return found
-            .filter(|job| job.uid().as_deref() == Some(&run.job_uid))
-            .ok_or_else(|| lost(&name));
+        let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
+        return Ok((found.ok_or_else(|| lost(&name))?, run.by_stepd));
     }
-    let mounts = make_ready(context, spec).await?;
-    let limits = (context.config.registry.secret.as_deref(), context.config.step_timeout);
-    let wanted = step_job::job(runner, step, spec, mounts, image, limits);
-    let secret = step_job::secret(runner, step, &spec.environment);
-    // The kubelet asks for the Secret long after both are there.
+    let (mounts, by_stepd) =
+        tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let template = context.template()?;
+    let settings = JobSettings {
+        pull_secret: context.config.registry.secret.as_deref(),
+        timeout: context.config.step_timeout,
+        template: template.as_ref(),
+    };
     let (jobs, secrets) = (context.jobs(), context.secrets());
-    let (job, secret) =
-        tokio::join!(job::create(&jobs, &wanted, &retry), job::create(&secrets, &secret, &retry));
-    let (job, _) = (job?, secret?);
-    let job_uid = job.uid().unwrap_or_default();
-    caller.cursor.run = Some(RunPosition { job_uid, log: LogPosition::default() });
+    let job = if let Some((image, _)) = &by_stepd {
+        let image = (image.as_str(), Starter::Stepd);
+        let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
+        job::create(&jobs, &wanted, &retry).await?
+    } else {
+        let image = (image, Starter::Kubelet);
+        let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
+        let secret = step_job::secret(runner, step, &spec.environment);
+        // The kubelet asks for the Secret long after both are there.
+        let (job, secret) = tokio::join!(
+            job::create(&jobs, &wanted, &retry),
+            job::create(&secrets, &secret, &retry)
+        );
+        secret?;
+        job?
+    };
+    let by_stepd = by_stepd.map(|(_, config)| config);
+    caller.cursor.run = Some(RunPosition {
+        job_uid: job.uid().unwrap_or_default(),
+        by_stepd: by_stepd.clone(),
+        before: caller.sent(),
+        log: LogPosition::default(),
+    });
     caller.progress(Phase::RunPending, "").await?;
-    Ok(job)
+    Ok((job, by_stepd))
+}
+
+/// The image by its digest and its own program, if stepd can start the step.
+async fn by_stepd(
+    context: &Context,
+    spec: &ContainerStep,
+    image: &str,
+) -> Option<(String, ImageConfig)> {
+    let config = &context.config;
+    let known = context.known_so_far()?;
+    if config.container_steps != ContainerSteps::Auto
+        || known.delivery(config) != Delivery::ImageVolumes
+    {
+        return None;
+    }
+    let info = context.image(image, &[]).await?;
+    // The kubelet says of an image without a program what is wrong.
+    info.config.command(spec.entry_point.as_deref(), &spec.args)?;
+    Some((info.reference.clone(), info.config.clone()))
+}
+
+fn program_of(
+    step: &StepId,
+    spec: &ContainerStep,
+    config: &ImageConfig,
+) -> Result<StartStepRequest, Failure> {
+    let argv = config.command(spec.entry_point.as_deref(), &spec.args).ok_or_else(|| {
+        Failure::internal("The program of the step's image is not known any more")
+    })?;
+    Ok(StartStepRequest {
+        step_id: step.to_string(),
+        argv,
+        environment: spec.environment.clone().into_iter().collect(),
+        working_directory: spec.working_directory.clone().unwrap_or_default(),
+        prepend_path: Vec::new(),
+    })
 }
 
 /// Prepares the runner's side of the step's mounts.

@@ -1,63 +1,14 @@
-//! `run_script_step`: a program in the job container, run by stepd, which keeps its output until
-//! our caller has it. Whatever breaks on the way, the step is attached to again.
+//! `run_script_step`: a program in the job container, run by stepd.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use hookd_api::stepd::v1::StartStepRequest;
 
-use bytes::Bytes;
-use futures::stream;
-use hookd_api::stepd::v1::attach_request::Message;
-use hookd_api::stepd::v1::attach_response::Event;
-use hookd_api::stepd::v1::{AttachRequest, AttachStart, Offsets, StartStepRequest, StepEnd};
-use hookd_api::v1::{Phase, Stream};
-use tokio::sync::watch;
-use tokio::time::Instant;
-use tonic::{Code, Status};
-
-use crate::cluster::pod;
-use crate::cluster::watch::PodWatch;
-use crate::error::{Failure, Reason, report};
+use crate::error::Failure;
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::spec::names;
 use crate::spec::script::ScriptStep;
-use crate::spec::services::JOB;
-use crate::step::agent_calls::{PAUSE, lost};
-use crate::step::agents::{Agent, JobPod};
-use crate::step::caller::{Acked, Caller};
-use crate::step::files;
-
-/// An outage as long as this is worth a line.
-const WORTH_SAYING: Duration = Duration::from_secs(1);
-
-/// Why an attachment ended before the step did.
-enum Broken {
-    /// The way to the agent broke.
-    Lost(String),
-    /// For good.
-    Failed(Failure),
-}
-
-/// A time without the agent: it lasts until the step has moved on.
-struct Outage {
-    since: Instant,
-    told: bool,
-}
-
-impl Outage {
-    fn begin() -> Self {
-        Self { since: Instant::now(), told: false }
-    }
-
-    /// A tunnel that broke while nothing ran is made again without a word.
-    async fn goes_on(&mut self, caller: &mut Caller) -> Result<(), Failure> {
-        if self.since.elapsed() < WORTH_SAYING || std::mem::replace(&mut self.told, true) {
-            return Ok(());
-        }
-        let message = "The connection to the job's pod broke; hookd goes on when it is back";
-        caller.progress(Phase::Reconnecting, message).await
-    }
-}
+use crate::step::caller::Caller;
+use crate::step::{files, program};
 
 /// Runs the step; its exit code.
 ///
@@ -71,34 +22,15 @@ pub async fn run(
 ) -> Result<i32, Failure> {
     let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
     make_ready(context, spec).await?;
-    let mut watch = pod.watch();
-    let mut outage: Option<Outage> = None;
-    loop {
-        let sent = caller.sent();
-        let attempt = attempt(context, &pod, step, spec, caller);
-        let why = tokio::select! {
-            biased;
-            ended = attempt => match ended {
-                Ok(end) => return exit_code(context, &watch, end, caller).await,
-                Err(Broken::Failed(failure)) => return Err(failure),
-                Err(Broken::Lost(why)) => why,
-            },
-            failure = lost(&mut watch) => return Err(failure),
-        };
-        tracing::info!(why, "the way to the agent broke; making it again");
-        if caller.sent() != sent {
-            outage = None;
-        }
-        let outage = outage.get_or_insert_with(Outage::begin);
-        outage.goes_on(caller).await?;
-        if outage.since.elapsed() > context.config.api_timeout {
-            return Err(unreachable(context, &why));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            failure = lost(&mut watch) => return Err(failure),
-        }
-    }
+    let spec = spec.clone();
+    let program = StartStepRequest {
+        step_id: step.to_string(),
+        argv: spec.argv,
+        environment: spec.environment.into_iter().collect(),
+        working_directory: spec.working_directory.unwrap_or_default(),
+        prepend_path: spec.prepend_path,
+    };
+    program::run(context, &pod, (&program, (0, 0)), caller).await
 }
 
 /// Lets the step's user write to what the step writes to.
@@ -107,147 +39,4 @@ async fn make_ready(context: &Context, spec: &ScriptStep) -> Result<(), Failure>
     let opened =
         tokio::task::spawn_blocking(move || files::open_file_commands(&environment, &work_dir));
     opened.await.map_err(|error| Failure::internal("Opening files failed").because(error))?
-}
-
-/// Starts the step, or finds it started, and follows it to its end or a break.
-async fn attempt(
-    context: &Context,
-    pod: &JobPod,
-    step: &StepId,
-    spec: &ScriptStep,
-    caller: &mut Caller,
-) -> Result<StepEnd, Broken> {
-    let agent = pod.agent(&context.client, &context.namespace).await;
-    let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
-    let followed = async {
-        let request = StartStepRequest {
-            step_id: step.to_string(),
-            argv: spec.argv.clone(),
-            environment: spec.environment.clone().into_iter().collect::<HashMap<_, _>>(),
-            working_directory: spec.working_directory.clone().unwrap_or_default(),
-            prepend_path: spec.prepend_path.clone(),
-        };
-        agent.start_step(request).await.map_err(judge)?;
-        follow(&mut agent, step, caller).await
-    };
-    let ended = followed.await;
-    if matches!(ended, Err(Broken::Lost(_))) {
-        pod.broke(number).await;
-    }
-    ended
-}
-
-/// Brings the step's output to the caller, and what the caller acted on to the agent.
-async fn follow(agent: &mut Agent, step: &StepId, caller: &mut Caller) -> Result<StepEnd, Broken> {
-    let mut acked = caller.acked();
-    let (acks, told) = watch::channel(offsets(caller.sent()));
-    let requests = requests(step, told);
-    let mut events = agent.attach(requests).await.map_err(judge)?.into_inner();
-    loop {
-        acks.send_if_modified(|told| {
-            let now = acted_on(*acked.borrow_and_update(), caller.sent());
-            std::mem::replace(told, now) != now
-        });
-        let event = tokio::select! {
-            event = events.message() => event.map_err(judge)?,
-            changed = acked.changed() => {
-                changed.map_err(|_| Broken::Failed(Failure::cancelled()))?;
-                continue;
-            }
-        };
-        match event.and_then(|event| event.event) {
-            Some(Event::Output(output)) => {
-                let stream = if output.stderr { Stream::Stderr } else { Stream::Stdout };
-                let data = Bytes::from(output.data);
-                caller.output_of(stream, data, |_| {}).await.map_err(Broken::Failed)?;
-            }
-            Some(Event::SpoolFull(full)) => {
-                let message = format!(
-                    "The step waits: {} MiB of its output were not taken yet",
-                    full.bytes >> 20
-                );
-                caller.progress(Phase::RunRunning, message).await.map_err(Broken::Failed)?;
-            }
-            Some(Event::End(end)) => return Ok(end),
-            None => return Err(Broken::Lost("the agent ended the stream".to_owned())),
-        }
-    }
-}
-
-/// The messages of an attachment: its start, and then the newest acknowledgement.
-fn requests(
-    step: &StepId,
-    told: watch::Receiver<Offsets>,
-) -> impl futures::Stream<Item = AttachRequest> + Send + 'static {
-    let resume = Some(*told.borrow());
-    let start = Message::Start(AttachStart { step_id: step.to_string(), resume });
-    stream::unfold((Some(start), told), |(start, mut told)| async move {
-        let message = match start {
-            Some(start) => start,
-            None => {
-                told.changed().await.ok()?;
-                Message::Acknowledge(*told.borrow_and_update())
-            }
-        };
-        Some((AttachRequest { message: Some(message) }, (None, told)))
-    })
-}
-
-fn offsets((stdout, stderr): (u64, u64)) -> Offsets {
-    Offsets { stdout, stderr }
-}
-
-/// A caller that acknowledges everything has acted on what was sent to it.
-fn acted_on(acked: Acked, (stdout, stderr): (u64, u64)) -> Offsets {
-    Offsets { stdout: acked.stdout.min(stdout), stderr: acked.stderr.min(stderr) }
-}
-
-fn judge(status: Status) -> Broken {
-    match status.code() {
-        Code::OutOfRange | Code::DataLoss => Broken::Failed(Failure::new(
-            Reason::OutputLost,
-            format!("Output of the step is lost: {}", status.message()),
-            "Run the job again; if it happens again, report it with the log of hookd",
-        )),
-        Code::InvalidArgument | Code::Unimplemented => {
-            Broken::Failed(Failure::internal(format!("stepd refused a call: {}", status.message())))
-        }
-        _ => Broken::Lost(report(&status)),
-    }
-}
-
-/// The step's code, with the words that belong to it.
-async fn exit_code(
-    context: &Context,
-    watch: &PodWatch,
-    end: StepEnd,
-    caller: &mut Caller,
-) -> Result<i32, Failure> {
-    if !end.error.is_empty() {
-        caller.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
-    }
-    if end.signal == 9 && end.oom_kills > 0 {
-        let seen = watch.now();
-        let limit = seen.pod().and_then(|pod| pod::memory_limit(pod, JOB));
-        let message = format!(
-            "OOMKilled: a process of the step was killed because the job container used more memory \
-             than {} (cgroup v1: the container goes on)",
-            limit
-                .map_or_else(|| "its node has".to_owned(), |limit| format!("its limit of {limit}"))
-        );
-        tracing::info!(namespace = context.namespace, "{message}");
-        caller.progress(Phase::RunRunning, message).await?;
-    }
-    Ok(end.exit_code)
-}
-
-fn unreachable(context: &Context, why: &str) -> Failure {
-    Failure::new(
-        Reason::ApiUnreachable,
-        format!(
-            "The job's pod could not be reached for {} s: {why}",
-            context.config.api_timeout.as_secs()
-        ),
-        "Look at the API server, and at the kubelet of the pod's node; run the job again",
-    )
 }

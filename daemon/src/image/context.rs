@@ -23,6 +23,7 @@ use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 
 use beneath::Refused;
+pub use beneath::normalised;
 use dockerignore::Rules;
 pub use error::ContextError;
 
@@ -63,7 +64,7 @@ pub struct ContextSummary {
 /// `.dockerignore` file that cannot be understood.
 pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, ContextError> {
     let outside = || ContextError::Outside { path: dockerfile.into(), roots: roots.into() };
-    let file = beneath::normalised(dockerfile).ok_or_else(outside)?;
+    let file = normalised(dockerfile).ok_or_else(outside)?;
     let (path, name) = file.parent().zip(file.file_name()).ok_or_else(outside)?;
     let name = name.to_str().ok_or_else(|| ContextError::NameNotUtf8 { path: file.clone() })?;
     let directory = match beneath::open(roots, path, OFlags::DIRECTORY) {
@@ -117,6 +118,19 @@ impl BuildContext {
     }
 }
 
+/// Reads a small file as safely as a context; nothing if there is none.
+///
+/// # Errors
+/// A file that may not be read, lies elsewhere or has more than `limit` bytes.
+pub fn read_small(
+    roots: &[PathBuf],
+    path: &Path,
+    limit: u64,
+) -> Result<Option<Vec<u8>>, ContextError> {
+    let found = regular_file(roots, path)?;
+    found.map(|file| read_limited(path, &file, limit)).transpose()
+}
+
 /// Opens a file; nothing if there is none.
 fn regular_file(roots: &[PathBuf], path: &Path) -> Result<Option<File>, ContextError> {
     // Looked at first: to open a device can have effects.
@@ -138,14 +152,18 @@ fn regular_file(roots: &[PathBuf], path: &Path) -> Result<Option<File>, ContextE
     Ok(None)
 }
 
-fn read_rules(path: &Path, file: &File) -> Result<Rules, ContextError> {
+fn read_limited(path: &Path, file: &File, limit: u64) -> Result<Vec<u8>, ContextError> {
     let mut text = Vec::new();
-    let mut limited = file.take(RULES_LIMIT + 1);
-    let read = limited.read_to_end(&mut text);
+    let read = file.take(limit + 1).read_to_end(&mut text);
     read.map_err(|source| ContextError::Read { path: path.into(), source })?;
-    if text.len() as u64 > RULES_LIMIT {
-        return Err(ContextError::TooLarge { path: path.into(), limit: RULES_LIMIT });
+    if text.len() as u64 > limit {
+        return Err(ContextError::TooLarge { path: path.into(), limit });
     }
+    Ok(text)
+}
+
+fn read_rules(path: &Path, file: &File) -> Result<Rules, ContextError> {
+    let text = read_limited(path, file, RULES_LIMIT)?;
     Rules::parse(&text).map_err(|invalid| ContextError::InvalidRule {
         path: path.into(),
         line: invalid.line,

@@ -1,6 +1,12 @@
-//! Images that are built from Dockerfiles.
+//! Images: those that are built from Dockerfiles, and what registries tell of any.
 
+pub mod builds;
 pub mod context;
+pub mod credentials;
+pub mod distribution;
 pub mod group;
+pub mod lookup;
+pub mod reference;
 pub mod registry;
+pub mod sources;
 pub mod verdict;

@@ -33,24 +33,31 @@ pub fn destination(registry: &RegistryConfig, step: &StepId) -> Result<Destinati
              _REGISTRY_NODE_PORT on the hookd container (docs/config.md)",
         ));
     };
-    let (host, path) = given.split_once('/').unwrap_or((given, ""));
-    let port = registry.port.as_ref();
-    let push_host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let path = given.split_once('/').map_or("", |(_, path)| path);
+    let (pull_host, push_host) = hosts(registry, given);
     let repository = match path.trim_matches('/') {
         "" => REPOSITORY.to_owned(),
         path => format!("{path}/{REPOSITORY}"),
     };
-    let pull_host = registry
-        .pull_host
-        .clone()
-        .or_else(|| registry.node_port.as_ref().map(|port| format!("localhost:{port}")))
-        .unwrap_or_else(|| push_host.clone());
     Ok(Destination {
         push: format!("{push_host}/{repository}:{step}"),
         pull: format!("{pull_host}/{repository}"),
         insecure: registry.node_port.is_some(),
         push_host,
     })
+}
+
+/// Host and port of the registry `given`, for the kubelet and for Kaniko.
+pub(super) fn hosts(registry: &RegistryConfig, given: &str) -> (String, String) {
+    let host = given.split_once('/').map_or(given, |(host, _)| host);
+    let port = registry.port.as_ref();
+    let push_host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let pull_host = registry
+        .pull_host
+        .clone()
+        .or_else(|| registry.node_port.as_ref().map(|port| format!("localhost:{port}")))
+        .unwrap_or_else(|| push_host.clone());
+    (pull_host, push_host)
 }
 
 impl Destination {
@@ -65,17 +72,7 @@ mod tests {
     use super::*;
 
     fn registry(host: &str) -> RegistryConfig {
-        RegistryConfig {
-            host: Some(host.to_owned()),
-            port: None,
-            node_port: None,
-            pull_host: None,
-            secret: None,
-            ca_config_map: None,
-            map: None,
-            mirrors: Vec::new(),
-            insecure: Vec::new(),
-        }
+        RegistryConfig { host: Some(host.to_owned()), ..RegistryConfig::default() }
     }
 
     fn at(registry: &RegistryConfig) -> Destination {

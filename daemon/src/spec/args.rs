@@ -17,9 +17,25 @@ const SEPARATORS: [char; 2] = [' ', '\t'];
 /// the `"` a plain character; all others are plain. An argument that is quoted may be empty.
 ///
 /// # Caveats
-/// The runner has lost runs of spaces, and tabs and newlines beside a space, before.
+/// The runner has lost runs of spaces, and tabs and newlines beside a space, before; [`of_line`]
+/// makes that good where the line itself is known.
 pub fn split(pieces: &[String]) -> Vec<String> {
-    let line = pieces.join(" ");
+    tokens(&pieces.join(" "))
+}
+
+/// The arguments of `line`, if it is the one that the runner has cut into `pieces`.
+pub fn of_line(line: &str, pieces: &[String]) -> Option<Vec<String>> {
+    let cut = line.split(' ').map(str::trim).filter(|piece| !piece.is_empty());
+    cut.eq(pieces).then(|| tokens(line))
+}
+
+/// The line that the runner makes of an action's `args` before it cuts it.
+pub fn line_of(arguments: &[String]) -> String {
+    let quoted = arguments.iter().map(|text| format!("\"{}\"", text.replace('"', "\\\"")));
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+fn tokens(line: &str) -> Vec<String> {
     let mut characters = line.chars().peekable();
     let mut arguments = Vec::new();
     loop {
@@ -143,12 +159,24 @@ mod tests {
         }
     }
 
-    /// The arguments as the runner sends them.
-    fn as_the_runner_sends(arguments: &[String]) -> Vec<String> {
-        let quote = |argument: &String| format!("\"{}\"", argument.replace('"', "\\\""));
-        let line = arguments.iter().map(quote).collect::<Vec<_>>().join(" ");
+    #[test]
+    fn a_line_that_is_known_loses_no_white_space() {
+        let line = line_of(&owned(&["a  b", "\tc \n", "", "say \"hi\""]));
+        let pieces = as_the_runner_cuts(&line);
+        assert_eq!(split(&pieces)[0], "a b", "nothing was lost");
+        let expected = owned(&["a  b", "\tc \n", "", "say \"hi\""]);
+        assert_eq!(of_line(&line, &pieces), Some(expected));
+        assert_eq!(of_line("another line", &pieces), None);
+    }
+
+    fn as_the_runner_cuts(line: &str) -> Vec<String> {
         let pieces = line.split(' ').map(str::trim).filter(|piece| !piece.is_empty());
         pieces.map(str::to_owned).collect()
+    }
+
+    /// The arguments as the runner sends them.
+    fn as_the_runner_sends(arguments: &[String]) -> Vec<String> {
+        as_the_runner_cuts(&line_of(arguments))
     }
 
     /// Numbers that look random and are the same on every run.

@@ -18,8 +18,10 @@ pub struct ContainerStep {
     pub source: Source,
     /// In place of the image's ENTRYPOINT.
     pub entry_point: Option<String>,
-    /// Arguments as the program is to see them.
+    /// Arguments as the program is to see them, but for white space that the runner has lost.
     pub args: Vec<String>,
+    /// Arguments as the runner has cut them.
+    pub pieces: Vec<String>,
     /// In place of the image's WORKDIR.
     pub working_directory: Option<String>,
     /// Environment, complete.
@@ -51,6 +53,7 @@ impl TryFrom<ContainerSpec> for ContainerStep {
             source,
             entry_point: Some(spec.entry_point).filter(|text| !text.is_empty()),
             args: args::split(&spec.entry_point_args),
+            pieces: spec.entry_point_args,
             working_directory: Some(spec.working_directory).filter(|text| !text.is_empty()),
             environment,
             mounts: spec.system_mount_volumes.into_iter().chain(spec.user_mount_volumes).collect(),

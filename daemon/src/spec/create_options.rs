@@ -40,27 +40,16 @@ pub struct CreateOptions {
     pub warnings: Vec<String>,
 }
 
-/// When a container counts as healthy; docker's defaults.
-#[derive(Clone, Debug, PartialEq)]
+/// When a container counts as healthy: what differs from its image's HEALTHCHECK.
+#[derive(Clone, Debug, Default, PartialEq)]
 struct Health {
     command: Option<String>,
-    interval: Duration,
-    timeout: Duration,
-    start_period: Duration,
-    retries: u32,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        let thirty = Duration::from_secs(30);
-        Self {
-            command: None,
-            interval: thirty,
-            timeout: thirty,
-            start_period: Duration::ZERO,
-            retries: 3,
-        }
-    }
+    /// --no-healthcheck.
+    none: bool,
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+    start_period: Option<Duration>,
+    retries: Option<u32>,
 }
 
 /// Reads the options of a container.
@@ -151,11 +140,19 @@ impl CreateOptions {
             Meaning::CapAdd => self.cap_add.push(capability(value)),
             Meaning::CapDrop => self.cap_drop.push(capability(value)),
             Meaning::HealthCommand => self.health.command = Some(value.to_owned()),
-            Meaning::NoHealth => self.health.command = None,
-            Meaning::HealthInterval => self.health.interval = duration(value).ok_or_else(|| wrong("is no time"))?,
-            Meaning::HealthTimeout => self.health.timeout = duration(value).ok_or_else(|| wrong("is no time"))?,
-            Meaning::HealthStart => self.health.start_period = duration(value).ok_or_else(|| wrong("is no time"))?,
-            Meaning::HealthRetries => self.health.retries = value.parse().map_err(|_| wrong("is no number"))?,
+            Meaning::NoHealth => self.health.none = true,
+            Meaning::HealthInterval => {
+                self.health.interval = Some(duration(value).ok_or_else(|| wrong("is no time"))?);
+            }
+            Meaning::HealthTimeout => {
+                self.health.timeout = Some(duration(value).ok_or_else(|| wrong("is no time"))?);
+            }
+            Meaning::HealthStart => {
+                self.health.start_period = Some(duration(value).ok_or_else(|| wrong("is no time"))?);
+            }
+            Meaning::HealthRetries => {
+                self.health.retries = Some(value.parse().map_err(|_| wrong("is no number"))?);
+            }
         }
         Ok(())
     }

@@ -1,7 +1,4 @@
 //! The pod of a job: its container, run by stepd, and its services.
-//!
-//! stepd and the runner's externals come in as image volumes: the images of hookd and of the runner
-//! are on the node already, and no init container has to copy anything.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,28 +6,19 @@ use std::path::{Path, PathBuf};
 use hookd_api::v1::{ContainerSpec, JobPrepared, PreparedContainer};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    Container, ImageVolumeSource, Pod, PodSecurityContext, PodSpec, Secret, Volume, VolumeMount,
+    Container, Pod, PodSecurityContext, PodSpec, Secret, Volume, VolumeMount,
 };
 
 use crate::error::{Failure, Reason};
 use crate::ids::StepId;
+use crate::image::lookup::Healthcheck;
 use crate::runner::Runner;
 use crate::spec::create_options::{self, CreateOptions};
 use crate::spec::ports::{self, Ports};
 use crate::spec::services::{self, JOB};
-use crate::spec::template::Template;
+use crate::spec::template::{Target, Template};
+use crate::spec::tools::{self, Delivery};
 use crate::spec::{args, container, mounts, names, pull_secret, step_job};
-
-/// Where the whole image of hookd is.
-const HOOKD: &str = "/__hookd";
-/// Where the whole image of the runner is.
-const RUNNER: &str = "/__r";
-/// stepd's directory: its socket and its spool.
-pub const STEPD_DIR: &str = "/__hookd_run";
-/// stepd in the job container.
-pub const STEPD: &str = "/__hookd/usr/local/bin/stepd";
-/// Where the runner's image has its externals, and where jobs expect them.
-const EXTERNALS: &str = "/__r/home/runner/externals:/__e";
 
 /// What a job asks for.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +27,21 @@ pub struct JobSpec {
     pub container: Option<ContainerSpec>,
     /// The services, in the order of the workflow.
     pub services: Vec<ContainerSpec>,
+}
+
+/// What is known beside the job itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The runner's work directory.
+    pub work_dir: &'a Path,
+    /// The administrator's template.
+    pub template: Option<&'a Template>,
+    /// Pull Secret of the registry of built images.
+    pub registry_secret: Option<&'a str>,
+    /// How stepd gets in.
+    pub delivery: Delivery,
+    /// HEALTHCHECK of the services' images, in their order, as far as it is known.
+    pub health: &'a [Option<Healthcheck>],
 }
 
 /// All that is to be made for a job, and what its workflow is told.
@@ -66,10 +69,15 @@ struct Part<'a> {
     spec: &'a ContainerSpec,
     options: CreateOptions,
     ports: Ports,
+    health: Option<&'a Healthcheck>,
 }
 
 impl<'a> Part<'a> {
-    fn new(name: String, spec: &'a ContainerSpec) -> Result<Self, Failure> {
+    fn new(
+        name: String,
+        spec: &'a ContainerSpec,
+        health: Option<&'a Healthcheck>,
+    ) -> Result<Self, Failure> {
         if spec.image.is_empty() {
             return Err(Failure::new(
                 Reason::InvalidInput,
@@ -80,7 +88,7 @@ impl<'a> Part<'a> {
         container::check_environment(&spec.environment_variables)?;
         let options = create_options::parse(&spec.create_options)?;
         let ports = ports::parse(&spec.port_mappings)?;
-        Ok(Self { name, spec, options, ports })
+        Ok(Self { name, spec, options, ports, health })
     }
 
     /// Its environment, with what docker mode adds.
@@ -120,7 +128,7 @@ impl<'a> Part<'a> {
             volume_mounts: Some(mounts),
             ..Container::default()
         };
-        let volumes = self.options.apply(&mut container);
+        let volumes = self.options.apply(&mut container, self.health);
         (container, volumes)
     }
 }
@@ -133,13 +141,15 @@ pub fn plan(
     runner: &Runner,
     step: &StepId,
     spec: &JobSpec,
-    work_dir: &Path,
-    (template, registry_secret): (Option<&Template>, Option<&str>),
+    around: Surroundings<'_>,
 ) -> Result<Plan, Failure> {
     let images: Vec<_> = spec.services.iter().map(|service| service.image.as_str()).collect();
     let names = services::container_names(&images);
-    let job = spec.container.as_ref().map(|spec| Part::new(JOB.to_owned(), spec)).transpose()?;
-    let services = spec.services.iter().zip(names).map(|(spec, name)| Part::new(name, spec));
+    let job = spec.container.as_ref().map(|spec| Part::new(JOB.to_owned(), spec, None));
+    let job = job.transpose()?;
+    let health = around.health.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    let services = spec.services.iter().zip(names).zip(health);
+    let services = services.map(|((spec, name), health)| Part::new(name, spec, health));
     let services = services.collect::<Result<Vec<_>, _>>()?;
     let parts = || job.iter().chain(&services);
     let ports: Vec<_> = parts().map(|part| (part.name.as_str(), &part.ports)).collect();
@@ -148,11 +158,11 @@ pub fn plan(
     let name = names::job_pod(&runner.name);
     let mut built = Built::default();
     if let Some(job) = &job {
-        built.add_job(runner, job, work_dir)?;
+        built.add_job(runner, job, around)?;
     }
     let secret = names::services_secret(&runner.name, step);
     for service in &services {
-        built.add_service(runner, service, work_dir, &secret)?;
+        built.add_service(runner, service, around.work_dir, &secret)?;
     }
     let pull =
         pull_secret::secret(runner, step, parts().filter_map(|part| part.spec.registry.as_ref()));
@@ -165,7 +175,7 @@ pub fn plan(
     let groups: Vec<_> =
         runner.supplemental_groups.iter().flatten().copied().chain(groups).collect();
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
-    let secrets = [registry_secret.map(str::to_owned), pull_name].into_iter().flatten();
+    let secrets = [around.registry_secret.map(str::to_owned), pull_name].into_iter().flatten();
     let pull_secrets = secrets.map(|name| step_job::pull_secret_named(&name));
     let pull_secrets: Vec<_> = runner.pull_secrets.iter().cloned().chain(pull_secrets).collect();
     let mut metadata = names::metadata(runner, step, &name);
@@ -173,6 +183,7 @@ pub fn plan(
     let pod = Pod {
         metadata,
         spec: Some(PodSpec {
+            init_containers: built.init_container.map(|container| vec![container]),
             containers: built.containers,
             volumes: Some(built.volumes).filter(|volumes| !volumes.is_empty()),
             image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
@@ -188,7 +199,10 @@ pub fn plan(
         }),
         ..Pod::default()
     };
-    let pod = template.map_or_else(|| Ok(pod.clone()), |template| template.merge(pod.clone()))?;
+    let pod = match around.template {
+        Some(template) => template.merge(pod, Target::JobPod)?,
+        None => pod,
+    };
     Ok(Plan {
         secrets: environment.into_iter().chain(pull).collect(),
         directories: built.directories,
@@ -211,6 +225,7 @@ const GRACE_SECONDS: i64 = 5;
 /// The parts of the pod's specification that its containers add to.
 #[derive(Default)]
 struct Built {
+    init_container: Option<Container>,
     containers: Vec<Container>,
     volumes: Vec<Volume>,
     directories: Vec<PathBuf>,
@@ -219,26 +234,22 @@ struct Built {
 }
 
 impl Built {
-    fn add_job(&mut self, runner: &Runner, job: &Part<'_>, work_dir: &Path) -> Result<(), Failure> {
-        let tools = [
-            (HOOKD, image_volume("hookd", &runner.hookd_image)),
-            (RUNNER, image_volume("runner", &runner.runner_image)),
-            (STEPD_DIR, mounts::empty_dir("hookd-run")),
-        ];
-        let contract = mounts::of_job(JOB, job.spec, work_dir, runner.work.as_ref())?;
-        let tool_mounts = tools.iter().map(|(path, volume)| VolumeMount {
-            name: volume.name.clone(),
-            mount_path: (*path).to_owned(),
-            ..VolumeMount::default()
-        });
-        let all = tool_mounts.chain(contract.mounts).collect();
+    fn add_job(
+        &mut self,
+        runner: &Runner,
+        job: &Part<'_>,
+        around: Surroundings<'_>,
+    ) -> Result<(), Failure> {
+        let tools = tools::of_job(runner, around.delivery);
+        let contract = mounts::of_job(JOB, job.spec, around.work_dir, runner.work.as_ref())?;
+        let all = tools.mounts.into_iter().chain(contract.mounts).collect();
         let (mut container, volumes) = job.container(all);
-        let stepd = [STEPD, "serve", "--dir", STEPD_DIR, "--links", EXTERNALS];
-        container.command = Some(stepd.map(str::to_owned).to_vec());
+        container.command = Some(tools.command);
         // docker mode ignores the image's entrypoint too.
         container.args = None;
         self.containers.push(container);
-        self.add_volumes(tools.into_iter().map(|(_, volume)| volume));
+        self.init_container = tools.init_container;
+        self.add_volumes(tools.volumes);
         self.add_volumes(contract.volumes.into_iter().chain(volumes));
         self.directories.extend(contract.directories);
         Ok(())
@@ -277,17 +288,6 @@ impl Built {
                 self.volumes.push(volume);
             }
         }
-    }
-}
-
-fn image_volume(name: &str, image: &str) -> Volume {
-    Volume {
-        name: name.to_owned(),
-        image: Some(ImageVolumeSource {
-            reference: Some(image.to_owned()),
-            pull_policy: Some("IfNotPresent".to_owned()),
-        }),
-        ..Volume::default()
     }
 }
 

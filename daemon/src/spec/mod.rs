@@ -13,3 +13,4 @@ pub mod script;
 pub mod services;
 pub mod step_job;
 pub mod template;
+pub mod tools;

@@ -11,7 +11,7 @@ use crate::error::{Failure, Reason};
 use crate::runner::WorkVolume;
 
 /// Name of the work volume in a pod.
-const WORK: &str = "work";
+pub const WORK: &str = "work";
 /// Docker's socket, which the runner always lists and which no step gets.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
@@ -59,7 +59,9 @@ pub fn of_step(
 }
 
 /// The directory of the job container that has the runner's externals (Node.js).
-const EXTERNALS: &str = "/__e";
+pub const EXTERNALS: &str = "/__e";
+/// Name of its volume.
+pub const EXTERNALS_VOLUME: &str = "externals";
 
 /// Maps the mounts of a job's container or service. `name`: of the container, for volumes that it
 /// has for itself. What the runner has outside its work directory is an empty directory here, which
@@ -88,7 +90,7 @@ pub fn of_job(
     let mut mounts = of_step(&from_work, work_dir, work)?;
     for (at, mount) in outside.into_iter().chain(named).enumerate() {
         let volume = match mount.source_volume_path.as_str() {
-            _ if mount.target_volume_path == EXTERNALS => "externals".to_owned(),
+            _ if mount.target_volume_path == EXTERNALS => EXTERNALS_VOLUME.to_owned(),
             named if !named.is_empty() && !named.starts_with('/') => volume_name(named)?,
             _ => format!("{name}-{at}"),
         };
@@ -133,7 +135,8 @@ fn volume_name(named: &str) -> Result<String, Failure> {
     Ok(format!("named-{name}"))
 }
 
-fn volume(work: &WorkVolume) -> Volume {
+/// The work volume.
+pub fn volume(work: &WorkVolume) -> Volume {
     Volume {
         name: WORK.to_owned(),
         persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {

@@ -7,16 +7,18 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, EnvVar, EnvVarSource, LocalObjectReference, NodeAffinity, NodeSelector,
-    NodeSelectorRequirement, NodeSelectorTerm, PodSecurityContext, PodSpec, PodTemplateSpec,
+    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec, PodTemplateSpec,
     SeccompProfile, Secret, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::error::Failure;
 use crate::ids::StepId;
 use crate::runner::Runner;
 use crate::spec::container::ContainerStep;
 use crate::spec::mounts::Mounts;
-use crate::spec::{args, names};
+use crate::spec::template::{Target, Template};
+use crate::spec::{args, names, tools};
 
 /// Name of the container in a step's pod.
 pub const CONTAINER: &str = "step";
@@ -42,35 +44,60 @@ pub fn secret(runner: &Runner, step: &StepId, environment: &BTreeMap<String, Str
     }
 }
 
+/// Who starts the program of a container step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// The kubelet: the pod's specification has program and arguments, a Secret the environment.
+    Kubelet,
+    /// stepd, which is told all of these later.
+    Stepd,
+}
+
+/// What the administrator set for all Jobs of container steps.
+#[derive(Clone, Copy, Debug)]
+pub struct JobSettings<'a> {
+    /// Pull Secret of the registry of built images.
+    pub pull_secret: Option<&'a str>,
+    /// The longest that a step may run.
+    pub timeout: Duration,
+    /// The template for pods.
+    pub template: Option<&'a Template>,
+}
+
 /// The Job of a container step that runs `image`.
+///
+/// # Errors
+/// `TEMPLATE_INVALID` when the template makes no pod of it.
 pub fn job(
     runner: &Runner,
     step: &StepId,
     spec: &ContainerStep,
     mounts: Mounts,
-    image: &str,
-    (pull_secret, timeout): (Option<&str>, Duration),
-) -> Job {
+    (image, starter): (&str, Starter),
+    settings: JobSettings<'_>,
+) -> Result<Job, Failure> {
     let name = names::step(&runner.name, step);
-    let environment = spec.environment.keys().enumerate();
-    let escaped = |text: &String| args::quote_dollars(text);
-    let container = Container {
+    let mut volumes = mounts.volumes;
+    let mut container = Container {
         name: CONTAINER.to_owned(),
         image: Some(image.to_owned()),
-        command: spec.entry_point.as_ref().map(|program| vec![escaped(program)]),
-        args: (!spec.args.is_empty()).then(|| spec.args.iter().map(escaped).collect()),
-        working_dir: spec.working_directory.clone(),
-        env: Some(
-            environment.map(|(at, variable)| from_secret(variable, &name, key(at))).collect(),
-        ),
         volume_mounts: Some(mounts.mounts),
         ..Container::default()
     };
+    match starter {
+        Starter::Kubelet => natively(&mut container, spec, &name),
+        Starter::Stepd => {
+            let tools = tools::of_step(runner);
+            container.command = Some(tools.command);
+            container.volume_mounts.get_or_insert_default().extend(tools.mounts);
+            volumes.extend(tools.volumes);
+        }
+    }
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
     let pod = PodSpec {
         containers: vec![container],
-        volumes: Some(mounts.volumes),
-        image_pull_secrets: pull_secrets(runner, pull_secret),
+        volumes: Some(volumes),
+        image_pull_secrets: pull_secrets(runner, settings.pull_secret),
         affinity: same_node.then(|| on_node(&runner.node)),
         security_context: Some(PodSecurityContext {
             supplemental_groups: runner.supplemental_groups.clone(),
@@ -79,7 +106,25 @@ pub fn job(
         }),
         ..base_pod()
     };
-    one_pod_job(names::metadata(runner, step, &name), pod, timeout)
+    let mut job = one_pod_job(names::metadata(runner, step, &name), pod, settings.timeout);
+    if let (Some(template), Some(job)) = (settings.template, &mut job.spec) {
+        let PodTemplateSpec { metadata, spec } = std::mem::take(&mut job.template);
+        let pod = Pod { metadata: metadata.unwrap_or_default(), spec, ..Pod::default() };
+        let Pod { metadata, spec, .. } = template.merge(pod, Target::StepPod)?;
+        job.template = PodTemplateSpec { metadata: Some(metadata), spec };
+    }
+    Ok(job)
+}
+
+/// Program, arguments, directory and environment as the kubelet is to start them.
+fn natively(container: &mut Container, spec: &ContainerStep, secret: &str) {
+    let escaped = |text: &String| args::quote_dollars(text);
+    container.command = spec.entry_point.as_ref().map(|program| vec![escaped(program)]);
+    container.args = (!spec.args.is_empty()).then(|| spec.args.iter().map(escaped).collect());
+    container.working_dir = spec.working_directory.clone();
+    let variables = spec.environment.keys().enumerate();
+    let variables = variables.map(|(at, variable)| from_secret(variable, secret, key(at)));
+    container.env = Some(variables.collect());
 }
 
 pub(super) fn from_secret(variable: &str, secret: &str, key: String) -> EnvVar {
@@ -212,11 +257,27 @@ mod tests {
         .unwrap()
     }
 
+    const SETTINGS: JobSettings<'_> =
+        JobSettings { pull_secret: None, timeout: Duration::from_secs(60), template: None };
+
+    fn made_for(starter: Starter) -> Job {
+        let (runner, step_id) = (runner(), "s1".parse().unwrap());
+        let image = ("busybox", starter);
+        job(&runner, &step_id, &step(), Mounts::default(), image, SETTINGS).unwrap()
+    }
+
     fn made() -> (Job, Secret) {
-        let (runner, step_id, spec) = (runner(), "s1".parse().unwrap(), step());
-        let secret = secret(&runner, &step_id, &spec.environment);
-        let limits = (None, Duration::from_secs(60));
-        (job(&runner, &step_id, &spec, Mounts::default(), "busybox", limits), secret)
+        let secret = secret(&runner(), &"s1".parse().unwrap(), &step().environment);
+        (made_for(Starter::Kubelet), secret)
+    }
+
+    #[test]
+    fn what_stepd_starts_is_nowhere_in_the_job() {
+        let job = serde_json::to_string(&made_for(Starter::Stepd)).unwrap();
+        for hidden in ["s3cret", "INPUT_A-B", "$sh", "$$"] {
+            assert!(!job.contains(hidden), "{hidden} in {job}");
+        }
+        assert!(job.contains(tools::STEPD));
     }
 
     #[test]

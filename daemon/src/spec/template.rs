@@ -2,21 +2,45 @@
 //!
 //! It merges by the rules of the reference hooks: labels and annotations are added; volumes are
 //! appended, and so are containers whose name does not begin with `$`; every other field of the spec
-//! replaces ours. The container `$job` changes the job container and `$<service>` that service:
-//! `name` and `image` are ignored, `env`, `volumeMounts` and `ports` are appended, all else
-//! replaces.
+//! replaces ours. The container `$job` changes the job container and those of container steps, and
+//! `$<service>` that service: `name` and `image` are ignored, `env`, `volumeMounts` and `ports` are
+//! appended, all else replaces.
+//!
+//! Two fields differ, since ours are needed: `initContainers` are appended, and `command` and `args`
+//! of `$job` are ignored.
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
 
 use crate::error::{Failure, Reason};
 use crate::spec::names::{RUNNER_LABEL, STEP_LABEL};
+use crate::spec::services::JOB;
+use crate::spec::step_job;
 
 /// A template that was read.
 #[derive(Clone, Debug, Default)]
 pub struct Template {
     metadata: Map<String, Value>,
     spec: Map<String, Value>,
+}
+
+/// The kind of pod that is merged with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A job's.
+    JobPod,
+    /// A container step's.
+    StepPod,
+}
+
+impl Target {
+    /// The container that `$job` changes.
+    fn job(self) -> &'static str {
+        match self {
+            Self::JobPod => JOB,
+            Self::StepPod => step_job::CONTAINER,
+        }
+    }
 }
 
 /// Lists of a container that are appended to.
@@ -40,7 +64,7 @@ impl Template {
         }
         let template = Self { metadata: part("metadata")?, spec: part("spec")? };
         // What cannot become a pod is to be told at once, not in the middle of a job.
-        template.merge(Pod::default()).map_err(|failure| {
+        template.merge(Pod::default(), Target::JobPod).map_err(|failure| {
             Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
         })?;
         Ok(template)
@@ -50,11 +74,11 @@ impl Template {
     ///
     /// # Errors
     /// `TEMPLATE_INVALID` when the result is no pod.
-    pub fn merge(&self, pod: Pod) -> Result<Pod, Failure> {
+    pub fn merge(&self, pod: Pod, target: Target) -> Result<Pod, Failure> {
         let mut value = serde_json::to_value(pod)
             .map_err(|error| Failure::internal("A pod has no JSON form").because(error))?;
         self.merge_metadata(&mut value);
-        self.merge_spec(&mut value);
+        self.merge_spec(&mut value, target);
         serde_json::from_value(value)
             .map_err(|error| invalid(format!("The hook template makes no valid pod: {error}")))
     }
@@ -69,11 +93,15 @@ impl Template {
         }
     }
 
-    fn merge_spec(&self, pod: &mut Value) {
+    fn merge_spec(&self, pod: &mut Value, target: Target) {
         for (name, value) in &self.spec {
             match (name.as_str(), value) {
-                ("volumes", Value::Array(volumes)) => append(&mut pod["spec"]["volumes"], volumes),
-                ("containers", Value::Array(containers)) => merge_containers(pod, containers),
+                (list @ ("volumes" | "initContainers"), Value::Array(more)) => {
+                    append(&mut pod["spec"][list], more);
+                }
+                ("containers", Value::Array(containers)) => {
+                    merge_containers(pod, containers, target);
+                }
                 _ => pod["spec"][name] = value.clone(),
             }
         }
@@ -88,24 +116,30 @@ impl Template {
     }
 }
 
-fn merge_containers(pod: &mut Value, containers: &[Value]) {
+fn merge_containers(pod: &mut Value, containers: &[Value], target: Target) {
     for container in containers {
         let name = container["name"].as_str().unwrap_or_default();
         let Some(ours) = name.strip_prefix('$') else {
             append(&mut pod["spec"]["containers"], std::slice::from_ref(container));
             continue;
         };
+        let is_job = ours == JOB;
+        let ours = if is_job { target.job() } else { ours };
         let found = pod["spec"]["containers"].as_array_mut().into_iter().flatten();
         for target in found.filter(|target| target["name"] == ours) {
-            for (field, value) in container.as_object().into_iter().flatten() {
-                match (field.as_str(), value) {
-                    ("name" | "image", _) => {}
-                    (list, Value::Array(more)) if APPENDED.contains(&list) => {
-                        append(&mut target[list], more);
-                    }
-                    _ => target[field] = value.clone(),
-                }
-            }
+            merge_container(target, container, is_job);
+        }
+    }
+}
+
+fn merge_container(ours: &mut Value, theirs: &Value, is_job: bool) {
+    for (field, value) in theirs.as_object().into_iter().flatten() {
+        match (field.as_str(), value) {
+            ("name" | "image", _) => {}
+            // The program there is stepd, or the step's own.
+            ("command" | "args", _) if is_job => {}
+            (list, Value::Array(more)) if APPENDED.contains(&list) => append(&mut ours[list], more),
+            _ => ours[field] = value.clone(),
         }
     }
 }
@@ -145,7 +179,7 @@ mod tests {
         }))
         .unwrap();
         let template = Template::parse("t.yaml", template).unwrap();
-        serde_json::to_value(template.merge(pod).unwrap()).unwrap()
+        serde_json::to_value(template.merge(pod, Target::JobPod).unwrap()).unwrap()
     }
 
     #[test]
@@ -169,6 +203,28 @@ mod tests {
         assert_eq!(job["resources"]["limits"]["cpu"], "2");
         // One container's mounts are not another's.
         assert_eq!(pod["spec"]["containers"][1].get("volumeMounts"), None);
+    }
+
+    #[test]
+    fn the_program_of_a_job_container_is_not_the_templates() {
+        let template = "spec:\n  initContainers: [{name: first}]\n  containers:\n  \
+                        - {name: $job, command: [x], args: [y], workingDir: /w}";
+        let job = &merged(template)["spec"]["containers"][0];
+        assert_eq!((job.get("command"), job.get("args")), (None, None));
+        assert_eq!(job["workingDir"], "/w");
+    }
+
+    #[test]
+    fn a_container_step_is_changed_as_the_job_container_is() {
+        let template = "spec:\n  containers: [{name: $job, workingDir: /w}, {name: proxy}]";
+        let template = Template::parse("t.yaml", template).unwrap();
+        let pod = json!({"spec": {
+            "initContainers": [{"name": "ours"}],
+            "containers": [{"name": "step", "command": ["c"]}]}});
+        let pod = serde_json::from_value(pod).unwrap();
+        let pod = serde_json::to_value(template.merge(pod, Target::StepPod).unwrap()).unwrap();
+        let step = json!({"name": "step", "command": ["c"], "workingDir": "/w"});
+        assert_eq!(pod["spec"]["containers"], json!([step, {"name": "proxy"}]));
     }
 
     #[test]

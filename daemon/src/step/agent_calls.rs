@@ -82,7 +82,7 @@ where
     };
     tokio::select! {
         answer = calls => answer,
-        _ = lost(&mut watch) => {
+        _ = lost(&mut watch, JOB) => {
             context.agents.clear();
             None
         }
@@ -90,24 +90,33 @@ where
     }
 }
 
-/// Waits until the job's pod is lost; why.
-pub async fn lost(watch: &mut PodWatch) -> Failure {
+/// Waits until the pod, or the container in which its agent is, is lost; why.
+pub async fn lost(watch: &mut PodWatch, container: &str) -> Failure {
     let over = |seen: &Seen| match seen {
         Seen::NotYet => false,
         Seen::Gone => true,
         Seen::Pod(pod) => {
-            matches!(pod::standing(pod, JOB), Standing::Ended(_) | Standing::Doomed(_))
+            matches!(pod::standing(pod, container), Standing::Ended(_) | Standing::Doomed(_))
                 || pod.metadata.deletion_timestamp.is_some()
         }
     };
     match watch.until(over).await {
-        Seen::Pod(pod) => match pod::standing(&pod, JOB) {
+        Seen::Pod(pod) => match pod::standing(&pod, container) {
             Standing::Doomed(failure) => failure,
+            Standing::Ended(ended) if pod.metadata.deletion_timestamp.is_none() => Failure::new(
+                Reason::StepLost,
+                format!(
+                    "Container {container} of pod {} ended with exit code {} while its step ran",
+                    pod.metadata.name.as_deref().unwrap_or_default(),
+                    ended.exit_code
+                ),
+                "Read its log: stepd is its program, and something ended it; run the job again",
+            ),
             _ => pod::deleted(pod.metadata.name.as_deref().unwrap_or_default()),
         },
         Seen::Gone | Seen::NotYet => Failure::new(
             Reason::StepLost,
-            "The job's pod is gone",
+            "The step's pod is gone",
             "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a \
              person); run the job again",
         ),

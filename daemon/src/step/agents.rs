@@ -1,4 +1,4 @@
-//! The agents in job pods: one tunnel to each, which stays open, and one watch of its pod.
+//! The agents in pods of ours: one tunnel to each, which stays open, and one watch of its pod.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +13,8 @@ use crate::cluster::tunnel;
 use crate::cluster::watch::PodWatch;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::{Context, Leaving};
-use crate::spec::job_pod::{STEPD, STEPD_DIR};
 use crate::spec::services::JOB;
+use crate::spec::tools::{STEPD, STEPD_DIR};
 
 /// The API of an agent.
 pub type Agent = StepServiceClient<Channel>;
@@ -31,16 +31,17 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 /// A step's environment is part of its start.
 const LARGEST_CALL: usize = 64 << 20;
 
-/// The agents that were spoken to.
+/// The agents of job pods that were spoken to.
 #[derive(Clone, Debug, Default)]
 pub struct Agents {
-    pods: Arc<Mutex<HashMap<String, Arc<JobPod>>>>,
+    pods: Arc<Mutex<HashMap<String, Arc<AgentPod>>>>,
 }
 
-/// A job's pod and the way to its agent.
+/// A pod with stepd in one of its containers, and the way to it.
 #[derive(Debug)]
-pub struct JobPod {
+pub struct AgentPod {
     name: String,
+    container: &'static str,
     watch: PodWatch,
     /// One watch of the runner pod for the whole job, not one a step.
     _leaving: Arc<Leaving>,
@@ -54,17 +55,12 @@ struct Tunnel {
 }
 
 impl Agents {
-    /// The pod of this name, which is watched from now on.
-    pub fn pod(&self, context: &Context, name: &str) -> Arc<JobPod> {
+    /// The job's pod of this name, which is watched from now on.
+    pub fn pod(&self, context: &Context, name: &str) -> Arc<AgentPod> {
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let watch = PodWatch::of_pod(context.pods(), name);
-            Arc::new(JobPod {
-                name: name.to_owned(),
-                watch,
-                _leaving: context.watch_for_leaving(),
-                tunnel: tokio::sync::Mutex::default(),
-            })
+            Arc::new(AgentPod::new(context, (name, JOB), watch))
         };
         pods.entry(name.to_owned()).or_insert_with(new).clone()
     }
@@ -75,7 +71,32 @@ impl Agents {
     }
 }
 
-impl JobPod {
+impl AgentPod {
+    /// The pod of this name, with stepd in this container.
+    pub fn new(
+        context: &Context,
+        (name, container): (&str, &'static str),
+        watch: PodWatch,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            container,
+            watch,
+            _leaving: context.watch_for_leaving(),
+            tunnel: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Name of the pod.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Name of stepd's container.
+    pub fn container(&self) -> &'static str {
+        self.container
+    }
+
     /// The pod's states.
     pub fn watch(&self) -> PodWatch {
         self.watch.clone()
@@ -104,7 +125,7 @@ impl JobPod {
 
     async fn open(&self, client: &Client, namespace: &str) -> Result<Agent, Failure> {
         let command = [STEPD, "connect", "--dir", STEPD_DIR];
-        let opening = tunnel::open(client, namespace, (&self.name, JOB), &command);
+        let opening = tunnel::open(client, namespace, (&self.name, self.container), &command);
         let opened = tokio::time::timeout(ANSWER, opening).await;
         let stream = opened
             .map_err(|_| self.unreachable("no answer within 15 s".to_owned()))?

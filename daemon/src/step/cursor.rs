@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::lookup::ImageConfig;
+
 /// Position of an event of a step. Opaque to the caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
@@ -42,6 +44,12 @@ pub struct BuiltReference {
 pub struct RunPosition {
     /// The Job that was created; if it is gone, the step is lost: it is never run again.
     pub job_uid: String,
+    /// The image's own program, if stepd starts the step; none: the kubelet does.
+    #[serde(default)]
+    pub by_stepd: Option<ImageConfig>,
+    /// Bytes of each stream that the caller had before the program wrote any: a build's log.
+    #[serde(default)]
+    pub before: (u64, u64),
     /// Where its log stands.
     pub log: LogPosition,
 }
@@ -83,7 +91,12 @@ mod tests {
     fn a_cursor_survives_the_wire() {
         let cursor = Cursor {
             build: Some(BuildPosition { attempt: 1, ..BuildPosition::default() }),
-            run: Some(RunPosition { job_uid: "u".into(), log: LogPosition::default() }),
+            run: Some(RunPosition {
+                job_uid: "u".into(),
+                by_stepd: Some(ImageConfig::default()),
+                before: (7, 0),
+                log: LogPosition::default(),
+            }),
             ..Cursor::default()
         };
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);

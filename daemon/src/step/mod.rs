@@ -1,11 +1,13 @@
 //! A step as its caller sees it, and the parts that every kind of step shares.
 
+pub mod action_args;
 pub mod agent_calls;
 pub mod agents;
 pub mod caller;
 pub mod cursor;
 pub mod files;
 pub mod output;
+pub mod program;
 pub mod ready;
 pub mod registry;
 pub mod start;

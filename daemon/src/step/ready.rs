@@ -11,7 +11,7 @@ use crate::cluster::watch::{PodWatch, Seen};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::step::caller::Caller;
-use crate::step::start::{Awaited, started};
+use crate::step::start::{Awaited, Told, started_while};
 
 /// Lines of a container that did not start.
 const LAST_LINES: i64 = 20;
@@ -26,12 +26,14 @@ pub async fn ready(
     watch: &mut PodWatch,
     caller: &mut Caller,
 ) -> Result<(), Failure> {
+    let mut events = Told::default();
     for container in containers {
         let awaited = Awaited { job: None, container, phase: Phase::RunPending };
-        started(context, watch, awaited, caller).await?;
+        started_while(context, watch, awaited, caller, &mut events).await?;
     }
     let mut told = String::new();
-    let deadline = Instant::now() + context.config.start_timeout;
+    let began = Instant::now();
+    let deadline = began + context.config.start_timeout;
     loop {
         let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(name)) };
         for container in containers {
@@ -40,6 +42,11 @@ pub async fn ready(
             }
         }
         let waiting = containers.iter().find(|container| !is_healthy(&pod, container));
+        if !told.is_empty() && Some(&told) != waiting {
+            let took = began.elapsed().as_secs_f64();
+            let message = format!("Container {told} is healthy after {took:.1} s");
+            caller.progress(Phase::RunPending, message).await?;
+        }
         let Some(waiting) = waiting else { return Ok(()) };
         if told != *waiting {
             told.clone_from(waiting);

@@ -1,14 +1,18 @@
 //! Waits for a Job's pod to start: says live what it waits for, and ends at once on what waiting
 //! cannot cure.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use crate::cluster::client::Retry;
+use crate::cluster::events;
 use crate::cluster::job;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
@@ -16,6 +20,8 @@ use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::step::caller::Caller;
 
+/// A pod that has not started after this long is worth a look at its events.
+const SLOW: Duration = Duration::from_secs(3);
 /// A Job without a pod after this long is asked why.
 const NO_POD: Duration = Duration::from_secs(2);
 /// ... and again after this.
@@ -42,9 +48,24 @@ pub async fn started(
     awaited: Awaited<'_>,
     caller: &mut Caller,
 ) -> Result<Pod, Failure> {
+    started_while(context, watch, awaited, caller, &mut Told::default()).await
+}
+
+/// As [`started`], for several containers of one pod in turn: what was told is not told again.
+///
+/// # Errors
+/// As [`started`].
+pub async fn started_while(
+    context: &Context,
+    watch: &mut PodWatch,
+    awaited: Awaited<'_>,
+    caller: &mut Caller,
+    told: &mut Told,
+) -> Result<Pod, Failure> {
     let deadline = Instant::now() + context.config.start_timeout;
     let mut wait = Wait { why: String::new(), trouble: None };
     let mut ask = Instant::now() + NO_POD;
+    let look = Instant::now() + SLOW;
     loop {
         let seen = watch.now();
         if let Seen::Pod(pod) = &seen
@@ -59,6 +80,7 @@ pub async fn started(
             });
         }
         let no_pod = matches!(seen, Seen::NotYet);
+        let name = seen.pod().and_then(|pod| pod.metadata.name.clone());
         let (patience, after) = wait.patience(deadline, context.config.start_timeout);
         tokio::select! {
             () = watch.changed() => {}
@@ -67,7 +89,33 @@ pub async fn started(
                 wait.ask_why(context, awaited, caller).await?;
                 ask = Instant::now() + STILL_NO_POD;
             }
+            () = tokio::time::sleep_until(look), if told.events.is_none() && name.is_some() => {
+                let name = name.unwrap_or_default();
+                told.events = Some(events::of_pod(&context.client, &context.namespace, &name));
+            }
+            line = told.line() => caller.progress(awaited.phase, line).await?,
         }
+    }
+}
+
+/// What of a pod's events was told.
+#[derive(Default)]
+pub struct Told {
+    events: Option<BoxStream<'static, String>>,
+    lines: HashSet<String>,
+}
+
+impl Told {
+    /// The next new line; never, if nothing is known of events.
+    async fn line(&mut self) -> String {
+        while let Some(events) = &mut self.events {
+            match events.next().await {
+                Some(line) if self.lines.insert(line.clone()) => return line,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        std::future::pending().await
     }
 }
 
@@ -162,23 +210,48 @@ pub async fn loss(context: &Context, job: &Job) -> Failure {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let retry = Retry::new(Duration::from_secs(5));
     let found = job::find(&context.jobs(), name, &retry).await;
-    let conditions = found.ok().flatten().and_then(|job| job.status?.conditions);
-    // FailureTarget comes when the Job controller decides, Failed when all pods are gone.
-    let is_failure = |kind: &str| matches!(kind, "FailureTarget" | "Failed");
-    let failed = conditions.into_iter().flatten().find(|one| is_failure(&one.type_));
-    match failed {
-        Some(failed) if failed.reason.as_deref() == Some("DeadlineExceeded") => Failure::new(
+    if found.ok().flatten().is_some_and(|job| is_late(&job)) {
+        return Failure::new(
             Reason::DeadlineExceeded,
             format!("Job {name} ran longer than it may"),
             "Raise HOOKD_STEP_TIMEOUT_SECONDS or HOOKD_BUILD_TIMEOUT_SECONDS",
-        ),
-        _ => pod::deleted(&format!("of Job {name}")),
+        );
     }
+    pod::deleted(&format!("of Job {name}"))
+}
+
+/// True if the Job controller ends this Job for its deadline. It says so in a condition, but deletes
+/// the pod first.
+fn is_late(job: &Job) -> bool {
+    let Some(status) = &job.status else { return false };
+    let mut conditions = status.conditions.iter().flatten();
+    if conditions.any(|one| one.reason.as_deref() == Some("DeadlineExceeded")) {
+        return true;
+    }
+    let limit = job.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let (Some(began), Some(limit)) = (&status.start_time, limit) else { return false };
+    jiff::Timestamp::now().duration_since(began.0).as_secs() >= limit
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_is_late_by_its_condition_or_by_its_time() {
+        let job = |seconds: i64, reason: &str| -> Job {
+            let began = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+            let conditions =
+                [serde_json::json!({"type": "Failed", "status": "True", "reason": reason})];
+            serde_json::from_value(serde_json::json!({
+                "spec": {"activeDeadlineSeconds": 60, "template": {}},
+                "status": {"startTime": began.to_string(), "conditions": conditions},
+            }))
+            .unwrap()
+        };
+        assert!(is_late(&job(61, "")) && is_late(&job(1, "DeadlineExceeded")));
+        assert!(!is_late(&job(30, "BackoffLimitExceeded")) && !is_late(&Job::default()));
+    }
 
     #[test]
     fn a_late_pod_names_the_reason_and_the_setting() {

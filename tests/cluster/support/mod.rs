@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod faults;
 pub(crate) mod hook;
+pub(crate) mod images;
 pub(crate) mod job;
 pub(crate) mod manifests;
 pub(crate) mod processes;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use runner_standin::layout::guid;
-use runner_standin::{Job, Runner, Step, WorkDir};
+use runner_standin::{HookEnd, Job, JobDefinition, JobReport, Runner, Step, WorkDir};
 use serde_json::Value;
 
 use super::cluster::{self, cluster, get, kubectl, try_kubectl};
@@ -171,6 +171,15 @@ impl RunnerPod {
     /// Runs a step to its end.
     pub(crate) fn run(&self, step: &Step) -> Outcome {
         self.call(step).run()
+    }
+
+    /// Drives a whole job as the runner does, its hooks in this pod.
+    pub(crate) fn run_job(&self, definition: &JobDefinition) -> JobReport {
+        let report = self.runner().run_job(definition, &mut |_, prepared| {
+            let Outcome { stdout, stderr, read_back, .. } = Call::new(self, prepared).run();
+            HookEnd { stdout, stderr, outcome: read_back }
+        });
+        report.unwrap_or_else(|error| panic!("the job cannot be driven: {error}"))
     }
 
     /// The runner, which passes on the environment that its container has.

@@ -34,7 +34,7 @@ pub(super) enum Refused {
 }
 
 /// The path without `.`, `..` and doubled slashes, as text; nothing for a relative one.
-pub(super) fn normalised(path: &Path) -> Option<PathBuf> {
+pub fn normalised(path: &Path) -> Option<PathBuf> {
     let mut result = PathBuf::new();
     for component in path.components() {
         match component {

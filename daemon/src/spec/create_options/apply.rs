@@ -1,6 +1,7 @@
 //! From options to the fields of a container.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, ExecAction, Probe, ResourceRequirements,
@@ -9,13 +10,15 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{CreateOptions, Health};
+use crate::image::lookup::Healthcheck;
 
 impl CreateOptions {
-    /// Sets what the options ask for; returns the volumes that the pod needs for it.
-    pub fn apply(&self, container: &mut Container) -> Vec<Volume> {
+    /// Sets what the options ask for; returns the volumes that the pod needs for it. `image` is the
+    /// HEALTHCHECK of the container's image.
+    pub fn apply(&self, container: &mut Container, image: Option<&Healthcheck>) -> Vec<Volume> {
         container.resources = self.resources();
         container.security_context = self.security_context();
-        container.startup_probe = self.health.probe();
+        container.startup_probe = self.health.probe(image);
         if let Some(directory) = &self.working_directory {
             container.working_dir = Some(directory.clone());
         }
@@ -81,22 +84,49 @@ impl CreateOptions {
     }
 }
 
+/// docker's time where nobody says another.
+const THIRTY_SECONDS: Duration = Duration::from_secs(30);
+/// docker's number of failures, likewise.
+const RETRIES: u32 = 3;
+
 impl Health {
     /// docker asks until the first success, at most `retries` times after the start period. The
     /// kubelet asks every second, so that nobody waits for the end of an interval.
-    fn probe(&self) -> Option<Probe> {
-        let command = self.command.as_ref().filter(|command| !command.is_empty())?;
-        let seconds = |time: std::time::Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
-        let patience = self.start_period + self.interval * self.retries.max(1);
+    fn probe(&self, image: Option<&Healthcheck>) -> Option<Probe> {
+        let command = self.test(image)?;
+        let of_image = |time: fn(&Healthcheck) -> u64| {
+            image.map(time).filter(|time| *time > 0).map(Duration::from_nanos)
+        };
+        let interval = self.interval.or(of_image(|image| image.interval));
+        let timeout = self.timeout.or(of_image(|image| image.timeout)).unwrap_or(THIRTY_SECONDS);
+        let start = self.start_period.or(of_image(|image| image.start_period));
+        let retries = self.retries.or(image.map(|image| image.retries)).filter(|n| *n > 0);
+        let patience = start.unwrap_or_default()
+            + interval.unwrap_or(THIRTY_SECONDS) * retries.unwrap_or(RETRIES);
+        let seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
         Some(Probe {
-            exec: Some(ExecAction {
-                command: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), command.clone()]),
-            }),
+            exec: Some(ExecAction { command: Some(command) }),
             period_seconds: Some(1),
-            timeout_seconds: Some(seconds(self.timeout).max(1)),
+            timeout_seconds: Some(seconds(timeout).max(1)),
             failure_threshold: Some(seconds(patience).max(1)),
             ..Probe::default()
         })
+    }
+
+    /// The program that tells the container's health, if it has one.
+    fn test(&self, image: Option<&Healthcheck>) -> Option<Vec<String>> {
+        if self.none {
+            return None;
+        }
+        let shell = |command: &str| ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
+        if let Some(command) = self.command.as_ref().filter(|command| !command.is_empty()) {
+            return Some(shell(command));
+        }
+        match image?.test.as_slice() {
+            [kind, command] if kind == "CMD-SHELL" => Some(shell(command)),
+            [kind, program @ ..] if kind == "CMD" && !program.is_empty() => Some(program.to_vec()),
+            _ => None,
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 use k8s_openapi::api::core::v1::Container;
 
+use k8s_openapi::api::core::v1::Probe;
+
 use super::*;
+use crate::image::lookup::Healthcheck;
 
 fn container(options: &str) -> (Container, usize) {
     let mut container = Container { name: "job".into(), ..Container::default() };
-    let volumes = parse(options).unwrap().apply(&mut container);
+    let volumes = parse(options).unwrap().apply(&mut container, None);
     (container, volumes.len())
 }
 
@@ -40,6 +43,7 @@ fn a_health_command_becomes_a_startup_probe_that_lasts_as_long_as_dockers() {
     assert_eq!((probe.period_seconds, probe.timeout_seconds), (Some(1), Some(5)));
     assert_eq!(probe.failure_threshold, Some(140));
     assert_eq!(container("--health-cmd x --no-healthcheck").0.startup_probe, None);
+    assert_eq!(container("--no-healthcheck --health-cmd x").0.startup_probe, None);
 }
 
 #[test]
@@ -94,4 +98,26 @@ fn no_flag_stands_twice_in_the_table() {
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     assert!(shorts.iter().enumerate().all(|(at, short)| !shorts[..at].contains(short)));
+}
+
+fn probe_of_image(options: &str, image: &Healthcheck) -> Option<Probe> {
+    let mut container = Container::default();
+    parse(options).unwrap().apply(&mut container, Some(image));
+    container.startup_probe
+}
+
+#[test]
+fn an_images_own_health_check_holds_where_the_options_say_nothing_else() {
+    let json = r#"{"Test":["CMD","/check","-q"],"Interval":2000000000,"Retries":5}"#;
+    let image: Healthcheck = serde_json::from_str(json).unwrap();
+    let probe = probe_of_image("", &image).unwrap();
+    let command = |probe: &Probe| probe.exec.as_ref().unwrap().command.clone().unwrap();
+    assert_eq!(command(&probe), ["/check", "-q"]);
+    assert_eq!((probe.failure_threshold, probe.timeout_seconds), (Some(10), Some(30)));
+    let probe = probe_of_image("--health-interval 3s --health-cmd other", &image).unwrap();
+    assert_eq!(command(&probe), ["/bin/sh", "-c", "other"]);
+    assert_eq!(probe.failure_threshold, Some(15));
+    assert_eq!(probe_of_image("--no-healthcheck", &image), None);
+    let none: Healthcheck = serde_json::from_str(r#"{"Test":["NONE"]}"#).unwrap();
+    assert_eq!(probe_of_image("", &none), None);
 }

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::runner::WorkVolume;
+use crate::spec::tools::STEPD;
 
 fn runner() -> Runner {
     Runner {
@@ -40,9 +41,20 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
+/// As on a new cluster, with nothing set.
+fn surroundings() -> Surroundings<'static> {
+    Surroundings {
+        work_dir: Path::new("/home/runner/_work"),
+        template: None,
+        registry_secret: None,
+        delivery: Delivery::ImageVolumes,
+        health: &[],
+    }
+}
+
 fn planned(spec: &JobSpec) -> Result<Plan, Failure> {
     let step = "s1".parse().unwrap();
-    plan(&runner(), &step, spec, Path::new("/home/runner/_work"), (None, None))
+    plan(&runner(), &step, spec, surroundings())
 }
 
 fn value(plan: &Plan) -> Value {
@@ -175,7 +187,7 @@ fn the_template_has_the_last_word() {
     let template =
         Template::parse("t", "spec:\n  containers:\n  - {name: $job, resources: {}}").unwrap();
     let step = "s1".parse().unwrap();
-    let work = Path::new("/home/runner/_work");
-    let plan = plan(&runner(), &step, &example(), work, (Some(&template), None)).unwrap();
+    let around = Surroundings { template: Some(&template), ..surroundings() };
+    let plan = plan(&runner(), &step, &example(), around).unwrap();
     assert!(value(&plan)["spec"]["containers"][0]["resources"].get("limits").is_none());
 }

@@ -1,0 +1,76 @@
+//! What the cluster tells of a pod that does not start yet: which image it pulls, what it lacks.
+
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{WatchEvent, WatchParams};
+use kube::{Api, Client};
+
+use crate::cluster::pod::one_line;
+use crate::error::report;
+
+/// Events that say more than the pod's own status, or earlier.
+const WORTH_TELLING: [&str; 10] = [
+    "Scheduled",
+    "Pulling",
+    "Pulled",
+    "TriggeredScaleUp",
+    "NotTriggerScaleUp",
+    "FailedMount",
+    "FailedAttachVolume",
+    "SuccessfulAttachVolume",
+    "FailedCreatePodSandBox",
+    "Unhealthy",
+];
+
+/// Lines of the events of a pod, those that were there before among them. Ends when the watch does;
+/// an account that may not watch events learns nothing.
+pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static, String> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let params =
+        WatchParams::default().fields(&format!("involvedObject.name={pod}")).disable_bookmarks();
+    let opened = async move {
+        match events.watch(&params, "0").await {
+            Ok(events) => events.boxed(),
+            Err(error) => {
+                tracing::info!(error = report(&error), "events cannot be watched");
+                stream::empty().boxed()
+            }
+        }
+    };
+    let lines = stream::once(opened).flatten().try_filter_map(|event| {
+        let line = match event {
+            WatchEvent::Added(event) | WatchEvent::Modified(event) => line(&event),
+            _ => None,
+        };
+        std::future::ready(Ok(line))
+    });
+    lines.filter_map(|line| std::future::ready(line.ok())).boxed()
+}
+
+fn line(event: &Event) -> Option<String> {
+    let reason = event.reason.as_deref().filter(|reason| WORTH_TELLING.contains(reason))?;
+    let message = one_line(event.message.as_deref()?);
+    if message.contains("already present on machine") {
+        return None;
+    }
+    Some(if message.is_empty() { reason.to_owned() } else { message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_and_those_that_say_nothing_new_are_none() {
+        let event = |reason: &str, message: &str| Event {
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            ..Event::default()
+        };
+        let pulling = event("Pulling", "Pulling image\n\"x\"");
+        assert_eq!(line(&pulling).as_deref(), Some("Pulling image \"x\""));
+        assert_eq!(line(&event("Created", "Created container")), None);
+        assert_eq!(line(&event("Pulled", "\"x\" already present on machine")), None);
+    }
+}

@@ -1,0 +1,45 @@
+//! Images that tests make of others, without a builder.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use runner_standin::layout::guid;
+
+use super::cluster::{cluster, run};
+
+/// The name of an image of the cluster's registry for this machine and the kubelet.
+fn named(name: &str) -> String {
+    format!("localhost:{}/{name}", cluster().registry_node_port)
+}
+
+/// `image` with its configuration changed by `crane mutate`; by digest, since the node keeps what
+/// it has under a tag.
+pub(crate) fn derived(image: &str, changes: &[&str]) -> String {
+    let tag = named(&format!("test/derived:{}", &guid().unwrap()[..8]));
+    let mut mutate = Command::new("crane");
+    mutate.arg("mutate").arg(named(&format!("library/{image}"))).args(changes);
+    mutate.args(["--tag", &tag]);
+    run(&mut mutate, None).unwrap().trim().to_owned()
+}
+
+/// An image of one file and nothing else; with this entrypoint, if it is given one.
+pub(crate) fn of_one_file(file: &Path, entrypoint: Option<&str>) -> String {
+    let folder = std::env::temp_dir().join(format!("hookd-{}", guid().unwrap()));
+    fs::create_dir(&folder).unwrap();
+    let layer = folder.join("layer.tar");
+    let (parent, name) = (file.parent().unwrap(), file.file_name().unwrap());
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(parent).arg("-cf").arg(&layer).arg(name);
+    run(&mut tar, None).unwrap();
+    let tag = named(&format!("test/one-file:{}", &guid().unwrap()[..8]));
+    let mut append = Command::new("crane");
+    append.args(["append", "--new_tag", &tag, "--new_layer"]).arg(&layer);
+    append.args(["--set-base-image-annotations=false"]);
+    let image = run(&mut append, None).unwrap().trim().to_owned();
+    fs::remove_dir_all(folder).unwrap();
+    let Some(entrypoint) = entrypoint else { return image };
+    let mut mutate = Command::new("crane");
+    mutate.args(["mutate", &image, "--entrypoint", entrypoint, "--tag", &tag]);
+    run(&mut mutate, None).unwrap().trim().to_owned()
+}
