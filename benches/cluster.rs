@@ -30,7 +30,7 @@ use bare_pod::BarePods;
 use executor::Log;
 use figures::Figure;
 use support::wait::let_pass;
-use support::{Outcome, RunnerPod};
+use support::{Outcome, RunnerPod, Setup};
 
 /// Runs of each kind if nobody says otherwise: the figures are medians.
 const RUNS: u32 = 15;
@@ -39,8 +39,9 @@ const ALLOWANCE: f64 = 0.15;
 
 fn main() {
     let runs = runs();
+    let natively = Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet");
+    let [pods, images] = measure_images(&RunnerPod::with(&natively), runs);
     let runner = RunnerPod::start();
-    let [pods, images] = measure_images(&runner, runs);
     let [builds, executors] = measure_builds(&runner, runs);
     let aim = pods.median() + ALLOWANCE;
     let mut figures = vec![pods, images.aim(aim), builds, executors];
@@ -55,7 +56,8 @@ fn runs() -> u32 {
     runs.unwrap_or_else(|| panic!("HOOKD_BENCH_RUNS is {text:?}, which is not a number of runs"))
 }
 
-/// The bare pod and the step that runs the same, in turn, so that both see the same machine.
+/// The bare pod and the step that runs the same, started by the kubelet, in turn, so that both see
+/// the same machine.
 fn measure_images(runner: &RunnerPod, runs: u32) -> [Figure; 2] {
     let pods = BarePods::like_a_step(runner);
     let step = image_step(runner, "true", "");

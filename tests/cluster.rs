@@ -34,8 +34,12 @@ mod builds;
 mod cancels;
 #[path = "cluster/container_steps.rs"]
 mod container_steps;
+#[path = "cluster/fixtures.rs"]
+mod fixtures;
 #[path = "cluster/hygiene.rs"]
 mod hygiene;
+#[path = "cluster/job_ends.rs"]
+mod job_ends;
 #[path = "cluster/jobs.rs"]
 mod jobs;
 #[path = "cluster/outages.rs"]

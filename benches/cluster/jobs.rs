@@ -9,14 +9,18 @@ use serde_json::json;
 use crate::figures::Figure;
 use crate::support::processes::Process;
 use crate::support::wait::{s, until};
-use crate::support::{IMAGE, JobRun, Outcome, Program, RunnerPod, job_container, processes};
+use crate::support::{
+    IMAGE, JobRun, Outcome, Program, RunnerPod, WORKSPACE, job_container, processes,
+};
 use crate::{bare_pod::BareJobs, wait_for_phase};
 
 /// The figures of whole jobs, and what the processes have in memory.
 pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
     let (mut bare, mut prepared, mut steps, mut ended) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut hookd, mut stepd) = (Vec::new(), Vec::new());
+    let (mut hookd, mut hook, mut stepd) = (Vec::new(), Vec::new(), Vec::new());
+    let mut containers = Vec::new();
+    let container = crate::image_step(runner, "true", "");
     let pods = BareJobs::like_a_job(runner);
     // The first of each is not counted: it pulls images and opens connections.
     for run in 0..=runs {
@@ -29,25 +33,32 @@ pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
         steps.push(time(&job.run_program(&step)));
         stepd.push(resident(&stepd_of(runner)));
         hookd.push(resident(&runner.daemon()));
+        hook.push(resident_hook(runner, &job));
         ended.push(time(&job.clean_up()));
         runner.assert_nothing_left();
+        wait_for_phase(run);
+        containers.push(crate::finished(runner, &runner.run(&container)));
         eprintln!(
-            "job, run {run} of {runs}: pod {:.3?}, prepare {:.3?}, step {:.3?}, cleanup {:.3?}",
+            "job, run {run} of {runs}: pod {:.3?}, prepare {:.3?}, step {:.3?}, cleanup {:.3?}, \
+             container step {:.3?}",
             bare[bare.len() - 1],
             prepared[prepared.len() - 1],
             steps[steps.len() - 1],
             ended[ended.len() - 1],
+            containers[containers.len() - 1],
         );
     }
     let bare = Figure::new("pod.bare", &bare[1..]);
-    let aim = bare.median() + 0.10;
+    let median = bare.median();
     vec![
         bare,
-        Figure::new("prepare_job.volume", &prepared[1..]).aim(aim),
+        Figure::new("prepare_job.volume", &prepared[1..]).aim(median + 0.10),
         Figure::new("run_script_step.volume.true", &steps[1..]).aim(0.015),
+        Figure::new("run_container_step.volume.stepd", &containers[1..]).aim(median + 0.25),
         Figure::new("cleanup_job", &ended[1..]).aim(0.05),
         hook_start(runs),
         Figure::megabytes("hookd.rss_idle", &hookd[1..]).aim(25.0),
+        Figure::megabytes("hook.rss", &hook[1..]).aim(6.0),
         Figure::megabytes("stepd.rss", &stepd[1..]).aim(6.0),
     ]
 }
@@ -55,6 +66,17 @@ pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
 fn time(outcome: &Outcome) -> Duration {
     outcome.assert_code(0);
     outcome.hook_time
+}
+
+/// What hook has in memory while its step runs.
+fn resident_hook(runner: &RunnerPod, job: &JobRun<'_>) -> f64 {
+    let script = "echo started; while [ ! -e go ]; do sleep 0.02; done; rm go";
+    let hook = job.step_call(&Program::script(runner, "sh", script)).start();
+    hook.wait_for("started\n");
+    let megabytes = resident(&hook.process());
+    runner.write(&format!("{WORKSPACE}/go"), "");
+    hook.end().assert_code(0);
+    megabytes
 }
 
 fn stepd_of(runner: &RunnerPod) -> Process {

@@ -66,6 +66,10 @@ pub struct Config {
     #[arg(long, env = "HOOKD_TOOLS", value_enum, default_value = "auto", ignore_case = true)]
     pub tools: Tools,
 
+    /// Image that has the runner's externals (Node.js). Default: that of the runner container.
+    #[arg(long, env = "ACTIONS_RUNNER_IMAGE")]
+    pub runner_image: Option<String>,
+
     /// Who starts the program of a container step: `auto`, which is stepd where the image's own
     /// program is known and image volumes are to be had, or always the `kubelet`.
     #[arg(
@@ -214,6 +218,7 @@ impl Config {
         let texts = [
             &mut self.namespace,
             &mut self.claim_name,
+            &mut self.runner_image,
             &mut registry.host,
             &mut registry.port,
             &mut registry.node_port,

@@ -81,7 +81,10 @@ impl Runner {
             supplemental_groups: (!groups.is_empty()).then_some(groups),
             work: work_volume(pod, config),
             hookd_image: image_that_mounts(pod, config, false),
-            runner_image: image_that_mounts(pod, config, true),
+            runner_image: config
+                .runner_image
+                .clone()
+                .unwrap_or_else(|| image_that_mounts(pod, config, true)),
         }
     }
 }

@@ -134,7 +134,7 @@ fn an_image_step_without_entrypoint_runs_the_images_own() {
     // Arguments take the place of CMD.
     step.with = vec![("args".to_owned(), "echo \"a  b\" 'c d' e".to_owned())];
     let outcome = runner.run(&step);
-    assert_eq!(outcome.assert_code(0).text(), "a b 'c d' e\n");
+    assert_eq!(outcome.assert_code(0).text(), "a  b 'c d' e\n");
     step.with.push(("entrypoint".to_owned(), "/bin/printf".to_owned()));
     step.with[0].1 = "%s\\n \"x y\" z".to_owned();
     let outcome = runner.run(&step);

@@ -3,16 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::json;
 
 use crate::output::sha256;
 use crate::support::cluster::cluster;
-use crate::support::wait::{eventually, s, until};
 use crate::support::{
-    IMAGE, JobRun, Program, RunnerPod, WORKSPACE, container, images, job_container, processes,
+    IMAGE, JobRun, Program, RunnerPod, WORKSPACE, container, images, job_container,
 };
 
 /// A service of busybox that listens at `port` after `delay` seconds and answers "pong".
@@ -151,21 +148,6 @@ fn values_of_a_jobs_environment_stand_in_no_object_and_a_services_only_in_a_secr
 }
 
 #[test]
-fn exit_codes_arrive_as_they_are() {
-    let runner = RunnerPod::start();
-    let mut job = JobRun::start(&runner);
-    for code in [0, 1, 3, 126, 127, 255] {
-        job.run(&format!("exit {code}")).assert_code(code);
-    }
-    job.run("kill -KILL $$").assert_code(137);
-    let outcome = job.run_program(&Program::new("no-such-shell", "x"));
-    let text = outcome.assert_code(127).text();
-    assert!(text.contains("\"no-such-shell\" is not on the PATH of the container"), "{text}");
-    let outcome = job.run_program(&Program::new("true", "").within("/no/such/directory"));
-    assert!(outcome.assert_code(127).text().contains("/no/such/directory"));
-}
-
-#[test]
 fn two_hundred_megabytes_arrive_whole_and_hookd_stays_small() {
     let runner = RunnerPod::start();
     let mut job = JobRun::start(&runner);
@@ -182,54 +164,6 @@ fn two_hundred_megabytes_arrive_whole_and_hookd_stays_small() {
 }
 
 #[test]
-fn a_step_goes_on_when_the_daemon_is_killed_and_its_output_arrives_once() {
-    let runner = RunnerPod::start();
-    let job = JobRun::start(&runner);
-    let script = "i=1; while [ $i -le 600 ]; do echo n$i; echo e$i >&2; i=$((i+1)); sleep 0.01; done; exit 9";
-    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
-    for mark in ["\nn50\n", "\nn300\n"] {
-        hook.wait_for(mark);
-        let daemon = runner.daemon();
-        assert!(daemon.signal(Signal::KILL));
-        until("another daemon runs", s(10), || (runner.daemon().pid != daemon.pid).then_some(()));
-    }
-    let outcome = hook.end();
-    outcome.assert_code(9);
-    let own = |line: &String| !line.starts_with("Connection") && !line.starts_with("hookd");
-    let lines: Vec<_> = outcome.lines().into_iter().filter(own).collect();
-    assert!(lines == (1..=600).map(|n| format!("n{n}")).collect::<Vec<_>>(), "{}", outcome.text());
-    let errors: String = (1..=600).map(|n| format!("e{n}\n")).collect();
-    assert!(String::from_utf8_lossy(&outcome.stderr) == errors);
-}
-
-#[test]
-fn a_cancelled_step_ends_with_all_its_descendants_and_the_job_goes_on() {
-    let runner = RunnerPod::start();
-    let mut job = JobRun::start(&runner);
-    let script = "trap '' INT TERM; setsid sh -c \"trap '' INT TERM; while :; do sleep 971; done\" & \
-                  (sleep 972 &); echo started-$((40+2)); while :; do sleep 973; done";
-    let pod = runner.object("pod", "runner-workflow");
-    let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
-    let alive = || -> Vec<_> {
-        let all = processes::all().into_iter();
-        let sleeps = all.filter(|p| p.is_of_pod(&uid) && p.command.contains("sleep 97"));
-        sleeps.map(|process| process.command).collect()
-    };
-    for signal in [Signal::INT, Signal::KILL] {
-        let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
-        hook.wait_for("started-42");
-        assert!(!alive().is_empty());
-        let cancelled = std::time::Instant::now();
-        hook.signal(signal);
-        assert_ne!(hook.end_within(Duration::from_millis(7500)).code, 0);
-        let patience = s(10).saturating_sub(cancelled.elapsed());
-        let gone = eventually(patience, || alive().is_empty().then_some(()));
-        assert!(gone.is_some(), "still there: {:?}", alive());
-    }
-    assert_eq!(job.run("echo next").assert_code(0).text(), "next\n");
-}
-
-#[test]
 fn a_job_image_with_a_user_of_its_own_can_write_its_files() {
     let runner = RunnerPod::start();
     let mut job = JobRun::of(&runner);
@@ -239,19 +173,6 @@ fn a_job_image_with_a_user_of_its_own_can_write_its_files() {
         job.run("id -u; echo who=$(id -u) >> $GITHUB_OUTPUT; echo x > $HOME/mine; ls /__e");
     assert_eq!(outcome.assert_code(0).text(), "1000\nnode20\nnode24\n");
     assert_eq!(outcome.read_back.outputs.get("who"), Some("1000"));
-}
-
-#[test]
-fn a_job_pod_that_is_deleted_is_told_soon() {
-    let runner = RunnerPod::start();
-    let job = JobRun::start(&runner);
-    let hook = job.step_call(&Program::script(&runner, "sh", "echo started; sleep 1000")).start();
-    hook.wait_for("started\n");
-    let deleted = std::time::Instant::now();
-    runner.k(&["delete", "pod", "runner-workflow", "--wait=false"]);
-    let outcome = hook.end_within(s(15));
-    assert!(deleted.elapsed() < s(10), "{:?}", deleted.elapsed());
-    outcome.assert_told(60, &["runner-workflow", "deleted"]);
 }
 
 #[test]
@@ -289,22 +210,6 @@ fn another_prepare_job_takes_the_place_of_an_earlier_one() {
     job.run("touch /in-the-first").assert_code(0);
     let mut job = JobRun::start(&runner);
     job.run("test ! -e /in-the-first").assert_code(0);
-}
-
-#[test]
-fn a_step_that_uses_too_much_memory_is_told_with_the_limit() {
-    let runner = RunnerPod::start();
-    let mut job = JobRun::of(&runner);
-    let fields = json!({"createOptions": "--memory 64m"});
-    job.prepare(&job_container(IMAGE, &fields), &json!([])).assert_code(0);
-    let outcome = job.run("echo begun; x=0123456789; while :; do x=$x$x$x; done");
-    let text = outcome.text();
-    // cgroup v1 kills the one process, v2 the container with stepd.
-    assert!(matches!(outcome.code, 137 | 1), "{}: {text}", outcome.code);
-    assert!(text.contains("OOMKilled") && text.contains("67108864"), "{text}");
-    if outcome.code == 137 {
-        assert_eq!(job.run("echo next").assert_code(0).text(), "next\n");
-    }
 }
 
 #[test]

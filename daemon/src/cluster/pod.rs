@@ -84,7 +84,7 @@ fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminate
         return Standing::Doomed(failure);
     }
     if was_ended_by_deletion(pod, end) {
-        return Standing::Doomed(deleted(pod.metadata.name.as_deref().unwrap_or_default()));
+        return Standing::Doomed(going(pod));
     }
     Standing::Ended(Ended { exit_code: end.exit_code, reason, message })
 }
@@ -96,6 +96,21 @@ fn was_ended_by_deletion(pod: &Pod, end: &ContainerStateTerminated) -> bool {
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
     let asked = deadline.0 - SignedDuration::from_secs(grace);
     end.exit_code != 0 && end.finished_at.as_ref().is_none_or(|finished| finished.0 >= asked)
+}
+
+/// The failure of a step whose pod is being deleted; the cluster may have said why.
+pub fn going(pod: &Pod) -> Failure {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let disrupted = conditions.into_iter().flatten().find(|one| one.type_ == "DisruptionTarget");
+    let Some(why) = disrupted.filter(|one| one.status == "True") else { return deleted(name) };
+    let reason = why.reason.as_deref().unwrap_or("no reason");
+    let message = why.message.as_deref().map(one_line).unwrap_or_default();
+    Failure::new(
+        Reason::Evicted,
+        format!("Pod {name} was taken from its node ({reason}): {message}"),
+        "Run the job again; keep drains, taints and pods of higher priority away from runners' nodes",
+    )
 }
 
 /// The failure of a step whose pod was deleted under it.

@@ -112,7 +112,7 @@ pub async fn lost(watch: &mut PodWatch, container: &str) -> Failure {
                 ),
                 "Read its log: stepd is its program, and something ended it; run the job again",
             ),
-            _ => pod::deleted(pod.metadata.name.as_deref().unwrap_or_default()),
+            _ => pod::going(&pod),
         },
         Seen::Gone | Seen::NotYet => Failure::new(
             Reason::StepLost,

@@ -137,6 +137,12 @@ pub(crate) fn create(objects: &[Value]) {
     created.unwrap_or_else(|why| panic!("kubectl create: {why}"));
 }
 
+/// Posts an object to a path of the API.
+pub(crate) fn post(path: &str, object: &Value) {
+    let posted = try_kubectl(&["create", "--raw", path, "-f", "-"], Some(&object.to_string()));
+    posted.unwrap_or_else(|why| panic!("POST {path}: {why}"));
+}
+
 /// A script of deploy/.
 pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
     let path = repository("deploy").join(name);

@@ -43,3 +43,31 @@ pub(crate) fn of_one_file(file: &Path, entrypoint: Option<&str>) -> String {
     mutate.args(["mutate", &image, "--entrypoint", entrypoint, "--tag", &tag]);
     run(&mut mutate, None).unwrap().trim().to_owned()
 }
+
+/// Pushes an image of this name: `base` with files added and its configuration changed.
+pub(crate) fn publish(name: &str, base: &str, files: &[(&str, &str)], changes: &[&str]) {
+    let folder = std::env::temp_dir().join(format!("hookd-{}", guid().unwrap()));
+    fs::create_dir(&folder).unwrap();
+    let layer = folder.with_extension("tar");
+    for (path, content) in files {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&folder).args(["--owner=0", "--group=0", "-cf"]).arg(&layer).arg(".");
+    run(&mut tar, None).unwrap();
+    let (tag, base) = (named(name), named(&format!("library/{base}")));
+    let mut append = Command::new("crane");
+    append.args(["append", "--base", &base, "--new_tag", &tag, "--new_layer"]).arg(&layer);
+    append.args(["--set-base-image-annotations=false"]);
+    run(&mut append, None).unwrap();
+    fs::remove_dir_all(folder).unwrap();
+    fs::remove_file(layer).unwrap();
+    if !changes.is_empty() {
+        let mut mutate = Command::new("crane");
+        mutate.args(["mutate", &tag]).args(changes).args(["--tag", &tag]);
+        run(&mut mutate, None).unwrap();
+    }
+}
