@@ -37,6 +37,14 @@ impl Service {
         Self(steps)
     }
 
+    /// True if the step was not started before.
+    fn start(&self, step: StartStepRequest) -> Result<bool, Status> {
+        if step.step_id.is_empty() || step.argv.first().is_none_or(String::is_empty) {
+            return Err(Status::invalid_argument("a step needs an id and a program"));
+        }
+        Ok(self.0.start(step))
+    }
+
     fn find(&self, id: &str) -> Result<Arc<Step>, Status> {
         self.0.find(id).ok_or_else(|| Status::not_found(format!("step {id:?} is not known")))
     }
@@ -58,11 +66,8 @@ impl StepService for Service {
         &self,
         request: Request<StartStepRequest>,
     ) -> Result<Response<StartStepResponse>, Status> {
-        let request = request.into_inner();
-        if request.step_id.is_empty() || request.argv.first().is_none_or(String::is_empty) {
-            return Err(Status::invalid_argument("a step needs an id and a program"));
-        }
-        Ok(Response::new(StartStepResponse { started: self.0.start(request) }))
+        let started = self.start(request.into_inner())?;
+        Ok(Response::new(StartStepResponse { started }))
     }
 
     async fn attach(
@@ -74,6 +79,9 @@ impl StepService for Service {
         else {
             return Err(Status::invalid_argument("the first message of Attach must be `start`"));
         };
+        if let Some(step) = start.step {
+            self.start(step)?;
+        }
         let step = self.find(&start.step_id)?;
         let resume = start.resume.unwrap_or_default();
         let number = step.attach(&resume).map_err(|error| Status::out_of_range(words(&error)))?;

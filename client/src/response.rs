@@ -23,7 +23,10 @@ impl Response {
     /// without `ports`, on services that are null, and on a container that the job has not.
     pub(crate) fn of_job(job: &JobPrepared) -> Self {
         let mut context = Map::new();
-        let mut response = json!({"state": {"jobPod": job.job_pod}});
+        let mut response = json!({});
+        if !job.job_pod.is_empty() {
+            response["state"] = json!({"jobPod": job.job_pod});
+        }
         if let Some(container) = &job.container {
             context.insert("container".to_owned(), in_context(container));
             response["isAlpine"] = job.is_alpine.into();

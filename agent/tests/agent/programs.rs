@@ -2,6 +2,8 @@
 
 use hookd_api::stepd::v1::{ConfigureRequest, ForgetStepRequest, GetStatusRequest};
 
+use hookd_api::stepd::v1::{AttachStart, StartStepRequest};
+
 use crate::support::{Stepd, environment, file, text, until};
 
 #[tokio::test]
@@ -171,4 +173,30 @@ async fn it_stays_small() {
     session.run("one", "echo x").await;
     // A debug build is larger than what is shipped, which the benchmark measures.
     assert!(stepd.resident_mb() < 16.0, "{} MB", stepd.resident_mb());
+}
+
+#[tokio::test]
+async fn an_attachment_may_start_its_step_and_starts_it_once() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let script = "echo ran >> $HOME/ran; cat $HOME/ran";
+    let start = AttachStart {
+        step_id: "once".to_owned(),
+        resume: None,
+        step: Some(StartStepRequest {
+            step_id: "once".to_owned(),
+            argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            environment: [("HOME".to_owned(), stepd.dir.path().display().to_string())].into(),
+            ..StartStepRequest::default()
+        }),
+    };
+    for _ in 0..2 {
+        // The second caller has received nothing and acknowledges nothing before its own end.
+        let mut attached = session.attach_by(start.clone()).await.unwrap().silent();
+        assert_eq!(attached.end().await.exit_code, 0);
+        assert_eq!(attached.text(), "ran\n");
+    }
+    let unnamed = AttachStart { step: Some(StartStepRequest::default()), ..start };
+    let refused = session.attach_by(unnamed).await.err().unwrap();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }

@@ -104,11 +104,7 @@ async fn attempt(
 ) -> Result<StepEnd, Broken> {
     let agent = pod.agent(&context.client, &context.namespace).await;
     let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
-    let followed = async {
-        agent.start_step(program.clone()).await.map_err(judge)?;
-        follow(&mut agent, (&program.step_id, before), caller).await
-    };
-    let ended = followed.await;
+    let ended = follow(&mut agent, (program, before), caller).await;
     if matches!(ended, Err(Broken::Lost(_))) {
         pod.broke(number).await;
     }
@@ -118,12 +114,12 @@ async fn attempt(
 /// Brings the step's output to the caller, and what the caller acted on to the agent.
 async fn follow(
     agent: &mut Agent,
-    (step, before): (&str, Before),
+    (program, before): (&StartStepRequest, Before),
     caller: &mut Caller,
 ) -> Result<StepEnd, Broken> {
     let mut acked = caller.acked();
     let (acks, told) = watch::channel(of_program(caller.sent(), before));
-    let requests = requests(step, told);
+    let requests = requests(program, told);
     let mut events = agent.attach(requests).await.map_err(judge)?.into_inner();
     loop {
         acks.send_if_modified(|told| {
@@ -161,13 +157,15 @@ async fn follow(
     }
 }
 
-/// The messages of an attachment: its start, and then the newest acknowledgement.
+/// The messages of an attachment: its start, which starts the program unless it was started before,
+/// and then the newest acknowledgement.
 fn requests(
-    step: &str,
+    program: &StartStepRequest,
     told: watch::Receiver<Offsets>,
 ) -> impl futures::Stream<Item = AttachRequest> + Send + 'static {
     let resume = Some(*told.borrow());
-    let start = Message::Start(AttachStart { step_id: step.to_owned(), resume });
+    let (step_id, step) = (program.step_id.clone(), Some(program.clone()));
+    let start = Message::Start(AttachStart { step_id, resume, step });
     stream::unfold((Some(start), told), |(start, mut told)| async move {
         let message = match start {
             Some(start) => start,

@@ -167,8 +167,16 @@ impl Session {
         id: &str,
         resume: Offsets,
     ) -> Result<Attached, tonic::Status> {
+        self.attach_by(AttachStart { step_id: id.to_owned(), resume: Some(resume), step: None })
+            .await
+    }
+
+    /// Attaches by this first message.
+    pub(crate) async fn attach_by(
+        &mut self,
+        start: AttachStart,
+    ) -> Result<Attached, tonic::Status> {
         let (requests, receiver) = mpsc::unbounded_channel();
-        let start = AttachStart { step_id: id.to_owned(), resume: Some(resume) };
         requests.send(AttachRequest { message: Some(Message::Start(start)) }).unwrap();
         let events = self.client.attach(UnboundedReceiverStream::new(receiver)).await?.into_inner();
         let (stdout, stderr) = (Vec::new(), Vec::new());
