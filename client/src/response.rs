@@ -54,10 +54,15 @@ pub(crate) struct ResponseError {
 }
 
 /// Looks whether the response will be writable, before anything is made for it. The runner has made
-/// the file; one that it has not made is made.
+/// the file; one that is not there is made and removed.
 pub(crate) fn check(path: &Path) -> Result<(), ResponseError> {
-    let opened = fs::OpenOptions::new().append(true).create(true).open(path);
-    opened.map(drop).map_err(|source| ResponseError { path: path.to_owned(), source })
+    let opened = match fs::OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::File::create_new(path).and_then(|_| fs::remove_file(path))
+        }
+        opened => opened.map(drop),
+    };
+    opened.map_err(|source| ResponseError { path: path.to_owned(), source })
 }
 
 /// Writes the response to `path`, at once: a reader sees the old content or all of the new.

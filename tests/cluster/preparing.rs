@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{IMAGE, JobRun, Program, RunnerPod, Setup, container, job_container};
+use crate::support::{IMAGE, JobRun, Program, RunnerPod, Setup, container, images, job_container};
 
 #[test]
 fn without_image_volumes_one_init_container_brings_stepd_and_node() {
@@ -80,4 +80,16 @@ fn a_response_file_that_cannot_be_written_is_told_before_anything_is_made() {
         call.run().assert_told(10, &["response file", "/proc/1/response.json"]);
         assert_eq!(runner.made(), [""; 0]);
     }
+}
+
+#[test]
+fn the_runner_is_told_that_an_image_is_alpine() {
+    let name = "library/like-alpine:1";
+    images::publish(name, "busybox:1", &[("etc/os-release", "NAME=x\nID=alpine\n")], &[]);
+    let runner = RunnerPod::start();
+    let mut job = JobRun::of(&runner);
+    let container = job_container(name.trim_start_matches("library/"), &json!({}));
+    let outcome = job.prepare(&container, &json!([]));
+    let response = outcome.assert_code(0).read_back.response.as_ref().unwrap();
+    assert_eq!(response["isAlpine"], true);
 }

@@ -3,22 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hookd_api::v1::{ContainerSpec, JobPrepared, PreparedContainer};
+use hookd_api::v1::{ContainerSpec, JobPrepared};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{
-    Container, Pod, PodSecurityContext, PodSpec, Secret, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, Secret, Volume};
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::ids::StepId;
 use crate::image::lookup::Healthcheck;
 use crate::runner::Runner;
-use crate::spec::create_options::{self, CreateOptions};
-use crate::spec::ports::{self, Ports};
+use crate::spec::ports;
 use crate::spec::services::{self, JOB};
 use crate::spec::template::{Target, Template};
 use crate::spec::tools::{self, Delivery};
-use crate::spec::{args, container, mounts, names, pull_secret, step_job};
+use crate::spec::{args, mounts, names, pull_secret, step_job};
+
+mod part;
+
+use part::Part;
 
 /// What a job asks for.
 #[derive(Clone, Debug, Default)]
@@ -61,76 +62,6 @@ pub struct Plan {
     pub containers: Vec<String>,
     /// The answer once all are ready; whether it is Alpine is not known yet.
     pub prepared: JobPrepared,
-}
-
-/// One container on its way into the pod.
-struct Part<'a> {
-    name: String,
-    spec: &'a ContainerSpec,
-    options: CreateOptions,
-    ports: Ports,
-    health: Option<&'a Healthcheck>,
-}
-
-impl<'a> Part<'a> {
-    fn new(
-        name: String,
-        spec: &'a ContainerSpec,
-        health: Option<&'a Healthcheck>,
-    ) -> Result<Self, Failure> {
-        if spec.image.is_empty() {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!("Container {name} of the job names no image"),
-                "Set `image:` in the workflow",
-            ));
-        }
-        container::check_environment(&spec.environment_variables)?;
-        let options = create_options::parse(&spec.create_options)?;
-        let ports = ports::parse(&spec.port_mappings)?;
-        Ok(Self { name, spec, options, ports, health })
-    }
-
-    /// Its environment, with what docker mode adds.
-    fn environment(&self) -> BTreeMap<String, String> {
-        let mut all = self.options.environment().clone();
-        all.extend(self.spec.environment_variables.clone());
-        all.insert("GITHUB_ACTIONS".to_owned(), "true".to_owned());
-        all.entry("CI".to_owned()).or_insert_with(|| "true".to_owned());
-        all
-    }
-
-    fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        let warnings = self.options.warnings.iter();
-        let warnings = warnings.map(|warning| format!("Container {}: {warning}", self.name));
-        let moved = self.ports.moved.iter().map(|mapping| {
-            let (_, port) = mapping.rsplit_once(':').unwrap_or(("", mapping));
-            format!(
-                "Container {}: of port {mapping} only {port} is to be had, on localhost: all \
-                 containers of the job share one network",
-                self.name
-            )
-        });
-        warnings.chain(moved)
-    }
-
-    fn prepared(&self, pod: &str) -> PreparedContainer {
-        let ports = self.ports.in_context().into_iter().collect();
-        PreparedContainer { id: self.name.clone(), network: pod.to_owned(), ports }
-    }
-
-    /// The container and its volumes, with `mounts` of the contract.
-    fn container(&self, mounts: Vec<VolumeMount>) -> (Container, Vec<Volume>) {
-        let mut container = Container {
-            name: self.name.clone(),
-            image: Some(self.spec.image.clone()),
-            ports: self.ports.of_container(),
-            volume_mounts: Some(mounts),
-            ..Container::default()
-        };
-        let volumes = self.options.apply(&mut container, self.health);
-        (container, volumes)
-    }
 }
 
 /// Plans the pod of a job.
@@ -303,5 +234,7 @@ fn services_secret(runner: &Runner, step: &StepId, values: Vec<String>) -> Optio
     })
 }
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::uses::UsesError;
 use crate::variables::Variables;
 use crate::workflow::JobDefinition;
 
+mod composite;
 mod steps;
 
 use steps::Pending;
@@ -72,7 +73,7 @@ pub enum Conclusion {
 /// One call of the hook within a job.
 #[derive(Clone, Debug)]
 pub struct CallReport {
-    /// "prepare_job", a step's id or name, "post <name>", "cleanup_job".
+    /// "prepare_job", a step's id or name, "post" and its name, "cleanup_job".
     pub name: String,
     /// How it ended.
     pub end: HookEnd,

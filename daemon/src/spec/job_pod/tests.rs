@@ -1,10 +1,11 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::error::Reason;
 use crate::runner::WorkVolume;
 use crate::spec::tools::STEPD;
 
-fn runner() -> Runner {
+pub(super) fn runner() -> Runner {
     Runner {
         name: "r".into(),
         namespace: "ns".into(),
@@ -42,7 +43,7 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 /// As on a new cluster, with nothing set.
-fn surroundings() -> Surroundings<'static> {
+pub(super) fn surroundings() -> Surroundings<'static> {
     Surroundings {
         work_dir: Path::new("/home/runner/_work"),
         template: None,
@@ -52,12 +53,12 @@ fn surroundings() -> Surroundings<'static> {
     }
 }
 
-fn planned(spec: &JobSpec) -> Result<Plan, Failure> {
+pub(super) fn planned(spec: &JobSpec) -> Result<Plan, Failure> {
     let step = "s1".parse().unwrap();
     plan(&runner(), &step, spec, surroundings())
 }
 
-fn value(plan: &Plan) -> Value {
+pub(super) fn value(plan: &Plan) -> Value {
     serde_json::to_value(&plan.pod).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use super::{Conclusion, JobError, JobRun, run_name};
 use crate::Stage;
 use crate::context::StepName;
-use crate::definition::{Composite, Definition, JavaScript};
+use crate::definition::{Definition, JavaScript};
 use crate::input::HookInput;
 use crate::inputs::Inputs;
 use crate::outcome::Outcome;
@@ -24,14 +24,14 @@ pub(super) struct Pending {
 }
 
 /// A step that is being run.
-struct Current<'a> {
+pub(super) struct Current<'a> {
     /// Id, name or what it does.
     name: String,
     /// Tells it apart from all others of the job.
-    place: String,
-    definition: &'a StepDefinition,
+    pub(super) place: String,
+    pub(super) definition: &'a StepDefinition,
     /// The env context.
-    env: Variables,
+    pub(super) env: Variables,
 }
 
 impl JobRun<'_, '_> {
@@ -84,7 +84,11 @@ impl JobRun<'_, '_> {
     }
 
     /// One step, if its condition holds.
-    fn step(&mut self, definition: &StepDefinition, place: &str) -> Result<Conclusion, JobError> {
+    pub(super) fn step(
+        &mut self,
+        definition: &StepDefinition,
+        place: &str,
+    ) -> Result<Conclusion, JobError> {
         if !self.holds(definition.r#if.as_deref())? {
             return Ok(Conclusion::Skipped);
         }
@@ -198,34 +202,6 @@ impl JobRun<'_, '_> {
         Ok(())
     }
 
-    fn composite(
-        &mut self,
-        current: &Current<'_>,
-        uses: &Uses,
-        composite: &Composite,
-    ) -> Result<(bool, Variables), JobError> {
-        let with = self.scope.evaluate_all(&current.definition.with, &current.env)?;
-        let inputs = Inputs::of(&with, &composite.inputs).map_err(input_failed)?;
-        let folder = self.runner.layout().action_folder(uses).unwrap_or_default();
-        let root = self.runner.layout().work().root();
-        let within = super::Scope {
-            inputs: Some(inputs),
-            action_path: Some(folder.replacen(root, "/__w", 1).replace("/./", "/")),
-            outputs: Default::default(),
-            outcomes: Default::default(),
-            ..self.scope.clone()
-        };
-        let outside = std::mem::replace(&mut self.scope, within);
-        let went_well = std::mem::replace(&mut self.report.success, true);
-        for (number, step) in composite.steps.iter().enumerate() {
-            self.step(step, &format!("{}.{number}", current.place))?;
-        }
-        let succeeded = std::mem::replace(&mut self.report.success, went_well);
-        let outputs = self.scope.evaluate_all(&composite.outputs, &current.env)?;
-        self.scope = outside;
-        Ok((succeeded, Variables::from_iter(outputs)))
-    }
-
     /// One stage of an action that is called through the hook.
     fn stage(
         &mut self,
@@ -296,7 +272,7 @@ impl JobRun<'_, '_> {
     }
 }
 
-fn input_failed(error: crate::inputs::DefaultError) -> JobError {
+pub(super) fn input_failed(error: crate::inputs::DefaultError) -> JobError {
     JobError::Prepare(PrepareError::Input(error.into()))
 }
 
