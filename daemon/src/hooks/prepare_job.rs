@@ -19,6 +19,7 @@ use crate::ids::StepId;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::Healthcheck;
 use crate::install;
+use crate::spec::create_options::{self, CreateOptions};
 use crate::spec::job_pod::{self, JobSpec, Plan, Surroundings};
 use crate::spec::names;
 use crate::spec::tools::{self, Delivery};
@@ -71,6 +72,10 @@ fn may_copy(context: &Context, delivery: Delivery) -> bool {
 /// HEALTHCHECK of the images of the services, where their options name none.
 async fn health(context: &Context, spec: &JobSpec) -> Vec<Option<Healthcheck>> {
     let services = spec.services.iter().map(|service| async move {
+        // Bad options are told when the pod is planned.
+        create_options::parse(&service.create_options)
+            .ok()
+            .filter(CreateOptions::asks_the_images_health)?;
         let own = service.registry.as_ref().map(Credentials::of_registry);
         let own: Vec<_> = own.into_iter().collect();
         context.image(&service.image, &own).await?.config.healthcheck.clone()

@@ -70,13 +70,8 @@ impl Action {
     ///
     /// [`ActionError`] if there is none, or if it is no container action.
     pub fn in_folder(folder: &Path) -> Result<Self, ActionError> {
-        for name in ["action.yml", "action.yaml"] {
-            let path = folder.join(name);
-            match fs::read_to_string(&path) {
-                Ok(text) => return Self::from_yaml(&text),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(ActionError::Read { path, source }),
-            }
+        if let Some(text) = manifest(folder)? {
+            return Self::from_yaml(&text);
         }
         ["Dockerfile", "dockerfile"]
             .into_iter()
@@ -135,6 +130,19 @@ impl Action {
             post: None,
         }
     }
+}
+
+/// The text of the action's definition in `folder`, if there is one.
+pub(crate) fn manifest(folder: &Path) -> Result<Option<String>, ActionError> {
+    for name in ["action.yml", "action.yaml"] {
+        let path = folder.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => return Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ActionError::Read { path, source }),
+        }
+    }
+    Ok(None)
 }
 
 #[derive(Deserialize)]

@@ -1,13 +1,12 @@
 //! Any kind of action: its `action.yml`, or a bare Dockerfile.
 
 use std::path::Path;
-use std::{fs, io};
 
 use serde::Deserialize;
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::Stage;
-use crate::action::{Action, ActionError, input_defaults, pairs};
+use crate::action::{self, Action, ActionError, input_defaults, pairs};
 use crate::workflow::StepDefinition;
 
 /// What an action is made of.
@@ -70,15 +69,10 @@ impl Definition {
     ///
     /// [`ActionError`] if there is none, or one of an unknown kind.
     pub fn in_folder(folder: &Path) -> Result<Self, ActionError> {
-        for name in ["action.yml", "action.yaml"] {
-            let path = folder.join(name);
-            match fs::read_to_string(&path) {
-                Ok(text) => return Self::from_yaml(&text),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(ActionError::Read { path, source }),
-            }
+        match action::manifest(folder)? {
+            Some(text) => Self::from_yaml(&text),
+            None => Action::in_folder(folder).map(Self::Docker),
         }
-        Action::in_folder(folder).map(Self::Docker)
     }
 
     fn from_yaml(text: &str) -> Result<Self, ActionError> {

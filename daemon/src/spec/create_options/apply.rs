@@ -38,6 +38,11 @@ impl CreateOptions {
             .collect()
     }
 
+    /// True if the image's HEALTHCHECK counts: the options name no other, and do not turn it off.
+    pub fn asks_the_images_health(&self) -> bool {
+        self.health.command.is_none() && !self.health.none
+    }
+
     /// The entrypoint, in place of the image's; docker takes one word.
     pub fn entrypoint(&self) -> Option<&str> {
         self.entrypoint.as_deref().filter(|program| !program.is_empty())
