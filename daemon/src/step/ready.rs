@@ -1,5 +1,7 @@
 //! Waits until all containers of a job's pod are ready.
 
+use std::time::Duration;
+
 use hookd_api::v1::Phase;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
@@ -13,6 +15,8 @@ use crate::hooks::Context;
 use crate::step::caller::Caller;
 use crate::step::start::{Awaited, Told, started_while};
 
+/// A job's pod that has not started after this long is worth a look at its events.
+const SLOW: Duration = Duration::from_secs(3);
 /// Lines of a container that did not start.
 const LAST_LINES: i64 = 20;
 
@@ -26,7 +30,7 @@ pub async fn ready(
     watch: &mut PodWatch,
     caller: &mut Caller,
 ) -> Result<(), Failure> {
-    let mut events = Told::default();
+    let mut events = Told::after(SLOW);
     for container in containers {
         let awaited = Awaited { job: None, container, phase: Phase::RunPending };
         started_while(context, watch, awaited, caller, &mut events).await?;

@@ -20,8 +20,9 @@ use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::step::caller::Caller;
 
-/// A pod that has not started after this long is worth a look at its events.
-const SLOW: Duration = Duration::from_secs(3);
+/// A step's pod that has not started after this long is worth a look at its events: on a busy node
+/// some seconds are nothing to tell between a program's own lines.
+const SLOW: Duration = Duration::from_secs(10);
 /// A Job without a pod after this long is asked why.
 const NO_POD: Duration = Duration::from_secs(2);
 /// ... and again after this.
@@ -48,7 +49,7 @@ pub async fn started(
     awaited: Awaited<'_>,
     caller: &mut Caller,
 ) -> Result<Pod, Failure> {
-    started_while(context, watch, awaited, caller, &mut Told::default()).await
+    started_while(context, watch, awaited, caller, &mut Told::after(SLOW)).await
 }
 
 /// As [`started`], for several containers of one pod in turn: what was told is not told again.
@@ -65,7 +66,7 @@ pub async fn started_while(
     let deadline = Instant::now() + context.config.start_timeout;
     let mut wait = Wait { why: String::new(), trouble: None };
     let mut ask = Instant::now() + NO_POD;
-    let look = Instant::now() + SLOW;
+    let look = Instant::now() + told.patience;
     loop {
         let seen = watch.now();
         if let Seen::Pod(pod) = &seen
@@ -99,13 +100,18 @@ pub async fn started_while(
 }
 
 /// What of a pod's events was told.
-#[derive(Default)]
 pub struct Told {
+    patience: Duration,
     events: Option<BoxStream<'static, String>>,
     lines: HashSet<String>,
 }
 
 impl Told {
+    /// Nothing is told until a container has not started for this long.
+    pub fn after(patience: Duration) -> Self {
+        Self { patience, events: None, lines: HashSet::new() }
+    }
+
     /// The next new line; never, if nothing is known of events.
     async fn line(&mut self) -> String {
         while let Some(events) = &mut self.events {
