@@ -1,10 +1,10 @@
 //! Faults that every test would notice, and how tests keep out of each other's.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::cluster::script;
 
-static CLUSTER: RwLock<()> = RwLock::new(());
+static CLUSTER: RwLock<()> = RwLock::const_new(());
 
 /// A test's hold on the cluster. A test that failed leaves the lock in order.
 #[derive(Debug)]
@@ -13,15 +13,23 @@ pub(crate) enum Turn {
     Shared(#[allow(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>),
     /// Alone: this test breaks the cluster.
     Alone(#[allow(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>),
+    /// Within the turn of a test that runs alone.
+    Lent,
 }
 
 impl Turn {
     pub(crate) fn shared() -> Self {
-        Self::Shared(CLUSTER.read().unwrap_or_else(PoisonError::into_inner))
+        Self::Shared(CLUSTER.blocking_read())
     }
 
     pub(crate) fn alone() -> Self {
-        Self::Alone(CLUSTER.write().unwrap_or_else(PoisonError::into_inner))
+        Self::Alone(CLUSTER.blocking_write())
+    }
+
+    /// A part of this turn, for one of several runner pods of a test that runs alone.
+    pub(crate) fn lend(&self) -> Self {
+        assert!(matches!(self, Self::Alone(_)), "only who is alone can lend");
+        Self::Lent
     }
 }
 

@@ -28,8 +28,13 @@ const WRAPPER: &str = "\
 cd \"${0%/*}\" || exit
 sleep \"$1\"
 began=${EPOCHREALTIME/[.,]/}
-( . ./start ) <in >out 2>err
-code=$?
+if [ \"$2\" = piped ]; then
+  ( . ./start ) <in 2>err | cat >out
+  code=${PIPESTATUS[0]}
+else
+  ( . ./start ) <in >out 2>err
+  code=$?
+fi
 echo $((${EPOCHREALTIME/[.,]/} - began)) >time
 echo $code >code.new
 mv code.new code
@@ -45,6 +50,8 @@ pub(crate) struct Call<'a> {
     interpreter: &'static str,
     /// Seconds before it starts.
     delay: &'static str,
+    /// "piped": its standard output is a pipe, with a reader that can be stopped.
+    piped: &'static str,
 }
 
 /// A hook that runs.
@@ -86,6 +93,7 @@ impl<'a> Call<'a> {
             environment,
             interpreter: "bash -e /run/hookd/hook.sh",
             delay: "0",
+            piped: "",
         }
     }
 
@@ -99,6 +107,12 @@ impl<'a> Call<'a> {
     #[allow(dead_code, reason = "the benchmark measures so")]
     pub(crate) fn quietly(mut self) -> Self {
         self.delay = "0.5";
+        self
+    }
+
+    /// Lets its standard output be a pipe, as it is for the runner: [`Hook::reader`] reads it.
+    pub(crate) fn piped(mut self) -> Self {
+        self.piped = "piped";
         self
     }
 
@@ -128,7 +142,7 @@ impl<'a> Call<'a> {
 
     /// Starts it.
     pub(crate) fn start(self) -> Hook<'a> {
-        let Self { runner, prepared, input, environment, interpreter, delay } = self;
+        let Self { runner, prepared, input, environment, interpreter, delay, piped } = self;
         let folder = format!("{WORK}/.hook-{}", runner.next());
         runner.write(&format!("{folder}/in"), input);
         runner.write(&format!("{folder}/start"), start_script(&environment, interpreter));
@@ -136,7 +150,7 @@ impl<'a> Call<'a> {
         let tracking = environment["RUNNER_TRACKING_ID".as_ref() as &std::ffi::OsStr].clone();
         let started = Instant::now();
         let script =
-            format!("setsid -f /bin/bash {folder}/wrapper {delay} </dev/null >/dev/null 2>&1");
+            format!("setsid -f /bin/bash {folder}/wrapper {delay} {piped} </dev/null >/dev/null 2>&1");
         runner.k(&["exec", RUNNER, "-c", "runner", "--", "/bin/bash", "-c", &script]);
         Hook { folder: runner.local(&folder), runner, prepared, tracking, started }
     }
@@ -163,6 +177,11 @@ impl Hook<'_> {
         fs::read(self.folder.join("out")).unwrap_or_default()
     }
 
+    /// What is on its standard error so far.
+    pub(crate) fn stderr(&self) -> Vec<u8> {
+        fs::read(self.folder.join("err")).unwrap_or_default()
+    }
+
     /// Waits until its standard output has `text`.
     pub(crate) fn wait_for(&self, text: &str) {
         let found = eventually(PATIENCE, || {
@@ -175,12 +194,16 @@ impl Hook<'_> {
 
     /// Its process; it must not have ended.
     pub(crate) fn process(&self) -> Process {
+        self.try_process().expect("the hook's process is there")
+    }
+
+    /// Its process, if it has one.
+    pub(crate) fn try_process(&self) -> Option<Process> {
         let is_this = |process: &Process| {
             let tracking = format!("RUNNER_TRACKING_ID={}", self.tracking.display());
             process.read("environ").split('\0').any(|entry| entry == tracking)
         };
-        let found = processes::all().into_iter().find(is_this);
-        found.expect("the hook's process is there")
+        processes::all().into_iter().find(is_this)
     }
 
     /// Sends it a signal.
@@ -188,7 +211,19 @@ impl Hook<'_> {
         assert!(self.process().signal(signal), "the hook has ended already");
     }
 
-    fn code(&self) -> Option<i32> {
+    /// Who reads its standard output, of a call that is piped.
+    pub(crate) fn reader(&self) -> Option<Process> {
+        let folder = self.folder.file_name().unwrap();
+        let is_this = |process: &Process| {
+            process.command == "cat"
+                && fs::read_link(process.path("cwd")).is_ok_and(|cwd| cwd.file_name() == Some(folder))
+                && process.is_of_pod(&self.runner.uid)
+        };
+        processes::all().into_iter().find(is_this)
+    }
+
+    /// Its exit code, once it has ended.
+    pub(crate) fn code(&self) -> Option<i32> {
         fs::read_to_string(self.folder.join("code")).ok()?.trim().parse().ok()
     }
 
@@ -206,7 +241,7 @@ impl Hook<'_> {
     pub(crate) fn end_within(self, patience: Duration) -> Outcome {
         let code = eventually(patience, || self.code());
         let time = self.started.elapsed();
-        let (stdout, stderr) = (self.stdout(), fs::read(self.folder.join("err")).unwrap());
+        let (stdout, stderr) = (self.stdout(), self.stderr());
         let text = || String::from_utf8_lossy(&stdout).into_owned();
         let code = code.unwrap_or_else(|| {
             panic!("the hook did not end within {} s; it printed:\n{}", patience.as_secs(), text())

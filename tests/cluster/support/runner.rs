@@ -66,6 +66,11 @@ impl RunnerPod {
     /// As `setup` says.
     pub(crate) fn with(setup: &Setup) -> Self {
         let turn = if setup.alone { Turn::alone() } else { Turn::shared() };
+        Self::in_turn(turn, setup)
+    }
+
+    /// As `setup` says, within a turn.
+    pub(crate) fn in_turn(turn: Turn, setup: &Setup) -> Self {
         let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
         let volume = cluster().volume(&namespace);
         fs::create_dir_all(&volume).unwrap();

@@ -1,0 +1,129 @@
+//! The faults, how each is brought about, and what shows that it was.
+
+use super::operation::Operation;
+
+/// What goes wrong while an operation is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The API server is killed and comes back after so many seconds.
+    ApiServerStopped(u64),
+    /// It is killed and started again while exec sessions are open.
+    ApiServerRestarted,
+    /// Connections to it are reset, the next ones after some bytes.
+    ConnectionsReset,
+    /// Connections pass nothing on any more, and nobody is told.
+    HalfOpen,
+    /// Connections lose one direction.
+    HalfClosed,
+    /// Nothing passes for 30 s, on old and new connections.
+    Stalled,
+    /// 32 KiB a second for 20 s.
+    Throttled,
+    /// 429, 500, 503, 410, pages of strangers and answers that are cut off.
+    WrongAnswers,
+    /// The daemon's process is killed.
+    DaemonKilled,
+    /// The sidecar's first process is killed, and so its container.
+    ContainerKilled,
+    /// The daemon is stopped for 30 s.
+    DaemonStopped,
+    /// hook is killed.
+    HookKilled,
+    /// Nobody reads hook's standard output for 20 s.
+    StdoutBlocked,
+    /// The kubelet is killed and started again.
+    KubeletRestarted,
+    /// containerd likewise.
+    ContainerdRestarted,
+    /// The registry is away while images are built.
+    RegistryStopped,
+    /// The pod of the operation's program is deleted.
+    JobPodDeleted,
+    /// The main process of that pod is killed for its memory.
+    JobPodOutOfMemory,
+    /// Nobody reads until the spool in the job pod is full.
+    SpoolFull,
+    /// The runner's own pod is deleted.
+    RunnerPodDeleted,
+}
+
+/// All; those that end the sidecar's container and the runner pods come last.
+pub(crate) const ALL: [Fault; 22] = [
+    Fault::ApiServerStopped(1),
+    Fault::ApiServerStopped(10),
+    Fault::ApiServerStopped(60),
+    Fault::ApiServerRestarted,
+    Fault::ConnectionsReset,
+    Fault::HalfOpen,
+    Fault::HalfClosed,
+    Fault::Stalled,
+    Fault::Throttled,
+    Fault::WrongAnswers,
+    Fault::DaemonKilled,
+    Fault::DaemonStopped,
+    Fault::HookKilled,
+    Fault::StdoutBlocked,
+    Fault::KubeletRestarted,
+    Fault::ContainerdRestarted,
+    Fault::RegistryStopped,
+    Fault::SpoolFull,
+    Fault::JobPodDeleted,
+    Fault::JobPodOutOfMemory,
+    Fault::ContainerKilled,
+    Fault::RunnerPodDeleted,
+];
+
+/// How an operation must end under a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// As if nothing had happened.
+    Own,
+    /// With an error that has these words.
+    Told(&'static str),
+    /// Either of the two.
+    OwnOrTold(&'static str),
+    /// hook was killed.
+    Killed,
+    /// With its container.
+    Gone,
+}
+
+impl Fault {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::ApiServerStopped(seconds) => format!("API server stopped {seconds} s"),
+            Self::ApiServerRestarted => "API server restarted".to_owned(),
+            Self::ConnectionsReset => "connections reset".to_owned(),
+            Self::HalfOpen => "half-open".to_owned(),
+            Self::HalfClosed => "half-closed".to_owned(),
+            Self::Stalled => "stalled 30 s".to_owned(),
+            Self::Throttled => "throttled 20 s".to_owned(),
+            Self::WrongAnswers => "wrong answers".to_owned(),
+            Self::DaemonKilled => "daemon killed".to_owned(),
+            Self::ContainerKilled => "container killed".to_owned(),
+            Self::DaemonStopped => "daemon stopped 30 s".to_owned(),
+            Self::HookKilled => "hook killed".to_owned(),
+            Self::StdoutBlocked => "stdout blocked 20 s".to_owned(),
+            Self::KubeletRestarted => "kubelet restarted".to_owned(),
+            Self::ContainerdRestarted => "containerd restarted".to_owned(),
+            Self::RegistryStopped => "registry stopped".to_owned(),
+            Self::SpoolFull => "spool full".to_owned(),
+            Self::JobPodDeleted => "job pod deleted".to_owned(),
+            Self::JobPodOutOfMemory => "job pod OOM".to_owned(),
+            Self::RunnerPodDeleted => "runner pod deleted".to_owned(),
+        }
+    }
+
+    /// How `operation` must end.
+    pub(crate) fn end(self, operation: Operation) -> End {
+        match (self, operation) {
+            (Self::HookKilled, _) => End::Killed,
+            (Self::RunnerPodDeleted, _) => End::Gone,
+            (Self::JobPodDeleted | Self::JobPodOutOfMemory, Operation::Cleanup) => End::Own,
+            (Self::JobPodDeleted, _) => End::Told("deleted"),
+            (Self::JobPodOutOfMemory, _) => End::Told("OOMKilled"),
+            (Self::RegistryStopped, Operation::Build) => End::OwnOrTold("registry"),
+            _ => End::Own,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A runner pod with one kind of work, its own way to the API server, and what is seen of it.
+
+use std::time::{Duration, Instant};
+
+use super::gateway::Gateway;
+use super::operation::Operation;
+use super::proxy::Proxy;
+use crate::support::faults::Turn;
+use crate::support::processes::{self, Process};
+use crate::support::wait::{eventually, s, until};
+use crate::support::{Hook, RunnerPod, Setup};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) operation: Operation,
+    pub(crate) runner: RunnerPod,
+    pub(crate) proxy: Proxy,
+    pub(crate) gateway: Gateway,
+    /// What the daemon holds when it has nothing to do.
+    idle: Option<Held>,
+}
+
+/// What a daemon and its job pod hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Of the daemon.
+    pub(crate) files: usize,
+    /// Of the daemon.
+    pub(crate) threads: usize,
+    /// Connections to the API server.
+    pub(crate) connections: u64,
+    /// Exec sessions in pods of the runner.
+    pub(crate) sessions: usize,
+}
+
+/// A lane whose operation is under way.
+#[derive(Debug)]
+pub(crate) struct Flight<'a> {
+    pub(crate) lane: &'a Lane,
+    pub(crate) hook: Hook<'a>,
+    pub(crate) began: Instant,
+}
+
+impl Lane {
+    pub(crate) fn start(operation: Operation, turn: &Turn) -> Self {
+        let proxy = Proxy::start();
+        let setup = Setup::default()
+            .set("HOOKD_CONTAINER_STEPS", operation.container_steps())
+            .set("KUBERNETES_SERVICE_HOST", super::proxy::NODE.to_string())
+            .set("KUBERNETES_SERVICE_PORT", proxy.port.to_string());
+        let runner = RunnerPod::in_turn(turn.lend(), &setup);
+        Self { operation, runner, proxy, gateway: Gateway::start(), idle: None }
+    }
+
+    /// Starts the operation. A clean-up is over at once: its requests are held until
+    /// [`Flight::let_go`].
+    pub(crate) fn take_off(&self, round: u32) -> Flight<'_> {
+        let held = self.operation == Operation::Cleanup;
+        if held {
+            self.proxy.stall();
+        }
+        let withheld = self.proxy.traffic().withheld;
+        let hook = self.operation.call(&self.runner, round).start();
+        if held {
+            until("the clean-up's requests are under way", s(20), || {
+                (self.proxy.traffic().withheld > withheld).then_some(())
+            });
+        }
+        Flight { lane: self, hook, began: Instant::now() }
+    }
+
+    /// Peak of the daemon's memory, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = self.runner.daemon().read("status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = peak.and_then(|peak| peak.trim().split(' ').next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or_default() * 1024
+    }
+
+    /// What is held now.
+    pub(crate) fn held(&self) -> Held {
+        let daemon = self.runner.daemon();
+        let count = |name: &str| std::fs::read_dir(daemon.path(name)).map_or(0, Iterator::count);
+        Held {
+            files: count("fd"),
+            threads: count("task"),
+            connections: self.proxy.traffic().open,
+            sessions: self.sessions().len(),
+        }
+    }
+
+    /// Keeps what is held as the measure for [`Lane::leak`].
+    pub(crate) fn note_idle(&mut self) {
+        self.idle = Some(self.held());
+    }
+
+    /// What is held beyond the measure and stays so.
+    pub(crate) fn leak(&self) -> Option<String> {
+        /// The pool of connections may be fuller than it was.
+        const POOL: usize = 4;
+        let before = self.idle?;
+        let mut now = self.held();
+        let even = eventually(s(60), || {
+            now = self.held();
+            (now.files <= before.files + POOL
+                && now.threads <= before.threads + 2
+                && now.connections <= before.connections + POOL as u64
+                && now.sessions <= 1)
+                .then_some(())
+        });
+        even.is_none().then(|| format!("{}: {before:?}, then {now:?}", self.operation.name()))
+    }
+
+    /// Processes `stepd connect` in the pods of this runner.
+    pub(crate) fn sessions(&self) -> Vec<Process> {
+        let uids = self.pod_uids();
+        let connects = processes::all().into_iter().filter(|process| {
+            process.command.contains("stepd connect") && uids.iter().any(|uid| process.is_of_pod(uid))
+        });
+        connects.collect()
+    }
+
+    /// Whatever of the operation is still there and should not be.
+    pub(crate) fn left(&self, code: Option<i32>) -> Vec<String> {
+        let prepared = self.operation.is_script()
+            || self.operation == Operation::Prepare && code == Some(0);
+        let objects = self.runner.made();
+        let mut left: Vec<_> =
+            objects.into_iter().filter(|name| !prepared || !name.contains("/runner-workflow")).collect();
+        if self.operation.is_script() {
+            let uids = self.pod_uids();
+            let own = |process: &Process| {
+                ["stepd serve", "stepd connect", "/pause"].iter().any(|own| process.command.contains(own))
+            };
+            let all = processes::all().into_iter();
+            let strange = all.filter(|one| uids.iter().any(|uid| one.is_of_pod(uid)) && !own(one));
+            left.extend(strange.map(|process| format!("process {}", process.command)));
+        }
+        left
+    }
+
+    /// uids of the pods that hookd made.
+    fn pod_uids(&self) -> Vec<String> {
+        let pods = self.runner.objects("pods", &["-l", "runner-pod=runner"]);
+        let uid = |pod: &serde_json::Value| pod["metadata"]["uid"].as_str().unwrap().to_owned();
+        pods.iter().map(uid).collect()
+    }
+}
+
+impl Flight<'_> {
+    /// True while it has not landed.
+    pub(crate) fn flies(&self) -> bool {
+        self.hook.code().is_none()
+    }
+
+    /// Lets a clean-up's requests go.
+    pub(crate) fn let_go(&self) {
+        if self.lane.operation == Operation::Cleanup {
+            self.lane.proxy.clear();
+        }
+    }
+
+    /// Waits for its end; its exit code, or none if its process is gone without one or it hangs.
+    pub(crate) fn land(&self, patience: Duration) -> Landing {
+        let ended = eventually(patience, || match self.hook.code() {
+            Some(code) => Some(Landing::Code(code)),
+            None => self.is_gone().then_some(Landing::Gone),
+        });
+        ended.unwrap_or(Landing::Hangs)
+    }
+
+    /// Its runner container is gone, and all processes with it.
+    fn is_gone(&self) -> bool {
+        let of_pod = |one: &Process| one.is_of_pod(&self.lane.runner.uid) && !one.command.contains("pause");
+        !processes::all().iter().any(of_pod) && self.hook.code().is_none()
+    }
+}
+
+/// How a hook ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Landing {
+    Code(i32),
+    /// With its container.
+    Gone,
+    Hangs,
+}

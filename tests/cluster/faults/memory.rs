@@ -1,0 +1,42 @@
+//! Lets the kernel kill the main process of a container for its memory, as a program that uses too
+//! much would.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::support::processes::Process;
+use crate::support::wait::{eventually, s};
+
+/// Bytes that the container may have beyond what it has.
+const ROOM: u64 = 16 << 20;
+
+/// Uses up the memory of the container of `victim`, which the kernel then kills; true if it did.
+pub(crate) fn exhaust(victim: &Process) -> bool {
+    let Some(group) = group_of(victim) else { return false };
+    let read = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default();
+    let used: u64 = read("memory.usage_in_bytes").trim().parse().unwrap_or_default();
+    let limited = fs::write(group.join("memory.limit_in_bytes"), (used + ROOM).to_string());
+    // Not the one that uses the most, but the one that a test wants to see die.
+    let chosen = fs::write(victim.path("oom_score_adj"), "1000");
+    if limited.is_err() || chosen.is_err() {
+        return false;
+    }
+    let join = format!("echo $$ > {}/cgroup.procs && exec tail /dev/zero", group.display());
+    let eater = Command::new("sh").args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(mut eater) = eater else { return false };
+    let died = eventually(s(20), || {
+        let state = victim.read("stat");
+        (state.is_empty() || state.contains(") Z")).then_some(())
+    });
+    let _ = eater.kill();
+    let _ = eater.wait();
+    died.is_some()
+}
+
+/// The container's folder in the memory hierarchy.
+fn group_of(process: &Process) -> Option<PathBuf> {
+    let groups = process.read("cgroup");
+    let path = groups.lines().find_map(|line| line.split_once(":memory:"))?.1;
+    Some(PathBuf::from("/sys/fs/cgroup/memory").join(path.trim_start_matches('/')))
+}

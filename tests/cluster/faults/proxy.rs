@@ -1,0 +1,291 @@
+//! A TCP proxy before the API server: what a network, a load balancer or a middlebox may do to
+//! connections that it does not understand.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// The address of the node's bridge: pods reach it, and the API server's certificate names it.
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
+/// Port of the API server.
+const API_SERVER: u16 = 6443;
+/// Bytes that are passed on at a time.
+const PIECE: usize = 16 << 10;
+
+/// A proxy that runs until the end of the process.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Its port on [`NODE`].
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    weather: watch::Sender<Weather>,
+    upstream: Mutex<SocketAddr>,
+    counts: Counts,
+}
+
+/// What is done to connections; they are numbered from 1 on.
+#[derive(Clone, Debug, Default)]
+struct Weather {
+    /// Nothing is passed on.
+    stalled: bool,
+    /// Connections up to this number pass nothing on, and nobody is told.
+    deaf_to: u64,
+    /// Connections up to this number are reset.
+    reset_to: u64,
+    /// Those up to this number lose the direction to the server.
+    half_closed_to: u64,
+    /// Later ones are reset after so many bytes each, in turn.
+    reset_after: Vec<u64>,
+    /// Bytes a second, of each direction of each connection.
+    rate: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    open: AtomicU64,
+    bytes: AtomicU64,
+    reset: AtomicU64,
+    half_closed: AtomicU64,
+    /// Bytes that came while they were not passed on.
+    withheld: AtomicU64,
+}
+
+/// What a proxy has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    /// Connections that were made.
+    pub(crate) connections: u64,
+    /// Those of them that are there now.
+    pub(crate) open: u64,
+    /// Bytes passed on, both ways.
+    pub(crate) bytes: u64,
+    /// Connections that it reset.
+    pub(crate) reset: u64,
+    /// Connections of which it closed one direction.
+    pub(crate) half_closed: u64,
+    /// Bytes that it took and did not pass on at once.
+    pub(crate) withheld: u64,
+}
+
+/// The threads' runtime for all that stands before the API server.
+pub(crate) fn runtime() -> &'static Handle {
+    static RUNTIME: OnceLock<Handle> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        handle
+    })
+}
+
+impl Proxy {
+    pub(crate) fn start() -> Self {
+        let listener = std::net::TcpListener::bind((NODE, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let shared = Arc::new(Shared {
+            weather: watch::Sender::default(),
+            upstream: Mutex::new((NODE, API_SERVER).into()),
+            counts: Counts::default(),
+        });
+        let accepting = shared.clone();
+        runtime().spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, accepting.clone()));
+            }
+        });
+        Self { port, shared }
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        let counts = &self.shared.counts;
+        Traffic {
+            connections: counts.connections.load(Relaxed),
+            open: counts.open.load(Relaxed),
+            bytes: counts.bytes.load(Relaxed),
+            reset: counts.reset.load(Relaxed),
+            half_closed: counts.half_closed.load(Relaxed),
+            withheld: counts.withheld.load(Relaxed),
+        }
+    }
+
+    /// From now on nothing is passed on, until [`Proxy::clear`].
+    pub(crate) fn stall(&self) {
+        self.change(|weather, _| weather.stalled = true);
+    }
+
+    /// So many bytes a second from now on, until [`Proxy::clear`].
+    pub(crate) fn throttle(&self, rate: u64) {
+        self.change(|weather, _| {
+            weather.stalled = false;
+            weather.rate = Some(rate);
+        });
+    }
+
+    /// Passes on again what waits, as fast as it goes.
+    pub(crate) fn clear(&self) {
+        self.change(|weather, _| {
+            weather.stalled = false;
+            weather.rate = None;
+        });
+    }
+
+    /// Resets the connections that are there, and the next ones after so many bytes each.
+    pub(crate) fn reset(&self, after: Vec<u64>) {
+        self.change(|weather, newest| {
+            weather.reset_to = newest;
+            weather.reset_after = after;
+        });
+    }
+
+    /// The connections that are there pass nothing on any more.
+    pub(crate) fn half_open(&self) {
+        self.change(|weather, newest| weather.deaf_to = newest);
+    }
+
+    /// The connections that are there lose the direction to the server.
+    pub(crate) fn half_close(&self) {
+        self.change(|weather, newest| weather.half_closed_to = newest);
+    }
+
+    /// Leads new connections to another port of the node, and resets the others.
+    pub(crate) fn lead_to(&self, port: u16) {
+        *self.shared.upstream.lock().unwrap() = (NODE, port).into();
+        self.reset(Vec::new());
+    }
+
+    /// Fair weather, and the way to the API server.
+    pub(crate) fn calm(&self) {
+        self.clear();
+        self.change(|weather, _| weather.reset_after.clear());
+        let server = (NODE, API_SERVER).into();
+        if std::mem::replace(&mut *self.shared.upstream.lock().unwrap(), server) != server {
+            self.reset(Vec::new());
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Weather, u64)) {
+        let newest = self.shared.counts.connections.load(Relaxed);
+        self.shared.weather.send_modify(|weather| change(weather, newest));
+    }
+}
+
+async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
+    let counts = &shared.counts;
+    let number = counts.connections.fetch_add(1, Relaxed) + 1;
+    counts.open.fetch_add(1, Relaxed);
+    let upstream = *shared.upstream.lock().unwrap();
+    if let Ok(mut server) = TcpStream::connect(upstream).await {
+        if pass(&mut client, &mut server, number, &shared).await == Ended::Reset {
+            counts.reset.fetch_add(1, Relaxed);
+            let _ = client.set_zero_linger();
+        }
+    } else {
+        // As a host without the server does.
+        let _ = client.set_zero_linger();
+    }
+    counts.open.fetch_sub(1, Relaxed);
+}
+
+#[derive(PartialEq)]
+enum Ended {
+    Closed,
+    Reset,
+}
+
+/// Passes bytes on both ways until the connection ends or is to be reset.
+async fn pass(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    number: u64,
+    shared: &Shared,
+) -> Ended {
+    let mut weather = shared.weather.subscribe();
+    let mut left = None;
+    shared.weather.send_if_modified(|weather| {
+        left = (!weather.reset_after.is_empty()).then(|| weather.reset_after.remove(0));
+        false
+    });
+    let left = AtomicU64::new(left.unwrap_or(u64::MAX));
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let up = async {
+        let mut closing = shared.weather.subscribe();
+        let half_closed = closing.wait_for(|weather| weather.half_closed_to >= number);
+        tokio::select! {
+            ended = copy(&mut from_client, &mut to_server, (number, shared), &left) => {
+                if ended == Ended::Reset { return Ended::Reset }
+            }
+            _ = half_closed => { shared.counts.half_closed.fetch_add(1, Relaxed); }
+        }
+        let _ = to_server.shutdown().await;
+        Ended::Closed
+    };
+    let down = async {
+        let ended = copy(&mut from_server, &mut to_client, (number, shared), &left).await;
+        let _ = to_client.shutdown().await;
+        ended
+    };
+    let both = async {
+        tokio::pin!(up, down);
+        tokio::select! {
+            ended = &mut up => if ended == Ended::Reset { ended } else { down.await },
+            ended = &mut down => if ended == Ended::Reset { ended } else { up.await },
+        }
+    };
+    tokio::select! {
+        ended = both => ended,
+        _ = weather.wait_for(|weather| weather.reset_to >= number) => Ended::Reset,
+    }
+}
+
+async fn copy(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    (number, shared): (u64, &Shared),
+    left: &AtomicU64,
+) -> Ended {
+    let mut weather = shared.weather.subscribe();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = match from.read(&mut piece).await {
+            Ok(length) if length > 0 => length,
+            _ => return Ended::Closed,
+        };
+        let now = weather.borrow_and_update().clone();
+        if now.stalled || now.deaf_to >= number {
+            shared.counts.withheld.fetch_add(length as u64, Relaxed);
+        }
+        if weather.wait_for(|weather| !weather.stalled).await.is_err() {
+            return Ended::Closed;
+        }
+        if weather.borrow().deaf_to >= number {
+            continue;
+        }
+        let allowed = left.load(Relaxed);
+        let length = usize::try_from(allowed).map_or(length, |allowed| allowed.min(length));
+        if to.write_all(&piece[..length]).await.is_err() {
+            return Ended::Closed;
+        }
+        shared.counts.bytes.fetch_add(length as u64, Relaxed);
+        left.store(allowed - length as u64, Relaxed);
+        if left.load(Relaxed) == 0 {
+            return Ended::Reset;
+        }
+        if let Some(rate) = now.rate {
+            tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;
+        }
+    }
+}
