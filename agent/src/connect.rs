@@ -16,6 +16,10 @@ const BUFFER: usize = 128 << 10;
 /// program was started.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A session that is over on one side is over: what lies in the pipe of one that broke is read by
+/// nobody, and who waits to write there would stay for ever.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// The socket cannot be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("stepd cannot be reached on {path:?}")]
@@ -28,19 +32,31 @@ pub(crate) struct ConnectError {
 /// Copies until the other end closes.
 pub(crate) fn run(dir: &Path) -> Result<(), ConnectError> {
     let path = dir.join(SOCKET);
-    let connect = || -> io::Result<(UnixStream, UnixStream)> {
+    let connect = || -> io::Result<[UnixStream; 3]> {
         let socket = connect_soon(&path)?;
-        Ok((socket.try_clone()?, socket))
+        Ok([socket.try_clone()?, socket.try_clone()?, socket])
     };
-    let (up, down) = connect().map_err(|source| ConnectError { path: path.clone(), source })?;
+    let [up, closed, down] =
+        connect().map_err(|source| ConnectError { path: path.clone(), source })?;
     std::thread::spawn(move || {
         // Either way nothing more will come: the other end is to know.
         let _ = copy(io::stdin().lock(), &up);
         let _ = up.shutdown(Shutdown::Write);
+        end_soon();
+    });
+    std::thread::spawn(move || {
+        let _ = poll(&mut [PollFd::new(&closed, PollFlags::RDHUP)], None);
+        end_soon();
     });
     // An error is the session's end, which whoever holds its other end sees.
     let _ = copy(&down, io::stdout().lock());
     Ok(())
+}
+
+/// Ends the process, whatever its other threads wait for.
+fn end_soon() -> ! {
+    std::thread::park_timeout(LAST_WORDS);
+    std::process::exit(0)
 }
 
 /// Connects, if need be once the socket has got its name.

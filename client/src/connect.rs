@@ -29,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const WORTH_SAYING: Duration = Duration::from_secs(1);
 /// A call that went on for this long has shown that hookd works.
 const STEADY: Duration = Duration::from_secs(10);
+/// A hookd that is stopped answers no ping; one that is only slow does.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Output that hookd can send ahead while nobody reads ours. There is one stream on a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// h2 takes many small frames that were not read yet for an attack and closes the connection, which
@@ -98,7 +100,7 @@ impl<'a> Link<'a> {
             if let Some(pause) = self.outage.next_pause() {
                 self.wait(pause).await?;
             }
-            let source = match open(self.socket).await {
+            let source = match open(self.socket, self.patience).await {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
@@ -226,7 +228,7 @@ fn passes(kind: ErrorKind) -> bool {
 }
 
 /// One attempt to connect.
-async fn open(socket: &Path) -> io::Result<Client> {
+async fn open(socket: &Path, patience: Duration) -> io::Result<Client> {
     let mut stream = Some(TokioIo::new(UnixStream::connect(socket).await?));
     // The channel would connect again by itself; it gets the one stream only, so that the loss of
     // a connection is seen where the offsets are known.
@@ -234,6 +236,8 @@ async fn open(socket: &Path) -> io::Result<Client> {
         std::future::ready(stream.take().ok_or_else(|| io::Error::from(ErrorKind::BrokenPipe)))
     });
     let channel = Endpoint::from_static("http://hookd")
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(patience)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(connector)

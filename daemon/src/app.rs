@@ -65,7 +65,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 
 /// Asks the cluster for what every step needs; a failure is told now and by the calls to come.
 async fn warm(context: &Context) {
-    match context.known().await {
+    match context.warm().await {
         Ok(known) => tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             cluster = known.cluster_version,

@@ -49,7 +49,7 @@ pub struct Config {
     )]
     pub start_timeout: Duration,
 
-    /// Seconds that a container step may run (5 days, as long as GitHub lets a job run).
+    /// Seconds that a step may run (5 days, as long as GitHub lets a job run).
     #[arg(long, env = "HOOKD_STEP_TIMEOUT_SECONDS", default_value = "432000", value_parser = seconds)]
     pub step_timeout: Duration,
 

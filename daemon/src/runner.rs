@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{LocalObjectReference, PersistentVolumeClaim, Pod, VolumeMount};
 use kube::{Api, Client};
 
-use crate::cluster::client::Retry;
+use crate::cluster::retry::Retry;
 use crate::config::Config;
 use crate::error::{Failure, Reason};
 

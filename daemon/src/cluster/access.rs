@@ -6,7 +6,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::PostParams;
 use kube::{Api, Client};
 
-use crate::cluster::client::Retry;
+use crate::cluster::retry::Retry;
 use crate::error::{Failure, Reason};
 
 /// A permission: API group, resource, verb.

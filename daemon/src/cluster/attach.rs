@@ -8,6 +8,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use crate::cluster::retry::Retry;
 use crate::error::{Failure, Reason, report};
 
 /// Channels of the WebSocket protocol "v5.channel.k8s.io".
@@ -16,6 +17,11 @@ const ERROR: u8 = 3;
 const CLOSE: u8 = 255;
 /// How long the other end may take to pass on what was sent and to say so.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take to take a piece: a program that unpacks may pause, a dead connection does
+/// not end by itself.
+const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+/// Nothing was sent yet: the same container can be attached to again.
+const OPENING: Duration = Duration::from_secs(20);
 
 /// Attaches to the container, sends `input` to its end, and closes its standard input.
 ///
@@ -32,9 +38,12 @@ pub async fn send_stdin(
         "/api/v1/namespaces/{namespace}/pods/{pod}/attach?container={container}&stdin=true\
          &stdout=false&stderr=false&tty=false"
     );
-    let request = Request::get(uri).body(Vec::new());
-    let request = request.map_err(|error| broken(pod, &error))?;
-    let connection = client.connect(request).await.map_err(|error| broken(pod, &error))?;
+    let open = || async {
+        let request = Request::get(&uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        client.connect(request).await
+    };
+    let connection = Retry::new(OPENING).attempt(open).await;
+    let connection = connection.map_err(|error| broken(pod, &error))?;
     if !connection.supports_stream_close() {
         return Err(broken(
             pod,
@@ -51,7 +60,9 @@ pub async fn send_stdin(
             piece = input.recv() => match piece {
                 Some(mut piece) => {
                     piece.insert(0, STDIN);
-                    sender.send(Message::binary(piece)).await.map_err(|error| broken(pod, &error))?;
+                    let sent = tokio::time::timeout(PIECE_PATIENCE, sender.send(Message::binary(piece)));
+                    let sent = sent.await.map_err(|_| broken(pod, &Stuck))?;
+                    sent.map_err(|error| broken(pod, &error))?;
                 }
                 None => break,
             },
@@ -90,6 +101,11 @@ async fn end_of(
 fn is_end(message: &[u8]) -> bool {
     matches!(message, [ERROR, _, ..])
 }
+
+/// Nobody takes what is sent.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was taken for {} s", PIECE_PATIENCE.as_secs())]
+struct Stuck;
 
 /// The container's end before that of the input.
 #[derive(Debug, thiserror::Error)]

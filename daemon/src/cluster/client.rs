@@ -1,28 +1,33 @@
-//! The warm client, and the one way in which requests are repeated.
+//! The warm client, and what its errors mean for the user.
+//!
+//! Whatever it asks for has deadlines: the head of an answer, which is the first item of a watch or
+//! a log, and the pause between two pieces of it. The whole life of a watch is the server's to end
+//! (290 s); that of a log is its Job's.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::{Either, Full};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt;
 use kube::core::Status;
 use kube::{Client, Config};
-use tokio::time::Instant;
 use tower::{BoxError, ServiceBuilder};
+use tower_http::timeout::ResponseBodyTimeoutLayer;
 
 use crate::error::{Failure, Reason, report};
 
 /// A request that is not answered by then is repeated.
-const ANSWER: Duration = Duration::from_secs(15);
-/// What looks like a missing permission is believed after this: what hookd may do is looked at once
-/// at start, and an API server that has just started knows no roles yet.
-const FORBIDDEN_PATIENCE: Duration = Duration::from_secs(10);
+pub const ANSWER: Duration = Duration::from_secs(15);
+/// An answer of which nothing more has come for so long is asked for again: its connection may be
+/// dead and nobody told. A watch is never as quiet, since the API server sends a bookmark a minute.
+const IDLE: Duration = Duration::from_secs(75);
 /// An API server that does not take a connection by then is away.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Between two looks whether a quiet connection's other end is there; the third failure ends it.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Makes the client from the service account, or from KUBECONFIG outside a cluster.
 ///
@@ -59,95 +64,29 @@ fn over_prompt_connections(config: &Config) -> kube::Result<Client> {
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .map_err(BoxError::from)
+        .timeout(ANSWER)
+        .layer(ResponseBodyTimeoutLayer::new(IDLE))
+        .map_response(with_retry_after)
         .service(client);
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// True for what may well go better the next time: no connection, no answer, an overloaded or
-/// restarting server.
-pub fn is_transient(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
-        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
-        kube::Error::UpgradeConnection(_) => true,
-        _ => false,
-    }
-}
-
-/// An account that lacks a permission; also what an API server says to everybody in the first
-/// second after its start.
-fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status)
-        if matches!(status.code, 401 | 403) && refused("", status).reason == Reason::PermissionMissing)
-}
-
-/// How long requests are repeated, and whether the caller was told.
-#[derive(Debug)]
-pub struct Retry {
-    budget: Duration,
-}
-
-impl Retry {
-    /// Repeats for as long as `budget`.
-    pub fn new(budget: Duration) -> Self {
-        Self { budget }
-    }
-
-    /// Makes a request until it is answered by other than a transient error. `action` completes
-    /// "could not ...": "create Job ns/name".
-    ///
-    /// # Errors
-    /// The last error once the budget is used up, or the first that is not transient, as
-    /// [`failure`] words it.
-    pub async fn run<T, F>(&self, action: &str, request: impl FnMut() -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = kube::Result<T>>,
-    {
-        self.attempt(request).await.map_err(|error| failure(action, error))
-    }
-
-    /// As [`Retry::run`], with the error as it came.
-    ///
-    /// # Errors
-    /// The API's own.
-    pub async fn attempt<T, F>(&self, mut request: impl FnMut() -> F) -> kube::Result<T>
-    where
-        F: Future<Output = kube::Result<T>>,
-    {
-        let started = Instant::now();
-        let mut forbidden = None;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let error = match tokio::time::timeout(ANSWER, request()).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error,
-                Err(_) => kube::Error::Service("no answer within 15 s".into()),
-            };
-            let believed = is_forbidden(&error)
-                && forbidden.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_PATIENCE;
-            let lasting = !is_transient(&error) && !is_forbidden(&error);
-            if believed || lasting || started.elapsed() >= self.budget {
-                return Err(error);
-            }
-            tracing::debug!(error = report(&error), "repeating a request");
-            tokio::time::sleep(retry_after(&error).unwrap_or_else(|| jittered(pause))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-}
-
-/// What the server asks for with `Retry-After`.
-fn retry_after(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else { return None };
-    let seconds = status.details.as_ref()?.retry_after_seconds;
-    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
-}
-
-/// Half to one and a half of the pause, so that many runners do not come back in step.
-fn jittered(pause: Duration) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let share = now.map_or(0, |now| now.subsec_nanos() % 1000);
-    pause / 2 + pause * share / 1000
+/// Puts the header `Retry-After` where kube keeps it: into a Status. The API server's priority and
+/// fairness, and proxies, answer with the header alone and a line of text.
+fn with_retry_after<B>(response: Response<B>) -> Response<Either<B, Full<Bytes>>> {
+    let seconds = response.headers().get(header::RETRY_AFTER);
+    let seconds = seconds.and_then(|seconds| seconds.to_str().ok()?.trim().parse::<u32>().ok());
+    let busy = matches!(
+        response.status(),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    );
+    let Some(seconds) = seconds.filter(|_| busy) else { return response.map(Either::Left) };
+    let message = format!("{}; it asks to come back in {seconds} s", response.status());
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+        "code": response.status().as_u16(), "details": {"retryAfterSeconds": seconds},
+    });
+    response.map(|_| Either::Right(Full::from(status.to_string())))
 }
 
 /// Says what an API error means for the user.
@@ -161,6 +100,11 @@ pub fn failure(action: &str, error: kube::Error) -> Failure {
         .because(error);
     };
     refused(action, status)
+}
+
+/// True for what says that the account may not do this.
+pub(super) fn is_missing_permission(status: &Status) -> bool {
+    matches!(status.code, 401 | 403) && refused("", status).reason == Reason::PermissionMissing
 }
 
 fn refused(action: &str, status: &Status) -> Failure {
@@ -201,70 +145,4 @@ fn is_admission_denial(words: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn api(code: u16, message: &str) -> kube::Error {
-        kube::Error::Api(Box::new(Status { code, message: message.into(), ..Status::default() }))
-    }
-
-    #[test]
-    fn each_refusal_has_its_own_reason() {
-        for (code, words, reason) in [
-            (403, "pods \"x\" is forbidden: exceeded quota: q", Reason::QuotaExceeded),
-            (403, "pods \"x\" is forbidden: violates PodSecurity \"b\"", Reason::AdmissionDenied),
-            (403, "User \"u\" cannot create resource \"jobs\"", Reason::PermissionMissing),
-            (422, "Job.batch \"x\" is invalid", Reason::InvalidInput),
-        ] {
-            let failure = failure("create Job ns/x", api(code, words));
-            assert_eq!(failure.reason, reason, "{words}");
-            assert!(failure.message.contains("create Job ns/x"), "{failure}");
-            assert!(failure.message.contains(words), "{failure}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn transient_errors_are_repeated_until_the_budget_ends() {
-        let mut calls = 0;
-        let retry = Retry::new(Duration::from_secs(20));
-        let answer: kube::Result<()> = retry
-            .attempt(|| {
-                calls += 1;
-                async { Err(api(503, "starting")) }
-            })
-            .await;
-        assert!(answer.is_err());
-        assert!((5..60).contains(&calls), "{calls} calls");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_knows_no_roles_yet_is_given_time() {
-        let mut calls = 0;
-        let retry = Retry::new(Duration::from_secs(300));
-        let denied = || api(403, "User \"u\" cannot create resource \"jobs\"");
-        let answer = retry
-            .attempt(|| {
-                calls += 1;
-                let result = if calls < 4 { Err(denied()) } else { Ok(()) };
-                async { result }
-            })
-            .await;
-        assert!(answer.is_ok());
-        let started = Instant::now();
-        let answer: kube::Result<()> = retry.attempt(|| async { Err(denied()) }).await;
-        assert!(answer.is_err() && started.elapsed() < Duration::from_secs(20));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_final_error_is_not_repeated() {
-        let mut calls = 0;
-        let retry = Retry::new(Duration::from_secs(20));
-        let _: kube::Result<()> = retry
-            .attempt(|| {
-                calls += 1;
-                async { Err(api(404, "not found")) }
-            })
-            .await;
-        assert_eq!(calls, 1);
-    }
-}
+mod tests;

@@ -7,7 +7,8 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::client::{Retry, failure};
+use crate::cluster::client::failure;
+use crate::cluster::retry::Retry;
 use crate::error::{Failure, Reason};
 
 /// Creates the object, or finds it if an earlier create (of ours: it carries our labels and our

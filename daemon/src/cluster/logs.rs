@@ -17,7 +17,8 @@ use kube::Api;
 use kube::api::LogParams;
 use tokio::time::Instant;
 
-use crate::cluster::client::{Retry, failure, is_transient};
+use crate::cluster::client::failure;
+use crate::cluster::retry::{Retry, is_transient};
 use crate::error::{Failure, Reason, report};
 use crate::step::cursor::LogPosition;
 

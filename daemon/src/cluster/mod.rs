@@ -7,5 +7,6 @@ pub mod events;
 pub mod job;
 pub mod logs;
 pub mod pod;
+pub mod retry;
 pub mod tunnel;
 pub mod watch;

@@ -1,7 +1,6 @@
 //! The pod of a Job, watched by name.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,11 +10,9 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::cluster::retry::Pauses;
 use crate::error::report;
 use crate::spec::names::JOB_LABEL;
-
-/// Before a watch that broke is opened again.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a Job's pod.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +98,7 @@ async fn first_pod(
     // From version "0", since the pod may be there already; without bookmarks, since with them an
     // API server on an older etcd refuses that version.
     let params = WatchParams::default().labels(selector).disable_bookmarks();
+    let mut pauses = Pauses::default();
     while !sender.is_closed() {
         match first_event(pods, &params).await {
             Ok(Some(pod)) => {
@@ -108,10 +106,11 @@ async fn first_pod(
                 sender.send_replace(Seen::Pod(Box::new(pod)));
                 return Some(name);
             }
-            Ok(None) => {}
+            // The server ends a watch that has seen nothing.
+            Ok(None) => pauses = Pauses::default(),
             Err(error) => tracing::info!(selector, error = report(&error), "cannot watch pods"),
         }
-        tokio::time::sleep(PAUSE).await;
+        pauses.pass().await;
     }
     None
 }

@@ -10,7 +10,7 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::client::Retry;
+use crate::cluster::retry::Retry;
 use crate::cluster::job;
 use crate::error::{Failure, report};
 use crate::hooks::{Context, Leaves, build_image};

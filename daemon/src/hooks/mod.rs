@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::cluster::access::{self, Permission};
-use crate::cluster::client::Retry;
+use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::config::{Config, Tools};
 use crate::error::{Failure, Reason};
@@ -85,6 +85,8 @@ pub struct Leaving {
     _task: AbortOnDropHandle<()>,
 }
 
+/// How long hookd waits for the API server before it serves.
+const WARMING: Duration = Duration::from_secs(20);
 /// Minor version of Kubernetes from which image volumes are on by default.
 const IMAGE_VOLUMES: u32 = 35;
 
@@ -134,11 +136,19 @@ impl Context {
     /// # Errors
     /// A missing permission, by name; an API that stays away.
     pub async fn known(&self) -> Result<&Known, Failure> {
-        self.known.get_or_try_init(|| self.learn()).await
+        self.known.get_or_try_init(|| self.learn(self.retry())).await
     }
 
-    async fn learn(&self) -> Result<Known, Failure> {
-        let retry = Retry::new(Duration::from_secs(20));
+    /// As [`Context::known`], at the start: hooks that wait for the socket are to hear soon what is
+    /// wrong.
+    ///
+    /// # Errors
+    /// As [`Context::known`].
+    pub async fn warm(&self) -> Result<&Known, Failure> {
+        self.known.get_or_try_init(|| self.learn(Retry::new(WARMING))).await
+    }
+
+    async fn learn(&self, retry: Retry) -> Result<Known, Failure> {
         let missing = access::missing(&self.client, &self.namespace, &retry).await?;
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&missing);
         if !missing.is_empty() {

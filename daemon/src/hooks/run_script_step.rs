@@ -1,8 +1,10 @@
 //! `run_script_step`: a program in the job container, run by stepd.
 
+use std::time::Duration;
+
 use hookd_api::stepd::v1::StartStepRequest;
 
-use crate::error::Failure;
+use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::spec::names;
@@ -30,7 +32,17 @@ pub async fn run(
         working_directory: spec.working_directory.unwrap_or_default(),
         prepend_path: spec.prepend_path,
     };
-    program::run(context, &pod, (&program, (0, 0)), caller).await
+    let limit = context.config.step_timeout;
+    let ended = tokio::time::timeout(limit, program::run(context, &pod, (&program, (0, 0)), caller));
+    ended.await.unwrap_or_else(|_| Err(late(limit)))
+}
+
+fn late(limit: Duration) -> Failure {
+    Failure::new(
+        Reason::DeadlineExceeded,
+        format!("The step ran longer than {} s, and was ended", limit.as_secs()),
+        "Raise HOOKD_STEP_TIMEOUT_SECONDS",
+    )
 }
 
 /// Lets the step's user write to what the step writes to.

@@ -7,6 +7,7 @@ use hookd_api::stepd::v1::{CancelStepRequest, ForgetStepRequest, GetStatusReques
 use tonic::Status;
 
 use crate::cluster::pod::{self, Standing};
+use crate::cluster::retry::Pauses;
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
@@ -15,8 +16,8 @@ use crate::spec::names;
 use crate::spec::services::JOB;
 use crate::step::agents::Agent;
 
-/// Before a tunnel that broke is made again.
-pub const PAUSE: Duration = Duration::from_millis(100);
+/// A call that is not answered by then is made again; a step that is cancelled may take its grace.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Drops what the agent keeps of a step whose end its caller knows.
 pub async fn forget(context: &Context, step: &StepId) {
@@ -67,9 +68,11 @@ where
     let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
     let mut watch = pod.watch();
     let calls = async {
+        let mut pauses = Pauses::default();
         loop {
             if let Ok((number, agent)) = pod.agent(&context.client, &context.namespace).await {
-                match call(agent).await {
+                let answer = tokio::time::timeout(ANSWER, call(agent)).await;
+                match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("not in time"))) {
                     Ok(answer) => return Some(answer),
                     Err(status) => {
                         tracing::info!(error = report(&status), "the agent did not answer");
@@ -77,7 +80,7 @@ where
                     }
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            pauses.pass().await;
         }
     };
     tokio::select! {

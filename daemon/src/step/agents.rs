@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use kube::Client;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::cluster::client::ANSWER;
 use crate::cluster::tunnel;
 use crate::cluster::watch::PodWatch;
 use crate::error::{Failure, Reason, report};
@@ -19,11 +20,9 @@ use crate::spec::tools::{STEPD, STEPD_DIR};
 /// The API of an agent.
 pub type Agent = StepServiceClient<Channel>;
 
-/// A session that hangs is noticed, and one that is quiet is kept: an exec session ends after 4
-/// hours in which nothing went through it.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-/// An API server that does not answer an exec by then is asked again.
-const ANSWER: Duration = Duration::from_secs(15);
+/// A session that hangs is noticed after twice this, and one that is quiet is kept: an exec session
+/// ends after 4 hours in which nothing went through it.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Output that stepd can send ahead while our caller is slow.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// As in hook: h2 counts small frames that lie unread against the connection's window.

@@ -13,10 +13,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use crate::cluster::client::ANSWER;
 use crate::cluster::pod;
+use crate::cluster::retry::Pauses;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
-use crate::step::agent_calls::{PAUSE, lost};
+use crate::step::agent_calls::lost;
 use crate::step::agents::{Agent, AgentPod};
 use crate::step::caller::{Acked, Caller};
 
@@ -35,11 +37,12 @@ enum Broken {
 struct Outage {
     since: Instant,
     told: bool,
+    pauses: Pauses,
 }
 
 impl Outage {
     fn begin() -> Self {
-        Self { since: Instant::now(), told: false }
+        Self { since: Instant::now(), told: false, pauses: Pauses::default() }
     }
 
     /// A tunnel that broke while nothing ran is made again without a word.
@@ -89,7 +92,7 @@ pub async fn run(
             return Err(unreachable(context, pod, &why));
         }
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = outage.pauses.pass() => {}
             failure = lost(&mut watch, pod.container()) => return Err(failure),
         }
     }
@@ -120,7 +123,9 @@ async fn follow(
     let mut acked = caller.acked();
     let (acks, told) = watch::channel(of_program(caller.sent(), before));
     let requests = requests(program, told);
-    let mut events = agent.attach(requests).await.map_err(judge)?.into_inner();
+    let attached = tokio::time::timeout(ANSWER, agent.attach(requests)).await;
+    let attached = attached.map_err(|_| Broken::Lost("no answer within 15 s".to_owned()))?;
+    let mut events = attached.map_err(judge)?.into_inner();
     loop {
         acks.send_if_modified(|told| {
             let acked = *acked.borrow_and_update();

@@ -81,6 +81,7 @@ async fn ended(
     caller: &mut Caller,
 ) -> Result<Option<Failure>, Failure> {
     let failure = match pod::standing(pod, container) {
+        Standing::Ended(_) if pod.metadata.deletion_timestamp.is_some() => pod::going(pod),
         Standing::Ended(ended) => Failure::new(
             Reason::StartFailed,
             format!(

@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use crate::cluster::client::Retry;
+use crate::cluster::retry::Retry;
 use crate::cluster::events;
 use crate::cluster::job;
 use crate::cluster::pod::{self, Standing};

@@ -41,8 +41,8 @@ pub(crate) enum Count {
 
 /// The pace of [`Fault::Throttled`], in bytes a second.
 const RATE: u64 = 32 << 10;
-/// The spool's bound in stepd, less a piece.
-const SPOOL: u64 = 63 << 20;
+/// The spool's bound in stepd is 64 MiB; what was taken before it was looked at is not counted.
+const SPOOL: u64 = 56 << 20;
 
 impl Evidence {
     /// The last word, once the operation has landed.
@@ -282,33 +282,38 @@ fn stdout_blocked(flight: &Flight<'_>) -> Evidence {
     let Some(reader) = flight.hook.reader() else {
         return Evidence::Missing("the pipe has no reader".to_owned());
     };
-    seen_if(flight.flies(), "the pipe full for 20 s, the hook waiting", || {
+    seen_if(flight.flies(), "nothing read for 20 s, the hook waiting", || {
         reader.signal(Signal::STOP);
         fill(&reader);
+        let before = bytes_read(&reader);
         flight.let_go();
         let_pass(s(20));
-        let full = fill(&reader) == 0;
+        let unread = bytes_read(&reader) == before && reader.read("stat").contains(") T ");
         let waits = flight.flies();
-        reader.signal(Signal::CONT) && full && waits
+        reader.signal(Signal::CONT) && unread && waits
     })
 }
 
-/// Fills the pipe that `reader` reads with zeros; the number of them.
-fn fill(reader: &Process) -> usize {
+/// Bytes that a process has read from files and pipes.
+fn bytes_read(process: &Process) -> u64 {
+    let io = process.read("io");
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    read.and_then(|read| read.parse().ok()).unwrap_or_default()
+}
+
+/// Fills the pipe that `reader` reads with zeros.
+fn fill(reader: &Process) {
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
     let pipe = OpenOptions::new().write(true).custom_flags(nonblocking).open(reader.path("fd/0"));
-    let Ok(mut pipe) = pipe else { return 0 };
-    let mut filled = 0;
+    let Ok(mut pipe) = pipe else { return };
     for size in [4096, 1] {
         loop {
             match pipe.write(&vec![0; size]) {
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(error) if error.kind() != ErrorKind::Interrupted => break,
+                _ => {}
             }
         }
     }
-    filled
 }
 
 fn spool_full(flight: &Flight<'_>) -> Evidence {
@@ -319,11 +324,7 @@ fn spool_full(flight: &Flight<'_>) -> Evidence {
     let (Some(stepd), Some(reader)) = (stepd, flight.hook.reader()) else {
         return Evidence::Missing("stepd or the pipe's reader is not there".to_owned());
     };
-    let taken = || {
-        let io = stepd.read("io");
-        let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
-        read.and_then(|read| read.parse::<u64>().ok()).unwrap_or_default()
-    };
+    let taken = || bytes_read(&stepd);
     let began = taken();
     reader.signal(Signal::STOP);
     let mut last = 0;

@@ -125,9 +125,9 @@ impl Lane {
     pub(crate) fn left(&self, code: Option<i32>) -> Vec<String> {
         let prepared = self.operation.is_script()
             || self.operation == Operation::Prepare && code == Some(0);
-        let objects = self.runner.made();
-        let mut left: Vec<_> =
-            objects.into_iter().filter(|name| !prepared || !name.contains("/runner-workflow")).collect();
+        let of_job = |name: &str| name == "Pod/runner-workflow" || name.starts_with("Secret/");
+        let mut left = self.runner.made();
+        left.retain(|name| !prepared || !of_job(name));
         if self.operation.is_script() {
             let uids = self.pod_uids();
             let own = |process: &Process| {

@@ -97,7 +97,7 @@ fn land(fault: Fault, flight: &Flight<'_>, evidence: Evidence) -> Cell {
     });
     let broken = broken_rules(fault, lane, &own);
     let operation = lane.operation;
-    Cell { fault, operation, evidence, landing, damage, told, left, seconds, broken }
+    Cell { fault, operation, evidence, landing, damage, told, left, seconds, broken, own }
 }
 
 /// What must be true of every round.

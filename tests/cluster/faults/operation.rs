@@ -167,9 +167,9 @@ impl Operation {
                     IMAGE,
                     &json!({
                         "entryPoint": "sh",
-                        "entryPointArgs": ["-c", "sleep 8; touch /tmp/ready; sleep 1000"],
+                        "entryPointArgs": ["-c", "\"sleep 12; touch /ready; sleep 1000\""],
                         "createOptions":
-                            "--health-cmd 'test -e /tmp/ready' --health-interval 1s --health-retries 90",
+                            "--health-cmd 'test -e /ready' --health-interval 1s --health-retries 90",
                     }),
                 );
                 JobRun::of(runner)

@@ -46,8 +46,8 @@ impl Script {
             }
             let digits = line[2..].iter().take_while(|byte| byte.is_ascii_digit());
             let number = digits.fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-            // What has no line end was cut off with its process.
-            let cut = !whole && !line.ends_with(b"\n");
+            // What was cut off with its process; hook ends the line for lines of its own.
+            let cut = !whole && self.line(next).as_bytes().starts_with(line.trim_ascii_end());
             if number < next || number > self.last || self.line(number).as_bytes() != line {
                 damage.repeated += if cut { 0 } else { line.len() as u64 };
                 continue;

@@ -8,6 +8,9 @@ use super::lane::Landing;
 use super::operation::Operation;
 use super::output::Damage;
 
+/// What is shown of hook's own lines when something is wrong.
+const LAST_LINES: usize = 30;
+
 /// One fault, one operation.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
@@ -23,6 +26,8 @@ pub(crate) struct Cell {
     pub(crate) seconds: f64,
     /// Further rules that were broken.
     pub(crate) broken: Vec<String>,
+    /// The lines of hook and hookd, and of a build's log.
+    pub(crate) own: Vec<String>,
 }
 
 impl Cell {
@@ -82,6 +87,10 @@ impl Cell {
             if !more.is_empty() {
                 let _ = write!(line, " | {more}");
             }
+        }
+        if self.is_bad() {
+            let last = self.own.len().saturating_sub(LAST_LINES);
+            self.own[last..].iter().for_each(|own| line = format!("{line}\n      {own}"));
         }
         line
     }
