@@ -20,6 +20,8 @@ use crate::ids::StepId;
 use crate::image::group;
 use crate::step::caller::{Acked, Caller, Event, EventKind};
 use crate::step::cursor::Cursor;
+use crate::step::lifecycle::{self as step, Action};
+use crate::step::registry::Attached;
 
 /// Events that wait for a slow caller, each of 64 KiB at most.
 const QUEUE: usize = 4;
@@ -63,16 +65,28 @@ struct Wishes {
     acked: watch::Receiver<Acked>,
     /// The step is to be cancelled.
     cancel: CancellationToken,
-    /// The caller leaves, and the step is to go on.
-    detach: CancellationToken,
+    /// Where the step stands.
+    attached: Arc<Attached>,
 }
 
 /// How an operation ended.
 enum Outcome<T> {
-    Done(T),
+    Returned(T),
     Failed(Failure),
-    /// The caller has left; the step goes on.
-    Detached,
+    Cancelled,
+    /// The caller is not there any more.
+    Closed,
+}
+
+impl<T> Outcome<T> {
+    fn event(&self) -> step::Event {
+        match self {
+            Self::Returned(_) => step::Event::Returned,
+            Self::Failed(_) => step::Event::Failed,
+            Self::Cancelled => step::Event::Cancelled,
+            Self::Closed => step::Event::Closed,
+        }
+    }
 }
 
 /// Starts the operation; returns the stream of what it tells its caller.
@@ -87,10 +101,10 @@ where
 {
     let cancel = context.stopping.child_token();
     let attached = context.steps.attach(&session.step, cancel.clone());
-    let attached = attached.map_err(|failure| status::of(&failure))?;
+    let attached = Arc::new(attached.map_err(|failure| status::of(&failure))?);
     let acked = if session.auto_ack { Acked::ALL } else { Acked::up_to(session.offsets) };
     let (acks, acked) = watch::channel(acked);
-    let wishes = Wishes { acked, cancel, detach: CancellationToken::new() };
+    let wishes = Wishes { acked, cancel, attached: attached.clone() };
     let (out, outbound) = mpsc::channel(1);
     let span = tracing::info_span!("step", id = %session.step);
     let tasks = context.tasks.clone();
@@ -145,7 +159,7 @@ async fn listen(
                     let _ = events.send(Event { cursor: Vec::new(), kind }).await;
                 }
             }
-            Control::Detach => wishes.detach.cancel(),
+            Control::Detach => drop(wishes.attached.on(step::Event::Detached)),
         }
     }
     // A caller that closed its half acknowledges nothing by itself any more.
@@ -176,33 +190,40 @@ where
     };
     let perform = async {
         let outcome = perform(context, step, &mut caller, (&wishes, out), operation).await;
-        if matches!(outcome, Outcome::Failed(_)) {
+        let action = wishes.attached.on(outcome.event());
+        if action == Action::Undo {
             let _ = tokio::time::timeout(LAST_LINES, group::close(&mut caller)).await;
         }
         // Without its caller the forwarding ends.
-        (outcome, caller.into_cursor())
+        (outcome, action, caller.into_cursor())
     };
-    let ((outcome, cursor), ()) = tokio::join!(perform, forward);
+    let ((outcome, action, cursor), ()) = tokio::join!(perform, forward);
     drop(leaving);
     let builds = cursor.build.as_ref().map_or(0, |build| build.attempt + 1);
-    match outcome {
-        Outcome::Detached => None,
-        Outcome::Done(result) => {
+    match (action, outcome) {
+        (Action::Tell, Outcome::Returned(result)) => {
             let _ = out.send(Ok(Message::Result { cursor: cursor.encode(), result })).await;
-            tokio::select! {
-                _ = wishes.acked.wait_for(|acked| acked.result) => {}
-                () = out.closed() => {}
-            }
-            Some(builds)
+            let event = tokio::select! {
+                _ = wishes.acked.wait_for(|acked| acked.result) => step::Event::Acknowledged,
+                () = out.closed() => step::Event::Closed,
+            };
+            (wishes.attached.on(event) == Action::Clear).then_some(builds)
         }
-        Outcome::Failed(failure) => {
+        (Action::Undo, outcome) => {
+            let failure = match outcome {
+                Outcome::Failed(failure) => failure,
+                _ => Failure::cancelled(),
+            };
             let twice = failure.reason == Reason::Cancelled;
             let deletion =
                 cleanup_job::after_failure(context.clone(), leaves, step.clone(), (builds, twice));
             let _ = tokio::time::timeout(DELETION_PATIENCE, deletion).await;
+            wishes.attached.on(step::Event::Undone);
             let _ = out.send(Err(status::of(&failure))).await;
             None
         }
+        // The step goes on without its caller.
+        _ => None,
     }
 }
 
@@ -223,16 +244,12 @@ where
     tokio::select! {
         biased;
         result = operate => match result {
-            Ok(result) => Outcome::Done(result),
-            Err(failure) if failure.reason == Reason::Cancelled && wishes.detach.is_cancelled() => {
-                Outcome::Detached
-            }
+            Ok(result) => Outcome::Returned(result),
+            // So ends whoever tells something to a caller that is gone.
+            Err(failure) if failure.reason == Reason::Cancelled => Outcome::Closed,
             Err(failure) => Outcome::Failed(failure),
         },
-        () = wishes.cancel.cancelled() => Outcome::Failed(Failure::cancelled()),
-        () = out.closed() => match wishes.detach.is_cancelled() {
-            true => Outcome::Detached,
-            false => Outcome::Failed(Failure::cancelled()),
-        },
+        () = wishes.cancel.cancelled() => Outcome::Cancelled,
+        () = out.closed() => Outcome::Closed,
     }
 }

@@ -137,6 +137,7 @@ impl HookService for Service {
             runner_pod: context.config.pod_name.clone(),
             missing_permissions: context.missing().iter().map(access::describe).collect(),
             running_steps: context.steps.ids(),
+            tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64,
         }))
     }
 }

@@ -6,6 +6,7 @@ pub mod agents;
 pub mod caller;
 pub mod cursor;
 pub mod files;
+pub mod lifecycle;
 pub mod output;
 pub mod program;
 pub mod ready;

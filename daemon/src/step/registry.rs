@@ -7,11 +7,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Failure, Reason};
 use crate::ids::StepId;
+use crate::step::lifecycle::{Action, Event, State};
 
-/// Which steps run, and how to cancel each.
+/// Which steps run, where each stands, and how to cancel it.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    steps: Arc<Mutex<HashMap<StepId, CancellationToken>>>,
+    steps: Arc<Mutex<HashMap<StepId, Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    cancel: CancellationToken,
 }
 
 /// Keeps a step in the registry until it is dropped.
@@ -28,27 +35,29 @@ impl Registry {
     /// `INVALID_INPUT` when another caller is attached to it.
     pub fn attach(&self, step: &StepId, cancel: CancellationToken) -> Result<Attached, Failure> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        if steps.contains_key(step) {
+        let state = steps.get(step).map(|entry| entry.state).unwrap_or_default();
+        let (state, action) = state.on(Event::Call);
+        if action == Action::Refuse {
             return Err(Failure::new(
                 Reason::InvalidInput,
                 format!("Another caller is attached to step {step}"),
                 "Give each step an id of its own, or wait until the other caller has left",
             ));
         }
-        steps.insert(step.clone(), cancel);
+        steps.insert(step.clone(), Entry { state, cancel });
         Ok(Attached { registry: self.clone(), step: step.clone() })
     }
 
     /// Cancels a step; false if nobody is attached to it.
     pub fn cancel(&self, step: &StepId) -> bool {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.get(step).inspect(|cancel| cancel.cancel()).is_some()
+        steps.get(step).inspect(|entry| entry.cancel.cancel()).is_some()
     }
 
     /// Cancels all steps.
     pub fn cancel_all(&self) {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.values().for_each(CancellationToken::cancel);
+        steps.values().for_each(|entry| entry.cancel.cancel());
     }
 
     /// The ids, sorted.
@@ -57,6 +66,19 @@ impl Registry {
         let mut ids: Vec<_> = steps.keys().map(StepId::to_string).collect();
         ids.sort();
         ids
+    }
+}
+
+impl Attached {
+    /// Takes in what has happened; what is to be done.
+    pub fn on(&self, event: Event) -> Action {
+        let mut steps = self.registry.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        // It is there as long as this is.
+        let Some(entry) = steps.get_mut(&self.step) else { return Action::Ignore };
+        let (state, action) = entry.state.on(event);
+        tracing::debug!(step = %self.step, ?event, ?state, ?action, "a step goes on");
+        entry.state = state;
+        action
     }
 }
 

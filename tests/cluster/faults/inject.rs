@@ -284,6 +284,8 @@ fn stdout_blocked(flight: &Flight<'_>) -> Evidence {
     };
     seen_if(flight.flies(), "nothing read for 20 s, the hook waiting", || {
         reader.signal(Signal::STOP);
+        // Until it has stopped it may read what fills the pipe.
+        eventually(s(5), || reader.read("stat").contains(") T ").then_some(()));
         fill(&reader);
         let before = bytes_read(&reader);
         flight.let_go();

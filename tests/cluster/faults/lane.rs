@@ -7,8 +7,9 @@ use super::operation::Operation;
 use super::proxy::Proxy;
 use crate::support::faults::Turn;
 use crate::support::processes::{self, Process};
+use crate::support::python;
 use crate::support::wait::{eventually, s, until};
-use crate::support::{Hook, RunnerPod, Setup};
+use crate::support::{Hook, RUNNER_ID, RunnerPod, Setup};
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Held {
     pub(crate) files: usize,
     /// Of the daemon.
     pub(crate) threads: usize,
+    /// Of the daemon, as it counts them.
+    pub(crate) tasks: u64,
     /// Connections to the API server.
     pub(crate) connections: u64,
     /// Exec sessions in pods of the runner.
@@ -85,6 +88,7 @@ impl Lane {
         Held {
             files: count("fd"),
             threads: count("task"),
+            tasks: tasks(&self.runner),
             connections: self.proxy.traffic().open,
             sessions: self.sessions().len(),
         }
@@ -97,7 +101,7 @@ impl Lane {
 
     /// What is held beyond the measure and stays so.
     pub(crate) fn leak(&self) -> Option<String> {
-        /// The pool of connections may be fuller than it was.
+        /// The pool of connections may be fuller than it was; each has a task, too.
         const POOL: usize = 4;
         let before = self.idle?;
         let mut now = self.held();
@@ -105,6 +109,7 @@ impl Lane {
             now = self.held();
             (now.files <= before.files + POOL
                 && now.threads <= before.threads + 2
+                && now.tasks <= before.tasks + POOL as u64
                 && now.connections <= before.connections + POOL as u64
                 && now.sessions <= 1)
                 .then_some(())
@@ -146,6 +151,15 @@ impl Lane {
         let uid = |pod: &serde_json::Value| pod["metadata"]["uid"].as_str().unwrap().to_owned();
         pods.iter().map(uid).collect()
     }
+}
+
+/// What hookd says of itself.
+fn tasks(runner: &RunnerPod) -> u64 {
+    let call = ["call", "hookd.v1.HookService/GetStatus", "{}"];
+    let status = python::client(runner, (RUNNER_ID, RUNNER_ID), &call);
+    // A 64-bit number is text in the JSON form.
+    let number = |tasks: &serde_json::Value| tasks.as_str()?.parse().ok();
+    number(&status["tasks"]).unwrap_or_else(|| panic!("no number of tasks in {status}"))
 }
 
 impl Flight<'_> {

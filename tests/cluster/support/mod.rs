@@ -15,4 +15,4 @@ mod work;
 pub(crate) use hook::{Call, Hook, Outcome};
 pub(crate) use job::{IMAGE, JobRun, Program, container, job_container};
 pub(crate) use runner::{RunnerPod, Setup};
-pub(crate) use work::{WORK, WORKSPACE};
+pub(crate) use work::{RUNNER_ID, WORK, WORKSPACE};
