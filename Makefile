@@ -10,7 +10,7 @@ TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build demo test test-unit test-cluster bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python build demo test test-unit test-cluster faults bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,11 @@ test-unit: compiler ## run the tests that need no cluster
 test-cluster: build cluster-up python ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	cargo test --locked --features cluster --test cluster -- --test-threads=2
+
+# The table comes on standard output, a line for each cell on standard error while it runs.
+faults: build cluster-up python ## break everything while steps run; FAULTS=<n> runs it n times
+	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
+	cargo test --locked --features cluster --test faults
 
 bench: build cluster-up ## measure on the cluster; prints a table and writes target/bench.json
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \

@@ -34,6 +34,11 @@ mod builds;
 mod cancels;
 #[path = "cluster/container_steps.rs"]
 mod container_steps;
+#[path = "cluster/fault_matrix.rs"]
+mod fault_matrix;
+#[path = "cluster/faults/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "`make faults` uses more of it")]
+mod faults;
 #[path = "cluster/fixtures.rs"]
 mod fixtures;
 #[path = "cluster/hygiene.rs"]
@@ -50,5 +55,7 @@ mod output;
 mod preparing;
 #[path = "cluster/restarts.rs"]
 mod restarts;
+#[path = "cluster/tunnel.rs"]
+mod tunnel;
 #[path = "cluster/workflow.rs"]
 mod workflow;

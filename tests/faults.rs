@@ -11,6 +11,7 @@
 )]
 
 #[path = "cluster/faults/mod.rs"]
+#[allow(dead_code, reason = "its unit tests run with the tests on the cluster")]
 mod faults;
 #[path = "cluster/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests use more of it")]

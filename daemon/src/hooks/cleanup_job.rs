@@ -10,8 +10,8 @@ use kube::api::{ListParams, LogParams};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::retry::Retry;
 use crate::cluster::job;
+use crate::cluster::retry::Retry;
 use crate::error::{Failure, report};
 use crate::hooks::{Context, Leaves, build_image};
 use crate::ids::StepId;

@@ -33,7 +33,8 @@ pub async fn run(
         prepend_path: spec.prepend_path,
     };
     let limit = context.config.step_timeout;
-    let ended = tokio::time::timeout(limit, program::run(context, &pod, (&program, (0, 0)), caller));
+    let ended =
+        tokio::time::timeout(limit, program::run(context, &pod, (&program, (0, 0)), caller));
     ended.await.unwrap_or_else(|_| Err(late(limit)))
 }
 

@@ -11,10 +11,10 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
-use crate::cluster::retry::Retry;
 use crate::cluster::events;
 use crate::cluster::job;
 use crate::cluster::pod::{self, Standing};
+use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;

@@ -121,22 +121,25 @@ impl Lane {
     pub(crate) fn sessions(&self) -> Vec<Process> {
         let uids = self.pod_uids();
         let connects = processes::all().into_iter().filter(|process| {
-            process.command.contains("stepd connect") && uids.iter().any(|uid| process.is_of_pod(uid))
+            process.command.contains("stepd connect")
+                && uids.iter().any(|uid| process.is_of_pod(uid))
         });
         connects.collect()
     }
 
     /// Whatever of the operation is still there and should not be.
     pub(crate) fn left(&self, code: Option<i32>) -> Vec<String> {
-        let prepared = self.operation.is_script()
-            || self.operation == Operation::Prepare && code == Some(0);
+        let prepared =
+            self.operation.is_script() || self.operation == Operation::Prepare && code == Some(0);
         let of_job = |name: &str| name == "Pod/runner-workflow" || name.starts_with("Secret/");
         let mut left = self.runner.made();
         left.retain(|name| !prepared || !of_job(name));
         if self.operation.is_script() {
             let uids = self.pod_uids();
             let own = |process: &Process| {
-                ["stepd serve", "stepd connect", "/pause"].iter().any(|own| process.command.contains(own))
+                ["stepd serve", "stepd connect", "/pause"]
+                    .iter()
+                    .any(|own| process.command.contains(own))
             };
             let all = processes::all().into_iter();
             let strange = all.filter(|one| uids.iter().any(|uid| one.is_of_pod(uid)) && !own(one));
@@ -186,7 +189,8 @@ impl Flight<'_> {
 
     /// Its runner container is gone, and all processes with it.
     fn is_gone(&self) -> bool {
-        let of_pod = |one: &Process| one.is_of_pod(&self.lane.runner.uid) && !one.command.contains("pause");
+        let of_pod =
+            |one: &Process| one.is_of_pod(&self.lane.runner.uid) && !one.command.contains("pause");
         !processes::all().iter().any(of_pod) && self.hook.code().is_none()
     }
 }
@@ -198,4 +202,29 @@ pub(crate) enum Landing {
     /// With its container.
     Gone,
     Hangs,
+}
+
+/// Name and uid of the pod of the operation's program, once it runs.
+pub(crate) fn running_pod(flight: &Flight<'_>) -> Option<(String, String)> {
+    let runner = &flight.lane.runner;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    eventually(s(30), || {
+        let pods = runner.objects("pods", &["-l", "runner-pod=runner"]);
+        let pod = pods.into_iter().find(|pod| {
+            let wanted = flight.lane.operation.pod();
+            pod["status"]["phase"] == "Running"
+                && wanted.is_none_or(|wanted| pod["metadata"]["name"] == wanted)
+        })?;
+        Some((text(&pod["metadata"]["name"]), text(&pod["metadata"]["uid"])))
+    })
+}
+
+/// The first process of that pod's main container.
+pub(crate) fn main_process(flight: &Flight<'_>) -> Option<Process> {
+    let (_, uid) = running_pod(flight)?;
+    let mut own: Vec<_> = processes::all().into_iter().filter(|one| one.is_of_pod(&uid)).collect();
+    own.retain(|process| !process.command.contains("pause"));
+    own.sort_by_key(|process| process.pid);
+    let stepd = own.iter().position(|process| process.command.contains("stepd serve"));
+    (!own.is_empty()).then(|| own.swap_remove(stepd.unwrap_or(0)))
 }

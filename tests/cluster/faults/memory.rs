@@ -23,7 +23,8 @@ pub(crate) fn exhaust(victim: &Process) -> bool {
         return false;
     }
     let join = format!("echo $$ > {}/cgroup.procs && exec tail /dev/zero", group.display());
-    let eater = Command::new("sh").args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let eater =
+        Command::new("sh").args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let Ok(mut eater) = eater else { return false };
     let died = eventually(s(20), || {
         let state = victim.read("stat");

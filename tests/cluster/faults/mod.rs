@@ -4,6 +4,7 @@
 //! One round is: [`Lane::take_off`] of all, [`inject::inject`], [`Flight::land`] of all, and the look
 //! at what each printed, how it ended and what it left.
 
+mod evidence;
 mod fault;
 mod gateway;
 mod inject;
@@ -12,6 +13,7 @@ mod memory;
 mod operation;
 mod output;
 mod proxy;
+mod streams;
 mod table;
 
 use std::time::Duration;
@@ -21,8 +23,8 @@ pub(crate) use table::{Cell, table};
 
 use crate::support::faults::Turn;
 use crate::support::wait::{eventually, s};
+use evidence::Evidence;
 use fault::End;
-use inject::Evidence;
 use lane::{Flight, Landing, Lane};
 use rustix::process::Signal;
 

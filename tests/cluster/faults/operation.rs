@@ -143,9 +143,8 @@ impl Operation {
 
     /// The call.
     pub(crate) fn call(self, runner: &RunnerPod, round: u32) -> Call<'_> {
-        let script = |text: &str| {
-            JobRun::of(runner).step_call(&Program::script(runner, "sh", text))
-        };
+        let script =
+            |text: &str| JobRun::of(runner).step_call(&Program::script(runner, "sh", text));
         let call = match self {
             Self::Quiet => script(QUIET),
             Self::Numbers => script(&numbers(1200, 5)),

@@ -76,7 +76,8 @@ impl Want {
                 all.lost += damage.lost;
                 all.repeated += damage.repeated;
             }
-            let known = |line: &&[u8]| scripts.iter().any(|one| line.get(1) == Some(&(one.mark as u8)));
+            let known =
+                |line: &&[u8]| scripts.iter().any(|one| line.get(1) == Some(&(one.mark as u8)));
             let lines = output.split_inclusive(|byte| *byte == b'\n');
             let strange = lines.filter(|line| line.starts_with(b"~") && !known(line));
             all.repeated += strange.map(|line| line.len() as u64).sum::<u64>();

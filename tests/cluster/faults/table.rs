@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::evidence::Evidence;
 use super::fault::{End, Fault};
-use super::inject::Evidence;
 use super::lane::Landing;
 use super::operation::Operation;
 use super::output::Damage;
@@ -71,7 +71,8 @@ impl Cell {
         let evidence = match &self.evidence {
             Evidence::Seen(seen) => seen.clone(),
             Evidence::Inapplicable(why) => format!("none: {why}"),
-            other => format!("UNPROVEN: {other:?}"),
+            Evidence::Missing(why) => format!("UNPROVEN: {why}"),
+            Evidence::Counted(..) => "UNPROVEN: it was not counted".to_owned(),
         };
         let mut line = format!(
             "{} {} | {} | {:?} after {:.1} s | lost {} repeated {} | {evidence}",
@@ -100,7 +101,15 @@ impl Cell {
 pub(crate) fn table(cells: &[Cell]) -> String {
     let mut text = format!(
         "{:<22} {:<24} {:>4} {:>9} {:>9} {:>6} {:>6} {:>5} {:>9}  {}\n",
-        "fault", "operation", "runs", "lost", "repeated", "codes", "hangs", "left", "unproven",
+        "fault",
+        "operation",
+        "runs",
+        "lost",
+        "repeated",
+        "codes",
+        "hangs",
+        "left",
+        "unproven",
         "what the user saw"
     );
     let mut seen = Vec::new();
@@ -110,8 +119,7 @@ pub(crate) fn table(cells: &[Cell]) -> String {
             continue;
         }
         seen.push(key);
-        let same: Vec<_> =
-            cells.iter().filter(|one| (one.fault, one.operation) == key).collect();
+        let same: Vec<_> = cells.iter().filter(|one| (one.fault, one.operation) == key).collect();
         let count = |is: fn(&Cell) -> bool| same.iter().filter(|cell| is(cell)).count();
         let sum = |of: fn(&Cell) -> u64| same.iter().map(|cell| of(cell)).sum::<u64>();
         let told = same.iter().map(|cell| title(&cell.told)).find(|told| !told.is_empty());

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use runner_standin::layout::{FileCommand, guid};
 use serde_json::{Value, json};
 
-use super::hook::{Call, Outcome};
+use super::hook::Call;
+use super::outcome::Outcome;
 use super::runner::RunnerPod;
 use super::work::WORK;
 

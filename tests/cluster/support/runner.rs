@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::cluster::{self, cluster, get, kubectl, try_kubectl};
 use super::faults::Turn;
-use super::hook::{Call, Outcome};
+use super::hook::Call;
 use super::manifests;
+use super::outcome::Outcome;
 use super::processes::{self, Process};
 use super::wait::{eventually, s, until};
 use super::work::{RUNNER_ID, WORK};

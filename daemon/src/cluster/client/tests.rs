@@ -21,11 +21,11 @@ fn each_refusal_has_its_own_reason() {
     }
 }
 
-
 #[tokio::test]
 async fn a_retry_after_header_is_part_of_the_error() {
     use http_body_util::BodyExt;
-    for (code, header, expected) in [(429, "7", 7), (503, "2", 2), (429, "soon", 0), (200, "7", 0)] {
+    for (code, header, expected) in [(429, "7", 7), (503, "2", 2), (429, "soon", 0), (200, "7", 0)]
+    {
         let response = Response::builder().status(code).header("Retry-After", header);
         let answer = with_retry_after(response.body(Full::from("too many")).unwrap());
         let body = answer.into_body().collect().await.unwrap().to_bytes();
