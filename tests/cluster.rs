@@ -55,7 +55,5 @@ mod output;
 mod preparing;
 #[path = "cluster/restarts.rs"]
 mod restarts;
-#[path = "cluster/tunnel.rs"]
-mod tunnel;
 #[path = "cluster/workflow.rs"]
 mod workflow;

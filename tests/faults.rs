@@ -39,6 +39,8 @@ fn main() -> ExitCode {
     println!("\n{}", faults::table(&cells));
     let bad: Vec<_> = cells.iter().filter(|cell| cell.is_bad()).collect();
     bad.iter().for_each(|cell| println!("{}", cell.line()));
+    let memory = cells.iter().map(|cell| cell.memory).max().unwrap_or_default();
+    println!("hookd used {:.1} MB at most", memory as f64 / 1e6);
     println!("{} cells, {} bad", cells.len(), bad.len());
     if bad.is_empty() && !cells.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -66,27 +66,36 @@ fn over_prompt_connections(config: &Config) -> kube::Result<Client> {
         .map_err(BoxError::from)
         .timeout(ANSWER)
         .layer(ResponseBodyTimeoutLayer::new(IDLE))
-        .map_response(with_retry_after)
+        .map_response(as_the_server_would)
         .service(client);
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// Puts the header `Retry-After` where kube keeps it: into a Status. The API server's priority and
-/// fairness, and proxies, answer with the header alone and a line of text.
-fn with_retry_after<B>(response: Response<B>) -> Response<Either<B, Full<Bytes>>> {
-    let seconds = response.headers().get(header::RETRY_AFTER);
-    let seconds = seconds.and_then(|seconds| seconds.to_str().ok()?.trim().parse::<u32>().ok());
-    let busy = matches!(
-        response.status(),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-    );
-    let Some(seconds) = seconds.filter(|_| busy) else { return response.map(Either::Left) };
-    let message = format!("{}; it asks to come back in {seconds} s", response.status());
+/// Makes an error of what is no answer of the API server's own: the header `Retry-After`, which its
+/// priority and fairness and proxies send with a line of text, goes into a Status, where kube keeps
+/// it; and a proxy's page, which comes as success, is none.
+fn as_the_server_would<B>(response: Response<B>) -> Response<Either<B, Full<Bytes>>> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let seconds =
+        header(header::RETRY_AFTER).and_then(|seconds| seconds.trim().parse::<u32>().ok());
+    let is_page = header(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"));
+    let (code, message) = match (response.status(), seconds) {
+        (
+            code @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+            Some(seconds),
+        ) => (code, format!("{code}; it asks to come back in {seconds} s")),
+        (StatusCode::OK, _) if is_page => {
+            (StatusCode::BAD_GATEWAY, "a web page came in place of an answer".to_owned())
+        }
+        _ => return response.map(Either::Left),
+    };
     let status = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
-        "code": response.status().as_u16(), "details": {"retryAfterSeconds": seconds},
+        "code": code.as_u16(), "details": {"retryAfterSeconds": seconds.unwrap_or_default()},
     });
-    response.map(|_| Either::Right(Full::from(status.to_string())))
+    let mut response = response.map(|_| Either::Right(Full::from(status.to_string())));
+    *response.status_mut() = code;
+    response
 }
 
 /// Says what an API error means for the user.

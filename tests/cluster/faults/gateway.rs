@@ -109,7 +109,7 @@ impl Gateway {
                 ],
             ),
             (Kind::Watch, vec![Wrong::Expired, Wrong::Unavailable, Wrong::Truncated, Wrong::Page]),
-            (Kind::Log, vec![Wrong::InternalError, Wrong::Truncated]),
+            (Kind::Log, vec![Wrong::InternalError, Wrong::Truncated, Wrong::Page]),
             (Kind::Upgrade, vec![Wrong::Unavailable, Wrong::InternalError, Wrong::TooManyRequests]),
         ] {
             random.shuffle(&mut troubles);

@@ -97,20 +97,20 @@ fn land(fault: Fault, flight: &Flight<'_>, evidence: Evidence) -> Cell {
         left = lane.left(code);
         left.is_empty().then_some(())
     });
-    let broken = broken_rules(fault, lane, &own);
+    let memory = if fault == Fault::RunnerPodDeleted { 0 } else { lane.peak_memory() };
+    let broken = broken_rules(fault, lane, memory, &own);
     let operation = lane.operation;
-    Cell { fault, operation, evidence, landing, damage, told, left, seconds, broken, own }
+    Cell { fault, operation, evidence, landing, damage, told, left, seconds, memory, broken, own }
 }
 
 /// What must be true of every round.
-fn broken_rules(fault: Fault, lane: &Lane, own: &[String]) -> Vec<String> {
+fn broken_rules(fault: Fault, lane: &Lane, memory: u64, own: &[String]) -> Vec<String> {
     let mut broken = Vec::new();
     if fault == Fault::RunnerPodDeleted {
         return broken;
     }
-    let peak = lane.peak_memory();
-    if peak > MEMORY {
-        broken.push(format!("hookd used {peak} bytes"));
+    if memory > MEMORY {
+        broken.push(format!("hookd used {memory} bytes"));
     }
     // ARC takes a sidecar that ended with another code than 0 for a failed runner.
     let pod = lane.runner.object("pod", "runner");

@@ -24,6 +24,8 @@ pub(crate) struct Cell {
     pub(crate) left: Vec<String>,
     /// From the operation's start to its end.
     pub(crate) seconds: f64,
+    /// Most memory that hookd's process has used, in bytes; 0: it is gone.
+    pub(crate) memory: u64,
     /// Further rules that were broken.
     pub(crate) broken: Vec<String>,
     /// The lines of hook and hookd, and of a build's log.

@@ -21,16 +21,31 @@ fn each_refusal_has_its_own_reason() {
     }
 }
 
+/// Code and Status of what the client makes of an answer.
+async fn answered(code: u16, (name, value): (&str, &str)) -> (u16, Option<Status>) {
+    use http_body_util::BodyExt;
+    let response = Response::builder().status(code).header(name, value);
+    let answer = as_the_server_would(response.body(Full::from("some text")).unwrap());
+    let code = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (code, serde_json::from_slice(&body).ok())
+}
+
 #[tokio::test]
 async fn a_retry_after_header_is_part_of_the_error() {
-    use http_body_util::BodyExt;
-    for (code, header, expected) in [(429, "7", 7), (503, "2", 2), (429, "soon", 0), (200, "7", 0)]
+    for (code, header, expected) in
+        [(429, "7", Some(7)), (503, "2", Some(2)), (429, "soon", None), (200, "7", None)]
     {
-        let response = Response::builder().status(code).header("Retry-After", header);
-        let answer = with_retry_after(response.body(Full::from("too many")).unwrap());
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        let status: Status = serde_json::from_slice(&body).unwrap_or_default();
-        let seconds = status.details.map(|details| details.retry_after_seconds);
-        assert_eq!(seconds.unwrap_or_default(), expected, "{code} {header}");
+        let (_, status) = answered(code, ("Retry-After", header)).await;
+        let seconds = status.map(|status| status.details.unwrap().retry_after_seconds);
+        assert_eq!(seconds, expected, "{code} {header}");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_a_proxy_is_no_answer() {
+    let (code, status) = answered(200, ("Content-Type", "text/html; charset=utf-8")).await;
+    assert_eq!((code, status.unwrap().code), (502, 502));
+    assert_eq!(answered(200, ("Content-Type", "text/plain")).await, (200, None));
+    assert_eq!(answered(403, ("Content-Type", "text/html")).await, (403, None));
 }
