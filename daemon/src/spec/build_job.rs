@@ -92,7 +92,9 @@ fn arguments(
         format!("--destination={}", destination.push),
         // The kubelet hands it over as the container's termination message.
         "--digest-file=/dev/termination-log".to_owned(),
-        "--push-retry=2".to_owned(),
+        // After 1, 2, 4, 8 and 16 s: a registry that is restarted. One that cannot be pushed to is
+        // found before the build, without these.
+        "--push-retry=5".to_owned(),
     ];
     let mut insecure = registry.insecure.clone();
     insecure.extend(destination.insecure.then(|| destination.push_host.clone()));

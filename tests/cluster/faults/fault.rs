@@ -80,12 +80,12 @@ pub(crate) enum End {
     Own,
     /// With an error that has these words.
     Told(&'static str),
-    /// Either of the two.
-    OwnOrTold(&'static str),
     /// hook was killed.
     Killed,
-    /// With its container.
+    /// With its container, or cancelled before that.
     Gone,
+    /// With its container, or as if nothing had happened.
+    GoneOrOwn,
 }
 
 impl Fault {
@@ -118,11 +118,12 @@ impl Fault {
     pub(crate) fn end(self, operation: Operation) -> End {
         match (self, operation) {
             (Self::HookKilled, _) => End::Killed,
+            // It needs no longer than the runner has to live.
+            (Self::RunnerPodDeleted, Operation::Cleanup) => End::GoneOrOwn,
             (Self::RunnerPodDeleted, _) => End::Gone,
             (Self::JobPodDeleted | Self::JobPodOutOfMemory, Operation::Cleanup) => End::Own,
             (Self::JobPodDeleted, _) => End::Told("deleted"),
             (Self::JobPodOutOfMemory, _) => End::Told("OOMKilled"),
-            (Self::RegistryStopped, Operation::Build) => End::OwnOrTold("registry"),
             _ => End::Own,
         }
     }

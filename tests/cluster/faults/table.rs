@@ -39,9 +39,9 @@ impl Cell {
         let right = match self.fault.end(self.operation) {
             End::Own => own,
             End::Told(words) => told(words),
-            End::OwnOrTold(words) => own || told(words),
             End::Killed => self.landing == Landing::Code(137),
-            End::Gone => !matches!(self.landing, Landing::Code(0)),
+            End::Gone => !own && self.landing != Landing::Code(0),
+            End::GoneOrOwn => own || self.landing == Landing::Gone,
         };
         !right && !self.hangs() && !self.is_inapplicable()
     }
