@@ -22,7 +22,8 @@ use crate::error::{Failure, Reason, report};
 /// A request that is not answered by then is repeated.
 pub const ANSWER: Duration = Duration::from_secs(15);
 /// An answer of which nothing more has come for so long is asked for again: its connection may be
-/// dead and nobody told. A watch is never as quiet, since the API server sends a bookmark a minute.
+/// dead and nobody told. A watch is never as quiet, since the API server sends a bookmark a minute;
+/// a log may be, and is looked after where it is read.
 const IDLE: Duration = Duration::from_secs(75);
 /// An API server that does not take a connection by then is away.
 const CONNECT: Duration = Duration::from_secs(5);

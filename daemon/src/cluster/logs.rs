@@ -33,6 +33,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// The same for a log that cannot have been rotated yet: reading it again loses nothing, and the
 /// kubelet closes a log up to 1 s after its container's end.
 const PROMPT_LINGER: Duration = Duration::from_millis(30);
+/// A log that is quiet for so long may be one whose connection is dead, with nobody told: it is asked
+/// for again, which costs little and which no user needs to know.
+const IDLE: Duration = Duration::from_secs(60);
 /// Far from the 10 MiB at which the kubelet starts a new log.
 const SMALL: usize = 4 << 20;
 
@@ -65,7 +68,7 @@ pub struct Log<'a> {
 enum Read {
     /// The server ended it.
     Closed,
-    /// Nothing came for a while after the container's end.
+    /// Nothing came for a while: a short one after the container's end.
     Quiet,
     /// It broke.
     Broken(String),
@@ -169,6 +172,7 @@ async fn copy(
             biased;
             read = stream.read(&mut buffer) => read,
             () = linger(ended.clone(), quiet) => return Ok(Read::Quiet),
+            () = tokio::time::sleep(IDLE) => return Ok(Read::Quiet),
         };
         match read {
             Ok(0) => return Ok(Read::Closed),
@@ -238,4 +242,36 @@ fn whole_second(timestamp: &str) -> Option<Timestamp> {
     timestamp
         .round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    /// Fails the test if it hears of a break.
+    struct Unbroken;
+
+    impl Sink for Unbroken {
+        async fn write(&mut self, _: Bytes, _: &LogPosition) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn broken(&mut self, broken: bool) -> Result<(), Failure> {
+            assert!(!broken, "a break was told");
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_is_quiet_for_a_minute_is_asked_for_again_without_a_word() {
+        let silent = futures::stream::pending::<std::io::Result<Vec<u8>>>();
+        let mut silent = silent.into_async_read();
+        let mut lines = Lines::resume(LogPosition::default());
+        let began = Instant::now();
+        let never = futures::future::pending();
+        let read = copy(&mut silent, &mut lines, true, never, &mut Unbroken).await;
+        assert!(matches!(read, Ok(Read::Quiet)) && began.elapsed() == IDLE);
+    }
 }
