@@ -17,6 +17,8 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Entry {
+    /// Of its attachment: an old one that is about to go does not touch a new one.
+    number: u64,
     state: State,
     cancel: CancellationToken,
 }
@@ -26,6 +28,7 @@ struct Entry {
 pub struct Attached {
     registry: Registry,
     step: StepId,
+    number: u64,
 }
 
 impl Registry {
@@ -35,7 +38,8 @@ impl Registry {
     /// `INVALID_INPUT` when another caller is attached to it.
     pub fn attach(&self, step: &StepId, cancel: CancellationToken) -> Result<Attached, Failure> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = steps.get(step).map(|entry| entry.state).unwrap_or_default();
+        let (last, state) =
+            steps.get(step).map_or((0, State::default()), |entry| (entry.number, entry.state));
         let (state, action) = state.on(Event::Call);
         if action == Action::Refuse {
             return Err(Failure::new(
@@ -44,8 +48,9 @@ impl Registry {
                 "Give each step an id of its own, or wait until the other caller has left",
             ));
         }
-        steps.insert(step.clone(), Entry { state, cancel });
-        Ok(Attached { registry: self.clone(), step: step.clone() })
+        let number = last + 1;
+        steps.insert(step.clone(), Entry { number, state, cancel });
+        Ok(Attached { registry: self.clone(), step: step.clone(), number })
     }
 
     /// Cancels a step; false if nobody is attached to it.
@@ -73,8 +78,9 @@ impl Attached {
     /// Takes in what has happened; what is to be done.
     pub fn on(&self, event: Event) -> Action {
         let mut steps = self.registry.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        // It is there as long as this is.
-        let Some(entry) = steps.get_mut(&self.step) else { return Action::Ignore };
+        let entry = steps.get_mut(&self.step).filter(|entry| entry.number == self.number);
+        // It is there as long as this is the newest.
+        let Some(entry) = entry else { return Action::Ignore };
         let (state, action) = entry.state.on(event);
         tracing::debug!(step = %self.step, ?event, ?state, ?action, "a step goes on");
         entry.state = state;
@@ -85,6 +91,40 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         let mut steps = self.registry.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.remove(&self.step);
+        if steps.get(&self.step).is_some_and(|entry| entry.number == self.number) {
+            steps.remove(&self.step);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attach(registry: &Registry) -> Result<Attached, Failure> {
+        let step = "abcdefghijklmnopqrst".parse().expect("an id");
+        registry.attach(&step, CancellationToken::new())
+    }
+
+    #[test]
+    fn a_step_has_one_caller_at_a_time() {
+        let registry = Registry::default();
+        let first = attach(&registry).unwrap();
+        assert_eq!(attach(&registry).unwrap_err().reason, Reason::InvalidInput);
+        drop(first);
+        attach(&registry).unwrap();
+    }
+
+    #[test]
+    fn an_attachment_that_was_left_does_not_touch_the_next_one() {
+        let registry = Registry::default();
+        let first = attach(&registry).unwrap();
+        assert_eq!(first.on(Event::Detached), Action::Ignore);
+        assert_eq!(first.on(Event::Closed), Action::Part);
+        let second = attach(&registry).unwrap();
+        assert_eq!(first.on(Event::Cancelled), Action::Ignore);
+        drop(first);
+        assert_eq!(registry.ids().len(), 1);
+        assert_eq!(second.on(Event::Returned), Action::Tell);
     }
 }
