@@ -48,6 +48,9 @@ pub(crate) struct Config {
     pub(crate) links: Vec<Links>,
 }
 
+/// Whoever is attached is to hear the end of its step before stepd's own.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// stepd cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -155,8 +158,12 @@ async fn end_all(steps: &Steps, children: &mut tokio::signal::unix::Signal) {
             process::reap(|pid| steps.supervisor_ended(pid));
         }
     };
+    let end = async {
+        steps.end_all(LAST_GRACE).await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
     tokio::select! {
-        () = steps.end_all(LAST_GRACE) => {}
+        () = end => {}
         () = reap => {}
     }
 }

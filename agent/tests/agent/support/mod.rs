@@ -88,6 +88,11 @@ impl Stepd {
 
     /// Comes in as hookd does.
     pub(crate) async fn connect(&self) -> Session {
+        self.try_connect().await.unwrap()
+    }
+
+    /// As [`Stepd::connect`], where the session may be killed meanwhile.
+    pub(crate) async fn try_connect(&self) -> Result<Session, tonic::transport::Error> {
         let mut command = tokio::process::Command::from(self.exec());
         command.arg(env!("CARGO_BIN_EXE_stepd")).args(["connect", "--dir"]).arg(self.dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -99,8 +104,8 @@ impl Stepd {
             std::future::ready(stream.take().ok_or_else(|| std::io::Error::other("used")))
         });
         let channel =
-            Endpoint::from_static("http://stepd").connect_with_connector(connector).await.unwrap();
-        Session { client: StepServiceClient::new(channel), connect }
+            Endpoint::from_static("http://stepd").connect_with_connector(connector).await?;
+        Ok(Session { client: StepServiceClient::new(channel), connect })
     }
 
     /// Command lines of the processes of the namespace, but for stepd's own.
