@@ -1,4 +1,4 @@
-//! The faults, how each is brought about, and what shows that it was.
+//! The faults, and how each operation must end under each of them.
 
 use super::operation::Operation;
 

@@ -43,7 +43,7 @@ impl Cell {
             End::Gone => !own && self.landing != Landing::Code(0),
             End::GoneOrOwn => own || self.landing == Landing::Gone,
         };
-        !right && !self.hangs() && !self.is_inapplicable()
+        !right && !self.hangs()
     }
 
     fn hangs(&self) -> bool {
