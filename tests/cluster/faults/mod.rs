@@ -50,7 +50,11 @@ pub(crate) fn run(faults: &[Fault], seed: u64) -> Vec<Cell> {
             // What is made once is there now.
             lanes.iter_mut().for_each(Lane::note_idle);
         }
-        let over = matches!(faults.get(round + 1), None | Some(Fault::ContainerKilled));
+        // A daemon that is killed takes with it what it has leaked.
+        let over = matches!(
+            faults.get(round + 1),
+            None | Some(Fault::DaemonKilled | Fault::ContainerKilled)
+        );
         if over && *fault != Fault::ContainerKilled && *fault != Fault::RunnerPodDeleted {
             look_for_leaks(&lanes, &mut cells);
         }
