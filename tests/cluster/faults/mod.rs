@@ -46,7 +46,7 @@ pub(crate) fn run(faults: &[Fault], seed: u64) -> Vec<Cell> {
         let landed = fly(*fault, &lanes, (u32::try_from(round).unwrap(), &turn), &mut random);
         landed.iter().for_each(|cell| eprintln!("{}", cell.line()));
         cells.extend(landed);
-        if round == 0 {
+        if round == 0 && *fault != Fault::RunnerPodDeleted {
             // What is made once is there now.
             lanes.iter_mut().for_each(Lane::note_idle);
         }
