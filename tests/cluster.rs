@@ -55,5 +55,7 @@ mod output;
 mod preparing;
 #[path = "cluster/restarts.rs"]
 mod restarts;
+#[path = "cluster/tunnels.rs"]
+mod tunnels;
 #[path = "cluster/workflow.rs"]
 mod workflow;

@@ -9,6 +9,10 @@
 //! dumpable. A step that is root with CAP_SYS_PTRACE or in the host's pid namespace is not held
 //! back by this.
 
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 use tokio::net::UnixStream;
 
 use crate::log;
@@ -25,8 +29,36 @@ pub(crate) fn is_allowed(stream: &UnixStream) -> bool {
     allowed
 }
 
+/// Waits until the processes of all sessions have ended, since each passes on first what it has
+/// read; at most for `patience`. Blocks.
+pub(crate) fn wait_for_sessions(patience: Duration) {
+    let deadline = Instant::now() + patience;
+    for session in sessions() {
+        // One that has ended meanwhile is not waited for.
+        let Ok(session) = pidfd_open(session, PidfdFlags::empty()) else { continue };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).unwrap_or_default();
+        let _ = poll(&mut [PollFd::new(&session, PollFlags::IN)], Some(&left));
+    }
+}
+
+fn sessions() -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let sessions = processes.filter_map(|process| {
+        let status = std::fs::read_to_string(process.path().join("status")).ok()?;
+        let ours = parent_in(&status) == Some(0) && field(&status, "Name:") == Some("stepd");
+        process.file_name().to_str().filter(|_| ours)?.parse().ok().and_then(Pid::from_raw)
+    });
+    sessions.filter(|session| *session != getpid()).collect()
+}
+
 fn parent_in(status: &str) -> Option<i32> {
-    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    field(status, "PPid:")?.parse().ok()
+}
+
+/// Of a `/proc/<pid>/status`.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use hookd_api::stepd::v1::step_service_server::StepServiceServer;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
@@ -48,8 +49,8 @@ pub(crate) struct Config {
     pub(crate) links: Vec<Links>,
 }
 
-/// Whoever is attached is to hear the end of its step before stepd's own.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// Whoever is attached hears the end of its step before stepd's own, but does not hold that up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// stepd cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -128,30 +129,12 @@ async fn serve(
     let service = StepServiceServer::new(Service::new(steps.clone()));
     let connections = UnixListenerStream::new(listener)
         .filter(|connection| std::future::ready(connection.as_ref().is_ok_and(peer::is_allowed)));
+    let (stop, stopped) = oneshot::channel::<()>();
     let server = Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(service.max_decoding_message_size(LARGEST_CALL))
-        .serve_with_incoming(connections);
-    let reap = async {
-        loop {
-            children.recv().await;
-            process::reap(|pid| steps.supervisor_ended(pid));
-        }
-    };
-    tokio::select! {
-        served = server => return served.map_err(ServeError::Serve),
-        () = reap => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    log("stopping: ending all steps");
-    end_all(&steps, &mut children).await;
-    Ok(())
-}
-
-/// Ends every step; children are still waited for meanwhile.
-async fn end_all(steps: &Steps, children: &mut tokio::signal::unix::Signal) {
+        .serve_with_incoming_shutdown(connections, async { drop(stopped.await) });
     let reap = async {
         loop {
             children.recv().await;
@@ -159,12 +142,24 @@ async fn end_all(steps: &Steps, children: &mut tokio::signal::unix::Signal) {
         }
     };
     let end = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        log("stopping: ending all steps");
         steps.end_all(LAST_GRACE).await;
+        // The server ends once its streams have, and they are at their ends.
+        drop(stop);
         tokio::time::sleep(LAST_WORDS).await;
     };
     tokio::select! {
-        () = end => {}
-        () = reap => {}
+        served = server => {
+            // What lies in a session's process ends with us.
+            peer::wait_for_sessions(LAST_WORDS);
+            served.map_err(ServeError::Serve)
+        }
+        () = end => Ok(()),
+        () = reap => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ use hookd_api::stepd::v1::step_service_server::StepService;
 use hookd_api::stepd::v1::{
     AttachRequest, AttachResponse, CancelStepRequest, CancelStepResponse, ConfigureRequest,
     ConfigureResponse, ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse,
-    Output, SpoolFull, StartStepRequest, StartStepResponse,
+    Offsets, Output, SpoolFull, StartStepRequest, StartStepResponse,
 };
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::environment;
 use crate::serve::words;
 use crate::step::{CHANNELS, Channel, State, Step};
-use crate::steps::Steps;
+use crate::steps::{Refused, Steps};
 
 /// Most bytes of output in one event.
 const CHUNK: usize = 64 << 10;
@@ -42,7 +42,10 @@ impl Service {
         if step.step_id.is_empty() || step.argv.first().is_none_or(String::is_empty) {
             return Err(Status::invalid_argument("a step needs an id and a program"));
         }
-        Ok(self.0.start(step))
+        self.0.start(step).map_err(|refused| match refused {
+            Refused::Forgotten(_) => Status::failed_precondition(words(&refused)),
+            Refused::Stopping => Status::unavailable(words(&refused)),
+        })
     }
 
     fn find(&self, id: &str) -> Result<Arc<Step>, Status> {
@@ -79,11 +82,12 @@ impl StepService for Service {
         else {
             return Err(Status::invalid_argument("the first message of Attach must be `start`"));
         };
-        if let Some(step) = start.step {
+        let resume = start.resume.unwrap_or_default();
+        // Output was received already: the step was started, here or nowhere.
+        if let Some(step) = start.step.filter(|_| resume == Offsets::default()) {
             self.start(step)?;
         }
         let step = self.find(&start.step_id)?;
-        let resume = start.resume.unwrap_or_default();
         let number = step.attach(&resume).map_err(|error| Status::out_of_range(words(&error)))?;
         let acknowledged = step.clone();
         let acknowledge = tokio::spawn(async move {
@@ -117,8 +121,10 @@ impl StepService for Service {
             milliseconds => Duration::from_millis(milliseconds.into()),
         };
         let step = self.0.find(&request.step_id);
-        if let Some(step) = &step {
-            step.cancel(grace).await;
+        match &step {
+            Some(step) => step.cancel(grace).await,
+            // Its start may still be under way.
+            None => self.0.forget(&request.step_id),
         }
         Ok(Response::new(CancelStepResponse { found: step.is_some() }))
     }

@@ -137,14 +137,14 @@ impl Step {
         Ok(self.state.borrow().attachment)
     }
 
-    /// stepd is about to stop: the program's failure is not its own from now on.
+    /// stepd is about to stop: the program's end is not its own from now on, whatever its code.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Its program has ended.
     pub(crate) fn ended(&self, mut end: StepEnd) {
-        end.stopped = end.exit_code != 0 && self.stopping.load(Ordering::Relaxed);
+        end.stopped = self.stopping.load(Ordering::Relaxed);
         self.state.send_modify(|state| {
             state.full = false;
             state.end = Some(end);

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +28,22 @@ struct Shared {
     limit: u64,
     /// Of the job container.
     environment: Mutex<HashMap<String, String>>,
-    known: Mutex<HashMap<String, Arc<Step>>>,
+    /// None: forgotten, and so never started again.
+    known: Mutex<HashMap<String, Option<Arc<Step>>>>,
     /// Forgotten by their caller; some of their processes may live on.
     forgotten: Mutex<Vec<Arc<Step>>>,
+    stopping: AtomicBool,
+}
+
+/// Why a step is not started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// Its program may have run.
+    #[error("step {0:?} was started, or cancelled, and forgotten; it is not started again")]
+    Forgotten(String),
+    /// Nobody would end it.
+    #[error("stepd is stopping")]
+    Stopping,
 }
 
 impl Steps {
@@ -37,7 +51,8 @@ impl Steps {
     pub(crate) fn new(dir: PathBuf, limit: u64) -> Self {
         let environment = Mutex::default();
         let (known, forgotten) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { dir, limit, environment, known, forgotten }))
+        let stopping = AtomicBool::new(false);
+        Self(Arc::new(Shared { dir, limit, environment, known, forgotten, stopping }))
     }
 
     /// Sets the environment of steps to come.
@@ -46,28 +61,34 @@ impl Steps {
     }
 
     /// Starts the step, unless it was before; true if it was started now.
-    pub(crate) fn start(&self, request: StartStepRequest) -> bool {
+    pub(crate) fn start(&self, request: StartStepRequest) -> Result<bool, Refused> {
         let mut known = lock(&self.0.known);
-        if known.contains_key(&request.step_id) {
-            return false;
+        if self.0.stopping.load(Ordering::Relaxed) {
+            return Err(Refused::Stopping);
+        }
+        match known.get(&request.step_id) {
+            Some(Some(_)) => return Ok(false),
+            Some(None) => return Err(Refused::Forgotten(request.step_id)),
+            None => {}
         }
         let id = request.step_id.clone();
         let step = match self.program(request) {
             Ok(program) => self.spawn(&id, &program),
             Err(error) => self.stillborn(&id, pump::not_started(&error)),
         };
-        known.insert(id, step);
-        true
+        known.insert(id, Some(step));
+        Ok(true)
     }
 
     /// The step of this id.
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Step>> {
-        lock(&self.0.known).get(id).cloned()
+        lock(&self.0.known).get(id).cloned().flatten()
     }
 
-    /// Drops what is kept of a step.
+    /// Drops what is kept of a step. A call to start it may still be under way: it comes too late.
     pub(crate) fn forget(&self, id: &str) {
-        let Some(step) = lock(&self.0.known).remove(id) else { return };
+        let known = lock(&self.0.known).insert(id.to_owned(), None);
+        let Some(step) = known.flatten() else { return };
         let mut forgotten = lock(&self.0.forgotten);
         forgotten.retain(|step| !step.watch().borrow().gone);
         forgotten.push(step);
@@ -81,8 +102,11 @@ impl Steps {
             .for_each(|step| step.supervisor_ended());
     }
 
-    /// Ends every process of every step.
+    /// Ends every process of every step, and starts no more.
     pub(crate) async fn end_all(&self, grace: Duration) {
+        let known = lock(&self.0.known);
+        self.0.stopping.store(true, Ordering::Relaxed);
+        drop(known);
         let all = self.all();
         all.iter().for_each(|step| step.stop());
         futures::future::join_all(all.iter().map(|step| step.cancel(grace))).await;
@@ -90,14 +114,17 @@ impl Steps {
 
     /// All that are known.
     pub(crate) fn status(&self) -> Vec<StepStatus> {
-        let mut status: Vec<_> = lock(&self.0.known).values().map(|step| step.status()).collect();
+        let mut status: Vec<_> = self.known().iter().map(|step| step.status()).collect();
         status.sort_by(|one, other| one.step_id.cmp(&other.step_id));
         status
     }
 
     fn all(&self) -> Vec<Arc<Step>> {
-        let known: Vec<_> = lock(&self.0.known).values().cloned().collect();
-        known.into_iter().chain(lock(&self.0.forgotten).iter().cloned()).collect()
+        self.known().into_iter().chain(lock(&self.0.forgotten).iter().cloned()).collect()
+    }
+
+    fn known(&self) -> Vec<Arc<Step>> {
+        lock(&self.0.known).values().flatten().cloned().collect()
     }
 
     /// Looks up all that the step's supervisor needs.

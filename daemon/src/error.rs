@@ -117,6 +117,16 @@ impl Failure {
         Self::new(Reason::Cancelled, "The step was cancelled", "Nothing to do")
     }
 
+    /// A caller came to a step that has ended: it is never run again.
+    pub fn over() -> Self {
+        Self::new(
+            Reason::StepLost,
+            "The step was over before its hook came back to it",
+            "A step waits HOOKD_REATTACH_TIMEOUT_SECONDS for its hook after a restart of hookd; \
+             run the job again",
+        )
+    }
+
     /// A defect: something that the design rules out.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Reason::Internal, message, "This is a defect of hookd: please report it")

@@ -278,6 +278,9 @@ component_stop() {
     while component_pid "$name" >/dev/null && [ $SECONDS -lt $until ]; do sleep 0.05; done
     if component_pid "$name" >/dev/null; then kill -KILL "$pid" 2>/dev/null || true; fi
     while component_pid "$name" >/dev/null; do sleep 0.02; done
+    # The last thread of a killed process closes its ports, a moment after the first is gone.
+    until=$((SECONDS + 10))
+    until (check_ports "$name") 2>/dev/null || [ $SECONDS -ge $until ]; do sleep 0.02; done
   fi
   rm -f "$RUN/$name.pid"
 }

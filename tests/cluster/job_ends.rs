@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::cluster;
 use crate::support::wait::{eventually, s, until};
-use crate::support::{IMAGE, JobRun, Program, RunnerPod, job_container, processes};
+use crate::support::{IMAGE, JobRun, Program, RunnerPod, Setup, job_container, processes};
 
 #[test]
 fn exit_codes_arrive_as_they_are() {
@@ -43,6 +43,40 @@ fn a_step_goes_on_when_the_daemon_is_killed_and_its_output_arrives_once() {
     assert!(lines == (1..=600).map(|n| format!("n{n}")).collect::<Vec<_>>(), "{}", outcome.text());
     let errors: String = (1..=600).map(|n| format!("e{n}\n")).collect();
     assert!(String::from_utf8_lossy(&outcome.stderr) == errors);
+}
+
+#[test]
+fn the_time_limit_of_a_step_counts_on_when_the_daemon_is_killed() {
+    let setup = Setup::default().set("HOOKD_STEP_TIMEOUT_SECONDS", "12");
+    let runner = RunnerPod::with(&setup);
+    let job = JobRun::start(&runner);
+    let script = "i=1; while :; do echo n$i; i=$((i+1)); sleep 1; done";
+    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+    hook.wait_for("\nn8\n");
+    assert!(runner.daemon().signal(Signal::KILL));
+    let outcome = hook.end();
+    outcome.assert_told(60, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
+    let seconds = outcome.lines().iter().filter(|line| line.starts_with('n')).count();
+    assert!((9..=17).contains(&seconds), "ended after {seconds} s: {}", outcome.text());
+}
+
+#[test]
+fn a_step_that_was_ended_for_want_of_its_hook_is_not_run_again_when_the_hook_comes_back() {
+    let setup = Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2");
+    let runner = RunnerPod::with(&setup);
+    let job = JobRun::start(&runner);
+    let ran = runner.workspace("ran");
+    // It prints nothing: its offsets do not tell that it ran.
+    let script = "echo ran >> $GITHUB_WORKSPACE/ran; exec sleep 978";
+    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+    let sleeps = || processes::all().iter().any(|process| process.command.contains("sleep 978"));
+    until("it sleeps", s(20), || sleeps().then_some(()));
+    let (daemon, process) = (runner.daemon(), hook.process());
+    assert!(process.signal(Signal::STOP) && daemon.signal(Signal::KILL));
+    until("the step is ended", s(30), || (!sleeps()).then_some(()));
+    assert!(process.signal(Signal::CONT));
+    hook.end().assert_told(60, &["title=Step lost", "HOOKD_REATTACH_TIMEOUT_SECONDS"]);
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "ran\n");
 }
 
 #[test]

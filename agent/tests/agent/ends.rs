@@ -132,6 +132,43 @@ async fn a_program_that_ends_because_stepd_must_stop_is_told_from_one_that_faile
     assert_eq!((end.stopped, end.exit_code), (true, 130), "{end:?}");
 }
 
+#[tokio::test]
+async fn a_program_that_ends_well_because_stepd_must_stop_is_told_as_stopped() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let script = "trap 'exit 0' INT; echo started; while :; do sleep 0.05; done";
+    session.start("runs", &["sh", "-c", script]).await;
+    let mut attached = session.attach("runs").await;
+    attached.until("started\n").await;
+    let pid = rustix::process::Pid::from_raw(stepd.pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let end = attached.end().await;
+    assert_eq!((end.stopped, end.exit_code), (true, 0), "{end:?}");
+}
+
+#[tokio::test]
+async fn what_a_program_left_in_its_pipe_is_kept_and_what_it_leaves_running_writes_on() {
+    let stepd = Stepd::start(&["--spool-limit", "100000"]);
+    let mut session = stepd.connect().await;
+    let (alive, over) = (text(&file(&stepd, "alive")), file(&stepd, "over"));
+    let script = format!(
+        "(while :; do echo y >&2; date +%N > {alive}; sleep 0.02; done) & \
+         head -c 150000 /dev/zero | tr '\\0' a; touch {}",
+        text(&over)
+    );
+    session.start("tail", &["sh", "-c", &script]).await;
+    // Nobody makes room until the program has ended and the time for stragglers is over.
+    until("the program has ended", || over.exists().then_some(()));
+    let ended = Instant::now();
+    until("a second has passed", || (ended.elapsed().as_millis() > 1000).then_some(()));
+    let mut attached = session.attach("tail").await;
+    assert_eq!(attached.end().await.exit_code, 0);
+    assert_eq!(attached.text().matches('a').count(), 150_000);
+    let read = || std::fs::read_to_string(&alive).ok().filter(|text| !text.is_empty());
+    let last = until("it lives", read);
+    until("it writes on", || read().filter(|now| *now != last));
+}
+
 #[test]
 fn a_session_that_comes_before_stepd_listens_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();

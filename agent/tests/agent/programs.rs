@@ -156,6 +156,27 @@ async fn a_step_that_is_forgotten_is_gone_and_its_background_process_lives() {
     assert!(session.attach_at("server", Default::default()).await.is_err());
 }
 
+#[tokio::test]
+async fn a_step_that_is_forgotten_is_never_started_again() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    session.run("ended", "true").await;
+    // Of this one the start is still under way when its caller gives up.
+    assert!(!session.cancel("cancelled").await);
+    for id in ["ended", "late"] {
+        let forget = ForgetStepRequest { step_id: id.to_owned() };
+        session.client.forget_step(forget).await.unwrap();
+    }
+    for id in ["ended", "late", "cancelled"] {
+        let argv = vec!["true".to_owned()];
+        let again =
+            StartStepRequest { step_id: id.to_owned(), argv, ..StartStepRequest::default() };
+        let refused = session.client.start_step(again).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+        assert!(refused.message().contains(id), "{refused}");
+    }
+}
+
 #[test]
 fn links_to_the_externals_are_made_at_the_start() {
     let root = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ const STDIN: u8 = 0;
 const ERROR: u8 = 3;
 const CLOSE: u8 = 255;
 /// How long the other end may take to pass on what was sent and to say so.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take to take a piece: a program that unpacks may pause, a dead connection does
 /// not end by itself.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);
@@ -77,10 +77,8 @@ pub async fn send_stdin(
     // What is on its way is lost if the connection is closed now: the other end closes it.
     let close = sender.send(Message::binary(vec![CLOSE, STDIN])).await;
     close.map_err(|error| broken(pod, &error))?;
-    match tokio::time::timeout(PATIENCE, end).await {
-        Ok(ended) => ended.map_err(|error| broken(pod, &error)),
-        Err(_) => Ok(()),
-    }
+    let ended = tokio::time::timeout(PATIENCE, end).await.map_err(|_| broken(pod, &Unconfirmed))?;
+    ended.map_err(|error| broken(pod, &error))
 }
 
 /// Reads until the other end says how the attachment ended, or closes it.
@@ -106,6 +104,11 @@ fn is_end(message: &[u8]) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[error("nothing was taken for {} s", PIECE_PATIENCE.as_secs())]
 struct Stuck;
+
+/// A dead connection takes what is sent, too.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody said within {} s that all had arrived", PATIENCE.as_secs())]
+struct Unconfirmed;
 
 /// The container's end before that of the input.
 #[derive(Debug, thiserror::Error)]

@@ -88,12 +88,12 @@ impl Log<'_> {
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
         let ended = ended.boxed().shared();
-        let mut over = false;
+        let (mut over, mut whole) = (false, false);
         while !over {
             let mut lines = Lines::resume(position.clone());
             let read = self.read(&mut lines, true, ended.clone(), sink).await?;
             position = lines.position().clone();
-            over = match read {
+            over = match &read {
                 Read::Closed | Read::Quiet => {
                     ends_within(ended.clone(), Duration::from_secs(1)).await
                 }
@@ -103,14 +103,17 @@ impl Log<'_> {
                     ends_within(ended.clone(), Duration::ZERO).await
                 }
             };
+            whole = over && matches!(read, Read::Closed) && lines.joins();
         }
-        self.check_tail(position, sink).await
+        self.check_tail(position, whole, sink).await
     }
 
-    /// After the end: reads what is there once more, for what a break may have swallowed.
+    /// After the end: reads what is there once more, for what a break may have swallowed; `whole`:
+    /// nothing can have been.
     async fn check_tail(
         &self,
         mut position: LogPosition,
+        whole: bool,
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
         let started = Instant::now();
@@ -119,7 +122,7 @@ impl Log<'_> {
             let read = self.read(&mut lines, false, futures::future::ready(()), sink).await?;
             position = lines.position().clone();
             match read {
-                Read::Closed => return lines.finish().map(|()| position).map_err(lost),
+                Read::Closed => return lines.finish(whole).map(|()| position).map_err(lost),
                 _ if started.elapsed() > self.api_timeout => return Err(unread(self.pod)),
                 Read::Quiet | Read::Broken(_) => sink.broken(true).await?,
             }
@@ -226,8 +229,9 @@ fn lost(gap: Gap) -> Failure {
         Reason::OutputLost,
         format!(
             "Output after {} is lost: the connection broke, and the node had rotated its log when \
-             hookd came back (the log goes on at {})",
-            gap.after, gap.next
+             hookd came back (the log goes on {})",
+            gap.after,
+            gap.next.map_or_else(|| "with nothing".to_owned(), |next| format!("at {next}"))
         ),
         "Run the job again; let the program print less than 10 MiB in 10 s, or raise the kubelet's \
          containerLogMaxSize",

@@ -89,13 +89,13 @@ fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminate
     Standing::Ended(Ended { exit_code: end.exit_code, reason, message })
 }
 
-/// True for a failure after the pod's deletion was asked for. Programs that handle TERM end with
-/// codes of their own, so that the time decides; its stamps have whole seconds.
+/// True for an end after the pod's deletion was asked for. Programs that handle TERM end with codes
+/// of their own, 0 among them, so that the time decides; its stamps have whole seconds.
 fn was_ended_by_deletion(pod: &Pod, end: &ContainerStateTerminated) -> bool {
     let Some(deadline) = &pod.metadata.deletion_timestamp else { return false };
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
     let asked = deadline.0 - SignedDuration::from_secs(grace);
-    end.exit_code != 0 && end.finished_at.as_ref().is_none_or(|finished| finished.0 >= asked)
+    end.finished_at.as_ref().is_none_or(|finished| finished.0 >= asked)
 }
 
 /// The failure of a step whose pod is being deleted; the cluster may have said why.

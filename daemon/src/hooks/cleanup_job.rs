@@ -18,6 +18,8 @@ use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
 use crate::step::agent_calls;
+use crate::step::lifecycle::Event;
+use crate::step::registry::Attached;
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;
@@ -137,35 +139,41 @@ pub async fn delete_orphans(context: &Context) {
         .labels(&format!("{RUNNER_LABEL}={},{STEP_LABEL}", context.config.pod_name));
     let retry = context.retry();
     let jobs = context.jobs();
-    let list = match retry.run("list Jobs", || jobs.list_metadata(&params)).await {
-        Ok(list) => list,
-        Err(failure) => return tracing::warn!(error = report(&failure), "cannot look for orphans"),
-    };
-    let attached = context.steps.ids();
-    let steps = list.items.iter().filter_map(|job| job.labels().get(STEP_LABEL));
-    for step in steps.filter(|step| !attached.contains(step)) {
-        let Ok(id) = step.parse() else { continue };
+    let list = retry.run("list Jobs", || jobs.list_metadata(&params)).await;
+    let list = list.inspect_err(|failure| {
+        tracing::warn!(error = report(failure), "cannot look for Jobs of orphans");
+    });
+    let jobs = list.into_iter().flatten();
+    for step in jobs.filter_map(|job| job.labels().get(STEP_LABEL).cloned()) {
+        let Some((id, undoing)) = orphan(context, &step) else { continue };
         tracing::info!(step, "nobody came back for this step; deleting it");
-        if let Err(failure) = delete_step(context, &id, 3, &retry).await {
+        if let Err(failure) = delete_step(context, &id, build_image::ATTEMPTS, &retry).await {
             tracing::warn!(step, error = report(&failure), "cannot delete an orphan");
         }
+        undoing.on(Event::Undone);
     }
     end_orphans_in_the_job_pod(context).await;
 }
 
+/// A step that this daemon knows nothing of; whoever comes for it from now on comes too late.
+fn orphan(context: &Context, step: &str) -> Option<(StepId, Attached)> {
+    let id = step.parse().ok()?;
+    let undoing = context.steps.cancel_orphan(&id)?;
+    Some((id, undoing))
+}
+
 /// The steps in the job's pod whose hook did not come back; a runner without a job has none.
 async fn end_orphans_in_the_job_pod(context: &Context) {
-    let pod = context.pods().get_metadata_opt(&names::job_pod(&context.config.pod_name)).await;
-    if !matches!(pod, Ok(Some(_))) {
+    let (pods, name) = (context.pods(), names::job_pod(&context.config.pod_name));
+    let pod = context.retry().attempt(|| pods.get_metadata_opt(&name)).await;
+    if matches!(pod, Ok(None)) {
         return;
     }
     for step in agent_calls::known(context).await {
-        if context.steps.ids().contains(&step) {
-            continue;
-        }
-        let Ok(id) = step.parse() else { continue };
+        let Some((id, undoing)) = orphan(context, &step) else { continue };
         tracing::info!(step, "nobody came back for this step; ending it");
         agent_calls::cancel(context, &id).await;
+        undoing.on(Event::Undone);
     }
 }
 

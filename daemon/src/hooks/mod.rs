@@ -38,7 +38,7 @@ pub struct Context {
     pub client: Client,
     /// The runner's namespace.
     pub namespace: String,
-    /// Steps that a caller is attached to.
+    /// The steps that this daemon has seen.
     pub steps: Registry,
     /// The agents in job pods.
     pub agents: Agents,

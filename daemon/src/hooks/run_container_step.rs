@@ -113,7 +113,7 @@ async fn ensure_job(
     let job = if let Some((image, _)) = &by_stepd {
         let image = (image.as_str(), Starter::Stepd);
         let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
-        job::create(&jobs, &wanted, &retry).await?
+        same_starter(job::create(&jobs, &wanted, &retry).await?, &wanted)?
     } else {
         let image = (image, Starter::Kubelet);
         let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
@@ -124,7 +124,7 @@ async fn ensure_job(
             job::create(&secrets, &secret, &retry)
         );
         secret?;
-        job?
+        same_starter(job?, &wanted)?
     };
     let by_stepd = by_stepd.map(|(_, config)| config);
     caller.cursor.run = Some(RunPosition {
@@ -135,6 +135,20 @@ async fn ensure_job(
     });
     caller.progress(Phase::RunPending, "").await?;
     Ok((job, by_stepd))
+}
+
+/// A Job that an earlier daemon made may await the other starter, if the image's registry answered
+/// one daemon only: nobody would start its program then, or two would.
+fn same_starter(made: Job, wanted: &Job) -> Result<Job, Failure> {
+    if step_job::command(&made) == step_job::command(wanted) {
+        return Ok(made);
+    }
+    let name = made.metadata.name.as_deref().unwrap_or_default();
+    Err(Failure::new(
+        Reason::StepLost,
+        format!("Job {name} was made by a hookd that knew more, or less, of the step's image"),
+        "Look whether the image's registry answers hookd; run the job again",
+    ))
 }
 
 /// The image by its digest and its own program, if stepd can start the step.

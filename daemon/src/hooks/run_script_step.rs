@@ -1,8 +1,9 @@
 //! `run_script_step`: a program in the job container, run by stepd.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hookd_api::stepd::v1::StartStepRequest;
+use hookd_api::v1::Phase;
 
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;
@@ -33,9 +34,20 @@ pub async fn run(
         prepend_path: spec.prepend_path,
     };
     let limit = context.config.step_timeout;
-    let ended =
-        tokio::time::timeout(limit, program::run(context, &pod, (&program, (0, 0)), caller));
+    let left = limit.saturating_sub(age(caller).await?);
+    let ended = tokio::time::timeout(left, program::run(context, &pod, (&program, (0, 0)), caller));
     ended.await.unwrap_or_else(|_| Err(late(limit)))
+}
+
+/// How long ago the step was first asked for, by this daemon or one before it.
+async fn age(caller: &mut Caller) -> Result<Duration, Failure> {
+    let Some(started) = caller.cursor.started else {
+        caller.cursor.started = Some(SystemTime::now());
+        caller.progress(Phase::RunPending, "").await?;
+        return Ok(Duration::ZERO);
+    };
+    // A clock that was set back only makes it younger.
+    Ok(started.elapsed().unwrap_or_default())
 }
 
 fn late(limit: Duration) -> Failure {

@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use super::status;
 use crate::error::{Failure, Reason};
-use crate::hooks::{Context, Leaves, cleanup_job};
+use crate::hooks::{Context, Leaves, build_image, cleanup_job};
 use crate::ids::StepId;
 use crate::image::group;
 use crate::step::caller::{Acked, Caller, Event, EventKind};
@@ -124,6 +124,11 @@ where
         let finished = AssertUnwindSafe(work).catch_unwind().await;
         if finished.is_err() {
             // A stream that only breaks off would make hook come back again and again.
+            if attached.on(step::Event::Failed) == Action::Undo {
+                let all = (build_image::ATTEMPTS, true);
+                undo(&context, (&session.step, leaves), all).await;
+                attached.on(step::Event::Undone);
+            }
             let failure = Failure::internal("hookd failed in the middle of the step");
             let _ = out.send(Err(status::of(&failure))).await;
         }
@@ -192,14 +197,18 @@ where
         let outcome = perform(context, step, &mut caller, (&wishes, out), operation).await;
         let action = wishes.attached.on(outcome.event());
         if action == Action::Undo {
-            let _ = tokio::time::timeout(LAST_LINES, group::close(&mut caller)).await;
+            // Side by side: a caller that takes nothing does not hold up the end of its step.
+            let twice = !matches!(outcome, Outcome::Failed(_));
+            let deletion = undo(context, (step, leaves), (builds(&caller.cursor), twice));
+            let last_lines = tokio::time::timeout(LAST_LINES, group::close(&mut caller));
+            let _ = tokio::join!(deletion, last_lines);
+            wishes.attached.on(step::Event::Undone);
         }
         // Without its caller the forwarding ends.
         (outcome, action, caller.into_cursor())
     };
     let ((outcome, action, cursor), ()) = tokio::join!(perform, forward);
     drop(leaving);
-    let builds = cursor.build.as_ref().map_or(0, |build| build.attempt + 1);
     match (action, outcome) {
         (Action::Tell, Outcome::Returned(result)) => {
             let _ = out.send(Ok(Message::Result { cursor: cursor.encode(), result })).await;
@@ -207,24 +216,35 @@ where
                 _ = wishes.acked.wait_for(|acked| acked.result) => step::Event::Acknowledged,
                 () = out.closed() => step::Event::Closed,
             };
-            (wishes.attached.on(event) == Action::Clear).then_some(builds)
+            (wishes.attached.on(event) == Action::Clear).then_some(builds(&cursor))
         }
         (Action::Undo, outcome) => {
             let failure = match outcome {
                 Outcome::Failed(failure) => failure,
                 _ => Failure::cancelled(),
             };
-            let twice = failure.reason == Reason::Cancelled;
-            let deletion =
-                cleanup_job::after_failure(context.clone(), leaves, step.clone(), (builds, twice));
-            let _ = tokio::time::timeout(DELETION_PATIENCE, deletion).await;
-            wishes.attached.on(step::Event::Undone);
             let _ = out.send(Err(status::of(&failure))).await;
             None
         }
         // The step goes on without its caller.
         _ => None,
     }
+}
+
+/// Number of Jobs that the step has built with, or may have.
+fn builds(cursor: &Cursor) -> u32 {
+    cursor.build.as_ref().map_or(0, |build| build.attempt + 1)
+}
+
+/// Deletes what a failed or cancelled operation made; after a while others go on with that.
+async fn undo(
+    context: &Arc<Context>,
+    (step, leaves): (&StepId, Leaves),
+    (builds, twice): (u32, bool),
+) {
+    let deletion =
+        cleanup_job::after_failure(context.clone(), leaves, step.clone(), (builds, twice));
+    let _ = tokio::time::timeout(DELETION_PATIENCE, deletion).await;
 }
 
 async fn perform<T, F>(

@@ -13,6 +13,7 @@ use crate::hooks::{
     Context, Leaves, build_image, cleanup_job, prepare_job, run_container_step, run_script_step,
 };
 use crate::ids::StepId;
+use crate::step::lifecycle::Event;
 
 mod attend;
 mod convert;
@@ -106,10 +107,20 @@ impl HookService for Service {
         request: Request<v1::CancelStepRequest>,
     ) -> Result<Response<v1::CancelStepResponse>, Status> {
         let step: StepId = convert::step_id(&request.into_inner().step_id)?;
-        let attached = self.context.steps.cancel(&step);
-        let found = cleanup_job::cancel_step(&self.context, &step).await;
+        let unattended = self.context.steps.cancel(&step);
+        let context = self.context.clone();
+        // In a task of its own: it goes on when the caller does not wait for it.
+        let undo = self.context.tasks.spawn(async move {
+            let found = cleanup_job::cancel_step(&context, &step).await;
+            let attended = unattended.is_none();
+            if let Some(undoing) = unattended {
+                undoing.on(Event::Undone);
+            }
+            found.map(|found| found || attended)
+        });
+        let found = undo.await.map_err(|error| Status::internal(error.to_string()))?;
         let found = found.map_err(|failure| status::of(&failure))?;
-        Ok(Response::new(v1::CancelStepResponse { found: attached || found }))
+        Ok(Response::new(v1::CancelStepResponse { found }))
     }
 
     async fn cleanup_job(

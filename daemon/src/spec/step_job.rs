@@ -116,6 +116,12 @@ pub fn job(
     Ok(job)
 }
 
+/// What the kubelet starts in the step's container; none: the image's own program.
+pub fn command(job: &Job) -> Option<&Vec<String>> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    pod.containers.iter().find(|one| one.name == CONTAINER)?.command.as_ref()
+}
+
 /// Program, arguments, directory and environment as the kubelet is to start them.
 fn natively(container: &mut Container, spec: &ContainerStep, secret: &str) {
     let escaped = |text: &String| args::quote_dollars(text);

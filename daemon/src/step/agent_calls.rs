@@ -36,8 +36,10 @@ pub async fn cancel(context: &Context, step: &StepId) {
         let request = request.clone();
         async move { agent.cancel_step(request).await.map(drop) }
     });
-    cancelled.await;
-    forget(context, step).await;
+    // What may run on must be found again.
+    if cancelled.await.is_some() {
+        forget(context, step).await;
+    }
 }
 
 /// As [`cancel`], of a step that nobody is attached to; false if the agent does not know it.

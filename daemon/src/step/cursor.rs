@@ -2,6 +2,8 @@
 //! knows nothing of its steps; the caller sends the last cursor that it acted on, the cluster has
 //! the rest.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use crate::image::lookup::ImageConfig;
@@ -15,6 +17,8 @@ pub struct Cursor {
     pub image: Option<BuiltReference>,
     /// The run, once its Job was created.
     pub run: Option<RunPosition>,
+    /// When a program in the job's pod was first asked for: its time limit counts from there.
+    pub started: Option<SystemTime>,
 }
 
 /// Where a build stands.
@@ -97,6 +101,7 @@ mod tests {
                 before: (7, 0),
                 log: LogPosition::default(),
             }),
+            started: Some(SystemTime::now()),
             ..Cursor::default()
         };
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);

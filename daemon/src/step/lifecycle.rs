@@ -1,5 +1,5 @@
 //! The life of a step in this daemon: which event leads where, and what is to be done then. No I/O;
-//! [`crate::rpc`] feeds it and does what it says.
+//! [`crate::rpc`] and the search for orphans feed it and do what it says.
 //!
 //! ```text
 //!          Call              Returned            Acknowledged, Closed
@@ -7,11 +7,12 @@
 //!    ^  \            |  |                                                v
 //!    |   \           |  `-- Failed, Cancelled, Closed --> Undoing ----> Over
 //!    |    `----------|------ Cancelled -------------------^    Undone
-//!    `-- Closed, after Detached
+//!    `-- Closed, after Detached                  Over -- Cancelled --> Undoing
 //! ```
 //!
 //! A daemon that was started again begins with `Idle` for every step: a call that resumes one is a
-//! `Call` like any other, since the caller's cursor, the cluster and stepd know how far it is.
+//! `Call` like any other, since the caller's cursor, the cluster and stepd know how far it is. A
+//! step that is over can still be cancelled: whoever asks is told whether anything was left.
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub enum State {
     Told,
     /// It ends without a result; what it made is being deleted.
     Undoing,
-    /// Nothing is left to do.
+    /// Nothing is left to do. Its program may have run: it is never started again.
     Over,
 }
 
@@ -42,7 +43,7 @@ pub enum Event {
     /// The caller's connection is closed: it has left, or is dead.
     Closed,
     /// The step is not wanted any more: a signal, CancelStep, a runner pod that goes, a hookd that
-    /// stops.
+    /// stops, a caller that did not come back.
     Cancelled,
     /// The operation has a result.
     Returned,
@@ -59,7 +60,7 @@ pub enum Event {
 pub enum Action {
     /// Nothing.
     Ignore,
-    /// Tell the caller that another one is attached.
+    /// Tell the caller that another one is attached, or that the step has ended.
     Refuse,
     /// Start the step, or find it and go on.
     Run,
@@ -80,16 +81,17 @@ impl State {
         use Event::{Acknowledged, Call, Cancelled, Closed, Detached, Failed, Returned, Undone};
         match (self, event) {
             (Self::Idle, Call) => (Self::Attached { leaving: false }, Run),
-            (Self::Idle, Cancelled) => (Self::Undoing, Undo),
-            (Self::Attached { .. } | Self::Told | Self::Undoing, Call) => (self, Refuse),
+            // Of one that is over something may be left all the same.
+            (Self::Idle | Self::Over, Cancelled) => (Self::Undoing, Undo),
+            (Self::Attached { .. } | Self::Told | Self::Undoing | Self::Over, Call) => {
+                (self, Refuse)
+            }
             (Self::Attached { .. }, Detached) => (Self::Attached { leaving: true }, Ignore),
             (Self::Attached { leaving: true }, Closed) => (Self::Idle, Part),
             (Self::Attached { .. }, Closed | Cancelled | Failed) => (Self::Undoing, Undo),
             (Self::Attached { .. }, Returned) => (Self::Told, Tell),
             (Self::Told, Acknowledged | Closed) => (Self::Over, Clear),
             (Self::Undoing, Undone) => (Self::Over, Ignore),
-            // A step that was called again after its end is looked for, and not found.
-            (Self::Over, Call) => (Self::Attached { leaving: false }, Run),
             (Self::Idle | Self::Attached { .. } | Self::Told | Self::Undoing | Self::Over, _) => {
                 (self, Ignore)
             }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::stream;
 use hookd_api::stepd::v1::attach_request::Message;
 use hookd_api::stepd::v1::attach_response::Event;
-use hookd_api::stepd::v1::{AttachRequest, AttachStart, Offsets, StartStepRequest, StepEnd};
+use hookd_api::stepd::v1::{
+    AttachRequest, AttachStart, Offsets, Output, StartStepRequest, StepEnd,
+};
 use hookd_api::v1::{Phase, Stream};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +26,8 @@ use crate::step::caller::{Acked, Caller};
 
 /// An outage as long as this is worth a line.
 const WORTH_SAYING: Duration = Duration::from_secs(1);
+/// An attachment that lasted as long as this ends an outage, though the step wrote nothing.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// Why an attachment ended before the step did.
 enum Broken {
@@ -71,8 +75,8 @@ pub async fn run(
     let mut watch = pod.watch();
     let mut outage: Option<Outage> = None;
     loop {
-        let sent = caller.sent();
-        let attempt = attempt(context, pod, (program, before), caller);
+        let (sent, mut attached) = (caller.sent(), None);
+        let attempt = attempt(context, pod, (program, before), (caller, &mut attached));
         let why = tokio::select! {
             biased;
             ended = attempt => match ended {
@@ -83,7 +87,8 @@ pub async fn run(
             failure = lost(&mut watch, pod.container()) => return Err(failure),
         };
         tracing::info!(why, "the way to the agent broke; making it again");
-        if caller.sent() != sent {
+        let steady = attached.is_some_and(|since: Instant| since.elapsed() >= STEADY);
+        if caller.sent() != sent || steady {
             outage = None;
         }
         let outage = outage.get_or_insert_with(Outage::begin);
@@ -98,16 +103,17 @@ pub async fn run(
     }
 }
 
-/// Starts the program, or finds it started, and follows it to its end or a break.
+/// Starts the program, or finds it started, and follows it to its end or a break; says since when
+/// it was `attached` to.
 async fn attempt(
     context: &Context,
     pod: &AgentPod,
     (program, before): (&StartStepRequest, Before),
-    caller: &mut Caller,
+    (caller, attached): (&mut Caller, &mut Option<Instant>),
 ) -> Result<StepEnd, Broken> {
     let agent = pod.agent(&context.client, &context.namespace).await;
     let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
-    let ended = follow(&mut agent, (program, before), caller).await;
+    let ended = follow(&mut agent, (program, before), (caller, attached)).await;
     if matches!(ended, Err(Broken::Lost(_))) {
         pod.broke(number).await;
     }
@@ -118,14 +124,17 @@ async fn attempt(
 async fn follow(
     agent: &mut Agent,
     (program, before): (&StartStepRequest, Before),
-    caller: &mut Caller,
+    (caller, attached): (&mut Caller, &mut Option<Instant>),
 ) -> Result<StepEnd, Broken> {
     let mut acked = caller.acked();
-    let (acks, told) = watch::channel(of_program(caller.sent(), before));
+    // What was sent and not acted on stays with the agent, should we die: it comes once more.
+    let from = acted_on(*acked.borrow_and_update(), caller.sent());
+    let (acks, told) = watch::channel(of_program(from, before));
     let requests = requests(program, told);
-    let attached = tokio::time::timeout(ANSWER, agent.attach(requests)).await;
-    let attached = attached.map_err(|_| Broken::Lost("no answer within 15 s".to_owned()))?;
-    let mut events = attached.map_err(judge)?.into_inner();
+    let answer = tokio::time::timeout(ANSWER, agent.attach(requests)).await;
+    let answer = answer.map_err(|_| Broken::Lost("no answer within 15 s".to_owned()))?;
+    let mut events = answer.map_err(judge)?.into_inner();
+    *attached = Some(Instant::now());
     loop {
         acks.send_if_modified(|told| {
             let acked = *acked.borrow_and_update();
@@ -142,8 +151,10 @@ async fn follow(
         match event.and_then(|event| event.event) {
             Some(Event::Output(output)) => {
                 let stream = if output.stderr { Stream::Stderr } else { Stream::Stdout };
-                let data = Bytes::from(output.data);
-                caller.output_of(stream, data, |_| {}).await.map_err(Broken::Failed)?;
+                let data = new_bytes(output, of_program(caller.sent(), before))?;
+                if !data.is_empty() {
+                    caller.output_of(stream, data, |_| {}).await.map_err(Broken::Failed)?;
+                }
             }
             Some(Event::SpoolFull(full)) => {
                 let message = format!(
@@ -160,6 +171,17 @@ async fn follow(
             None => return Err(Broken::Lost("the agent ended the stream".to_owned())),
         }
     }
+}
+
+/// The bytes that our caller was not sent before; `sent`: those that it was.
+fn new_bytes(output: Output, sent: Offsets) -> Result<Bytes, Broken> {
+    let sent = if output.stderr { sent.stderr } else { sent.stdout };
+    let Some(known) = sent.checked_sub(output.offset) else {
+        let gap = format!("byte {sent} is due, but byte {} came", output.offset);
+        return Err(Broken::Failed(output_lost(&gap)));
+    };
+    let known = usize::try_from(known).unwrap_or(usize::MAX).min(output.data.len());
+    Ok(Bytes::from(output.data).split_off(known))
 }
 
 /// The messages of an attachment: its start, which starts the program unless it was started before,
@@ -196,16 +218,21 @@ fn acted_on(acked: Acked, (stdout, stderr): (u64, u64)) -> (u64, u64) {
 
 fn judge(status: Status) -> Broken {
     match status.code() {
-        Code::OutOfRange | Code::DataLoss => Broken::Failed(Failure::new(
-            Reason::OutputLost,
-            format!("Output of the step is lost: {}", status.message()),
-            "Run the job again; if it happens again, report it with the log of hookd",
-        )),
+        Code::OutOfRange | Code::DataLoss => Broken::Failed(output_lost(status.message())),
+        Code::FailedPrecondition | Code::NotFound => Broken::Failed(Failure::over()),
         Code::InvalidArgument | Code::Unimplemented => {
             Broken::Failed(Failure::internal(format!("stepd refused a call: {}", status.message())))
         }
         _ => Broken::Lost(report(&status)),
     }
+}
+
+fn output_lost(why: &str) -> Failure {
+    Failure::new(
+        Reason::OutputLost,
+        format!("Output of the step is lost: {why}"),
+        "Run the job again; if it happens again, report it with the log of hookd",
+    )
 }
 
 /// The program's code, with the words that belong to it.
@@ -239,3 +266,6 @@ fn unreachable(context: &Context, pod: &AgentPod, why: &str) -> Failure {
         "Look at the API server, and at the kubelet of the pod's node; run the job again",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
-//! The steps that a caller is attached to right now.
+//! The steps of this daemon: those that are attended to, by an operation for a caller or by whoever
+//! undoes them, those that their callers left for a while, and those that are over.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::CancellationToken as Token;
 
 use crate::error::{Failure, Reason};
 use crate::ids::StepId;
@@ -12,15 +13,17 @@ use crate::step::lifecycle::{Action, Event, State};
 /// Which steps run, where each stands, and how to cancel it.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    steps: Arc<Mutex<HashMap<StepId, Entry>>>,
+    steps: Arc<Mutex<Entries>>,
 }
+
+type Entries = HashMap<StepId, Entry>;
 
 #[derive(Debug)]
 struct Entry {
     /// Of its attachment: an old one that is about to go does not touch a new one.
     number: u64,
     state: State,
-    cancel: CancellationToken,
+    cancel: Token,
 }
 
 /// Keeps a step in the registry until it is dropped.
@@ -35,28 +38,45 @@ impl Registry {
     /// Enters a step.
     ///
     /// # Errors
-    /// `INVALID_INPUT` when another caller is attached to it.
-    pub fn attach(&self, step: &StepId, cancel: CancellationToken) -> Result<Attached, Failure> {
+    /// `INVALID_INPUT` when another caller is attached to it, `STEP_LOST` when it has ended.
+    pub fn attach(&self, step: &StepId, cancel: Token) -> Result<Attached, Failure> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, state) =
-            steps.get(step).map_or((0, State::default()), |entry| (entry.number, entry.state));
-        let (state, action) = state.on(Event::Call);
+        let (state, action) = state_of(&steps, step).on(Event::Call);
         if action == Action::Refuse {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!("Another caller is attached to step {step}"),
-                "Give each step an id of its own, or wait until the other caller has left",
-            ));
+            return Err(refusal(step, state));
         }
-        let number = last + 1;
-        steps.insert(step.clone(), Entry { number, state, cancel });
-        Ok(Attached { registry: self.clone(), step: step.clone(), number })
+        Ok(self.enter(&mut steps, step, state, cancel))
     }
 
-    /// Cancels a step; false if nobody is attached to it.
-    pub fn cancel(&self, step: &StepId) -> bool {
-        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        steps.get(step).inspect(|entry| entry.cancel.cancel()).is_some()
+    fn enter(&self, steps: &mut Entries, step: &StepId, state: State, cancel: Token) -> Attached {
+        let number = steps.get(step).map_or(0, |entry| entry.number) + 1;
+        steps.insert(step.clone(), Entry { number, state, cancel });
+        Attached { registry: self.clone(), step: step.clone(), number }
+    }
+
+    /// Cancels a step. Of one that somebody attends to, its operation takes care; any other is
+    /// entered for the caller to undo it.
+    pub fn cancel(&self, step: &StepId) -> Option<Attached> {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        match steps.get(step) {
+            Some(entry) if !matches!(entry.state, State::Idle | State::Over) => {
+                entry.cancel.cancel();
+                None
+            }
+            _ => self.undo(&mut steps, step),
+        }
+    }
+
+    /// Enters a step that a daemon before this one has left, as [`Registry::cancel`] does; none if
+    /// this one knows of it.
+    pub fn cancel_orphan(&self, step: &StepId) -> Option<Attached> {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if steps.contains_key(step) { None } else { self.undo(&mut steps, step) }
+    }
+
+    fn undo(&self, steps: &mut Entries, step: &StepId) -> Option<Attached> {
+        let (state, action) = state_of(steps, step).on(Event::Cancelled);
+        (action == Action::Undo).then(|| self.enter(steps, step, state, Token::default()))
     }
 
     /// Cancels all steps.
@@ -65,10 +85,12 @@ impl Registry {
         steps.values().for_each(|entry| entry.cancel.cancel());
     }
 
-    /// The ids, sorted.
+    /// The ids of those that somebody attends to, sorted.
     pub fn ids(&self) -> Vec<String> {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut ids: Vec<_> = steps.keys().map(StepId::to_string).collect();
+        let attended =
+            steps.iter().filter(|(_, entry)| !matches!(entry.state, State::Idle | State::Over));
+        let mut ids: Vec<_> = attended.map(|(step, _)| step.to_string()).collect();
         ids.sort();
         ids
     }
@@ -91,9 +113,26 @@ impl Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         let mut steps = self.registry.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        if steps.get(&self.step).is_some_and(|entry| entry.number == self.number) {
+        let ours = steps.get(&self.step).filter(|entry| entry.number == self.number);
+        // A step that is over stays: it is never run again. One that was left stays: it is no orphan.
+        if ours.is_some_and(|entry| !matches!(entry.state, State::Idle | State::Over)) {
             steps.remove(&self.step);
         }
+    }
+}
+
+fn state_of(steps: &Entries, step: &StepId) -> State {
+    steps.get(step).map_or(State::default(), |entry| entry.state)
+}
+
+fn refusal(step: &StepId, state: State) -> Failure {
+    match state {
+        State::Undoing | State::Over => Failure::over(),
+        State::Idle | State::Attached { .. } | State::Told => Failure::new(
+            Reason::InvalidInput,
+            format!("Another caller is attached to step {step}"),
+            "Give each step an id of its own, or wait until the other caller has left",
+        ),
     }
 }
 
@@ -102,8 +141,11 @@ mod tests {
     use super::*;
 
     fn attach(registry: &Registry) -> Result<Attached, Failure> {
-        let step = "abcdefghijklmnopqrst".parse().expect("an id");
-        registry.attach(&step, CancellationToken::new())
+        registry.attach(&step(), Token::new())
+    }
+
+    fn step() -> StepId {
+        "abcdefghijklmnopqrst".parse().expect("an id")
     }
 
     #[test]
@@ -113,6 +155,44 @@ mod tests {
         assert_eq!(attach(&registry).unwrap_err().reason, Reason::InvalidInput);
         drop(first);
         attach(&registry).unwrap();
+    }
+
+    #[test]
+    fn a_cancelled_step_that_nobody_attends_to_takes_no_caller_any_more() {
+        let registry = Registry::default();
+        let undoing = registry.cancel(&step()).unwrap();
+        assert!(registry.cancel(&step()).is_none());
+        assert_eq!(attach(&registry).unwrap_err().reason, Reason::StepLost);
+        assert_eq!(undoing.on(Event::Undone), Action::Ignore);
+        drop(undoing);
+        assert!(registry.ids().is_empty());
+        assert_eq!(attach(&registry).unwrap_err().reason, Reason::StepLost);
+        assert!(registry.cancel_orphan(&step()).is_none());
+        // Whoever cancels it once more is to look whether anything is left.
+        assert!(registry.cancel(&step()).is_some());
+    }
+
+    #[test]
+    fn a_step_that_its_caller_left_is_no_orphan_and_takes_the_next_caller() {
+        let registry = Registry::default();
+        let first = attach(&registry).unwrap();
+        first.on(Event::Detached);
+        assert_eq!(first.on(Event::Closed), Action::Part);
+        drop(first);
+        assert!(registry.ids().is_empty());
+        assert!(registry.cancel_orphan(&step()).is_none());
+        attach(&registry).unwrap();
+        assert!(registry.cancel_orphan(&step()).is_some());
+    }
+
+    #[test]
+    fn a_cancel_of_an_attended_step_is_left_to_its_operation() {
+        let registry = Registry::default();
+        let cancel = Token::new();
+        let attached = registry.attach(&step(), cancel.clone()).unwrap();
+        assert!(registry.cancel(&step()).is_none());
+        assert!(cancel.is_cancelled());
+        assert_eq!(attached.on(Event::Cancelled), Action::Undo);
     }
 
     #[test]

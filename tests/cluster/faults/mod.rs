@@ -31,8 +31,9 @@ use rustix::process::Signal;
 /// An operation that has not landed by then, after the fault is over, hangs: what it takes by
 /// itself, and the longest time in which hookd notices that a connection is dead.
 const LANDING: Duration = s(120);
-/// After its end nothing of an operation may be there any more.
-const CLEARING: Duration = s(60);
+/// After its end nothing of an operation may be there any more: the kubelet, too, makes pauses
+/// after an outage before it hears that a pod is to go.
+const CLEARING: Duration = s(120);
 /// Bytes of memory that hookd may have used.
 const MEMORY: u64 = 40_000_000;
 

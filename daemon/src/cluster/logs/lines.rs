@@ -12,13 +12,13 @@ const LONGEST_STAMP: usize = 40;
 /// may stand behind one with a later time stamp. By how much is not bounded, but small.
 pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(1);
 
-/// The log went on past the newest line seen without showing that line again.
+/// The log went on past the newest line seen, or ended, without showing that line again.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Gap {
     /// Time stamp of the newest line seen.
     pub after: String,
-    /// Time stamp of the first line that came back.
-    pub next: String,
+    /// Time stamp of the first line that came back, if one did.
+    pub next: Option<String>,
 }
 
 /// Reader of one log stream that was opened at or before a position.
@@ -66,17 +66,22 @@ impl Lines {
         }
     }
 
-    /// The stream has ended, and there is no more of the log.
+    /// True if nothing can lie between what was read before and what this stream shows.
+    pub fn joins(&self) -> bool {
+        self.found
+    }
+
+    /// The stream has ended, and there is no more of the log; `whole`: all of the log had been read
+    /// before, so that a file which was begun since may well be empty.
     ///
     /// # Errors
     /// See [`Gap`].
-    pub fn finish(&self) -> Result<(), Gap> {
-        match (&self.later, self.since()) {
-            (Some(next), Some(after)) if !self.found => {
-                Err(Gap { after: after.to_owned(), next: next.clone() })
-            }
-            _ => Ok(()),
+    pub fn finish(&self, whole: bool) -> Result<(), Gap> {
+        if self.found || (whole && self.later.is_none()) {
+            return Ok(());
         }
+        let after = self.since().unwrap_or_default().to_owned();
+        Err(Gap { after, next: self.later.clone() })
     }
 
     /// Where all that was returned ends.
@@ -158,7 +163,7 @@ impl Lines {
         let time = |text: &str| text.parse::<Timestamp>().ok();
         let (at, limit) = (time(stamp), time(newest).and_then(|at| at.checked_add(DISORDER).ok()));
         if at > limit {
-            return Err(Gap { after: newest.to_owned(), next: stamp.to_owned() });
+            return Err(Gap { after: newest.to_owned(), next: Some(stamp.to_owned()) });
         }
         if at > time(newest) {
             self.later.get_or_insert_with(|| stamp.to_owned());
@@ -230,7 +235,7 @@ mod tests {
         for piece in input.chunks(size.min(input.len().max(1))) {
             output.extend_from_slice(&lines.feed(piece)?);
         }
-        lines.finish()?;
+        lines.finish(false)?;
         Ok((output, lines.position().clone()))
     }
 
@@ -262,7 +267,7 @@ mod tests {
     fn a_rotated_log_is_a_gap() {
         let (_, position) = read(&LogPosition::default(), &log(&[(A, "one\n")])).unwrap();
         let gap = read(&position, &log(&[(C, "ten\n")])).unwrap_err();
-        assert_eq!(gap, Gap { after: A.into(), next: C.into() });
+        assert_eq!(gap, Gap { after: A.into(), next: Some(C.into()) });
     }
 
     #[test]
@@ -301,8 +306,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_log_after_a_rotation_is_no_gap() {
+    fn an_empty_log_after_a_rotation_is_a_gap_unless_all_was_read_before() {
         let (_, position) = read(&LogPosition::default(), &log(&[(A, "one\n")])).unwrap();
-        assert_eq!(read(&position, b"").unwrap().0, b"");
+        let empty = Lines::resume(position);
+        assert_eq!(empty.finish(false), Err(Gap { after: A.into(), next: None }));
+        assert_eq!(empty.finish(true), Ok(()));
+        assert_eq!(Lines::resume(LogPosition::default()).finish(false), Ok(()));
     }
 }

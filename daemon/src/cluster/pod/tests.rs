@@ -151,7 +151,7 @@ fn a_running_container_runs_even_if_the_pod_is_pending() {
 }
 
 #[test]
-fn a_program_that_fails_after_its_pods_deletion_was_deleted_whatever_its_code() {
+fn a_program_that_ends_after_its_pods_deletion_was_deleted_whatever_its_code() {
     let ended = |code: i32, finished: &str, deleted: bool| {
         let mut pod = container(json!({"terminated": {"exitCode": code, "finishedAt": finished}}));
         if deleted {
@@ -162,14 +162,14 @@ fn a_program_that_fails_after_its_pods_deletion_was_deleted_whatever_its_code() 
         }
         standing(&pod, "step")
     };
-    // Go programs end with 2 at TERM.
-    for code in [2, 137, 143] {
+    // Go programs end with 2 at TERM, servers with 0.
+    for code in [0, 2, 137, 143] {
         let failure = doomed(ended(code, "2026-01-01T12:00:01Z", true));
         assert_eq!(failure.reason, Reason::StepLost);
     }
     for (code, finished, deleted) in [
         (2, "2026-01-01T11:59:59Z", true),
-        (0, "2026-01-01T12:00:01Z", true),
+        (0, "2026-01-01T11:59:59Z", true),
         (2, "2026-01-01T12:00:01Z", false),
     ] {
         let standing = ended(code, finished, deleted);

@@ -11,6 +11,7 @@ enum Happening {
     Detach,
     Close,
     Cancel,
+    CursorArrives,
     ProgramEnds,
     OperationFails,
     Acknowledge,
@@ -53,13 +54,15 @@ impl World {
                 self.tell(Event::Closed);
             }
             Happening::Cancel => self.tell(Event::Cancelled),
+            Happening::CursorArrives if self.connected => self.seen = self.starts > 0,
             Happening::ProgramEnds if self.exists => self.ended = true,
             Happening::OperationFails if self.is_attached() => self.tell(Event::Failed),
             Happening::Acknowledge if self.connected && self.state == State::Told => {
                 self.tell(Event::Acknowledged);
             }
             Happening::DeletionEnds => self.tell(Event::Undone),
-            Happening::DaemonDies => {
+            // What was deleted before its caller knew of it is remembered by this daemon only.
+            Happening::DaemonDies if self.exists || self.seen || self.starts == 0 => {
                 self.state = State::Idle;
                 self.connected = false;
             }
@@ -83,7 +86,6 @@ impl World {
             Action::Run if self.seen => self.tell(Event::Failed),
             Action::Run => {
                 self.exists = true;
-                self.seen = true;
                 self.starts += 1;
             }
             Action::Tell => {
@@ -102,7 +104,10 @@ impl World {
                 assert!(self.ended, "a step was cleared away that runs");
                 self.exists = false;
             }
-            Action::Refuse => assert!(next != State::Idle && next != State::Over),
+            Action::Refuse => {
+                assert!(next != State::Idle);
+                self.connected = false;
+            }
             Action::Ignore => {}
         }
     }
@@ -114,6 +119,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         1 => Just(Happening::Detach),
         2 => Just(Happening::Close),
         1 => Just(Happening::Cancel),
+        2 => Just(Happening::CursorArrives),
         2 => Just(Happening::ProgramEnds),
         1 => Just(Happening::OperationFails),
         2 => Just(Happening::Acknowledge),
@@ -195,8 +201,9 @@ fn a_result_that_stands_outlives_a_cancel() {
 }
 
 #[test]
-fn a_second_caller_is_refused_while_there_is_a_first() {
-    for state in [State::Attached { leaving: false }, State::Told, State::Undoing] {
+fn a_caller_is_refused_while_there_is_another_and_after_the_end() {
+    let attended = [State::Attached { leaving: false }, State::Told, State::Undoing];
+    for state in attended.into_iter().chain([State::Over]) {
         assert_eq!(state.on(Event::Call), (state, Action::Refuse));
     }
 }
