@@ -36,9 +36,11 @@ pub(crate) fn wait_for_sessions(patience: Duration) {
     for session in sessions() {
         // One that has ended meanwhile is not waited for.
         let Ok(session) = pidfd_open(session, PidfdFlags::empty()) else { continue };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).unwrap_or_default();
-        let _ = poll(&mut [PollFd::new(&session, PollFlags::IN)], Some(&left));
+        let _ = rustix::io::retry_on_intr(|| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or_default();
+            poll(&mut [PollFd::new(&session, PollFlags::IN)], Some(&left))
+        });
     }
 }
 

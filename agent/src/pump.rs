@@ -46,6 +46,7 @@ pub(crate) async fn run(step: &Step, sources: Sources) -> io::Result<()> {
             end = &mut end => end,
         }
     };
+    end.stopped = step.is_stopping();
     let deadline = Instant::now() + DRAIN;
     keep(step, &mut pipes, Some(deadline)).await?;
     end.oom_kills = memory::oom_kills().saturating_sub(kills);
@@ -81,7 +82,8 @@ async fn keep(
             biased;
             ready = readable(stdout), if last[0] > 0 => ready?,
             ready = readable(stderr), if last[1] > 0 => ready?,
-            () = passed(deadline) => if late { return Ok(()) },
+            // What lies in a pipe is always readable.
+            () = passed(deadline), if !late => continue,
         }
         for channel in CHANNELS {
             let at = channel as usize;

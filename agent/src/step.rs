@@ -142,9 +142,13 @@ impl Step {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// True once stepd is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Its program has ended.
-    pub(crate) fn ended(&self, mut end: StepEnd) {
-        end.stopped = self.stopping.load(Ordering::Relaxed);
+    pub(crate) fn ended(&self, end: StepEnd) {
         self.state.send_modify(|state| {
             state.full = false;
             state.end = Some(end);

@@ -117,13 +117,13 @@ impl Failure {
         Self::new(Reason::Cancelled, "The step was cancelled", "Nothing to do")
     }
 
-    /// A caller came to a step that has ended: it is never run again.
-    pub fn over() -> Self {
+    /// A caller came to a step that was ended without it: it is never run again.
+    pub fn undone() -> Self {
         Self::new(
             Reason::StepLost,
-            "The step was over before its hook came back to it",
-            "A step waits HOOKD_REATTACH_TIMEOUT_SECONDS for its hook after a restart of hookd; \
-             run the job again",
+            "The step was cancelled, or ended for want of its hook, which comes too late",
+            "After a restart of hookd a step waits HOOKD_REATTACH_TIMEOUT_SECONDS for its hook; run \
+             the job again",
         )
     }
 

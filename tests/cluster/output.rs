@@ -112,6 +112,16 @@ fn output_arrives_while_the_program_still_runs() {
     assert_eq!(hook.end().assert_code(0).text(), "first\nlast\n");
 }
 
+#[test]
+fn a_log_that_is_rotated_and_then_quiet_for_more_than_a_minute_is_complete() {
+    let runner = natively();
+    // With what the runtime writes before each line these are more than 10 MiB.
+    let outcome = runner.run(&runner.script("seq 1 300000; sleep 80; echo end; exit 3"));
+    outcome.assert_code(3);
+    let expected: String = (1..=300_000).map(|number: u32| format!("{number}\n")).collect();
+    assert_same("numbers", &outcome.stdout, format!("{expected}end\n").as_bytes());
+}
+
 /// The kubelet turns the log over at 10 MiB, looking every 10 s.
 #[test]
 fn thirty_megabytes_at_full_speed_are_complete_or_an_error() {

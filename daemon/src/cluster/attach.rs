@@ -16,7 +16,7 @@ const STDIN: u8 = 0;
 const ERROR: u8 = 3;
 const CLOSE: u8 = 255;
 /// How long the other end may take to pass on what was sent and to say so.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take to take a piece: a program that unpacks may pause, a dead connection does
 /// not end by itself.
 const PIECE_PATIENCE: Duration = Duration::from_secs(60);

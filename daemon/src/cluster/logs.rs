@@ -23,8 +23,10 @@ use crate::error::{Failure, Reason, report};
 use crate::step::cursor::LogPosition;
 
 mod lines;
+mod look;
 
 pub use lines::{Gap, Lines};
+use look::{Look, look};
 
 /// Bytes read at a time; one event carries them.
 const READ: usize = 32 << 10;
@@ -36,8 +38,8 @@ const PROMPT_LINGER: Duration = Duration::from_millis(30);
 /// A log that is quiet for so long may be one whose connection is dead, with nobody told: it is asked
 /// for again, which costs little and which no user needs to know.
 const IDLE: Duration = Duration::from_secs(60);
-/// Far from the 10 MiB at which the kubelet starts a new log.
-const SMALL: usize = 4 << 20;
+/// Far from the size at which the kubelet starts a new log: 10 MiB, if nobody set less.
+const SMALL: usize = 512 << 10;
 
 /// Takes output as it comes.
 pub trait Sink {
@@ -68,8 +70,10 @@ pub struct Log<'a> {
 enum Read {
     /// The server ended it.
     Closed,
-    /// Nothing came for a while: a short one after the container's end.
+    /// Nothing came for a short while after the container's end.
     Quiet,
+    /// Nothing came for a long while.
+    Idle,
     /// It broke.
     Broken(String),
 }
@@ -94,7 +98,7 @@ impl Log<'_> {
             let read = self.read(&mut lines, true, ended.clone(), sink).await?;
             position = lines.position().clone();
             over = match &read {
-                Read::Closed | Read::Quiet => {
+                Read::Closed | Read::Quiet | Read::Idle => {
                     ends_within(ended.clone(), Duration::from_secs(1)).await
                 }
                 Read::Broken(why) => {
@@ -124,7 +128,7 @@ impl Log<'_> {
             match read {
                 Read::Closed => return lines.finish(whole).map(|()| position).map_err(lost),
                 _ if started.elapsed() > self.api_timeout => return Err(unread(self.pod)),
-                Read::Quiet | Read::Broken(_) => sink.broken(true).await?,
+                Read::Quiet | Read::Idle | Read::Broken(_) => sink.broken(true).await?,
             }
         }
     }
@@ -137,6 +141,32 @@ impl Log<'_> {
         ended: impl Future<Output = ()> + Clone + Send,
         sink: &mut (impl Sink + Send),
     ) -> Result<Read, Failure> {
+        let (stream, from_start) = self.open(lines, follow).await?;
+        sink.broken(false).await?;
+        tokio::pin!(stream);
+        let (mut total, mut idle) = (if from_start { 0 } else { SMALL }, IDLE);
+        loop {
+            match copy(&mut stream, lines, (&mut total, idle), ended.clone(), sink).await? {
+                Read::Idle => {}
+                read => return Ok(read),
+            }
+            idle = match self.look(lines).await {
+                Look::Joins | Look::Unknown => return Ok(Read::Idle),
+                // The stream may live: nothing else leads from the old file to the new one.
+                Look::Empty => IDLE,
+                // If it lives, it shows soon what stands there.
+                Look::Gap(_) if idle == IDLE => LINGER,
+                Look::Gap(gap) => return Err(lost(gap)),
+            };
+        }
+    }
+
+    /// Asks for the log from the position of `lines` on; true with it if that is from its start.
+    async fn open(
+        &self,
+        lines: &Lines,
+        follow: bool,
+    ) -> Result<(impl AsyncRead + use<>, bool), Failure> {
         let params = LogParams {
             container: Some(self.container.to_owned()),
             follow,
@@ -147,40 +177,46 @@ impl Log<'_> {
         let action = format!("read the log of pod {}", self.pod);
         let opened =
             Retry::new(self.api_timeout).attempt(|| self.pods.log_stream(self.pod, &params)).await;
-        let stream = match opened {
-            Ok(stream) => stream,
-            Err(error) if is_absent(&error) => return Err(lost_pod(self.pod, &error)),
-            Err(error) => return Err(failure(&action, error)),
-        };
-        sink.broken(false).await?;
+        match opened {
+            Ok(stream) => Ok((stream, follow && params.since_time.is_none())),
+            Err(error) if is_absent(&error) => Err(lost_pod(self.pod, &error)),
+            Err(error) => Err(failure(&action, error)),
+        }
+    }
+
+    async fn look(&self, lines: &Lines) -> Look {
+        let mut now = Lines::resume(lines.position().clone());
+        if now.joins() {
+            return Look::Joins;
+        }
+        let Ok((stream, _)) = self.open(&now, false).await else { return Look::Unknown };
         tokio::pin!(stream);
-        let from_start = follow && params.since_time.is_none();
-        copy(&mut stream, lines, from_start, ended, sink).await
+        look(&mut stream, &mut now).await
     }
 }
 
-/// Copies one stream through `lines` to the sink; `from_start`: it has the whole log.
+/// Copies one stream through `lines` to the sink; `total`: bytes since the start of the log, or at
+/// least [`SMALL`]; `idle`: how long it may be quiet.
 async fn copy(
     stream: &mut (impl AsyncRead + Unpin),
     lines: &mut Lines,
-    from_start: bool,
+    (total, idle): (&mut usize, Duration),
     ended: impl Future<Output = ()> + Clone + Send,
     sink: &mut (impl Sink + Send),
 ) -> Result<Read, Failure> {
     let mut buffer = vec![0; READ];
-    let mut total = 0;
     loop {
-        let quiet = if from_start && total < SMALL { PROMPT_LINGER } else { LINGER };
+        let quiet = if *total < SMALL { PROMPT_LINGER } else { LINGER };
         let read = tokio::select! {
             biased;
             read = stream.read(&mut buffer) => read,
             () = linger(ended.clone(), quiet) => return Ok(Read::Quiet),
-            () = tokio::time::sleep(IDLE) => return Ok(Read::Quiet),
+            () = tokio::time::sleep(idle) => return Ok(Read::Idle),
         };
         match read {
             Ok(0) => return Ok(Read::Closed),
             Ok(length) => {
-                total += length;
+                *total += length;
                 let output = lines.feed(&buffer[..length]).map_err(lost)?;
                 if !output.is_empty() {
                     sink.write(output, lines.position()).await?;
@@ -249,33 +285,4 @@ fn whole_second(timestamp: &str) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::TryStreamExt;
-
-    use super::*;
-
-    /// Fails the test if it hears of a break.
-    struct Unbroken;
-
-    impl Sink for Unbroken {
-        async fn write(&mut self, _: Bytes, _: &LogPosition) -> Result<(), Failure> {
-            Ok(())
-        }
-
-        async fn broken(&mut self, broken: bool) -> Result<(), Failure> {
-            assert!(!broken, "a break was told");
-            Ok(())
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_log_that_is_quiet_for_a_minute_is_asked_for_again_without_a_word() {
-        let silent = futures::stream::pending::<std::io::Result<Vec<u8>>>();
-        let mut silent = silent.into_async_read();
-        let mut lines = Lines::resume(LogPosition::default());
-        let began = Instant::now();
-        let never = futures::future::pending();
-        let read = copy(&mut silent, &mut lines, true, never, &mut Unbroken).await;
-        assert!(matches!(read, Ok(Read::Quiet)) && began.elapsed() == IDLE);
-    }
-}
+mod tests;

@@ -147,10 +147,12 @@ pub async fn delete_orphans(context: &Context) {
     for step in jobs.filter_map(|job| job.labels().get(STEP_LABEL).cloned()) {
         let Some((id, undoing)) = orphan(context, &step) else { continue };
         tracing::info!(step, "nobody came back for this step; deleting it");
-        if let Err(failure) = delete_step(context, &id, build_image::ATTEMPTS, &retry).await {
-            tracing::warn!(step, error = report(&failure), "cannot delete an orphan");
+        match delete_step(context, &id, build_image::ATTEMPTS, &retry).await {
+            Ok(_) => drop(undoing.on(Event::Undone)),
+            Err(failure) => {
+                tracing::warn!(step, error = report(&failure), "cannot delete an orphan");
+            }
         }
-        undoing.on(Event::Undone);
     }
     end_orphans_in_the_job_pod(context).await;
 }
@@ -172,8 +174,9 @@ async fn end_orphans_in_the_job_pod(context: &Context) {
     for step in agent_calls::known(context).await {
         let Some((id, undoing)) = orphan(context, &step) else { continue };
         tracing::info!(step, "nobody came back for this step; ending it");
-        agent_calls::cancel(context, &id).await;
-        undoing.on(Event::Undone);
+        if agent_calls::cancel(context, &id).await {
+            undoing.on(Event::Undone);
+        }
     }
 }
 
@@ -210,7 +213,7 @@ pub async fn after_failure(
 async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
     match leaves {
         Leaves::Jobs => delete_jobs(context, step, builds).await,
-        Leaves::Step => agent_calls::cancel(context, step).await,
+        Leaves::Step => drop(agent_calls::cancel(context, step).await),
         Leaves::JobPod => delete_job_pod(context, step).await,
     }
 }

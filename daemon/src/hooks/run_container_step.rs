@@ -16,6 +16,7 @@ use crate::error::{Failure, Reason};
 use crate::hooks::{Context, build_image};
 use crate::ids::StepId;
 use crate::image::lookup::ImageConfig;
+use crate::runner::Runner;
 use crate::spec::container::{ContainerStep, Source};
 use crate::spec::step_job::{self, JobSettings, Starter};
 use crate::spec::tools::Delivery;
@@ -113,7 +114,7 @@ async fn ensure_job(
     let job = if let Some((image, _)) = &by_stepd {
         let image = (image.as_str(), Starter::Stepd);
         let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
-        same_starter(job::create(&jobs, &wanted, &retry).await?, &wanted)?
+        awaiting(Starter::Stepd, job::create(&jobs, &wanted, &retry).await?, runner)?
     } else {
         let image = (image, Starter::Kubelet);
         let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
@@ -124,7 +125,7 @@ async fn ensure_job(
             job::create(&secrets, &secret, &retry)
         );
         secret?;
-        same_starter(job?, &wanted)?
+        awaiting(Starter::Kubelet, job?, runner)?
     };
     let by_stepd = by_stepd.map(|(_, config)| config);
     caller.cursor.run = Some(RunPosition {
@@ -139,8 +140,8 @@ async fn ensure_job(
 
 /// A Job that an earlier daemon made may await the other starter, if the image's registry answered
 /// one daemon only: nobody would start its program then, or two would.
-fn same_starter(made: Job, wanted: &Job) -> Result<Job, Failure> {
-    if step_job::command(&made) == step_job::command(wanted) {
+fn awaiting(starter: Starter, made: Job, runner: &Runner) -> Result<Job, Failure> {
+    if step_job::starter(&made, runner) == starter {
         return Ok(made);
     }
     let name = made.metadata.name.as_deref().unwrap_or_default();

@@ -113,7 +113,7 @@ impl HookService for Service {
         let undo = self.context.tasks.spawn(async move {
             let found = cleanup_job::cancel_step(&context, &step).await;
             let attended = unattended.is_none();
-            if let Some(undoing) = unattended {
+            if let (Some(undoing), Ok(_)) = (unattended, &found) {
                 undoing.on(Event::Undone);
             }
             found.map(|found| found || attended)

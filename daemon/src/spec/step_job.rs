@@ -116,10 +116,16 @@ pub fn job(
     Ok(job)
 }
 
-/// What the kubelet starts in the step's container; none: the image's own program.
-pub fn command(job: &Job) -> Option<&Vec<String>> {
-    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
-    pod.containers.iter().find(|one| one.name == CONTAINER)?.command.as_ref()
+/// Who starts the program of this Job.
+pub fn starter(job: &Job, runner: &Runner) -> Starter {
+    let pod = job.spec.as_ref().and_then(|job| job.template.spec.as_ref());
+    let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+    let command =
+        containers.filter(|one| one.name == CONTAINER).find_map(|one| one.command.as_ref());
+    match command {
+        Some(command) if *command == tools::of_step(runner).command => Starter::Stepd,
+        _ => Starter::Kubelet,
+    }
 }
 
 /// Program, arguments, directory and environment as the kubelet is to start them.

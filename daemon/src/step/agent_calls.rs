@@ -29,17 +29,20 @@ pub async fn forget(context: &Context, step: &StepId) {
     forgotten.await;
 }
 
-/// Ends every process of a step; goes on trying for as long as a step waits for the API.
-pub async fn cancel(context: &Context, step: &StepId) {
+/// Ends every process of a step; goes on trying for as long as a step waits for the API. False if
+/// that did not help.
+pub async fn cancel(context: &Context, step: &StepId) -> bool {
     let request = CancelStepRequest { step_id: step.to_string(), grace_milliseconds: 0 };
     let cancelled = with_agent(context, |mut agent| {
         let request = request.clone();
         async move { agent.cancel_step(request).await.map(drop) }
     });
     // What may run on must be found again.
-    if cancelled.await.is_some() {
+    let cancelled = cancelled.await.is_some();
+    if cancelled {
         forget(context, step).await;
     }
+    cancelled
 }
 
 /// As [`cancel`], of a step that nobody is attached to; false if the agent does not know it.

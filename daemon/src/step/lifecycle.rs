@@ -3,16 +3,16 @@
 //!
 //! ```text
 //!          Call              Returned            Acknowledged, Closed
-//!   Idle -------> Attached ----------> Told -----------------------------.
-//!    ^  \            |  |                                                v
-//!    |   \           |  `-- Failed, Cancelled, Closed --> Undoing ----> Over
-//!    |    `----------|------ Cancelled -------------------^    Undone
-//!    `-- Closed, after Detached                  Over -- Cancelled --> Undoing
+//!   Idle -------> Attached ----------> Told -----------------------------> Over
+//!    ^  \            |  |
+//!    |   \           |  `-- Failed, Cancelled, Closed --> Undoing -------> Undone
+//!    |    `----------|------ Cancelled -------------------^       Undone
+//!    `-- Closed, after Detached
 //! ```
 //!
 //! A daemon that was started again begins with `Idle` for every step: a call that resumes one is a
 //! `Call` like any other, since the caller's cursor, the cluster and stepd know how far it is. A
-//! step that is over can still be cancelled: whoever asks is told whether anything was left.
+//! step that has ended can still be cancelled: whoever asks is told whether anything was left.
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,11 @@ pub enum State {
     Told,
     /// It ends without a result; what it made is being deleted.
     Undoing,
-    /// Nothing is left to do. Its program may have run: it is never started again.
+    /// It has had its result. Called again it is looked for: a job's pod is there still, a step is
+    /// not.
     Over,
+    /// It was ended without a result. Its program may have run: it is never started again.
+    Undone,
 }
 
 /// What happens to a step.
@@ -60,7 +63,7 @@ pub enum Event {
 pub enum Action {
     /// Nothing.
     Ignore,
-    /// Tell the caller that another one is attached, or that the step has ended.
+    /// Tell the caller that another one is attached, or that the step was undone.
     Refuse,
     /// Start the step, or find it and go on.
     Run,
@@ -81,20 +84,20 @@ impl State {
         use Event::{Acknowledged, Call, Cancelled, Closed, Detached, Failed, Returned, Undone};
         match (self, event) {
             (Self::Idle, Call) => (Self::Attached { leaving: false }, Run),
-            // Of one that is over something may be left all the same.
-            (Self::Idle | Self::Over, Cancelled) => (Self::Undoing, Undo),
-            (Self::Attached { .. } | Self::Told | Self::Undoing | Self::Over, Call) => {
+            // Of one that has ended something may be left all the same.
+            (Self::Idle | Self::Over | Self::Undone, Cancelled) => (Self::Undoing, Undo),
+            (Self::Attached { .. } | Self::Told | Self::Undoing | Self::Undone, Call) => {
                 (self, Refuse)
             }
+            (Self::Over, Call) => (Self::Attached { leaving: false }, Run),
             (Self::Attached { .. }, Detached) => (Self::Attached { leaving: true }, Ignore),
             (Self::Attached { leaving: true }, Closed) => (Self::Idle, Part),
             (Self::Attached { .. }, Closed | Cancelled | Failed) => (Self::Undoing, Undo),
             (Self::Attached { .. }, Returned) => (Self::Told, Tell),
             (Self::Told, Acknowledged | Closed) => (Self::Over, Clear),
-            (Self::Undoing, Undone) => (Self::Over, Ignore),
-            (Self::Idle | Self::Attached { .. } | Self::Told | Self::Undoing | Self::Over, _) => {
-                (self, Ignore)
-            }
+            (Self::Undoing, Undone) => (Self::Undone, Ignore),
+            (Self::Idle | Self::Attached { .. } | Self::Told | Self::Undoing, _)
+            | (Self::Over | Self::Undone, _) => (self, Ignore),
         }
     }
 }

@@ -49,6 +49,16 @@ impl Outage {
         Self { since: Instant::now(), told: false, pauses: Pauses::default() }
     }
 
+    /// The step was attached to from `since` on until now; `moved`: it wrote something. Patience is
+    /// for the time without the agent.
+    fn was_attached(&mut self, since: Option<Instant>, moved: bool) {
+        match since.map(|since| since.elapsed()) {
+            Some(time) if moved || time >= STEADY => *self = Self::begin(),
+            Some(time) => self.since += time,
+            None => {}
+        }
+    }
+
     /// A tunnel that broke while nothing ran is made again without a word.
     async fn goes_on(&mut self, caller: &mut Caller) -> Result<(), Failure> {
         if self.since.elapsed() < WORTH_SAYING || std::mem::replace(&mut self.told, true) {
@@ -87,11 +97,8 @@ pub async fn run(
             failure = lost(&mut watch, pod.container()) => return Err(failure),
         };
         tracing::info!(why, "the way to the agent broke; making it again");
-        let steady = attached.is_some_and(|since: Instant| since.elapsed() >= STEADY);
-        if caller.sent() != sent || steady {
-            outage = None;
-        }
         let outage = outage.get_or_insert_with(Outage::begin);
+        outage.was_attached(attached, caller.sent() != sent);
         outage.goes_on(caller).await?;
         if outage.since.elapsed() > context.config.api_timeout {
             return Err(unreachable(context, pod, &why));
@@ -219,7 +226,7 @@ fn acted_on(acked: Acked, (stdout, stderr): (u64, u64)) -> (u64, u64) {
 fn judge(status: Status) -> Broken {
     match status.code() {
         Code::OutOfRange | Code::DataLoss => Broken::Failed(output_lost(status.message())),
-        Code::FailedPrecondition | Code::NotFound => Broken::Failed(Failure::over()),
+        Code::FailedPrecondition | Code::NotFound => Broken::Failed(Failure::undone()),
         Code::InvalidArgument | Code::Unimplemented => {
             Broken::Failed(Failure::internal(format!("stepd refused a call: {}", status.message())))
         }

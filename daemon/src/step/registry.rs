@@ -1,5 +1,5 @@
 //! The steps of this daemon: those that are attended to, by an operation for a caller or by whoever
-//! undoes them, those that their callers left for a while, and those that are over.
+//! undoes them, those that their callers left for a while, and those that were undone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +26,12 @@ struct Entry {
     cancel: Token,
 }
 
+impl Entry {
+    fn is_attended(&self) -> bool {
+        matches!(self.state, State::Attached { .. } | State::Told | State::Undoing)
+    }
+}
+
 /// Keeps a step in the registry until it is dropped.
 #[derive(Debug)]
 pub struct Attached {
@@ -38,7 +44,7 @@ impl Registry {
     /// Enters a step.
     ///
     /// # Errors
-    /// `INVALID_INPUT` when another caller is attached to it, `STEP_LOST` when it has ended.
+    /// `INVALID_INPUT` when another caller is attached to it, `STEP_LOST` when it was undone.
     pub fn attach(&self, step: &StepId, cancel: Token) -> Result<Attached, Failure> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, action) = state_of(&steps, step).on(Event::Call);
@@ -59,7 +65,7 @@ impl Registry {
     pub fn cancel(&self, step: &StepId) -> Option<Attached> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         match steps.get(step) {
-            Some(entry) if !matches!(entry.state, State::Idle | State::Over) => {
+            Some(entry) if entry.is_attended() => {
                 entry.cancel.cancel();
                 None
             }
@@ -88,8 +94,7 @@ impl Registry {
     /// The ids of those that somebody attends to, sorted.
     pub fn ids(&self) -> Vec<String> {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let attended =
-            steps.iter().filter(|(_, entry)| !matches!(entry.state, State::Idle | State::Over));
+        let attended = steps.iter().filter(|(_, entry)| entry.is_attended());
         let mut ids: Vec<_> = attended.map(|(step, _)| step.to_string()).collect();
         ids.sort();
         ids
@@ -114,8 +119,9 @@ impl Drop for Attached {
     fn drop(&mut self) {
         let mut steps = self.registry.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = steps.get(&self.step).filter(|entry| entry.number == self.number);
-        // A step that is over stays: it is never run again. One that was left stays: it is no orphan.
-        if ours.is_some_and(|entry| !matches!(entry.state, State::Idle | State::Over)) {
+        // A step that was undone stays: it is never run again. One that was left stays: it is no
+        // orphan.
+        if ours.is_some_and(|entry| !matches!(entry.state, State::Idle | State::Undone)) {
             steps.remove(&self.step);
         }
     }
@@ -127,8 +133,8 @@ fn state_of(steps: &Entries, step: &StepId) -> State {
 
 fn refusal(step: &StepId, state: State) -> Failure {
     match state {
-        State::Undoing | State::Over => Failure::over(),
-        State::Idle | State::Attached { .. } | State::Told => Failure::new(
+        State::Undoing | State::Undone => Failure::undone(),
+        State::Idle | State::Attached { .. } | State::Told | State::Over => Failure::new(
             Reason::InvalidInput,
             format!("Another caller is attached to step {step}"),
             "Give each step an id of its own, or wait until the other caller has left",
