@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         .into_iter()
         .filter(|fault| only.is_empty() || only.split(',').any(|word| fault.name().contains(word)))
         .collect();
+    let began = std::time::Instant::now();
     let mut cells = Vec::new();
     for seed in SEED..SEED + runs {
         println!("seed {seed}");
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     bad.iter().for_each(|cell| println!("{}", cell.line()));
     let memory = cells.iter().map(|cell| cell.memory).max().unwrap_or_default();
     println!("hookd used {:.1} MB at most", memory as f64 / 1e6);
-    println!("{} cells, {} bad", cells.len(), bad.len());
+    println!("{} cells, {} bad, {} s", cells.len(), bad.len(), began.elapsed().as_secs());
     if bad.is_empty() && !cells.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

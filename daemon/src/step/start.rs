@@ -129,7 +129,7 @@ impl Told {
 struct Wait {
     why: String,
     /// Since when a trouble lasts that may pass, until when it may, and the failure if it does not.
-    trouble: Option<(Instant, Failure)>,
+    trouble: Option<(Instant, Instant, Failure)>,
 }
 
 impl Wait {
@@ -145,9 +145,8 @@ impl Wait {
             Standing::Doomed(failure) => return Err(failure),
             Standing::Troubled(patience, failure) => {
                 self.tell(failure.message.clone(), awaited.phase, caller).await?;
-                let until = self.trouble.take().map(|(until, _)| until);
-                let until = until.unwrap_or_else(|| Instant::now() + patience);
-                self.trouble = Some((until, failure));
+                let since = self.trouble.take().map_or_else(Instant::now, |(since, ..)| since);
+                self.trouble = Some((since, since + patience, failure));
             }
             Standing::Waiting(why) => {
                 self.trouble = None;
@@ -173,7 +172,7 @@ impl Wait {
     /// Until when to wait, and what to say then.
     fn patience(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
         match &self.trouble {
-            Some((until, failure)) if *until < deadline => {
+            Some((_, until, failure)) if *until < deadline => {
                 let same = Failure::new(failure.reason, &failure.message, &failure.remedy);
                 (*until, same)
             }

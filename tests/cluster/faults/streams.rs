@@ -12,8 +12,9 @@ use super::operation::Operation;
 use crate::support::processes::Process;
 use crate::support::wait::{eventually, let_pass, s};
 
-/// The spool's bound in stepd is 64 MiB; what was taken before it was looked at is not counted.
-const SPOOL: u64 = 56 << 20;
+/// The spool's bound in stepd is 64 MiB, of 100 MB; what was taken before it was looked at, and what
+/// lay in the spool then, is not counted.
+const SPOOL: u64 = 32 << 20;
 
 /// Stops the reader and fills the pipe, so that the first byte that hook prints has to wait.
 pub(crate) fn stdout_blocked(flight: &Flight<'_>) -> Evidence {

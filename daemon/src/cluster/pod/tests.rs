@@ -176,3 +176,15 @@ fn a_program_that_ends_after_its_pods_deletion_was_deleted_whatever_its_code() {
         assert!(matches!(&standing, Standing::Ended(end) if end.exit_code == code), "{standing:?}");
     }
 }
+
+#[test]
+fn a_kubelet_that_hears_nothing_of_the_api_server_is_given_more_time_than_a_missing_object() {
+    let patience = |message: &str| match waiting("CreateContainerConfigError", message) {
+        Standing::Troubled(patience, failure) => (patience, failure.message),
+        other => panic!("{other:?}"),
+    };
+    let (missing, _) = patience("secret \"x\" not found");
+    let (deaf, told) = patience("failed to sync secret cache: timed out waiting for the condition");
+    assert!(deaf > missing * 3, "{deaf:?}, {missing:?}");
+    assert!(told.contains("hears nothing of the API server"), "{told}");
+}

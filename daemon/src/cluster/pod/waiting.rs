@@ -9,6 +9,8 @@ use crate::error::{Failure, Reason};
 pub(super) const PULL_PATIENCE: Duration = Duration::from_secs(60);
 /// The kubelet may ask for a Secret before its cache has it.
 const CONFIG_PATIENCE: Duration = Duration::from_secs(10);
+/// After an outage of the API server the kubelet asks again with pauses of its own, of half a minute.
+const DEAF_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where a container stands that waits for this reason.
 pub(super) fn standing(reason: &str, message: &str, image: &str) -> Standing {
@@ -21,6 +23,14 @@ pub(super) fn standing(reason: &str, message: &str, image: &str) -> Standing {
         "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "ErrImageNeverPull" => {
             pull_standing(reason, message, image)
         }
+        "CreateContainerConfigError" if hears_nothing(message) => Standing::Troubled(
+            DEAF_PATIENCE,
+            Failure::new(
+                Reason::StartFailed,
+                format!("The kubelet hears nothing of the API server: {}", one_line(message)),
+                "Look at the API server, and at the kubelet of the pod's node; run the job again",
+            ),
+        ),
         "CreateContainerConfigError" => Standing::Troubled(
             CONFIG_PATIENCE,
             Failure::new(
@@ -40,6 +50,11 @@ pub(super) fn standing(reason: &str, message: &str, image: &str) -> Standing {
         }
         other => Standing::Waiting(format!("{other}: {}", one_line(message))),
     }
+}
+
+/// The kubelet's words for a Secret or ConfigMap of which it has had no word yet, good or bad.
+fn hears_nothing(message: &str) -> bool {
+    message.contains("failed to sync")
 }
 
 /// A runtime that does not know image volumes takes one for a mount of the host without a path.
