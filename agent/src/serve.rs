@@ -34,6 +34,8 @@ const CONNECTION_WINDOW: u32 = 64 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The kubelet kills the container 5 s after TERM.
 const LAST_GRACE: Duration = Duration::from_millis(1200);
+/// Whoever is attached hears the end of its step before stepd's own, but does not hold that up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Settings of `stepd serve`.
 #[derive(Args, Clone, Debug)]
@@ -48,9 +50,6 @@ pub(crate) struct Config {
     #[arg(long)]
     pub(crate) links: Vec<Links>,
 }
-
-/// Whoever is attached hears the end of its step before stepd's own, but does not hold that up.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// stepd cannot start or go on.
 #[derive(Debug, thiserror::Error)]

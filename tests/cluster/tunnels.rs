@@ -61,7 +61,7 @@ fn a_step_is_ended_in_time_though_nobody_reads_its_output() {
         let is_it = |one: &Process| one.command.contains("yes 0123") && one.is_of_pod(&pod);
         processes::all().iter().any(is_it)
     };
-    assert!(runs());
+    until("the program runs", s(10), || runs().then_some(()));
     until("the program is ended", s(40), || (!runs()).then_some(()));
     assert!(reader.signal(Signal::CONT));
     hook.end().assert_told(120, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);

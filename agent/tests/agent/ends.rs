@@ -123,27 +123,20 @@ async fn a_program_that_ends_because_stepd_must_stop_is_told_from_one_that_faile
     let mut session = stepd.connect().await;
     let (end, _) = session.run("fails", "exit 3").await;
     assert_eq!((end.exit_code, end.stopped), (3, false));
+    // It is not its own end, whatever the code.
+    let heeds = "trap 'exit 0' INT; echo started; while :; do sleep 0.05; done";
+    session.start("heeds", &["sh", "-c", heeds]).await;
     session.start("runs", &["sh", "-c", "echo started; exec sleep 986"]).await;
-    let mut attached = session.attach("runs").await;
-    attached.until("started\n").await;
+    let mut attached = [session.attach("heeds").await, session.attach("runs").await];
+    for one in &mut attached {
+        one.until("started\n").await;
+    }
     let pid = rustix::process::Pid::from_raw(stepd.pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let end = attached.end().await;
-    assert_eq!((end.stopped, end.exit_code), (true, 130), "{end:?}");
-}
-
-#[tokio::test]
-async fn a_program_that_ends_well_because_stepd_must_stop_is_told_as_stopped() {
-    let stepd = Stepd::start(&[]);
-    let mut session = stepd.connect().await;
-    let script = "trap 'exit 0' INT; echo started; while :; do sleep 0.05; done";
-    session.start("runs", &["sh", "-c", script]).await;
-    let mut attached = session.attach("runs").await;
-    attached.until("started\n").await;
-    let pid = rustix::process::Pid::from_raw(stepd.pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    let end = attached.end().await;
-    assert_eq!((end.stopped, end.exit_code), (true, 0), "{end:?}");
+    for (one, code) in attached.iter_mut().zip([0, 130]) {
+        let end = one.end().await;
+        assert_eq!((end.stopped, end.exit_code), (true, code), "{end:?}");
+    }
 }
 
 #[tokio::test]
