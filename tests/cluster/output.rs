@@ -116,7 +116,7 @@ fn output_arrives_while_the_program_still_runs() {
 fn a_log_that_is_rotated_and_then_quiet_for_more_than_a_minute_is_complete() {
     let runner = natively();
     // With what the runtime writes before each line these are more than 10 MiB.
-    let outcome = runner.run(&runner.script("seq 1 300000; sleep 80; echo end; exit 3"));
+    let outcome = runner.run(&runner.script("seq 1 300000; sleep 100; echo end; exit 3"));
     outcome.assert_code(3);
     let expected: String = (1..=300_000).map(|number: u32| format!("{number}\n")).collect();
     assert_same("numbers", &outcome.stdout, format!("{expected}end\n").as_bytes());

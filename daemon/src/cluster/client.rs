@@ -7,23 +7,22 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt;
 use kube::core::Status;
 use kube::{Client, Config};
-use tower::{BoxError, ServiceBuilder};
-use tower_http::timeout::ResponseBodyTimeoutLayer;
+use tower::{BoxError, ServiceBuilder, service_fn};
+use tower_http::timeout::TimeoutBody;
 
 use crate::error::{Failure, Reason, report};
 
 /// A request that is not answered by then is repeated.
 pub const ANSWER: Duration = Duration::from_secs(15);
 /// An answer of which nothing more has come for so long is asked for again: its connection may be
-/// dead and nobody told. A watch is never as quiet, since the API server sends a bookmark a minute;
-/// a log may be, and is looked after where it is read.
+/// dead and nobody told. A watch is never as quiet, since the API server sends a bookmark a minute.
 const IDLE: Duration = Duration::from_secs(75);
 /// An API server that does not take a connection by then is away.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -61,15 +60,27 @@ fn over_prompt_connections(config: &Config) -> kube::Result<Client> {
     connector.set_keepalive_retries(Some(3));
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let answers = service_fn(move |request: Request<kube::client::Body>| {
+        let idle = idle_limit(request.uri().path());
+        let answer = client.request(request);
+        async move { Ok::<_, BoxError>(answer.await?.map(|body| TimeoutBody::new(idle, body))) }
+    });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .map_err(BoxError::from)
         .timeout(ANSWER)
-        .layer(ResponseBodyTimeoutLayer::new(IDLE))
         .map_response(as_the_server_would)
-        .service(client);
+        .service(answers);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// How long an answer may pause. A log may be quiet for hours, and a stream of it that is dropped may be
+/// the only one that leads to the next line: it is looked after where it is read.
+fn idle_limit(path: &str) -> Duration {
+    let mut parts = path.rsplit('/');
+    let is_log = (parts.next(), parts.nth(1)) == (Some("log"), Some("pods"));
+    if is_log { Duration::MAX } else { IDLE }
 }
 
 /// Makes an error of what is no answer of the API server's own: the header `Retry-After`, which its

@@ -49,3 +49,14 @@ async fn a_page_of_a_proxy_is_no_answer() {
     assert_eq!(answered(200, ("Content-Type", "text/plain")).await, (200, None));
     assert_eq!(answered(403, ("Content-Type", "text/html")).await, (403, None));
 }
+
+#[test]
+fn a_watch_that_is_silent_is_given_up_and_a_log_is_not() {
+    for (path, limit) in [
+        ("/api/v1/namespaces/ns/pods/p/log", Duration::MAX),
+        ("/api/v1/namespaces/ns/pods", IDLE),
+        ("/api/v1/namespaces/log/pods/log", IDLE),
+    ] {
+        assert_eq!(idle_limit(path), limit, "{path}");
+    }
+}
