@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ const BUFFER: usize = 128 << 10;
 /// The session may be opened before stepd listens: the kubelet tells that a container runs once its
 /// program was started.
 const PATIENCE: Duration = Duration::from_secs(2);
-
+/// Until the next look at a directory that cannot be watched.
+const PAUSE: Duration = Duration::from_millis(20);
 /// A session that is over on one side is over: what lies in the pipe of one that broke is read by
 /// nobody, and who waits to write there would stay for ever.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -61,23 +63,51 @@ fn end_soon() -> ! {
 
 /// Connects, if need be once the socket has got its name.
 fn connect_soon(path: &Path) -> io::Result<UnixStream> {
+    match UnixStream::connect(path) {
+        Err(error) if is_too_early(&error) => connect_once_named(path),
+        connected => connected,
+    }
+}
+
+/// Connects once the socket has got its name.
+fn connect_once_named(path: &Path) -> io::Result<UnixStream> {
     let deadline = Instant::now() + PATIENCE;
-    let named = inotify::init(inotify::CreateFlags::CLOEXEC)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    inotify::add_watch(&named, dir, inotify::WatchFlags::MOVED_TO)?;
+    // A node has few inotify instances for a user, and other pods may hold them all.
+    let named = watch(path.parent().unwrap_or(Path::new("."))).ok();
     loop {
+        // The first time as well: the socket may have come just before the watch.
         match UnixStream::connect(path) {
             Err(error) if is_too_early(&error) => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                let left = Timespec::try_from(left).map_err(io::Error::other)?;
-                if poll(&mut [PollFd::new(&named, PollFlags::IN)], Some(&left))? == 0 {
+                if left.is_zero() {
                     return Err(error);
                 }
-                rustix::io::read(&named, &mut [0_u8; 4096])?;
+                wait(named.as_ref(), left)?;
             }
             connected => return connected,
         }
     }
+}
+
+/// Can be read from once a file in `dir` has got its name.
+fn watch(dir: &Path) -> io::Result<OwnedFd> {
+    let named = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&named, dir, inotify::WatchFlags::MOVED_TO)?;
+    Ok(named)
+}
+
+/// Waits until a file gets its name, at most for `left`; without a watch, for a short pause.
+fn wait(named: Option<&OwnedFd>, left: Duration) -> io::Result<()> {
+    let time = if named.is_some() { left } else { left.min(PAUSE) };
+    let time = Timespec::try_from(time).map_err(io::Error::other)?;
+    let Some(named) = named else {
+        poll(&mut [], Some(&time))?;
+        return Ok(());
+    };
+    if poll(&mut [PollFd::new(named, PollFlags::IN)], Some(&time))? > 0 {
+        rustix::io::read(named, &mut [0_u8; 4096])?;
+    }
+    Ok(())
 }
 
 /// A socket whose listener is gone will be replaced.

@@ -151,7 +151,7 @@ struct Attachment {
     step: Arc<Step>,
     state: watch::Receiver<State>,
     number: u64,
-    /// Bytes sent of each stream.
+    /// Where each stream goes on.
     at: [u64; 2],
     /// The stream that was served last: the other one comes first.
     last: Channel,
@@ -202,11 +202,15 @@ impl Attachment {
             order.reverse();
         }
         for channel in order {
-            let offset = self.at[channel as usize];
-            if offset < state.written[channel as usize] {
-                let data = self.step.read(channel, offset, CHUNK);
-                let data = data.map_err(|error| Status::data_loss(words(&error)))?;
-                self.at[channel as usize] += data.len() as u64;
+            let at = &mut self.at[channel as usize];
+            if *at >= state.written[channel as usize] {
+                continue;
+            }
+            let read = self.step.read(channel, *at, CHUNK);
+            let (offset, data) = read.map_err(|error| Status::data_loss(words(&error)))?;
+            *at = offset + data.len() as u64;
+            // All that was left may be acknowledged already.
+            if !data.is_empty() {
                 self.last = channel;
                 return Ok(Some(Output { stderr: channel == Channel::Stderr, offset, data }));
             }

@@ -68,12 +68,18 @@ impl Spool {
         Ok(())
     }
 
-    /// At most `most` bytes from `offset` on; nothing at the end.
+    /// At most `most` bytes from `offset` on; nothing at the end, and only there.
+    ///
+    /// # Errors
+    /// When `offset` was released, or never written, or the file cannot be read.
     pub(crate) fn read(&self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-        let at = self.segments.partition_point(|segment| segment.start <= offset);
-        let Some(segment) = at.checked_sub(1).and_then(|at| self.segments.get(at)) else {
+        self.check(offset).map_err(io::Error::other)?;
+        if offset == self.end {
             return Ok(Vec::new());
-        };
+        }
+        let at = self.segments.partition_point(|segment| segment.start <= offset);
+        let segment = at.checked_sub(1).and_then(|at| self.segments.get(at));
+        let segment = segment.ok_or_else(|| io::Error::other(self.out_of_range(offset)))?;
         let end = self.segments.get(at).map_or(self.end, |next| next.start);
         let left = usize::try_from(end.saturating_sub(offset)).unwrap_or(most);
         let mut data = vec![0; left.min(most)];
@@ -166,6 +172,19 @@ mod tests {
         spool.release(9_500_000).unwrap();
         assert_eq!(spool.segments.len(), 1);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a file has a name");
+    }
+
+    #[test]
+    fn bytes_that_are_not_kept_are_an_error_and_not_nothing() {
+        let (_dir, mut spool, data) = filled(9_500_000);
+        spool.release(4_300_000).unwrap();
+        for offset in [0, 4_194_303, 4_194_304, 4_299_999, 9_500_001] {
+            assert!(spool.read(offset, 10).is_err(), "from {offset}");
+        }
+        assert_eq!(spool.read(4_300_000, 10).unwrap(), data[4_300_000..4_300_010]);
+        spool.release(9_500_000).unwrap();
+        assert!(spool.read(9_499_999, 10).is_err());
+        assert!(spool.read(9_500_000, 10).unwrap().is_empty());
     }
 
     #[test]

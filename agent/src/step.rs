@@ -110,9 +110,18 @@ impl Step {
         Ok(())
     }
 
-    /// At most `most` bytes of a stream from `offset` on.
-    pub(crate) fn read(&self, channel: Channel, offset: u64, most: usize) -> io::Result<Vec<u8>> {
-        self.spools()[channel as usize].read(offset, most)
+    /// At most `most` bytes of a stream from `offset` on, and where they begin: later if more was
+    /// acknowledged, which its caller has. Under one lock, so that nothing is released in between.
+    pub(crate) fn read(
+        &self,
+        channel: Channel,
+        offset: u64,
+        most: usize,
+    ) -> io::Result<(u64, Vec<u8>)> {
+        let spools = self.spools();
+        let spool = &spools[channel as usize];
+        let offset = offset.max(spool.released());
+        Ok((offset, spool.read(offset, most)?))
     }
 
     /// The caller has acted on this much.

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::support::wait::s;
 use crate::support::{Outcome, RunnerPod, Setup, cluster};
 
 /// Seconds until what waiting cannot cure is told.
@@ -57,16 +58,23 @@ fn a_pod_that_pod_security_refuses_is_told_in_its_words() {
 
 #[test]
 fn a_step_or_build_that_takes_too_long_is_ended_and_told_with_the_setting() {
-    let setup = Setup::default()
-        .set("HOOKD_STEP_TIMEOUT_SECONDS", "4")
-        .set("HOOKD_BUILD_TIMEOUT_SECONDS", "6");
+    /// Seconds in which a pod starts on a slow machine, too, and in which a build comes to its RUN.
+    const STEP: u64 = 10;
+    const BUILD: u64 = 15;
+    let (for_steps, for_builds) = ("HOOKD_STEP_TIMEOUT_SECONDS", "HOOKD_BUILD_TIMEOUT_SECONDS");
+    let setup =
+        Setup::default().set(for_steps, STEP.to_string()).set(for_builds, BUILD.to_string());
     let runner = RunnerPod::with(&setup);
-    let outcome = runner.run(&runner.script("echo started; sleep 1000"));
-    outcome.assert_told(SOON, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
-    assert!(outcome.lines().contains(&"started".to_owned()), "{}", outcome.text());
+    let step = runner.script("echo started; sleep 1000");
     let files = [("Dockerfile", "FROM busybox:1\nRUN echo started; sleep 1000\n")];
-    let outcome = runner.run(&runner.action("build", &files));
-    outcome.assert_told(SOON, &["title=Deadline exceeded", "HOOKD_BUILD_TIMEOUT_SECONDS"]);
+    let build = runner.action("build", &files);
+    for (step, limit, setting) in [(step, STEP, for_steps), (build, BUILD, for_builds)] {
+        let outcome = runner.run(&step);
+        outcome.assert_told(SOON + limit, &["title=Deadline exceeded", setting]);
+        assert!(outcome.lines().contains(&"started".to_owned()), "{}", outcome.text());
+        // The cluster counts from the second in which the Job began.
+        assert!(outcome.time > s(limit - 1), "it ended after {:?}", outcome.time);
+    }
     runner.assert_nothing_left();
 }
 

@@ -1,9 +1,13 @@
 //! Output arrives as the program wrote it, but for what Kubernetes' own log path changes.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
+
 use crate::support::cluster::run;
+use crate::support::wait::{s, until};
 use crate::support::{Outcome, RunnerPod, Setup};
 
 /// The SHA-256 of bytes, as sha256sum prints it.
@@ -112,14 +116,58 @@ fn output_arrives_while_the_program_still_runs() {
     assert_eq!(hook.end().assert_code(0).text(), "first\nlast\n");
 }
 
+/// What `seq 1 <last>` prints.
+fn numbers(last: u32) -> String {
+    (1..=last).map(|number| format!("{number}\n")).collect()
+}
+
+/// More than 10 MiB with what the runtime writes before each line.
+const ONE_FILE: u32 = 240_000;
+
+/// The kubelet leads a stream from a file to the next if it had come to the end of the first.
 #[test]
 fn a_log_that_is_rotated_and_then_quiet_for_more_than_a_minute_is_complete() {
     let runner = natively();
-    // With what the runtime writes before each line these are more than 10 MiB.
-    let outcome = runner.run(&runner.script("seq 1 300000; sleep 100; echo end; exit 3"));
+    let script = format!("sleep 3; seq 1 {ONE_FILE}; sleep 100; echo end; exit 3");
+    let outcome = runner.run(&runner.script(&script));
     outcome.assert_code(3);
-    let expected: String = (1..=300_000).map(|number: u32| format!("{number}\n")).collect();
-    assert_same("numbers", &outcome.stdout, format!("{expected}end\n").as_bytes());
+    assert_same("numbers", &outcome.stdout, format!("{}end\n", numbers(ONE_FILE)).as_bytes());
+}
+
+/// Number of files that the log of the runner's step has on the node.
+fn log_files(runner: &RunnerPod) -> usize {
+    let state = std::env::var("HOOKD_DEVCLUSTER_DIR").unwrap();
+    let pods = fs::read_dir(Path::new(&state).join("pod-logs")).unwrap().map(|pod| pod.unwrap());
+    let prefix = format!("{}_runner-step-", runner.namespace);
+    let mine = pods.filter(|pod| pod.file_name().to_string_lossy().starts_with(&prefix));
+    mine.flat_map(|pod| fs::read_dir(pod.path().join("step"))).flatten().count()
+}
+
+/// rch#165: the kubelet goes on in the newest file. One that lies between is skipped by a stream
+/// that was behind, and nothing in the stream tells of it.
+#[test]
+fn a_log_that_is_rotated_twice_before_it_is_read_is_not_silently_short() {
+    let runner = natively();
+    let script = format!(
+        "cd /github/workspace; await() {{ while [ ! -e $1 ]; do usleep 50000; done; }}; \
+         seq 1 {ONE_FILE}; await second; seq {} {}; await third; echo end",
+        ONE_FILE + 1,
+        ONE_FILE * 2
+    );
+    let hook = runner.call(&runner.script(&script)).piped().start();
+    hook.wait_for("\n10\n");
+    let reader = hook.stop_reader();
+    for (files, go_on) in [(2, "second"), (3, "third")] {
+        until("the log is rotated", s(60), || (log_files(&runner) >= files).then_some(()));
+        runner.write(&format!("/home/runner/_work/demo/demo/{go_on}"), "");
+    }
+    assert!(reader.signal(Signal::CONT));
+    let outcome = hook.end();
+    if outcome.code == 0 {
+        assert_same("all", &outcome.stdout, format!("{}end\n", numbers(ONE_FILE * 2)).as_bytes());
+    } else {
+        outcome.assert_told(180, &["title=Output lost", "containerLogMaxSize"]);
+    }
 }
 
 /// The kubelet turns the log over at 10 MiB, looking every 10 s.
@@ -130,7 +178,7 @@ fn thirty_megabytes_at_full_speed_are_complete_or_an_error() {
         .flat_map(|line| format!("{line:07} {}\n", "x".repeat(991)).into_bytes())
         .collect();
     runner.write("/home/runner/_work/demo/demo/bytes", &bytes);
-    let outcome = runner.run(&runner.script("cat /github/workspace/bytes"));
+    let outcome = runner.run(&runner.script("sleep 2; cat /github/workspace/bytes"));
     if outcome.code == 0 {
         assert_same("30 MB", &outcome.stdout, &bytes);
     } else {

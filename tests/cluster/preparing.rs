@@ -27,8 +27,9 @@ fn without_image_volumes_one_init_container_brings_stepd_and_node() {
 fn a_health_check_of_a_services_image_is_awaited() {
     let runner = RunnerPod::start();
     let action = "runs: {using: docker, image: Dockerfile, entrypoint: /bin/true}\n";
+    // Healthy well after hookd, on a slow machine too, has seen it run: else nothing is told of it.
     let dockerfile = "FROM busybox:1\nHEALTHCHECK --interval=1s --retries=60 CMD test -e /tmp/ready\n\
-                      ENTRYPOINT [\"/bin/sh\", \"-c\", \"sleep 3; touch /tmp/ready; sleep 1000\"]\n";
+                      ENTRYPOINT [\"/bin/sh\", \"-c\", \"sleep 6; touch /tmp/ready; sleep 1000\"]\n";
     let built = runner
         .run(&runner.action("healthy", &[("action.yml", action), ("Dockerfile", dockerfile)]));
     let text = built.assert_code(0).text();

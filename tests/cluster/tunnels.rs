@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::support::processes::{self, Process};
 use crate::support::wait::{s, until};
-use crate::support::{Hook, JobRun, Program, RunnerPod, Setup};
+use crate::support::{JobRun, Program, RunnerPod, Setup};
 
 /// The job pod's end of the tunnel.
 fn tunnel(uid: &str) -> Option<Process> {
@@ -22,14 +22,6 @@ fn break_tunnel(uid: &str) {
     let old = until("there is a tunnel", s(20), || tunnel(uid));
     assert!(old.signal(Signal::KILL));
     until("there is another", s(20), || tunnel(uid).filter(|new| new.pid != old.pid));
-}
-
-/// Lets nobody read what the hook prints.
-fn stop_reader(hook: &Hook<'_>) -> Process {
-    let reader = hook.reader().expect("somebody reads");
-    assert!(reader.signal(Signal::STOP));
-    until("the reader has stopped", s(5), || reader.read("stat").contains(") T ").then_some(()));
-    reader
 }
 
 #[test]
@@ -56,7 +48,7 @@ fn a_step_is_ended_in_time_though_nobody_reads_its_output() {
     let script = Program::script(&runner, "sh", "echo begun; exec yes 0123456789");
     let hook = job.step_call(&script).piped().start();
     hook.wait_for("begun\n");
-    let reader = stop_reader(&hook);
+    let reader = hook.stop_reader();
     let runs = || {
         let is_it = |one: &Process| one.command.contains("yes 0123") && one.is_of_pod(&pod);
         processes::all().iter().any(is_it)

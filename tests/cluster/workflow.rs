@@ -5,7 +5,8 @@ use runner_standin::{Conclusion, JobDefinition, JobReport};
 
 use crate::support::{RunnerPod, WORK, WORKSPACE, images};
 
-/// Services answer with their name, on a port of their own; the first takes a while to be healthy.
+/// Services answer with their name, on a port of their own. The first takes so long to be healthy
+/// that hookd, on a slow machine too, has seen all containers run: else it tells nothing of it.
 const WORKFLOW: &str = r##"
 container:
   image: IMAGE
@@ -19,7 +20,7 @@ services:
       --network-alias cache
       --health-cmd "test -e /tmp/ready" --health-interval 1s --health-retries 60
     entrypoint: /bin/sh
-    command: -c "sleep 2; touch /tmp/ready; while :; do echo cache | nc -l -p 7101; done"
+    command: -c "sleep 6; touch /tmp/ready; while :; do echo cache | nc -l -p 7101; done"
   queue:
     image: busybox:1
     ports: ["8102:7102"]

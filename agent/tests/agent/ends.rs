@@ -1,5 +1,8 @@
 //! The end of a step, and of all that it started.
 
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Stepd, file, text, until};
@@ -9,6 +12,20 @@ const FAMILY: &str = "setsid sleep 981 & (sleep 982 &) ; sleep 983 & echo starte
 
 fn sleepers(stepd: &Stepd) -> usize {
     stepd.processes().iter().filter(|process| process.contains("sleep 98")).count()
+}
+
+/// A session of a stepd whose socket is in `dir`.
+fn connect(dir: &Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stepd"));
+    command.args(["connect", "--dir"]).arg(dir).stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// Listens as stepd does.
+fn listen(dir: &Path) -> UnixListener {
+    let new = dir.join("new");
+    let listener = UnixListener::bind(&new).unwrap();
+    std::fs::rename(new, dir.join("stepd.sock")).unwrap();
+    listener
 }
 
 #[tokio::test]
@@ -165,12 +182,7 @@ async fn what_a_program_left_in_its_pipe_is_kept_and_what_it_leaves_running_writ
 #[test]
 fn a_session_that_comes_before_stepd_listens_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
-    let connect = || {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stepd"));
-        command.args(["connect", "--dir"]).arg(dir.path());
-        command.stdin(std::process::Stdio::null()).spawn().unwrap()
-    };
-    let mut early = connect();
+    let mut early = connect(dir.path());
     let watches = format!("/proc/{}/fdinfo", early.id());
     // It waits once it watches the directory.
     until("it waits", || {
@@ -178,14 +190,33 @@ fn a_session_that_comes_before_stepd_listens_waits_for_it() {
         let texts = open.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
         texts.into_iter().any(|text| text.contains("inotify")).then_some(())
     });
-    let new = dir.path().join("new");
-    let listener = std::os::unix::net::UnixListener::bind(&new).unwrap();
-    std::fs::rename(new, dir.path().join("stepd.sock")).unwrap();
+    let listener = listen(dir.path());
     drop(listener.accept().unwrap());
     assert!(early.wait().unwrap().success());
     drop(listener);
     // Nobody replaces this socket.
     let started = Instant::now();
-    assert!(!connect().wait().unwrap().success());
+    assert!(!connect(dir.path()).wait().unwrap().success());
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_session_that_cannot_watch_looks_again_until_stepd_listens() {
+    let root = tempfile::tempdir().unwrap();
+    // What is not there cannot be watched.
+    let dir = root.path().join("late");
+    let mut early = connect(&dir);
+    let status = format!("/proc/{}/status", early.id());
+    let pauses = || {
+        let status = std::fs::read_to_string(&status).ok()?;
+        let mut lines = status.lines();
+        let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        count.trim().parse::<u64>().ok()
+    };
+    let first = until("it runs", pauses);
+    until("it pauses again and again", || pauses().filter(|now| *now > first + 5));
+    std::fs::create_dir(&dir).unwrap();
+    let listener = listen(&dir);
+    drop(listener.accept().unwrap());
+    assert!(early.wait().unwrap().success());
 }

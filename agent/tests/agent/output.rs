@@ -3,9 +3,23 @@
 use std::process::Command;
 use std::time::Duration;
 
-use hookd_api::stepd::v1::Offsets;
+use hookd_api::stepd::v1::{GetStatusRequest, Offsets, StepStatus};
 
-use crate::support::{Stepd, file, text};
+use crate::support::{PATIENCE, Session, Stepd, file, text};
+
+/// Waits until what stepd says of a step is so.
+async fn until_status(session: &mut Session, id: &str, so: impl Fn(&StepStatus) -> bool) {
+    let waited = async {
+        loop {
+            let status = session.client.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+            if status.steps.iter().any(|step| step.step_id == id && so(step)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("the step's status comes in time");
+}
 
 #[tokio::test]
 async fn the_streams_arrive_apart_and_byte_for_byte() {
@@ -81,6 +95,32 @@ async fn what_was_acknowledged_is_gone_and_what_was_never_written_is_refused() {
     for offset in [3, 11] {
         let Err(status) = session.attach_at("ten", at(offset)).await else { panic!("attached") };
         assert_eq!(status.code(), tonic::Code::OutOfRange, "{status:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_passes_over_what_is_acknowledged_ahead_of_it() {
+    let stepd = Stepd::start(&[]);
+    let mut session = stepd.connect().await;
+    let all = (1_000_001..=2_000_000).map(|number| format!("{number}\n")).collect::<String>();
+    let all = all.into_bytes();
+    // The first segment of 4 MiB goes; the second time all that is left is acknowledged.
+    for acked in [5_000_000, all.len()] {
+        let id = format!("ahead-{acked}");
+        session.start(&id, &["seq", "1000001", "2000000"]).await;
+        until_status(&mut session, &id, |step| step.ended).await;
+        let mut attached = session.attach(&id).await.silent();
+        assert_eq!(attached.next().await.unwrap(), None);
+        // It cannot send on: we take nothing, and the window of a stream is 2 MiB.
+        attached.acknowledge_at(acked as u64, 0);
+        let told = Some(Offsets { stdout: acked as u64, stderr: 0 });
+        until_status(&mut session, &id, |step| step.acknowledged == told).await;
+        let end = tokio::time::timeout(PATIENCE, attached.end()).await.expect("the end comes");
+        assert_eq!(end.exit_code, 0);
+        let before = attached.stdout.len() - (all.len() - acked);
+        assert!(before < 4 << 20, "{before} bytes were sent before the acknowledgement");
+        let (first, rest) = attached.stdout.split_at(before);
+        assert!((first, rest) == (&all[..before], &all[acked..]), "it went on elsewhere");
     }
 }
 

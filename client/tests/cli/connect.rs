@@ -51,9 +51,12 @@ async fn a_socket_that_forbids_is_an_error_at_once() {
     std::fs::set_permissions(place.socket(), open(0)).unwrap();
     // Root may connect to anything.
     let root = rustix::process::geteuid().is_root();
-    // The build's own folder may be closed to others.
+    // The build's own folder may be closed to others. Another process writes the copy: a file that
+    // this one has written may be "busy" for as long as another test forks.
     let program = place.socket().with_file_name("hook");
-    std::fs::copy(env!("CARGO_BIN_EXE_hook"), &program).unwrap();
+    let mut copy = std::process::Command::new("cp");
+    copy.arg("-p").arg(env!("CARGO_BIN_EXE_hook")).arg(&program);
+    assert!(copy.status().unwrap().success());
     let command = HookCommand::at(&program).env("HOOKD_SOCKET", place.socket());
     let command = if root { command.uid(NOBODY) } else { command };
     let mut input = place.step_input();

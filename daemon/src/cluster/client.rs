@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt;
 use kube::core::Status;
 use kube::{Client, Config};
@@ -26,6 +26,9 @@ pub const ANSWER: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(75);
 /// An API server that does not take a connection by then is away.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A connection that nobody used for so long is not used again: one that is dead costs the next request
+/// the whole time of an answer.
+const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// Between two looks whether a quiet connection's other end is there; the third failure ends it.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -59,7 +62,10 @@ fn over_prompt_connections(config: &Config) -> kube::Result<Client> {
     connector.set_keepalive_interval(Some(KEEPALIVE));
     connector.set_keepalive_retries(Some(3));
     let connector = config.rustls_https_connector_with_connector(connector)?;
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .build(connector);
     let answers = service_fn(move |request: Request<kube::client::Body>| {
         let idle = idle_limit(request.uri().path());
         let answer = client.request(request);

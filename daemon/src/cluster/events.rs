@@ -1,12 +1,15 @@
 //! What the cluster tells of a pod that does not start yet: which image it pulls, what it lacks.
 
+use std::future::ready;
+
+use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{WatchEvent, WatchParams};
 use kube::{Api, Client};
 
 use crate::cluster::pod::one_line;
+use crate::cluster::retry::{Pauses, is_forbidden};
 use crate::error::report;
 
 /// Events that say more than the pod's own status, or earlier.
@@ -23,29 +26,37 @@ const WORTH_TELLING: [&str; 10] = [
     "Unhealthy",
 ];
 
-/// Lines of the events of a pod, those that were there before among them. Ends when the watch does;
-/// an account that may not watch events learns nothing.
+/// Lines of the events of a pod, those that were there before among them, which come again with each
+/// watch. Ends if the account may not watch events: it learns nothing.
 pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static, String> {
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let params =
         WatchParams::default().fields(&format!("involvedObject.name={pod}")).disable_bookmarks();
-    let opened = async move {
-        match events.watch(&params, "0").await {
-            Ok(events) => events.boxed(),
-            Err(error) => {
-                tracing::info!(error = report(&error), "events cannot be watched");
-                stream::empty().boxed()
-            }
+    let watches = stream::unfold(Pauses::default(), move |mut pauses| {
+        let (events, params) = (events.clone(), params.clone());
+        async move {
+            pauses.pass().await;
+            let lines = match events.watch(&params, "0").await {
+                Ok(watch) => watch.filter_map(|event| ready(told(event))).boxed(),
+                Err(error) => {
+                    tracing::info!(error = report(&error), "events cannot be watched");
+                    if is_forbidden(&error) {
+                        return None;
+                    }
+                    stream::empty().boxed()
+                }
+            };
+            Some((lines, pauses))
         }
-    };
-    let lines = stream::once(opened).flatten().try_filter_map(|event| {
-        let line = match event {
-            WatchEvent::Added(event) | WatchEvent::Modified(event) => line(&event),
-            _ => None,
-        };
-        std::future::ready(Ok(line))
     });
-    lines.filter_map(|line| std::future::ready(line.ok())).boxed()
+    watches.flatten().boxed()
+}
+
+fn told(event: kube::Result<WatchEvent<Event>>) -> Option<String> {
+    match event {
+        Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) => line(&event),
+        _ => None,
+    }
 }
 
 fn line(event: &Event) -> Option<String> {

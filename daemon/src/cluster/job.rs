@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::cluster::client::failure;
 use crate::cluster::retry::Retry;
 use crate::error::{Failure, Reason};
+use crate::spec::names::{self, RUNNER_LABEL};
 
 /// Creates the object, or finds it if an earlier create (of ours: it carries our labels and our
 /// owner) has gone through.
@@ -29,10 +30,14 @@ where
     let params = PostParams::default();
     match retry.attempt(|| api.create(&params, object)).await {
         Ok(created) => Ok(created),
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            let found =
-                retry.run(&format!("read {} {name}", K::kind(&())), || api.get(&name)).await?;
-            if is_ours(&found, object) { Ok(found) } else { Err(taken::<K>(&name)) }
+        // The other 409, a conflict, says nothing of the name, and was repeated.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let action = format!("read {} {name}", K::kind(&()));
+            let found = retry.run(&action, || api.get_opt(&name)).await?;
+            // One that is gone by now was being deleted.
+            found
+                .filter(|found| is_ours(found, object))
+                .ok_or_else(|| taken::<K>(&name, "is not this step's, or is being deleted"))
         }
         Err(error) => Err(failure(&action, error)),
     }
@@ -46,10 +51,10 @@ fn is_ours<K: Resource>(found: &K, wanted: &K) -> bool {
         && found.meta().deletion_timestamp.is_none()
 }
 
-fn taken<K: Resource<DynamicType = ()>>(name: &str) -> Failure {
+fn taken<K: Resource<DynamicType = ()>>(name: &str, whose: &str) -> Failure {
     Failure::new(
         Reason::StepLost,
-        format!("{} {name} exists and is not this step's, or is being deleted", K::kind(&())),
+        format!("{} {name} exists and {whose}", K::kind(&())),
         "Delete it if it is a leftover; run the job again",
     )
 }
@@ -94,6 +99,27 @@ where
     }
 }
 
+/// Deletes the pod of this runner's job; true if it was there.
+///
+/// # Errors
+/// `STEP_LOST` when the pod of that name is not this runner's: it stays. When the API refuses or
+/// stays away.
+pub async fn delete_pod_of(runner: &str, pods: &Api<Pod>, retry: &Retry) -> Result<bool, Failure> {
+    let name = names::job_pod(runner);
+    let found = retry.run(&format!("read Pod {name}"), || pods.get_metadata_opt(&name)).await?;
+    match found {
+        Some(pod) if !names::is_of(&pod.metadata, runner) => {
+            let whose = match pod.labels().get(RUNNER_LABEL) {
+                Some(other) => format!("belongs to runner {other}, not to {runner}"),
+                None => format!("belongs to no runner: it has no label {RUNNER_LABEL}"),
+            };
+            Err(taken::<Pod>(&name, &whose))
+        }
+        Some(_) => delete(pods, &name, retry).await,
+        None => Ok(false),
+    }
+}
+
 /// Deletes a Job and the Secret of its name, both at once; true if one was there.
 ///
 /// # Errors
@@ -107,3 +133,6 @@ pub async fn delete_with_secret(
     let (job, secret) = tokio::join!(delete(jobs, name, retry), delete(secrets, name, retry));
     Ok(job? | secret?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,41 +5,36 @@
 //! break the log is asked for again from the last whole second, and what was seen, down to the
 //! byte of the newest line, is dropped. If that line does not come back, output was lost, which is
 //! an error and never passed over.
+//!
+//! A stream leads from a file to the next only if the kubelet had come to the end of the first before
+//! the second was begun: it watches for new files from then on, and opens the newest. One that was behind
+//! stays where it is, and skips a file. So a leap in time is believed only if it was waited for
+//! ([`Course::is_unbroken`]), or if both lines stand in one file.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{AsyncRead, AsyncReadExt, FutureExt};
-use jiff::Timestamp;
-use jiff::Unit;
+use futures::future::{BoxFuture, Shared};
+use futures::{AsyncRead, FutureExt};
+use jiff::{Timestamp, Unit};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 use tokio::time::Instant;
 
 use crate::cluster::client::failure;
-use crate::cluster::retry::{Retry, is_transient};
+use crate::cluster::retry::{Pauses, Retry, is_transient};
 use crate::error::{Failure, Reason, report};
 use crate::step::cursor::LogPosition;
 
 mod lines;
 mod look;
+mod stream;
+mod tail;
 
 pub use lines::{Gap, Lines};
-use look::{Look, look};
-
-/// Bytes read at a time; one event carries them.
-const READ: usize = 32 << 10;
-/// A log that is quiet for so long after its container's end is read again instead.
-const LINGER: Duration = Duration::from_secs(5);
-/// The same for a log that cannot have been rotated yet: reading it again loses nothing, and the
-/// kubelet closes a log up to 1 s after its container's end.
-const PROMPT_LINGER: Duration = Duration::from_millis(30);
-/// A log that is quiet for so long may be one whose connection is dead, with nobody told: it is asked
-/// for again, which costs little and which no user needs to know.
-const IDLE: Duration = Duration::from_secs(60);
-/// Far from the size at which the kubelet starts a new log: 10 MiB, if nobody set less.
-const SMALL: usize = 512 << 10;
+use stream::{Course, Read};
+pub use tail::tail;
 
 /// Takes output as it comes.
 pub trait Sink {
@@ -66,21 +61,12 @@ pub struct Log<'a> {
     pub api_timeout: Duration,
 }
 
-/// How one read of the log ended.
-enum Read {
-    /// The server ended it.
-    Closed,
-    /// Nothing came for a short while after the container's end.
-    Quiet,
-    /// Nothing came for a long while.
-    Idle,
-    /// It broke.
-    Broken(String),
-}
+/// The end of the container, with the time of it if that is known.
+type End<'a> = Shared<BoxFuture<'a, Option<Timestamp>>>;
 
 impl Log<'_> {
     /// Copies the log from `position` on to `sink` until the container has ended and all was
-    /// read. `ended` completes when the container has ended.
+    /// read. `ended` completes when the container has ended, with the time at which it did.
     ///
     /// # Errors
     /// `OUTPUT_LOST` when output cannot be had any more; `API_UNREACHABLE` when the API stays
@@ -88,28 +74,38 @@ impl Log<'_> {
     pub async fn follow(
         &self,
         mut position: LogPosition,
-        ended: impl Future<Output = ()> + Send,
+        ended: impl Future<Output = Option<Timestamp>> + Send,
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
-        let ended = ended.boxed().shared();
-        let (mut over, mut whole) = (false, false);
-        while !over {
-            let mut lines = Lines::resume(position.clone());
-            let read = self.read(&mut lines, true, ended.clone(), sink).await?;
+        let ended: End<'_> = ended.boxed().shared();
+        let mut course = Course::from(&position);
+        let (mut outage, mut pauses) = (Instant::now(), Pauses::default());
+        loop {
+            let mut lines = Lines::resume(position);
+            let read = self.read(&mut lines, &mut course, Some(ended.clone()), sink).await?;
             position = lines.position().clone();
-            over = match &read {
-                Read::Closed | Read::Quiet | Read::Idle => {
-                    ends_within(ended.clone(), Duration::from_secs(1)).await
-                }
-                Read::Broken(why) => {
-                    tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
-                    sink.broken(true).await?;
-                    ends_within(ended.clone(), Duration::ZERO).await
-                }
+            if course.held {
+                (outage, pauses) = (Instant::now(), Pauses::default());
+            }
+            let Read::Broken(why) = read else {
+                let Some(end) = ends_within(ended.clone(), Duration::from_secs(1)).await else {
+                    continue;
+                };
+                let all = matches!(read, Read::Closed) && lines.joins();
+                let quiet = end.and_then(|end| lines.quiet_until(end));
+                let whole = all && quiet.is_some_and(|quiet| course.is_unbroken(quiet));
+                return self.check_tail(position, whole, sink).await;
             };
-            whole = over && matches!(read, Read::Closed) && lines.joins();
+            tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
+            sink.broken(true).await?;
+            if ends_within(ended.clone(), Duration::ZERO).await.is_some() {
+                return self.check_tail(position, false, sink).await;
+            }
+            if outage.elapsed() > self.api_timeout {
+                return Err(unread(self.pod, &why));
+            }
+            pauses.pass().await;
         }
-        self.check_tail(position, whole, sink).await
     }
 
     /// After the end: reads what is there once more, for what a break may have swallowed; `whole`:
@@ -120,53 +116,27 @@ impl Log<'_> {
         whole: bool,
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
-        let started = Instant::now();
+        let (started, mut pauses) = (Instant::now(), Pauses::default());
         loop {
+            let mut course = Course::from(&position);
             let mut lines = Lines::resume(position);
-            let read = self.read(&mut lines, false, futures::future::ready(()), sink).await?;
+            let read = self.read(&mut lines, &mut course, None, sink).await?;
             position = lines.position().clone();
-            match read {
+            let why = match read {
                 Read::Closed => return lines.finish(whole).map(|()| position).map_err(lost),
-                _ if started.elapsed() > self.api_timeout => return Err(unread(self.pod)),
-                Read::Quiet | Read::Idle | Read::Broken(_) => sink.broken(true).await?,
-            }
-        }
-    }
-
-    /// Reads once from the position of `lines` to the end or a break.
-    async fn read(
-        &self,
-        lines: &mut Lines,
-        follow: bool,
-        ended: impl Future<Output = ()> + Clone + Send,
-        sink: &mut (impl Sink + Send),
-    ) -> Result<Read, Failure> {
-        let (stream, from_start) = self.open(lines, follow).await?;
-        sink.broken(false).await?;
-        tokio::pin!(stream);
-        let (mut total, mut idle) = (if from_start { 0 } else { SMALL }, IDLE);
-        loop {
-            match copy(&mut stream, lines, (&mut total, idle), ended.clone(), sink).await? {
-                Read::Idle => {}
-                read => return Ok(read),
-            }
-            idle = match self.look(lines).await {
-                Look::Joins | Look::Unknown => return Ok(Read::Idle),
-                // The stream may live: nothing else leads from the old file to the new one.
-                Look::Empty => IDLE,
-                // If it lives, it shows soon what stands there.
-                Look::Gap(_) if idle == IDLE => LINGER,
-                Look::Gap(gap) => return Err(lost(gap)),
+                Read::Quiet | Read::Idle => "nothing came for 5 s".to_owned(),
+                Read::Broken(why) => why,
             };
+            sink.broken(true).await?;
+            if started.elapsed() > self.api_timeout {
+                return Err(unread(self.pod, &why));
+            }
+            pauses.pass().await;
         }
     }
 
-    /// Asks for the log from the position of `lines` on; true with it if that is from its start.
-    async fn open(
-        &self,
-        lines: &Lines,
-        follow: bool,
-    ) -> Result<(impl AsyncRead + use<>, bool), Failure> {
+    /// Asks for the log from the position of `lines` on.
+    async fn open(&self, lines: &Lines, follow: bool) -> Result<impl AsyncRead + use<>, Failure> {
         let params = LogParams {
             container: Some(self.container.to_owned()),
             follow,
@@ -174,68 +144,36 @@ impl Log<'_> {
             since_time: lines.since().and_then(whole_second),
             ..LogParams::default()
         };
-        let action = format!("read the log of pod {}", self.pod);
-        let opened =
-            Retry::new(self.api_timeout).attempt(|| self.pods.log_stream(self.pod, &params)).await;
-        match opened {
-            Ok(stream) => Ok((stream, follow && params.since_time.is_none())),
-            Err(error) if is_absent(&error) => Err(lost_pod(self.pod, &error)),
-            Err(error) => Err(failure(&action, error)),
-        }
-    }
-
-    async fn look(&self, lines: &Lines) -> Look {
-        let mut now = Lines::resume(lines.position().clone());
-        if now.joins() {
-            return Look::Joins;
-        }
-        let Ok((stream, _)) = self.open(&now, false).await else { return Look::Unknown };
-        tokio::pin!(stream);
-        look(&mut stream, &mut now).await
-    }
-}
-
-/// Copies one stream through `lines` to the sink; `total`: bytes since the start of the log, or at
-/// least [`SMALL`]; `idle`: how long it may be quiet.
-async fn copy(
-    stream: &mut (impl AsyncRead + Unpin),
-    lines: &mut Lines,
-    (total, idle): (&mut usize, Duration),
-    ended: impl Future<Output = ()> + Clone + Send,
-    sink: &mut (impl Sink + Send),
-) -> Result<Read, Failure> {
-    let mut buffer = vec![0; READ];
-    loop {
-        let quiet = if *total < SMALL { PROMPT_LINGER } else { LINGER };
-        let read = tokio::select! {
-            biased;
-            read = stream.read(&mut buffer) => read,
-            () = linger(ended.clone(), quiet) => return Ok(Read::Quiet),
-            () = tokio::time::sleep(idle) => return Ok(Read::Idle),
-        };
-        match read {
-            Ok(0) => return Ok(Read::Closed),
-            Ok(length) => {
-                *total += length;
-                let output = lines.feed(&buffer[..length]).map_err(lost)?;
-                if !output.is_empty() {
-                    sink.write(output, lines.position()).await?;
+        let (started, mut pauses) = (Instant::now(), Pauses::default());
+        loop {
+            let opened = Retry::new(self.api_timeout)
+                .attempt(|| self.pods.log_stream(self.pod, &params))
+                .await;
+            let error = match opened {
+                Ok(stream) => return Ok(stream),
+                Err(error) if is_absent(&error) => error,
+                Err(error) => {
+                    return Err(failure(&format!("read the log of pod {}", self.pod), error));
                 }
+            };
+            if started.elapsed() > self.api_timeout || !self.has_pod().await {
+                return Err(lost_pod(self.pod, &error));
             }
-            Err(error) => return Ok(Read::Broken(report(&error))),
+            pauses.pass().await;
         }
+    }
+
+    /// A kubelet that has just been started says of each pod for a moment that it does not exist.
+    async fn has_pod(&self) -> bool {
+        let asked = Retry::new(self.api_timeout);
+        let found = asked.attempt(|| self.pods.get_metadata_opt(self.pod)).await;
+        matches!(found, Ok(Some(pod)) if pod.metadata.deletion_timestamp.is_none())
     }
 }
 
-/// A while after the end.
-async fn linger(ended: impl Future<Output = ()>, quiet: Duration) {
-    ended.await;
-    tokio::time::sleep(quiet).await;
-}
-
-/// True if `ended` completes within `time`.
-async fn ends_within(ended: impl Future<Output = ()>, time: Duration) -> bool {
-    tokio::time::timeout(time, ended).await.is_ok()
+/// `ended`, if it completes within `time`.
+async fn ends_within(ended: End<'_>, time: Duration) -> Option<Option<Timestamp>> {
+    tokio::time::timeout(time, ended).await.ok()
 }
 
 /// The pod, or the container in it, is not there (any more).
@@ -252,10 +190,10 @@ fn lost_pod(pod: &str, error: &kube::Error) -> Failure {
     )
 }
 
-fn unread(pod: &str) -> Failure {
+fn unread(pod: &str, why: &str) -> Failure {
     Failure::new(
-        Reason::OutputLost,
-        format!("The end of the log of pod {pod} could not be read"),
+        Reason::ApiUnreachable,
+        format!("The log of pod {pod} breaks again and again: {why}"),
         "Look at the API server and at the kubelet of the pod's node; run the job again",
     )
 }
@@ -264,8 +202,8 @@ fn lost(gap: Gap) -> Failure {
     Failure::new(
         Reason::OutputLost,
         format!(
-            "Output after {} is lost: the connection broke, and the node had rotated its log when \
-             hookd came back (the log goes on {})",
+            "Output after {} is lost, or may be: the node began a new log file before hookd had read \
+             the old one to its end (the log goes on {})",
             gap.after,
             gap.next.map_or_else(|| "with nothing".to_owned(), |next| format!("at {next}"))
         ),

@@ -9,6 +9,11 @@ use k8s_openapi::api::core::v1::{
 
 use crate::error::{Failure, Reason};
 
+/// The reason of a container in which a process was killed for its memory use.
+pub const OOM_KILLED: &str = "OOMKilled";
+/// Exit code of a program that KILL ended.
+const KILLED: i32 = 137;
+
 /// Where a pod's container stands.
 #[derive(Debug)]
 pub enum Standing {
@@ -29,7 +34,7 @@ pub enum Standing {
 pub struct Ended {
     /// Exit code; 128 + n for signal n.
     pub exit_code: i32,
-    /// "Completed", "Error", "OOMKilled".
+    /// "Completed", "Error"; [`OOM_KILLED`] if that befell another process than the program.
     pub reason: String,
     /// What the program wrote to its termination log.
     pub message: String,
@@ -59,6 +64,12 @@ pub fn standing(pod: &Pod, container: &str) -> Standing {
     }
 }
 
+/// When the container ended, if it has.
+pub fn finished_at(pod: &Pod, container: &str) -> Option<jiff::Timestamp> {
+    let end = state(container_status(pod, container))?.terminated.as_ref()?;
+    Some(end.finished_at.as_ref()?.0)
+}
+
 /// The state of a container, if the kubelet has told it.
 fn state(status: Option<&ContainerStatus>) -> Option<&ContainerState> {
     status?.state.as_ref()
@@ -77,7 +88,10 @@ fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminate
         "StartError" | "ContainerCannotRun" => {
             return Standing::Doomed(start_failure(&message));
         }
-        "OOMKilled" => return Standing::Doomed(oom_failure(pod, container)),
+        // Said whichever process was killed: the program may have gone on to its own end.
+        OOM_KILLED if end.exit_code == KILLED => {
+            return Standing::Doomed(oom_failure(pod, container));
+        }
         _ => {}
     }
     if let Some(failure) = evicted(pod) {
@@ -132,12 +146,16 @@ fn start_failure(message: &str) -> Failure {
     )
 }
 
-fn oom_failure(pod: &Pod, container: &str) -> Failure {
+/// The failure of a container that could not go on after an out-of-memory kill.
+pub fn oom_failure(pod: &Pod, container: &str) -> Failure {
     let limit = memory_limit(pod, container)
         .map_or_else(|| "the node's memory".to_owned(), |limit| format!("its limit of {limit}"));
     Failure::new(
         Reason::OomKilled,
-        format!("The container was killed because it used more memory than {limit} (OOMKilled)"),
+        format!(
+            "The container, or a process in it, was killed because it used more memory than {limit} \
+             ({OOM_KILLED})"
+        ),
         "Raise the limit (HOOKD_BUILD_MEMORY for builds), or let the program use less",
     )
 }

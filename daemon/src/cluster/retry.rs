@@ -34,7 +34,8 @@ impl Pauses {
         tokio::time::sleep(self.next()).await;
     }
 
-    fn next(&mut self) -> Duration {
+    /// The next pause.
+    pub(super) fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(LONGEST_PAUSE);
         jittered(pause)
@@ -45,7 +46,11 @@ impl Pauses {
 /// restarting server.
 pub fn is_transient(error: &kube::Error) -> bool {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+        // We ask for nothing on a condition: a conflict is one of the server's own writes, such as
+        // that of a quota which several creates are counted on at once.
+        kube::Error::Api(status) => {
+            status.is_conflict() || matches!(status.code, 429 | 500 | 502 | 503 | 504)
+        }
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
             code.as_u16() == 429 || code.is_server_error()
@@ -59,7 +64,7 @@ pub fn is_transient(error: &kube::Error) -> bool {
 
 /// An account that lacks a permission; also what an API server says to everybody in the first
 /// second after its start.
-fn is_forbidden(error: &kube::Error) -> bool {
+pub(super) fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if is_missing_permission(status))
 }
 
@@ -186,6 +191,13 @@ mod tests {
             })
             .await;
         assert_eq!(calls, 1);
+    }
+
+    #[test]
+    fn a_conflict_passes_and_a_name_that_is_taken_does_not() {
+        let refused =
+            |reason: &str| kube::Error::Api(Status::failure("", reason).with_code(409).boxed());
+        assert!(is_transient(&refused("Conflict")) && !is_transient(&refused("AlreadyExists")));
     }
 
     fn busy(seconds: u32) -> kube::Error {

@@ -1,18 +1,24 @@
 //! The pod of a Job, watched by name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{WatchEvent, WatchParams};
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::retry::Pauses;
 use crate::error::report;
 use crate::spec::names::JOB_LABEL;
+
+/// A watch that held for so long starts anew with its pauses.
+const STEADY: Duration = Duration::from_secs(20);
 
 /// What is known of a Job's pod.
 #[derive(Clone, Debug, Default)]
@@ -128,10 +134,34 @@ async fn first_event(pods: &Api<Pod>, params: &WatchParams) -> kube::Result<Opti
     Ok(None)
 }
 
+/// Pauses as everywhere else: kube's own grow to a minute, for which nobody would hear of a step's end
+/// after an outage.
+#[derive(Default)]
+struct WatchPauses {
+    pauses: Pauses,
+    last: Option<Instant>,
+}
+
+impl Iterator for WatchPauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.last.replace(Instant::now()).is_none_or(|last| last.elapsed() > STEADY) {
+            self.pauses = Pauses::default();
+        }
+        Some(self.pauses.next())
+    }
+}
+
+impl Backoff for WatchPauses {
+    // The watcher calls it before it has asked for anything.
+    fn reset(&mut self) {}
+}
+
 /// Publishes each state of the pod until it is gone.
 async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<Seen>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let events = watcher(pods, config).default_backoff();
+    let events = watcher(pods, config).backoff(WatchPauses::default());
     pin_mut!(events);
     let mut listed = false;
     while let Some(event) = events.next().await {

@@ -11,12 +11,11 @@ use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::LogParams;
 
 use crate::cluster::attach::{self, Pieces};
-use crate::cluster::job;
 use crate::cluster::pod::{self, Ended, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::{job, logs};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
@@ -230,20 +229,19 @@ impl Build<'_> {
         if ended.exit_code == 0 {
             return Ok(ended);
         }
+        // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
+        if ended.reason == pod::OOM_KILLED {
+            return Err(pod::oom_failure(&pod, build_job::CONTAINER));
+        }
         let tail = self.tail(&pod.name_any()).await;
         Err(verdict::explain(self.dockerfile, &self.destination, ended.exit_code, &tail))
     }
 
     /// The end of the log, once more: what of it was streamed may have been so by another daemon.
     async fn tail(&self, pod: &str) -> String {
-        let params = LogParams {
-            container: Some(build_job::CONTAINER.to_owned()),
-            tail_lines: Some(TAIL_LINES),
-            ..LogParams::default()
-        };
-        let retry = self.context.retry();
-        let pods = self.context.pods();
-        let tail = retry.attempt(|| pods.logs(pod, &params)).await;
+        let (retry, pods) = (self.context.retry(), self.context.pods());
+        let container = (pod, build_job::CONTAINER);
+        let tail = retry.attempt(|| logs::tail(&pods, container, TAIL_LINES)).await;
         tail.unwrap_or_else(|error| format!("(the log cannot be read: {})", report(&error)))
     }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use hookd_api::v1::{CleanupJobResponse, ServiceLog};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{ListParams, LogParams};
+use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::job;
 use crate::cluster::retry::Retry;
+use crate::cluster::{job, logs};
 use crate::error::{Failure, report};
 use crate::hooks::{Context, Leaves, build_image};
 use crate::ids::StepId;
@@ -23,7 +23,6 @@ use crate::step::registry::Attached;
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;
-const SERVICE_BYTES: i64 = 256 << 10;
 /// The runner waits for a clean-up; nobody waits for long for a log.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,21 +48,20 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
 
 /// The logs of the job's services. A clean-up does not fail for want of them.
 async fn service_logs(context: &Context) -> Vec<ServiceLog> {
-    let (pods, name) = (context.pods(), names::job_pod(&context.config.pod_name));
-    let Ok(Some(pod)) = pods.get_opt(&name).await else { return Vec::new() };
+    let runner = &context.config.pod_name;
+    let (pods, name) = (context.pods(), names::job_pod(runner));
+    let found = pods.get_opt(&name).await.ok().flatten();
+    let Some(pod) = found.filter(|pod| names::is_of(&pod.metadata, runner)) else {
+        return Vec::new();
+    };
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     let services =
         containers.into_iter().map(|container| container.name).filter(|name| name != JOB);
     let logs = services.map(|service| {
-        let params = LogParams {
-            container: Some(service.clone()),
-            tail_lines: Some(SERVICE_LINES),
-            limit_bytes: Some(SERVICE_BYTES),
-            ..LogParams::default()
-        };
         let (pods, name) = (&pods, &name);
         async move {
-            let text = tokio::time::timeout(LOG_PATIENCE, pods.logs(name, &params)).await;
+            let asked = logs::tail(pods, (name, &service), SERVICE_LINES);
+            let text = tokio::time::timeout(LOG_PATIENCE, asked).await;
             let text = match text {
                 Ok(Ok(text)) => text,
                 Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),
@@ -121,9 +119,10 @@ pub async fn delete_step(
 pub async fn cancel_step(context: &Context, step: &StepId) -> Result<bool, Failure> {
     let retry = context.retry();
     let jobs = delete_step(context, step, build_image::ATTEMPTS, &retry).await?;
-    let (pods, name) = (context.pods(), names::job_pod(&context.config.pod_name));
+    let runner = &context.config.pod_name;
+    let (pods, name) = (context.pods(), names::job_pod(runner));
     let pod = retry.run(&format!("read pod {name}"), || pods.get_metadata_opt(&name)).await?;
-    let Some(pod) = pod else { return Ok(jobs) };
+    let Some(pod) = pod.filter(|pod| names::is_of(&pod.metadata, runner)) else { return Ok(jobs) };
     if pod.labels().get(STEP_LABEL).is_some_and(|of| of == step.as_str()) {
         delete_job_pod(context, step).await;
         return Ok(true);
@@ -166,9 +165,10 @@ fn orphan(context: &Context, step: &str) -> Option<(StepId, Attached)> {
 
 /// The steps in the job's pod whose hook did not come back; a runner without a job has none.
 async fn end_orphans_in_the_job_pod(context: &Context) {
-    let (pods, name) = (context.pods(), names::job_pod(&context.config.pod_name));
-    let pod = context.retry().attempt(|| pods.get_metadata_opt(&name)).await;
-    if matches!(pod, Ok(None)) {
+    let runner = &context.config.pod_name;
+    let (pods, name) = (context.pods(), names::job_pod(runner));
+    let found = context.retry().attempt(|| pods.get_metadata_opt(&name)).await;
+    if found.is_ok_and(|pod| pod.is_none_or(|pod| !names::is_of(&pod.metadata, runner))) {
         return;
     }
     for step in agent_calls::known(context).await {
@@ -222,19 +222,17 @@ async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
 async fn delete_job_pod(context: &Context, step: &StepId) {
     let runner = &context.config.pod_name;
     let (pods, secrets, retry) = (context.pods(), context.secrets(), context.retry());
-    let (pod, environment, pull) = (
-        names::job_pod(runner),
-        names::services_secret(runner, step),
-        names::pull_secret(runner, step),
-    );
-    let deleted = tokio::try_join!(
-        job::delete(&pods, &pod, &retry),
+    let (environment, pull) =
+        (names::services_secret(runner, step), names::pull_secret(runner, step));
+    // One that cannot be deleted does not keep the others.
+    let (pod, environment, pull) = tokio::join!(
+        job::delete_pod_of(runner, &pods, &retry),
         job::delete(&secrets, &environment, &retry),
         job::delete(&secrets, &pull, &retry),
     );
     context.agents.clear();
-    if let Err(failure) = deleted {
-        tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod");
+    for failure in [pod, environment, pull].into_iter().filter_map(Result::err) {
+        tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod or its Secrets");
     }
 }
 

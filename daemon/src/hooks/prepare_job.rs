@@ -56,7 +56,7 @@ pub async fn prepare(
                  HOOKD_TOOLS=init-container to have it so at once"
             );
             caller.progress(Phase::RunPending, message).await?;
-            replace(context, &names::job_pod(&known.runner.name)).await?;
+            replace(context).await?;
             let delivery = Delivery::InitContainer;
             attempt(context, step, spec, (delivery, &health), caller).await
         }
@@ -171,9 +171,8 @@ async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
     let pod = async {
         match job::create(&pods, &plan.pod, &retry).await {
             Err(failure) if failure.reason == Reason::StepLost => {
-                let name = plan.pod.name_any();
-                tracing::info!(name, "replacing the pod of an earlier job");
-                replace(context, &name).await?;
+                tracing::info!(name = plan.pod.name_any(), "replacing the pod of an earlier job");
+                replace(context).await?;
                 job::create(&pods, &plan.pod, &retry).await
             }
             created => created,
@@ -184,10 +183,11 @@ async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
     pod
 }
 
-/// Deletes a pod and waits until its name is free.
-async fn replace(context: &Context, name: &str) -> Result<(), Failure> {
-    job::delete(&context.pods(), name, &context.retry()).await?;
-    gone(context, name).await?;
+/// Deletes this runner's pod and waits until its name is free; fails if another has the name.
+async fn replace(context: &Context) -> Result<(), Failure> {
+    let runner = &context.config.pod_name;
+    job::delete_pod_of(runner, &context.pods(), &context.retry()).await?;
+    gone(context, &names::job_pod(runner)).await?;
     context.agents.clear();
     Ok(())
 }

@@ -53,11 +53,8 @@ pub async fn run(
         let before = caller.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
         let pod = AgentPod::new(context, (&pod, step_job::CONTAINER), watch);
         let program = program_of(step, spec, &config)?;
-        let ended = program::run(context, &pod, (&program, before), caller).await;
-        return match ended {
-            Err(failure) if failure.reason == Reason::StepLost => {
-                Err(start::loss(context, &job).await)
-            }
+        return match program::run(context, &pod, (&program, before), caller).await {
+            Err(failure) => Err(start::loss(context, &job, failure).await),
             ended => ended,
         };
     }

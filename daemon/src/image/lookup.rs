@@ -19,8 +19,10 @@ use crate::image::sources::Sources;
 
 /// An image waits for no longer for what is known of it.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For so long a registry that did not answer is not asked again.
-const UNREACHABLE: Duration = Duration::from_secs(600);
+/// For so long a registry that did not answer is not asked again; each further time for four times as
+/// long, up to the longest.
+const UNREACHABLE: Duration = Duration::from_secs(30);
+const LONGEST_UNREACHABLE: Duration = Duration::from_secs(600);
 
 /// What is known of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,22 @@ pub struct Lookup {
     sources: Sources,
     registries: Distribution,
     known: Mutex<HashMap<String, Arc<ImageInfo>>>,
-    unreachable: Mutex<HashMap<String, Instant>>,
+    unreachable: Mutex<HashMap<String, Silence>>,
+}
+
+/// A registry that did not answer.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    until: Instant,
+    length: Duration,
+}
+
+impl Silence {
+    fn after(before: Option<&Self>) -> Self {
+        let length =
+            before.map_or(UNREACHABLE, |before| before.length * 4).min(LONGEST_UNREACHABLE);
+        Self { until: Instant::now() + length, length }
+    }
 }
 
 impl ImageConfig {
@@ -97,7 +114,10 @@ impl Lookup {
         let reference: Reference = image.parse().ok()?;
         for source in self.sources.of(&reference) {
             let host = &source.reference.registry;
-            if lock(&self.unreachable).get(host).is_some_and(|until| Instant::now() < *until) {
+            if lock(&self.unreachable)
+                .get(host)
+                .is_some_and(|silence| Instant::now() < silence.until)
+            {
                 continue;
             }
             let credentials = Credentials::find(credentials, host);
@@ -115,8 +135,9 @@ impl Lookup {
                 Err(error) => {
                     tracing::info!(image, host, error = report(&error), "image not looked up");
                     if error.is_silence() {
-                        let until = Instant::now() + UNREACHABLE;
-                        lock(&self.unreachable).insert(host.clone(), until);
+                        let mut silences = lock(&self.unreachable);
+                        let silence = Silence::after(silences.get(host));
+                        silences.insert(host.clone(), silence);
                     }
                 }
             }
@@ -175,5 +196,14 @@ mod tests {
         assert_eq!(lookup.find("localhost:1/a/b:1", &[]).await, None);
         assert!(lock(&lookup.unreachable).contains_key("localhost:1"));
         assert_eq!(lookup.find("not a name", &[]).await, None);
+    }
+
+    #[test]
+    fn a_registry_that_never_answers_is_asked_ever_more_rarely() {
+        let first = Silence::after(None);
+        let second = Silence::after(Some(&first));
+        assert_eq!((first.length, second.length), (UNREACHABLE, UNREACHABLE * 4));
+        let long = Silence { length: LONGEST_UNREACHABLE, ..first };
+        assert_eq!(Silence::after(Some(&long)).length, LONGEST_UNREACHABLE);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use sha2::{Digest, Sha256};
 
 use crate::ids::StepId;
 use crate::runner::Runner;
@@ -17,6 +18,8 @@ pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 
 /// The longest name that also fits a label, which a Job's name must.
 const MAX_LEN: usize = 63;
+/// Digits of the hash in a name that is cut.
+const HASH_LEN: usize = 8;
 
 /// Name of the Job and of the Secret of a container step.
 pub fn step(runner: &str, step: &StepId) -> String {
@@ -46,11 +49,21 @@ pub fn pull_secret(runner: &str, step: &StepId) -> String {
     named(runner, &format!("pull-{step}"))
 }
 
-/// `<runner>-<suffix>`, the runner's part cut to what is left.
+/// `<runner>-<suffix>`. A runner's part that does not fit is cut, and a hash of the whole follows
+/// it: runners of one scale set differ at their names' end only.
 fn named(runner: &str, suffix: &str) -> String {
     let room = MAX_LEN - suffix.len() - 1;
-    let prefix: String = runner.chars().take(room).collect();
-    format!("{}-{suffix}", prefix.trim_end_matches(['-', '.']))
+    if runner.len() <= room {
+        return format!("{runner}-{suffix}");
+    }
+    let prefix: String = runner.chars().take(room.saturating_sub(HASH_LEN + 1)).collect();
+    format!("{}-{}-{suffix}", prefix.trim_end_matches(['-', '.']), hash(runner))
+}
+
+/// The first digits of the SHA-256 of a text.
+fn hash(text: &str) -> String {
+    let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(text).into();
+    format!("{:0HASH_LEN$x}", u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Labels of an object of this step.
@@ -59,6 +72,12 @@ pub fn labels(runner: &Runner, step: &StepId) -> BTreeMap<String, String> {
         (RUNNER_LABEL.to_owned(), runner.name.clone()),
         (STEP_LABEL.to_owned(), step.to_string()),
     ])
+}
+
+/// True for an object of this runner.
+pub fn is_of(object: &ObjectMeta, runner: &str) -> bool {
+    let labels = object.labels.as_ref();
+    labels.and_then(|labels| labels.get(RUNNER_LABEL)).is_some_and(|of| of == runner)
 }
 
 /// Metadata of an object of this step: owned by the runner pod, so that it goes when that goes.
@@ -97,7 +116,40 @@ mod tests {
     #[test]
     fn a_cut_runner_name_does_not_end_with_a_dash() {
         let id: StepId = "x".repeat(40).parse().unwrap();
-        let runner = format!("{}-{}", "r".repeat(16), "s".repeat(30));
+        let runner = format!("{}-{}", "r".repeat(7), "s".repeat(30));
         assert!(!step(&runner, &id).contains("--"), "{}", step(&runner, &id));
+    }
+
+    #[test]
+    fn long_names_of_runners_that_differ_at_their_end_make_names_that_differ() {
+        let id: StepId = "x".repeat(40).parse().unwrap();
+        let names = |end: &str| {
+            let runner = format!("{}-7k2xq-runner-{end}", "s".repeat(44));
+            [job_pod(&runner), step(&runner, &id), services_secret(&runner, &id)]
+        };
+        let (some, others) = (names("m9d4t"), names("x2b8c"));
+        for (one, other) in some.iter().zip(&others) {
+            assert_ne!(one, other);
+            assert!(one.len() <= 63 && one.starts_with("ssss") && !one.contains("--"), "{one}");
+        }
+        assert!(some[0].ends_with("-workflow"), "{}", some[0]);
+        assert_eq!(some, names("m9d4t"), "a name is found again");
+    }
+
+    #[test]
+    fn a_jobs_pod_is_named_as_the_reference_hooks_name_it_if_that_fits() {
+        for runner in ["arc-7k2xq-runner-m9d4t", &"r".repeat(54)] {
+            assert_eq!(job_pod(runner), format!("{runner}-workflow"));
+        }
+    }
+
+    #[test]
+    fn an_object_is_its_runners_by_its_label_alone() {
+        let labelled = |runner: &str| ObjectMeta {
+            labels: Some(BTreeMap::from([(RUNNER_LABEL.to_owned(), runner.to_owned())])),
+            ..ObjectMeta::default()
+        };
+        assert!(is_of(&labelled("r"), "r"));
+        assert!(!is_of(&labelled("r2"), "r") && !is_of(&ObjectMeta::default(), "r"));
     }
 }

@@ -31,7 +31,8 @@ pub async fn stream(
     let log = Log { pods: &pods, pod, container, api_timeout: context.config.api_timeout };
     let position = place(&mut caller.cursor).map(|position| position.clone()).unwrap_or_default();
     let ended = async {
-        watch.until(|seen| is_over(seen, container)).await;
+        let seen = watch.until(|seen| is_over(seen, container)).await;
+        seen.pod().and_then(|pod| pod::finished_at(pod, container))
     };
     let mut sink = CallerSink { caller, place, told: false };
     let followed = log.follow(position, ended, &mut sink).await;
@@ -42,15 +43,12 @@ pub async fn stream(
     match watch.now() {
         Seen::Pod(pod) => match pod::standing(&pod, container) {
             Standing::Ended(ended) => followed.map(|_| ended),
-            Standing::Doomed(failure) if failure.reason == Reason::StepLost => {
-                Err(start::loss(context, job).await)
-            }
-            Standing::Doomed(failure) => Err(failure),
+            Standing::Doomed(failure) => Err(start::loss(context, job, failure).await),
             _ => Err(followed.err().unwrap_or_else(|| {
                 Failure::internal(format!("The log of pod {} ended before its container", log.pod))
             })),
         },
-        Seen::Gone | Seen::NotYet => Err(start::loss(context, job).await),
+        Seen::Gone | Seen::NotYet => Err(start::loss(context, job, pod::deleted(pod)).await),
     }
 }
 

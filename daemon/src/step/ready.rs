@@ -5,9 +5,9 @@ use std::time::Duration;
 use hookd_api::v1::Phase;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
-use kube::api::LogParams;
 use tokio::time::Instant;
 
+use crate::cluster::logs;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::error::{Failure, Reason, report};
@@ -82,6 +82,9 @@ async fn ended(
 ) -> Result<Option<Failure>, Failure> {
     let failure = match pod::standing(pod, container) {
         Standing::Ended(_) if pod.metadata.deletion_timestamp.is_some() => pod::going(pod),
+        Standing::Ended(ended) if ended.exit_code != 0 && ended.reason == pod::OOM_KILLED => {
+            pod::oom_failure(pod, container)
+        }
         Standing::Ended(ended) => Failure::new(
             Reason::StartFailed,
             format!(
@@ -104,13 +107,9 @@ async fn print_last_lines(
     container: &str,
     caller: &mut Caller,
 ) -> Result<(), Failure> {
-    let params = LogParams {
-        container: Some(container.to_owned()),
-        tail_lines: Some(LAST_LINES),
-        ..LogParams::default()
-    };
     let pods = context.pods();
-    let lines = context.retry().attempt(|| pods.logs(pod, &params)).await;
+    let asked = || logs::tail(&pods, (pod, container), LAST_LINES);
+    let lines = context.retry().attempt(asked).await;
     let lines =
         lines.unwrap_or_else(|error| format!("(its log cannot be read: {})", report(&error)));
     for line in lines.lines() {

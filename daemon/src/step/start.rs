@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::cluster::events;
@@ -27,6 +28,8 @@ const SLOW: Duration = Duration::from_secs(10);
 const NO_POD: Duration = Duration::from_secs(2);
 /// ... and again after this.
 const STILL_NO_POD: Duration = Duration::from_secs(10);
+/// The end of a remedy for what took too long.
+const WAIT_LONGER: &str = "to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
 
 /// Which container is awaited.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +67,7 @@ pub async fn started_while(
     told: &mut Told,
 ) -> Result<Pod, Failure> {
     let deadline = Instant::now() + context.config.start_timeout;
-    let mut wait = Wait { why: String::new(), trouble: None };
+    let mut wait = Wait::default();
     let mut ask = Instant::now() + NO_POD;
     let look = Instant::now() + told.patience;
     loop {
@@ -76,7 +79,10 @@ pub async fn started_while(
         }
         if matches!(seen, Seen::Gone) {
             return Err(match awaited.job {
-                Some(job) => loss(context, job).await,
+                Some(job) => {
+                    let gone = pod::deleted(&format!("of Job {}", job.name_any()));
+                    loss(context, job, gone).await
+                }
                 None => pod::deleted("of the job"),
             });
         }
@@ -126,10 +132,13 @@ impl Told {
 }
 
 /// What is known of the waiting so far.
+#[derive(Default)]
 struct Wait {
     why: String,
     /// Since when a trouble lasts that may pass, until when it may, and the failure if it does not.
     trouble: Option<(Instant, Instant, Failure)>,
+    /// Why no pod can be made, as it was last heard.
+    refusal: Option<Failure>,
 }
 
 impl Wait {
@@ -140,6 +149,10 @@ impl Wait {
         awaited: Awaited<'_>,
         caller: &mut Caller,
     ) -> Result<bool, Failure> {
+        if self.refusal.take().is_some() {
+            // It was made after all.
+            self.why.clear();
+        }
         match pod::standing(pod, awaited.container) {
             Standing::Running | Standing::Ended(_) => return Ok(true),
             Standing::Doomed(failure) => return Err(failure),
@@ -171,11 +184,12 @@ impl Wait {
 
     /// Until when to wait, and what to say then.
     fn patience(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
-        match &self.trouble {
-            Some((_, until, failure)) if *until < deadline => {
+        match (&self.trouble, &self.refusal) {
+            (Some((_, until, failure)), _) if *until < deadline => {
                 let same = Failure::new(failure.reason, &failure.message, &failure.remedy);
                 (*until, same)
             }
+            (_, Some(failure)) => (deadline, refused(timeout, failure)),
             _ => (deadline, late(timeout, &self.why)),
         }
     }
@@ -190,7 +204,11 @@ impl Wait {
         match job::try_pod(&context.client, &context.namespace, job).await {
             Ok(()) => Ok(()),
             Err(failure) if failure.reason == Reason::AdmissionDenied => Err(failure),
-            Err(failure) => self.tell(failure.message, awaited.phase, caller).await,
+            Err(failure) => {
+                let why = failure.message.clone();
+                self.refusal = Some(failure);
+                self.tell(why, awaited.phase, caller).await
+            }
         }
     }
 }
@@ -198,31 +216,43 @@ impl Wait {
 fn late(timeout: Duration, why: &str) -> Failure {
     let words = if why.is_empty() { "the cluster gave no reason" } else { why };
     let (reason, remedy) = if why.contains("no node can take the pod") {
-        (Reason::PodUnschedulable, "Add a node with room, or ask for less; ")
+        (Reason::PodUnschedulable, "Add a node with room, or ask for less")
     } else {
-        (Reason::DeadlineExceeded, "Cure what the message names; ")
+        (Reason::DeadlineExceeded, "Cure what the message names")
     };
-    let more = "to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
     Failure::new(
         reason,
         format!("The pod did not start within {} s: {words}", timeout.as_secs()),
-        format!("{remedy}{more}"),
+        format!("{remedy}; {WAIT_LONGER}"),
     )
 }
 
-/// Why a pod is gone that nobody of us deleted.
-pub async fn loss(context: &Context, job: &Job) -> Failure {
-    let name = job.metadata.name.as_deref().unwrap_or_default();
-    let retry = Retry::new(Duration::from_secs(5));
-    let found = job::find(&context.jobs(), name, &retry).await;
-    if found.ok().flatten().is_some_and(|job| is_late(&job)) {
-        return Failure::new(
-            Reason::DeadlineExceeded,
-            format!("Job {name} ran longer than it may"),
-            "Raise HOOKD_STEP_TIMEOUT_SECONDS or HOOKD_BUILD_TIMEOUT_SECONDS",
-        );
+/// The failure of a step that no pod could be made for until the time was up.
+fn refused(timeout: Duration, failure: &Failure) -> Failure {
+    Failure::new(
+        failure.reason,
+        format!("The step had no pod after {} s: {}", timeout.as_secs(), failure.message),
+        format!("{}; {WAIT_LONGER}", failure.remedy),
+    )
+}
+
+/// The failure of a step of this Job: one that is lost may be so because the Job is late.
+pub async fn loss(context: &Context, job: &Job, failure: Failure) -> Failure {
+    if failure.reason != Reason::StepLost {
+        return failure;
     }
-    pod::deleted(&format!("of Job {name}"))
+    let retry = Retry::new(Duration::from_secs(5));
+    let found = job::find(&context.jobs(), &job.name_any(), &retry).await;
+    unless_late(found.ok().flatten().as_ref(), failure)
+}
+
+fn unless_late(job: Option<&Job>, failure: Failure) -> Failure {
+    let Some(job) = job.filter(|job| is_late(job)) else { return failure };
+    Failure::new(
+        Reason::DeadlineExceeded,
+        format!("Job {} ran longer than it may", job.name_any()),
+        "Raise HOOKD_STEP_TIMEOUT_SECONDS or HOOKD_BUILD_TIMEOUT_SECONDS",
+    )
 }
 
 /// True if the Job controller ends this Job for its deadline. It says so in a condition, but deletes
@@ -239,32 +269,4 @@ fn is_late(job: &Job) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_is_late_by_its_condition_or_by_its_time() {
-        let job = |seconds: i64, reason: &str| -> Job {
-            let began = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
-            let conditions =
-                [serde_json::json!({"type": "Failed", "status": "True", "reason": reason})];
-            serde_json::from_value(serde_json::json!({
-                "spec": {"activeDeadlineSeconds": 60, "template": {}},
-                "status": {"startTime": began.to_string(), "conditions": conditions},
-            }))
-            .unwrap()
-        };
-        assert!(is_late(&job(61, "")) && is_late(&job(1, "DeadlineExceeded")));
-        assert!(!is_late(&job(30, "BackoffLimitExceeded")) && !is_late(&Job::default()));
-    }
-
-    #[test]
-    fn a_late_pod_names_the_reason_and_the_setting() {
-        let failure =
-            late(Duration::from_secs(600), "no node can take the pod: 1 Insufficient cpu.");
-        assert_eq!(failure.reason, Reason::PodUnschedulable);
-        assert!(failure.message.contains("600 s") && failure.message.contains("Insufficient cpu"));
-        assert!(failure.remedy.contains("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS"));
-        assert_eq!(late(Duration::from_secs(1), "").reason, Reason::DeadlineExceeded);
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! What shows that a fault met an operation while that was under way.
 
 use super::lane::{Flight, Lane};
-use super::proxy::Traffic;
+use super::traffic::Traffic;
 
 /// What shows that a fault met an operation.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Brings faults about while operations are under way, and says what shows that they took effect.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::lane::{Flight, main_process, running_pod};
 use super::memory;
 use super::operation::Operation;
+use super::proxy::PIECE;
 use super::streams::{spool_full, stdout_blocked};
 use crate::support::cluster::{kubectl, script};
 use crate::support::faults::{Stopped, Turn};
@@ -19,6 +20,8 @@ use crate::support::wait::{eventually, let_pass, s};
 const LATEST: Duration = s(4);
 /// The pace of [`Fault::Throttled`], in bytes a second.
 const RATE: u64 = 32 << 10;
+/// Kaniko's words before it pushes, and when a push has failed and is to be made again.
+const PUSHES: [&str; 2] = ["Pushing image to ", "Retrying operation after "];
 
 /// Brings the fault about; one piece of evidence a flight. Requests that were held are let go.
 pub(crate) fn inject(
@@ -33,7 +36,7 @@ pub(crate) fn inject(
         Fault::KubeletRestarted => away("kubelet", Duration::ZERO, flights, turn),
         Fault::ContainerdRestarted => away("containerd", Duration::ZERO, flights, turn),
         Fault::RegistryStopped => registry_stopped(flights),
-        _ => each(flights, random, |flight, random| meet(fault, flight, random)),
+        _ => each(fault, flights, random),
     }
 }
 
@@ -79,22 +82,18 @@ fn meet(fault: Fault, flight: &Flight<'_>, random: &mut fastrand::Rng) -> Eviden
 
 /// Brings a fault about for each flight by itself, at a moment of its own. The requests of a
 /// clean-up are let go after it.
-fn each(
-    flights: &[Flight<'_>],
-    random: &mut fastrand::Rng,
-    inject: impl Fn(&Flight<'_>, &mut fastrand::Rng) -> Evidence + Sync,
-) -> Vec<Evidence> {
-    let inject = &inject;
+fn each(fault: Fault, flights: &[Flight<'_>], random: &mut fastrand::Rng) -> Vec<Evidence> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = flights
             .iter()
             .map(|flight| {
                 let mut random = random.fork();
                 scope.spawn(move || {
-                    if flight.lane.operation != Operation::Cleanup {
+                    // A full spool has a moment of its own, and began with the flight.
+                    if flight.lane.operation != Operation::Cleanup && fault != Fault::SpoolFull {
                         let_pass(LATEST.mul_f64(random.f64()));
                     }
-                    let evidence = inject(flight, &mut random);
+                    let evidence = meet(fault, flight, &mut random);
                     flight.let_go();
                     evidence
                 })
@@ -109,7 +108,7 @@ fn away(name: &'static str, time: Duration, flights: &[Flight<'_>], turn: &Turn)
     let pid = || script("devcluster/component.sh", &["pid", name]).trim().to_owned();
     let before = pid();
     let flying: Vec<_> = flights.iter().map(Flight::flies).collect();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let stopped = Stopped::component(name, turn);
     flights.iter().for_each(Flight::let_go);
     let_pass(time);
@@ -138,8 +137,10 @@ fn restarted_in_sessions(flights: &[Flight<'_>], turn: &Turn) -> Vec<Evidence> {
     with_sessions.collect()
 }
 
+/// The registry is away from the middle of a build's RUN until the build's push has failed.
 fn registry_stopped(flights: &[Flight<'_>]) -> Vec<Evidence> {
-    let build = flights.iter().find(|flight| flight.lane.operation == Operation::Build);
+    let is_build = |flight: &Flight<'_>| flight.lane.operation == Operation::Build;
+    let build = flights.iter().find(|flight| is_build(flight));
     if let Some(build) = build {
         build.hook.wait_for("~b1\n");
     }
@@ -154,12 +155,36 @@ fn registry_stopped(flights: &[Flight<'_>]) -> Vec<Evidence> {
     let gone = eventually(s(20), || (!runs()).then_some(())).is_some();
     flights.iter().for_each(Flight::let_go);
     let_pass(s(8));
+    // How long RUN and the snapshot take is up to the machine.
+    let failed = build.is_some_and(push_fails);
+    let gone = gone && !runs();
     scale("1");
     kubectl(&["-n", "hookd-registry", "rollout", "status", "deployment/registry", "--timeout=60s"]);
-    flying.into_iter().map(|flies| seen_if(flies, "its process gone for 8 s", || gone)).collect()
+    let both = flights.iter().zip(flying);
+    let evidence = both.map(|(flight, flies)| {
+        if is_build(flight) {
+            seen_if(flies, "a push that failed while its process was gone", || gone && failed)
+        } else {
+            seen_if(flies, "its process gone for 8 s", || gone)
+        }
+    });
+    evidence.collect()
+}
+
+/// Waits until the build's log says that a push has failed; false if it does not.
+fn push_fails(build: &Flight<'_>) -> bool {
+    let [pushing, failed] = PUSHES;
+    let has_failed = || {
+        let log = String::from_utf8_lossy(&build.hook.stdout()).into_owned();
+        log.split_once(pushing).is_some_and(|(_, rest)| rest.contains(failed))
+    };
+    eventually(s(60), || (has_failed() || !build.flies()).then_some(()));
+    has_failed()
 }
 
 fn throttled(flight: &Flight<'_>) -> Evidence {
+    /// A step that prints far more than passes waits most of the time.
+    const BULK: Duration = s(10);
     let proxy = &flight.lane.proxy;
     let before = proxy.traffic();
     if !flight.flies() {
@@ -169,10 +194,16 @@ fn throttled(flight: &Flight<'_>) -> Evidence {
     let_pass(s(20));
     let now = proxy.traffic();
     proxy.clear();
-    let bytes = now.bytes - before.bytes;
-    let most = RATE * 20 * 2 * (now.connections - before.connections + before.open + 1);
-    let seen = format!("{bytes} bytes in 20 s, {most} at most");
-    if bytes > 0 && bytes <= most { Evidence::Seen(seen) } else { Evidence::Missing(seen) }
+    let (bytes, slowed) = (now.bytes - before.bytes, now.slowed - before.slowed);
+    let delay = now.delay - before.delay;
+    let seconds = delay.as_secs_f64();
+    let words = format!("{slowed} of {bytes} bytes slowed down, by {seconds:.3} s in all");
+    // A piece of each direction of each connection was past the throttle when it came.
+    let before_it = 2 * PIECE as u64 * before.open;
+    let all = slowed > 0 && bytes <= slowed + before_it;
+    let in_pace = slowed as f64 <= RATE as f64 * seconds;
+    let much = flight.lane.operation != Operation::Megabytes || delay >= BULK;
+    if all && in_pace && much { Evidence::Seen(words) } else { Evidence::Missing(words) }
 }
 
 fn daemon_killed(flight: &Flight<'_>) -> Evidence {

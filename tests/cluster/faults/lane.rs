@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::fault::Fault;
 use super::gateway::Gateway;
 use super::operation::Operation;
 use super::proxy::Proxy;
+use super::streams;
 use crate::support::faults::Turn;
 use crate::support::processes::{self, Process};
 use crate::support::python;
@@ -58,13 +60,17 @@ impl Lane {
 
     /// Starts the operation. A clean-up is over at once: its requests are held until
     /// [`Flight::let_go`].
-    pub(crate) fn take_off(&self, round: u32) -> Flight<'_> {
+    pub(crate) fn take_off(&self, fault: Fault, round: u32) -> Flight<'_> {
         let held = self.operation == Operation::Cleanup;
         if held {
             self.proxy.stall();
         }
         let withheld = self.proxy.traffic().withheld;
         let hook = self.operation.call(&self.runner, round).start();
+        if fault == Fault::SpoolFull && self.operation == Operation::Megabytes {
+            // At once: what is taken of its output does not fill the spool any more.
+            streams::stop_reader(&hook);
+        }
         if held {
             until("the clean-up's requests are under way", s(20), || {
                 (self.proxy.traffic().withheld > withheld).then_some(())

@@ -15,6 +15,7 @@ mod output;
 mod proxy;
 mod streams;
 mod table;
+mod traffic;
 
 use std::time::Duration;
 
@@ -28,9 +29,10 @@ use fault::End;
 use lane::{Flight, Landing, Lane};
 use rustix::process::Signal;
 
-/// An operation that has not landed by then, after the fault is over, hangs: what it takes by
-/// itself, and the longest time in which hookd notices that a connection is dead.
-const LANDING: Duration = s(120);
+/// An operation that has not landed by then, after the fault is over, hangs. The longest is a build
+/// whose connections are half-open: a watch is found dead after 75 s, each idle connection that the
+/// next requests are sent on after 15 s, and the rest of the build is still to come.
+const LANDING: Duration = s(180);
 /// After its end nothing of an operation may be there any more: the kubelet, too, makes pauses
 /// after an outage before it hears that a pod is to go.
 const CLEARING: Duration = s(120);
@@ -71,7 +73,7 @@ fn fly(
     random: &mut fastrand::Rng,
 ) -> Vec<Cell> {
     side_by_side(lanes, |lane| lane.operation.make_ready(&lane.runner));
-    let flights = side_by_side(lanes, |lane| lane.take_off(round));
+    let flights = side_by_side(lanes, |lane| lane.take_off(fault, round));
     let evidence = inject::inject(fault, &flights, turn, random);
     let both: Vec<_> = flights.iter().zip(evidence).collect();
     side_by_side(&both, |(flight, evidence)| land(fault, flight, evidence.clone()))

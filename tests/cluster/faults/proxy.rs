@@ -4,19 +4,20 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::traffic::{Counts, Traffic};
+
 /// The address of the node's bridge: pods reach it, and the API server's certificate names it.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
 /// Port of the API server.
 const API_SERVER: u16 = 6443;
 /// Bytes that are passed on at a time.
-const PIECE: usize = 16 << 10;
+pub(crate) const PIECE: usize = 16 << 10;
 
 /// A proxy that runs until the end of the process.
 #[derive(Debug)]
@@ -48,34 +49,6 @@ struct Weather {
     reset_after: Vec<u64>,
     /// Bytes a second, of each direction of each connection.
     rate: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    connections: AtomicU64,
-    open: AtomicU64,
-    bytes: AtomicU64,
-    reset: AtomicU64,
-    half_closed: AtomicU64,
-    /// Bytes that came while they were not passed on.
-    withheld: AtomicU64,
-}
-
-/// What a proxy has done so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Traffic {
-    /// Connections that were made.
-    pub(crate) connections: u64,
-    /// Those of them that are there now.
-    pub(crate) open: u64,
-    /// Bytes passed on, both ways.
-    pub(crate) bytes: u64,
-    /// Connections that it reset.
-    pub(crate) reset: u64,
-    /// Connections of which it closed one direction.
-    pub(crate) half_closed: u64,
-    /// Bytes that it took and did not pass on at once.
-    pub(crate) withheld: u64,
 }
 
 /// The threads' runtime for all that stands before the API server.
@@ -110,15 +83,7 @@ impl Proxy {
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
-        let counts = &self.shared.counts;
-        Traffic {
-            connections: counts.connections.load(Relaxed),
-            open: counts.open.load(Relaxed),
-            bytes: counts.bytes.load(Relaxed),
-            reset: counts.reset.load(Relaxed),
-            half_closed: counts.half_closed.load(Relaxed),
-            withheld: counts.withheld.load(Relaxed),
-        }
+        self.shared.counts.read()
     }
 
     /// From now on nothing is passed on, until [`Proxy::clear`].
@@ -268,11 +233,13 @@ async fn copy(
         if now.stalled || now.deaf_to >= number {
             shared.counts.withheld.fetch_add(length as u64, Relaxed);
         }
-        if weather.wait_for(|weather| !weather.stalled).await.is_err() {
-            return Ended::Closed;
-        }
+        let rate = weather.wait_for(|weather| !weather.stalled).await.map(|weather| weather.rate);
+        let Ok(rate) = rate else { return Ended::Closed };
         if weather.borrow().deaf_to >= number {
             continue;
+        }
+        if let Some(rate) = rate {
+            shared.counts.slow_down(length as u64, rate).await;
         }
         let allowed = left.load(Relaxed);
         let length = usize::try_from(allowed).map_or(length, |allowed| allowed.min(length));
@@ -283,9 +250,6 @@ async fn copy(
         left.store(allowed - length as u64, Relaxed);
         if left.load(Relaxed) == 0 {
             return Ended::Reset;
-        }
-        if let Some(rate) = now.rate {
-            tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Nobody reads what hook prints.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::evidence::{Evidence, seen_if};
 use super::lane::{Flight, main_process};
 use super::operation::Operation;
-use crate::support::processes::Process;
+use crate::support::Hook;
+use crate::support::processes::{self, Process};
 use crate::support::wait::{eventually, let_pass, s};
 
-/// The spool's bound in stepd is 64 MiB, of 100 MB; what was taken before it was looked at, and what
-/// lay in the spool then, is not counted.
-const SPOOL: u64 = 32 << 20;
+/// The spool's bound in stepd.
+const SPOOL: u64 = 64 << 20;
+/// A program that writes nothing for this long does not only wait for its turn.
+const STILL: Duration = s(2);
 
 /// Stops the reader and fills the pipe, so that the first byte that hook prints has to wait.
 pub(crate) fn stdout_blocked(flight: &Flight<'_>) -> Evidence {
@@ -24,22 +27,26 @@ pub(crate) fn stdout_blocked(flight: &Flight<'_>) -> Evidence {
     seen_if(flight.flies(), "nothing read for 20 s, the hook waiting", || {
         reader.signal(Signal::STOP);
         // Until it has stopped it may read what fills the pipe.
-        eventually(s(5), || reader.read("stat").contains(") T ").then_some(()));
+        eventually(s(5), || is_stopped(&reader).then_some(()));
         fill(&reader);
-        let before = bytes_read(&reader);
+        let before = bytes(&reader, "rchar: ");
         flight.let_go();
         let_pass(s(20));
-        let unread = bytes_read(&reader) == before && reader.read("stat").contains(") T ");
+        let unread = bytes(&reader, "rchar: ") == before && is_stopped(&reader);
         let waits = flight.flies();
         reader.signal(Signal::CONT) && unread && waits
     })
 }
 
-/// Bytes that a process has read from files and pipes.
-fn bytes_read(process: &Process) -> u64 {
+fn is_stopped(process: &Process) -> bool {
+    process.read("stat").contains(") T ")
+}
+
+/// Bytes that a process has read from files and pipes ("rchar: "), or has written ("wchar: ").
+fn bytes(process: &Process, which: &str) -> u64 {
     let io = process.read("io");
-    let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
-    read.and_then(|read| read.parse().ok()).unwrap_or_default()
+    let bytes = io.lines().find_map(|line| line.strip_prefix(which));
+    bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or_default()
 }
 
 /// Fills the pipe that `reader` reads with zeros.
@@ -57,25 +64,77 @@ fn fill(reader: &Process) {
     }
 }
 
+/// Stops who reads what hook prints, as soon as there is one.
+pub(crate) fn stop_reader(hook: &Hook<'_>) {
+    eventually(s(10), || hook.reader()?.signal(Signal::STOP).then_some(()));
+}
+
+/// Lets the reader that was stopped at the flight's start go on once the spool is full.
 pub(crate) fn spool_full(flight: &Flight<'_>) -> Evidence {
     if flight.lane.operation != Operation::Megabytes {
         return Evidence::Inapplicable("prints less than a spool holds");
     }
-    let stepd = main_process(flight);
-    let (Some(stepd), Some(reader)) = (stepd, flight.hook.reader()) else {
-        return Evidence::Missing("stepd or the pipe's reader is not there".to_owned());
+    let Some(reader) = flight.hook.reader().filter(is_stopped) else {
+        return Evidence::Missing("the pipe has no reader that was stopped".to_owned());
     };
-    let taken = || bytes_read(&stepd);
-    let began = taken();
-    reader.signal(Signal::STOP);
-    let mut last = 0;
-    let full = eventually(s(60), || {
-        let_pass(s(1));
-        let now = taken() - began;
-        (std::mem::replace(&mut last, now) == now && now > SPOOL).then_some(())
+    let stepd = main_process(flight);
+    let look = || stepd.as_ref().and_then(HeldUp::look);
+    let held_up = eventually(s(60), || {
+        let before = look().filter(HeldUp::is_full)?;
+        let_pass(STILL);
+        look().filter(|now| *now == before)
     });
-    let waits = flight.flies();
+    let last = look();
+    let unread = flight.flies() && is_stopped(&reader);
     reader.signal(Signal::CONT);
-    let words = format!("stepd took {last} bytes and then none");
-    if full.is_some() && waits { Evidence::Seen(words) } else { Evidence::Missing(words) }
+    match held_up.filter(|_| unread) {
+        Some(HeldUp { kept, waiting, .. }) => Evidence::Seen(format!(
+            "{kept} bytes in the spool, {waiting} in the pipe, and none written for 2 s"
+        )),
+        None => Evidence::Missing(format!("the spool did not hold the program up: {last:?}")),
+    }
+}
+
+/// How far a step has come.
+#[derive(Debug, PartialEq)]
+struct HeldUp {
+    /// Its processes, and the bytes that each has written.
+    programs: Vec<(i32, u64)>,
+    /// Bytes in their pipe.
+    waiting: u64,
+    /// Bytes in stepd's spool.
+    kept: u64,
+}
+
+impl HeldUp {
+    /// Nothing if no program of a step runs.
+    fn look(stepd: &Process) -> Option<Self> {
+        let container = stepd.read("cgroup");
+        let mut programs = processes::all();
+        programs.retain(|one| !one.command.contains("stepd") && one.read("cgroup") == container);
+        let waiting = programs.iter().filter_map(in_pipe).max()?;
+        let programs = programs.iter().map(|one| (one.pid, bytes(one, "wchar: "))).collect();
+        Some(Self { programs, waiting, kept: kept(stepd) })
+    }
+
+    /// stepd keeps all that it may, and does not take what waits.
+    fn is_full(&self) -> bool {
+        self.kept >= SPOOL && self.waiting > 0
+    }
+}
+
+/// Bytes in the pipe that is a process's standard output.
+fn in_pipe(process: &Process) -> Option<u64> {
+    let pipe = File::open(process.path("fd/1")).ok()?;
+    rustix::io::ioctl_fionread(pipe).ok()
+}
+
+/// Bytes in the files of the spool, which have lost their name.
+fn kept(stepd: &Process) -> u64 {
+    let files = std::fs::read_dir(stepd.path("fd")).into_iter().flatten().flatten();
+    let is_segment = |path: &std::path::PathBuf| {
+        std::fs::read_link(path).is_ok_and(|name| name.ends_with("segment (deleted)"))
+    };
+    let segments = files.map(|file| file.path()).filter(is_segment);
+    segments.filter_map(|path| Some(std::fs::metadata(path).ok()?.len())).sum()
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::outcome::Outcome;
 use super::processes::{self, Process};
 use super::runner::{RUNNER, RunnerPod};
-use super::wait::{eventually, s};
+use super::wait::{eventually, s, until};
 use super::work::{WORK, WORKSPACE};
 
 /// No hook of these tests takes longer.
@@ -205,6 +205,16 @@ impl Hook<'_> {
                 && process.is_of_pod(&self.runner.uid)
         };
         processes::all().into_iter().find(is_this)
+    }
+
+    /// Lets nobody read what it prints, of a call that is piped.
+    pub(crate) fn stop_reader(&self) -> Process {
+        let reader = self.reader().expect("somebody reads");
+        assert!(reader.signal(Signal::STOP));
+        until("the reader has stopped", s(5), || {
+            reader.read("stat").contains(") T ").then_some(())
+        });
+        reader
     }
 
     /// Its exit code, once it has ended.

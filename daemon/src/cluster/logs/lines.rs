@@ -5,12 +5,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::step::cursor::LogPosition;
 
+/// Of "2026-01-01T00:00:00", the same for all lines of a second.
+const SECOND: usize = 19;
 /// The longest time stamp with its space: "2026-01-01T00:00:00.000000000+00:00 ".
 const LONGEST_STAMP: usize = 40;
 
 /// The runtime stamps the lines of both streams before it writes them, each stream by itself: a line
 /// may stand behind one with a later time stamp. By how much is not bounded, but small.
 pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(1);
+
+/// The kubelet looks at the size of its logs each 10 s: two files are begun further apart than this, and
+/// so are the lines before and behind a file that was skipped.
+pub(super) const LEAP: SignedDuration = SignedDuration::from_secs(8);
+/// What is kept of the kubelet's own words.
+const WORDS: usize = 1 << 10;
 
 /// The log went on past the newest line seen, or ended, without showing that line again.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +40,19 @@ pub struct Lines {
     count: u64,
     /// Time stamp of the first line later than the position's that came before it was found.
     later: Option<String>,
+    leap: Option<Leap>,
+    words: Vec<u8>,
+}
+
+/// A line that was stamped [`LEAP`] or more after the one before it: a file may have been skipped.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Leap {
+    /// The position before the line.
+    pub before: LogPosition,
+    /// The time between the two.
+    pub time: SignedDuration,
+    /// What was lost, if a file was skipped.
+    pub gap: Gap,
 }
 
 #[derive(Debug)]
@@ -44,6 +65,8 @@ enum State {
     Rest(u64),
     /// In a new line.
     Copy,
+    /// In what the kubelet says of an error, which it appends to the log.
+    Words,
 }
 
 /// What a line is to us, by its time stamp.
@@ -63,6 +86,8 @@ impl Lines {
             found,
             count: 0,
             later: None,
+            leap: None,
+            words: Vec::new(),
         }
     }
 
@@ -94,6 +119,24 @@ impl Lines {
         self.position.timestamp.as_deref()
     }
 
+    /// The longest time that can have passed between the newest line and `end`, which the kubelet tells
+    /// in whole seconds.
+    pub fn quiet_until(&self, end: Timestamp) -> Option<SignedDuration> {
+        let newest: Timestamp = self.since()?.parse().ok()?;
+        Some(end.duration_since(newest) + SignedDuration::from_secs(1))
+    }
+
+    /// The first leap in what was fed since this was last asked.
+    pub fn take_leap(&mut self) -> Option<Leap> {
+        self.leap.take()
+    }
+
+    /// The kubelet's own words, with which it ended the stream.
+    pub fn words(&self) -> Option<String> {
+        let said = !self.words.is_empty();
+        said.then(|| String::from_utf8_lossy(&self.words).into_owned())
+    }
+
     /// Takes the next bytes of the stream; returns the program's bytes among them that are new.
     ///
     /// # Errors
@@ -122,9 +165,9 @@ impl Lines {
         if let Some(stamp) = parse_stamp(&held) {
             self.begin_line(stamp)?;
         } else {
-            // No stamp: a long line goes on. At the start of a stream it began before the time
-            // asked for and was seen; elsewhere its pieces lay apart in the log.
-            self.state = if first && !self.found { State::Skip } else { State::Copy };
+            // At the start of a stream a long line goes on that began before the time asked for, and
+            // was seen. Elsewhere the kubelet stamps whatever stands behind the end of a line.
+            self.state = if first && !self.found { State::Skip } else { State::Words };
             self.content(&held, output);
         }
         Ok(&input[taken..])
@@ -138,6 +181,7 @@ impl Lines {
                 State::Rest(self.position.bytes)
             }
             Kind::New => {
+                self.mark_leap(stamp);
                 let same = self.position.timestamp.as_deref() == Some(stamp);
                 self.position.nth = if same { self.position.nth + 1 } else { 1 };
                 if !same {
@@ -149,6 +193,21 @@ impl Lines {
             }
         };
         Ok(())
+    }
+
+    fn mark_leap(&mut self, stamp: &str) {
+        let Some(newest) = self.position.timestamp.as_deref() else { return };
+        // Most lines were written in the same second: no time to lose.
+        if self.leap.is_some() || newest.get(..SECOND) == stamp.get(..SECOND) {
+            return;
+        }
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let Some((newest_at, at)) = time(newest).zip(time(stamp)) else { return };
+        let apart = at.duration_since(newest_at);
+        if apart >= LEAP {
+            let gap = Gap { after: newest.to_owned(), next: Some(stamp.to_owned()) };
+            self.leap = Some(Leap { before: self.position.clone(), time: apart, gap });
+        }
     }
 
     fn kind(&mut self, stamp: &str) -> Result<Kind, Gap> {
@@ -173,10 +232,15 @@ impl Lines {
 
     /// Reads on in a line, up to its end at most.
     fn content<'a>(&mut self, input: &'a [u8], output: &mut BytesMut) -> &'a [u8] {
+        if matches!(self.state, State::Words) {
+            let room = WORDS.saturating_sub(self.words.len());
+            self.words.extend_from_slice(&input[..input.len().min(room)]);
+            return &[];
+        }
         let end = input.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
         let (line, rest) = input.split_at(end.unwrap_or(input.len()));
         let new = match &mut self.state {
-            State::Skip | State::Stamp { .. } => &[],
+            State::Skip | State::Stamp { .. } | State::Words => &[],
             State::Copy => line,
             State::Rest(left) => {
                 let dropped = usize::try_from(*left).unwrap_or(usize::MAX).min(line.len());

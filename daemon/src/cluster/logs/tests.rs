@@ -1,32 +1,43 @@
 //! Streams of a log that are quiet, and what the node has of it then.
 
 use futures::TryStreamExt;
+use jiff::SignedDuration;
 
+use super::look::{Look, look};
+use super::stream::{IDLE, Next, next};
 use super::*;
 
-/// Fails the test if it hears of a break.
-struct Unbroken;
-
-impl Sink for Unbroken {
-    async fn write(&mut self, _: Bytes, _: &LogPosition) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn broken(&mut self, broken: bool) -> Result<(), Failure> {
-        assert!(!broken, "a break was told");
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_quiet_for_a_minute_is_asked_for_again_without_a_word() {
+async fn a_stream_that_is_quiet_for_a_minute_is_idle() {
     let silent = futures::stream::pending::<std::io::Result<Vec<u8>>>();
     let mut silent = silent.into_async_read();
-    let mut lines = Lines::resume(LogPosition::default());
     let began = Instant::now();
-    let never = futures::future::pending();
-    let read = copy(&mut silent, &mut lines, (&mut 0, IDLE), never, &mut Unbroken).await;
-    assert!(matches!(read, Ok(Read::Idle)) && began.elapsed() == IDLE);
+    let came = next(&mut silent, &mut [0; 8], (futures::future::pending(), IDLE)).await;
+    assert!(matches!(came, Next::End(Read::Idle)) && began.elapsed() == IDLE);
+}
+
+#[test]
+fn a_leap_is_believed_of_whoever_waited_for_it_at_the_end_of_its_file() {
+    let seconds = SignedDuration::from_secs;
+    let large = |follows: bool, waited: u64| Course {
+        total: usize::MAX,
+        follows,
+        waited: Duration::from_secs(waited),
+        held: true,
+    };
+    for (course, apart, believed) in [
+        (large(true, 100), 100, true),
+        (large(true, 93), 100, true),
+        (large(false, 0), 7, true),
+        // It was behind, or its kubelet may not have watched for new files.
+        (large(true, 0), 11, false),
+        (large(true, 90), 100, false),
+        (large(false, 100), 100, false),
+        // No second file can have been begun.
+        (Course::from(&LogPosition::default()), 1000, true),
+    ] {
+        assert_eq!(course.is_unbroken(seconds(apart)), believed, "{course:?}, {apart} s");
+    }
 }
 
 const SEEN: &str = "2026-01-01T00:00:01.000000000Z";

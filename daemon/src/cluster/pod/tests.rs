@@ -134,6 +134,19 @@ fn an_oom_kill_is_named_with_the_limit() {
 }
 
 #[test]
+fn a_program_that_outlives_an_oom_kill_in_its_container_ends_with_its_own_code() {
+    for code in [0, 1, 143] {
+        let pod = container(json!({"terminated": {"exitCode": code, "reason": "OOMKilled"}}));
+        match standing(&pod, "step") {
+            Standing::Ended(ended) => {
+                assert_eq!((ended.exit_code, &*ended.reason), (code, OOM_KILLED));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn an_eviction_is_named_before_the_exit_code() {
     let mut pod = container(json!({"terminated": {"exitCode": 137, "reason": "Error"}}));
     let status = pod.status.as_mut().unwrap();

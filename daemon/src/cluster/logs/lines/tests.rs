@@ -107,3 +107,28 @@ fn an_empty_log_after_a_rotation_is_a_gap_unless_all_was_read_before() {
     assert_eq!(empty.finish(true), Ok(()));
     assert_eq!(Lines::resume(LogPosition::default()).finish(false), Ok(()));
 }
+
+#[test]
+fn a_line_that_comes_long_after_the_one_before_it_is_a_leap_and_a_little_later_is_none() {
+    let mut lines = Lines::resume(LogPosition::default());
+    lines.feed(&log(&[(A, "one\n"), (B, "two\n")])).unwrap();
+    assert_eq!(lines.take_leap(), None);
+    let before = lines.position().clone();
+    lines.feed(&log(&[("2026-01-01T00:00:11.000000000Z", "three\n")])).unwrap();
+    let leap = lines.take_leap().unwrap();
+    assert_eq!((leap.before, leap.time), (before, SignedDuration::from_nanos(9_999_999_500)));
+    assert_eq!(lines.take_leap(), None);
+}
+
+#[test]
+fn what_the_kubelet_says_of_an_error_is_no_output() {
+    let words = "failed to create fsnotify watcher: too many open files";
+    for seen in [log(&[(A, "one\n")]), Vec::new()] {
+        let mut lines = Lines::resume(LogPosition::default());
+        let input = [&seen[..], words.as_bytes()].concat();
+        let output: Vec<u8> =
+            input.chunks(3).flat_map(|piece| lines.feed(piece).unwrap()).collect();
+        assert_eq!(output, if seen.is_empty() { &b""[..] } else { b"one\n" });
+        assert_eq!(lines.words().as_deref(), Some(words));
+    }
+}

@@ -1,0 +1,53 @@
+use super::*;
+
+/// A Job that may run for 60 s.
+fn job(seconds: i64, reason: &str) -> Job {
+    let began = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+    let conditions = [serde_json::json!({"type": "Failed", "status": "True", "reason": reason})];
+    serde_json::from_value(serde_json::json!({
+        "metadata": {"name": "j"},
+        "spec": {"activeDeadlineSeconds": 60, "template": {}},
+        "status": {"startTime": began.to_string(), "conditions": conditions},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_job_is_late_by_its_condition_or_by_its_time() {
+    assert!(is_late(&job(61, "")) && is_late(&job(1, "DeadlineExceeded")));
+    assert!(!is_late(&job(30, "BackoffLimitExceeded")) && !is_late(&Job::default()));
+}
+
+#[test]
+fn a_step_that_is_lost_keeps_its_own_words_unless_its_job_is_late() {
+    let own = Failure::undone();
+    for in_time in [None, Some(&job(30, ""))] {
+        let failure = unless_late(in_time, Failure::undone());
+        assert_eq!((failure.reason, failure.message), (own.reason, own.message.clone()));
+    }
+    let failure = unless_late(Some(&job(61, "")), Failure::undone());
+    assert_eq!(failure.reason, Reason::DeadlineExceeded);
+    assert!(failure.message.contains("Job j ran longer"), "{failure}");
+}
+
+#[test]
+fn a_late_pod_names_the_reason_and_the_setting() {
+    let failure = late(Duration::from_secs(600), "no node can take the pod: 1 Insufficient cpu.");
+    assert_eq!(failure.reason, Reason::PodUnschedulable);
+    assert!(failure.message.contains("600 s") && failure.message.contains("Insufficient cpu"));
+    assert!(failure.remedy.contains("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS"));
+    assert_eq!(late(Duration::from_secs(1), "").reason, Reason::DeadlineExceeded);
+}
+
+#[test]
+fn a_step_that_has_no_pod_until_the_time_is_up_is_told_what_refused_it() {
+    let (deadline, timeout) = (Instant::now(), Duration::from_secs(600));
+    let quota = Failure::new(Reason::QuotaExceeded, "exceeded quota: q", "Raise it");
+    let wait = Wait { refusal: Some(quota), ..Wait::default() };
+    let (until, failure) = wait.patience(deadline, timeout);
+    assert_eq!((until, failure.reason), (deadline, Reason::QuotaExceeded));
+    assert!(failure.message.contains("600 s: exceeded quota: q"), "{failure}");
+    assert!(failure.remedy.starts_with("Raise it; to wait longer"), "{}", failure.remedy);
+    let (_, failure) = Wait::default().patience(deadline, timeout);
+    assert_eq!(failure.reason, Reason::DeadlineExceeded);
+}
