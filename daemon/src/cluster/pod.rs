@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus,
 };
 
+use crate::cluster::watch::Seen;
 use crate::error::{Failure, Reason};
 
 /// The reason of a container in which a process was killed for its memory use.
@@ -157,6 +158,17 @@ pub fn oom_failure(pod: &Pod, container: &str) -> Failure {
              ({OOM_KILLED})"
         ),
         "Raise the limit (HOOKD_BUILD_MEMORY for builds), or let the program use less",
+    )
+}
+
+/// What a user is told of a step that ended with a code though a process of it was killed for its memory.
+pub fn oom_note(seen: &Seen, container: &str) -> String {
+    let limit = seen.pod().and_then(|pod| memory_limit(pod, container));
+    let bound =
+        limit.map_or_else(|| "its node has".to_owned(), |limit| format!("its limit of {limit}"));
+    format!(
+        "OOMKilled: a process of the step was killed because the container used more memory than \
+         {bound}"
     )
 }
 

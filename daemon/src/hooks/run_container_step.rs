@@ -9,8 +9,8 @@ use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use crate::cluster::job;
 use crate::cluster::watch::PodWatch;
+use crate::cluster::{job, pod};
 use crate::config::ContainerSteps;
 use crate::error::{Failure, Reason};
 use crate::hooks::{Context, build_image};
@@ -48,18 +48,22 @@ pub async fn run(
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
     let awaited =
         Awaited { job: Some(&job), container: step_job::CONTAINER, phase: Phase::RunPending };
-    let pod = started(context, &mut watch, awaited, caller).await?.name_any();
+    let name = started(context, &mut watch, awaited, caller).await?.name_any();
     if let Some(config) = by_stepd {
         let before = caller.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
-        let pod = AgentPod::new(context, (&pod, step_job::CONTAINER), watch);
+        let pod = AgentPod::new(context, (&name, step_job::CONTAINER), watch);
         let program = program_of(step, spec, &config)?;
         return match program::run(context, &pod, (&program, before), caller).await {
             Err(failure) => Err(start::loss(context, &job, failure).await),
             ended => ended,
         };
     }
-    let target = (&job, &*pod, step_job::CONTAINER);
+    let target = (&job, &*name, step_job::CONTAINER);
     let ended = output::stream(context, &mut watch, target, log_position, caller).await?;
+    if ended.reason == pod::OOM_KILLED {
+        let message = pod::oom_note(&watch.now(), step_job::CONTAINER);
+        caller.progress(Phase::RunRunning, message).await?;
+    }
     Ok(ended.exit_code)
 }
 

@@ -248,14 +248,7 @@ async fn exit_code(pod: &AgentPod, end: StepEnd, caller: &mut Caller) -> Result<
         caller.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }
     if end.signal == 9 && end.oom_kills > 0 {
-        let seen = pod.watch().now();
-        let limit = seen.pod().and_then(|seen| pod::memory_limit(seen, pod.container()));
-        let message = format!(
-            "OOMKilled: a process of the step was killed because the container used more memory than \
-             {} (cgroup v1: the container goes on)",
-            limit
-                .map_or_else(|| "its node has".to_owned(), |limit| format!("its limit of {limit}"))
-        );
+        let message = pod::oom_note(&pod.watch().now(), pod.container());
         tracing::info!(pod = pod.name(), "{message}");
         caller.progress(Phase::RunRunning, message).await?;
     }

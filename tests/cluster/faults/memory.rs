@@ -2,8 +2,11 @@
 //! much would.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::processes::Process;
 use crate::support::wait::{eventually, s};
@@ -17,21 +20,28 @@ pub(crate) fn exhaust(victim: &Process) -> bool {
     let read = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default();
     let used: u64 = read("memory.usage_in_bytes").trim().parse().unwrap_or_default();
     let limited = fs::write(group.join("memory.limit_in_bytes"), (used + ROOM).to_string());
+    // What it starts from now on would be chosen as well.
+    if !victim.signal(Signal::STOP) {
+        return false;
+    }
     // Not the one that uses the most, but the one that a test wants to see die.
     let chosen = fs::write(victim.path("oom_score_adj"), "1000");
     if limited.is_err() || chosen.is_err() {
         return false;
     }
-    let join = format!("echo $$ > {}/cgroup.procs && exec tail /dev/zero", group.display());
-    let eater =
-        Command::new("sh").args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let Ok(mut eater) = eater else { return false };
+    // The kernel looks at what each has: none may have more than the one that is chosen.
+    let eat = "for each in 1 2 3 4 5; do dd if=/dev/zero of=/dev/null bs=5M & done; wait";
+    let join = format!("echo $$ > {}/cgroup.procs && {{ {eat}; }}", group.display());
+    let mut eater = Command::new("sh");
+    eater.args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let Ok(mut eater) = eater.spawn() else { return false };
     let died = eventually(s(20), || {
         let state = victim.read("stat");
         (state.is_empty() || state.contains(") Z")).then_some(())
     });
-    let _ = eater.kill();
+    let _ = kill_process_group(Pid::from_child(&eater), Signal::KILL);
     let _ = eater.wait();
+    victim.signal(Signal::CONT);
     died.is_some()
 }
 
