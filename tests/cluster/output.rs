@@ -1,5 +1,6 @@
 //! Output arrives as the program wrote it, but for what Kubernetes' own log path changes.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -140,7 +141,11 @@ fn log_files(runner: &RunnerPod) -> usize {
     let pods = fs::read_dir(Path::new(&state).join("pod-logs")).unwrap().map(|pod| pod.unwrap());
     let prefix = format!("{}_runner-step-", runner.namespace);
     let mine = pods.filter(|pod| pod.file_name().to_string_lossy().starts_with(&prefix));
-    mine.flat_map(|pod| fs::read_dir(pod.path().join("step"))).flatten().count()
+    let files = mine.flat_map(|pod| fs::read_dir(pod.path().join("step"))).flatten().flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    // Some are there twice, while they are compressed.
+    let names = names.map(|name| name.trim_end_matches(".tmp").trim_end_matches(".gz").to_owned());
+    names.collect::<HashSet<_>>().len()
 }
 
 /// rch#165: the kubelet goes on in the newest file. One that lies between is skipped by a stream
@@ -148,11 +153,11 @@ fn log_files(runner: &RunnerPod) -> usize {
 #[test]
 fn a_log_that_is_rotated_twice_before_it_is_read_is_not_silently_short() {
     let runner = natively();
+    // The first file has more than lies on the way to the reader.
     let script = format!(
         "cd /github/workspace; await() {{ while [ ! -e $1 ]; do usleep 50000; done; }}; \
-         seq 1 {ONE_FILE}; await second; seq {} {}; await third; echo end",
-        ONE_FILE + 1,
-        ONE_FILE * 2
+         seq 1 {}; await second; seq 1 {ONE_FILE}; await third; echo end",
+        ONE_FILE * 4
     );
     let hook = runner.call(&runner.script(&script)).piped().start();
     hook.wait_for("\n10\n");
@@ -162,12 +167,7 @@ fn a_log_that_is_rotated_twice_before_it_is_read_is_not_silently_short() {
         runner.write(&format!("/home/runner/_work/demo/demo/{go_on}"), "");
     }
     assert!(reader.signal(Signal::CONT));
-    let outcome = hook.end();
-    if outcome.code == 0 {
-        assert_same("all", &outcome.stdout, format!("{}end\n", numbers(ONE_FILE * 2)).as_bytes());
-    } else {
-        outcome.assert_told(180, &["title=Output lost", "containerLogMaxSize"]);
-    }
+    hook.end().assert_told(180, &["title=Output lost", "containerLogMaxSize"]);
 }
 
 /// The kubelet turns the log over at 10 MiB, looking every 10 s.

@@ -61,6 +61,10 @@ pub struct Log<'a> {
     pub api_timeout: Duration,
 }
 
+/// The log of a container that has ended may be gone with it, though its pod is there: after an eviction.
+/// A kubelet that has just been started needs less to know its pods again.
+const ABSENT: Duration = Duration::from_secs(10);
+
 /// The end of the container, with the time of it if that is known.
 type End<'a> = Shared<BoxFuture<'a, Option<Timestamp>>>;
 
@@ -122,29 +126,34 @@ impl Log<'_> {
             let mut lines = Lines::resume(position);
             let read = self.read(&mut lines, &mut course, None, sink).await?;
             position = lines.position().clone();
-            let why = match read {
+            let (why, patience) = match read {
                 Read::Closed => return lines.finish(whole).map(|()| position).map_err(lost),
-                Read::Quiet | Read::Idle => "nothing came for 5 s".to_owned(),
-                Read::Broken(why) => why,
+                Read::Quiet => ("nothing came for 5 s".to_owned(), self.api_timeout),
+                Read::Idle => (lines.words().unwrap_or_default(), ABSENT),
+                Read::Broken(why) => (why, self.api_timeout),
             };
             sink.broken(true).await?;
-            if started.elapsed() > self.api_timeout {
+            if started.elapsed() > patience {
                 return Err(unread(self.pod, &why));
             }
             pauses.pass().await;
         }
     }
 
-    /// Asks for the log from the position of `lines` on.
-    async fn open(&self, lines: &Lines, follow: bool) -> Result<impl AsyncRead + use<>, Failure> {
+    /// Asks for the log from the position of `lines` on, and with `ended` for what is still written.
+    async fn open(
+        &self,
+        lines: &Lines,
+        ended: Option<&End<'_>>,
+    ) -> Result<impl AsyncRead + use<>, Failure> {
         let params = LogParams {
             container: Some(self.container.to_owned()),
-            follow,
+            follow: ended.is_some(),
             timestamps: true,
             since_time: lines.since().and_then(whole_second),
             ..LogParams::default()
         };
-        let (started, mut pauses) = (Instant::now(), Pauses::default());
+        let (mut absent, mut pauses) = (None, Pauses::default());
         loop {
             let opened = Retry::new(self.api_timeout)
                 .attempt(|| self.pods.log_stream(self.pod, &params))
@@ -156,7 +165,10 @@ impl Log<'_> {
                     return Err(failure(&format!("read the log of pod {}", self.pod), error));
                 }
             };
-            if started.elapsed() > self.api_timeout || !self.has_pod().await {
+            let over = ended.is_none_or(|ended| ended.clone().now_or_never().is_some());
+            let patience = if over { ABSENT } else { self.api_timeout };
+            let since = *absent.get_or_insert_with(Instant::now);
+            if since.elapsed() > patience || !self.has_pod().await {
                 return Err(lost_pod(self.pod, &error));
             }
             pauses.pass().await;

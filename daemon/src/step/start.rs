@@ -202,8 +202,13 @@ impl Wait {
     ) -> Result<(), Failure> {
         let Some(job) = awaited.job else { return Ok(()) };
         match job::try_pod(&context.client, &context.namespace, job).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.refusal = None;
+                Ok(())
+            }
             Err(failure) if failure.reason == Reason::AdmissionDenied => Err(failure),
+            // That it cannot be asked is no reason for the pod to be away.
+            Err(failure) if failure.reason == Reason::ApiUnreachable => Ok(()),
             Err(failure) => {
                 let why = failure.message.clone();
                 self.refusal = Some(failure);

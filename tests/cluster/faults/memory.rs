@@ -19,13 +19,9 @@ pub(crate) fn exhaust(victim: &Process) -> bool {
     let Some(group) = group_of(victim) else { return false };
     let read = |name: &str| fs::read_to_string(group.join(name)).unwrap_or_default();
     let used: u64 = read("memory.usage_in_bytes").trim().parse().unwrap_or_default();
-    let limited = fs::write(group.join("memory.limit_in_bytes"), (used + ROOM).to_string());
-    // What it starts from now on would be chosen as well.
-    if !victim.signal(Signal::STOP) {
-        return false;
-    }
     // Not the one that uses the most, but the one that a test wants to see die.
     let chosen = fs::write(victim.path("oom_score_adj"), "1000");
+    let limited = fs::write(group.join("memory.limit_in_bytes"), (used + ROOM).to_string());
     if limited.is_err() || chosen.is_err() {
         return false;
     }
@@ -35,6 +31,8 @@ pub(crate) fn exhaust(victim: &Process) -> bool {
     let mut eater = Command::new("sh");
     eater.args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     let Ok(mut eater) = eater.spawn() else { return false };
+    // What it starts from now on would be chosen as well.
+    victim.signal(Signal::STOP);
     let died = eventually(s(20), || {
         let state = victim.read("stat");
         (state.is_empty() || state.contains(") Z")).then_some(())

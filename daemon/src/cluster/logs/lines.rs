@@ -14,9 +14,9 @@ const LONGEST_STAMP: usize = 40;
 /// may stand behind one with a later time stamp. By how much is not bounded, but small.
 pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(1);
 
-/// The kubelet looks at the size of its logs each 10 s: two files are begun further apart than this, and
-/// so are the lines before and behind a file that was skipped.
-pub(super) const LEAP: SignedDuration = SignedDuration::from_secs(8);
+/// Two files of a log are begun further apart than this, whatever the kubelet is set to, and so are the
+/// lines before and behind a file that was skipped.
+pub(super) const LEAP: SignedDuration = SignedDuration::from_secs(3);
 /// What is kept of the kubelet's own words.
 const WORDS: usize = 1 << 10;
 

@@ -1,5 +1,7 @@
 //! What the node has of a log beside the stream that is read.
 
+use std::time::Duration;
+
 use futures::{AsyncRead, AsyncReadExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -9,9 +11,14 @@ use tokio::time::Instant;
 use super::lines::Leap;
 use super::stream::{LINGER, READ};
 use super::{Gap, Lines, Log, lost};
-use crate::cluster::retry::{Pauses, Retry};
+use crate::cluster::retry::Pauses;
 use crate::error::Failure;
 use crate::step::cursor::LogPosition;
+
+/// The longest entry of a log: the kubelet shows a longer line's last entry with a stamp of its own.
+const ENTRY: u64 = 16 << 10;
+/// A log that goes on meanwhile waits for no longer.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What the node has of a log from a line on.
 pub(super) enum Look {
@@ -32,7 +39,7 @@ impl Log<'_> {
         if lines.joins() {
             return Look::Joins;
         }
-        let Ok(stream) = self.open(&lines, false).await else { return Look::Unknown };
+        let Ok(stream) = self.open(&lines, None).await else { return Look::Unknown };
         tokio::pin!(stream);
         look(&mut stream, &mut lines).await
     }
@@ -49,12 +56,38 @@ impl Log<'_> {
         }
     }
 
-    /// True if the newest line is the last of the newest file.
+    /// True if what was read is all that the newest file has; false if that is not known within a
+    /// moment.
     pub(super) async fn is_at_end(&self, lines: &Lines) -> bool {
-        let asked = Retry::new(LINGER);
-        let last = asked.attempt(|| last_line(self.pods, self.pod, self.container)).await;
-        let Ok(last) = last else { return false };
-        lines.since().is_some_and(|newest| last.starts_with(newest.as_bytes()))
+        let position = lines.position();
+        let asked = async {
+            if position.bytes < ENTRY {
+                let last = last_line(self.pods, self.pod, self.container).await.ok()?;
+                let newest = position.timestamp.as_deref().unwrap_or_default();
+                Some(last.starts_with(newest.as_bytes()) && newest.is_empty() == last.is_empty())
+            } else {
+                let mut again = Lines::resume(position.clone());
+                let stream = self.open(&again, None).await.ok()?;
+                tokio::pin!(stream);
+                ends_there(&mut stream, &mut again).await
+            }
+        };
+        tokio::time::timeout(MOMENT, asked).await.ok().flatten().unwrap_or(false)
+    }
+}
+
+/// True if the log ends where `lines` stand.
+pub(super) async fn ends_there(
+    stream: &mut (impl AsyncRead + Unpin),
+    lines: &mut Lines,
+) -> Option<bool> {
+    let mut buffer = vec![0; READ];
+    loop {
+        match stream.read(&mut buffer).await.ok()? {
+            0 => return Some(lines.joins()),
+            length if lines.feed(&buffer[..length]).ok()?.is_empty() => {}
+            _ => return Some(false),
+        }
     }
 }
 

@@ -34,11 +34,17 @@ pub(super) enum Read {
     Closed,
     /// Nothing came for a short while after the container's end.
     Quiet,
-    /// Nothing came for a long while, and whoever asks again loses nothing.
+    /// Nothing came for a long while, or the kubelet gave up; whoever asks again loses nothing.
     Idle,
     /// It broke.
     Broken(String),
 }
+
+/// A reader that was behind for less long was not led past a file: the kubelet looks at the size of its
+/// logs each 10 s, and a node takes its time to turn them over.
+const BEHIND: SignedDuration = SignedDuration::from_secs(8);
+/// A stream that was there for so long is no break right after an opening.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What is known of a log's way through the files of the node.
 #[derive(Debug)]
@@ -49,7 +55,7 @@ pub(super) struct Course {
     pub(super) follows: bool,
     /// How long nothing had come when the newest piece, or the end, came.
     pub(super) waited: Duration,
-    /// The newest stream brought something, or was there for a while.
+    /// The newest stream brought something new, or was there for a while.
     pub(super) held: bool,
 }
 
@@ -64,7 +70,7 @@ impl Course {
     /// second is that of the newest piece, or of the end. Whoever was behind did not wait.
     pub(super) fn is_unbroken(&self, apart: SignedDuration) -> bool {
         let waited = SignedDuration::try_from(self.waited).unwrap_or(SignedDuration::MAX);
-        let in_time = apart < LEAP || (self.follows && apart <= waited.saturating_add(LEAP));
+        let in_time = apart < LEAP || (self.follows && apart <= waited.saturating_add(BEHIND));
         in_time || self.is_small()
     }
 
@@ -99,42 +105,51 @@ impl Log<'_> {
         ended: Option<End<'_>>,
         sink: &mut (impl Sink + Send),
     ) -> Result<Read, Failure> {
-        let stream = self.open(lines, ended.is_some()).await?;
+        let stream = self.open(lines, ended.as_ref()).await?;
         tokio::pin!(stream);
-        (course.follows, course.held, course.waited) = (false, false, Duration::ZERO);
+        (course.follows, course.held) = (false, false);
         let (mut buffer, mut idle) = (vec![0; READ], SETTLE);
+        let (opened, mut drained) = (Instant::now(), Instant::now());
         loop {
-            let asked = Instant::now();
             let next = next(&mut stream, &mut buffer, (course.linger(ended.clone()), idle)).await;
-            course.waited += asked.elapsed();
-            if !matches!(next, Next::End(Read::Broken(_))) {
-                course.held = true;
-                sink.broken(false).await?;
-            }
+            course.waited = drained.elapsed();
+            course.held |= opened.elapsed() > STEADY;
             match next {
                 Next::Bytes(length) => {
-                    let piece = (&buffer[..length], ended.is_some());
-                    if let Some(words) = self.take(piece, lines, course, sink).await? {
-                        return Ok(Read::Broken(words));
+                    self.take((&buffer[..length], ended.is_some()), lines, course, sink).await?;
+                    if let Some(words) = lines.words() {
+                        tracing::info!(pod = self.pod, words, "the kubelet ended the log");
+                        return Ok(Read::Idle);
                     }
-                    course.waited = Duration::ZERO;
                     idle = if course.follows { IDLE } else { SETTLE };
+                    drained = Instant::now();
                 }
-                Next::End(Read::Idle) if idle == SETTLE => {
-                    course.follows = course.is_small() || self.is_at_end(lines).await;
-                    idle = IDLE;
+                Next::End(Read::Broken(why)) => return Ok(Read::Broken(why)),
+                Next::End(read) => {
+                    sink.broken(false).await?;
+                    if !matches!(read, Read::Idle) {
+                        return Ok(read);
+                    }
+                    let Some(more) = self.when_idle(lines, course, idle).await? else {
+                        return Ok(Read::Idle);
+                    };
+                    idle = more;
                 }
-                Next::End(Read::Idle) => match self.when_idle(lines, idle).await? {
-                    Some(more) => idle = more,
-                    None => return Ok(Read::Idle),
-                },
-                Next::End(read) => return Ok(read),
             }
         }
     }
 
     /// How long a log may go on to be idle; none: it is to be asked for again.
-    async fn when_idle(&self, lines: &Lines, idle: Duration) -> Result<Option<Duration>, Failure> {
+    async fn when_idle(
+        &self,
+        lines: &Lines,
+        course: &mut Course,
+        idle: Duration,
+    ) -> Result<Option<Duration>, Failure> {
+        if idle == SETTLE {
+            course.follows = self.is_at_end(lines).await;
+            return Ok(Some(IDLE));
+        }
         Ok(match self.look(lines.position()).await {
             Look::Joins | Look::Unknown => None,
             // The stream may live: nothing else leads from the old file to the new one.
@@ -145,25 +160,26 @@ impl Log<'_> {
         })
     }
 
-    /// Takes what came; the kubelet's own words, if it ended with those.
+    /// Takes what came; `follow`: it may stand in several files.
     async fn take(
         &self,
         (bytes, follow): (&[u8], bool),
         lines: &mut Lines,
         course: &mut Course,
         sink: &mut (impl Sink + Send),
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<(), Failure> {
         course.total = course.total.saturating_add(bytes.len());
         let output = lines.feed(bytes).map_err(lost)?;
         if !output.is_empty() {
+            course.held = true;
+            sink.broken(false).await?;
             sink.write(output, lines.position()).await?;
         }
         let leap = lines.take_leap().filter(|leap| !course.is_unbroken(leap.time));
-        // What is not followed stands in one file.
         if let Some(leap) = leap.filter(|_| follow) {
             self.verify(leap).await?;
         }
-        Ok(lines.words())
+        Ok(())
     }
 }
 

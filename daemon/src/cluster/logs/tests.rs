@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 
-use super::look::{Look, look};
+use super::look::{Look, ends_there, look};
 use super::stream::{IDLE, Next, next};
 use super::*;
 
@@ -28,7 +28,7 @@ fn a_leap_is_believed_of_whoever_waited_for_it_at_the_end_of_its_file() {
     for (course, apart, believed) in [
         (large(true, 100), 100, true),
         (large(true, 93), 100, true),
-        (large(false, 0), 7, true),
+        (large(false, 0), 2, true),
         // It was behind, or its kubelet may not have watched for new files.
         (large(true, 0), 11, false),
         (large(true, 90), 100, false),
@@ -57,4 +57,20 @@ async fn a_look_tells_a_log_that_goes_on_from_one_that_was_begun_anew() {
     assert!(matches!(look_at("").await, Look::Empty));
     let gap = look_at(&format!("{LATER} two\n")).await;
     assert!(matches!(gap, Look::Gap(Gap { next: Some(next), .. }) if next == LATER));
+}
+
+#[tokio::test]
+async fn a_log_is_read_to_its_end_only_if_nothing_stands_behind_the_newest_line() {
+    for (log, expected) in [
+        (format!("{SEEN} one\n"), true),
+        (format!("{SEEN} one\n{LATER} two\n"), false),
+        (String::new(), false),
+    ] {
+        let seen =
+            LogPosition { timestamp: Some(SEEN.to_owned()), nth: 1, bytes: 4, line_ended: true };
+        let pieces = futures::stream::iter([Ok::<_, std::io::Error>(log.as_bytes().to_vec())]);
+        let mut lines = Lines::resume(seen);
+        let ends = ends_there(&mut pieces.into_async_read(), &mut lines).await;
+        assert_eq!(ends, Some(expected), "{log}");
+    }
 }
