@@ -31,8 +31,9 @@ pub(crate) struct ConnectError {
     source: io::Error,
 }
 
-/// Copies until the other end closes.
-pub(crate) fn run(dir: &Path) -> Result<(), ConnectError> {
+/// Copies until the other end closes, or nothing has come from the session for the time of `silence`:
+/// a container runtime that was restarted holds the pipes of a session that nobody has any more.
+pub(crate) fn run(dir: &Path, silence: Duration) -> Result<(), ConnectError> {
     let path = dir.join(SOCKET);
     let connect = || -> io::Result<[UnixStream; 3]> {
         let socket = connect_soon(&path)?;
@@ -42,7 +43,7 @@ pub(crate) fn run(dir: &Path) -> Result<(), ConnectError> {
         connect().map_err(|source| ConnectError { path: path.clone(), source })?;
     std::thread::spawn(move || {
         // Either way nothing more will come: the other end is to know.
-        let _ = copy(io::stdin().lock(), &up);
+        let _ = copy(Session { silence }, &up);
         let _ = up.shutdown(Shutdown::Write);
         end_soon();
     });
@@ -53,6 +54,23 @@ pub(crate) fn run(dir: &Path) -> Result<(), ConnectError> {
     // An error is the session's end, which whoever holds its other end sees.
     let _ = copy(&down, io::stdout().lock());
     Ok(())
+}
+
+/// Standard input. It is at its end, too, if nothing comes for a while.
+struct Session {
+    silence: Duration,
+}
+
+impl Read for Session {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (input, silence) = (io::stdin(), Timespec::try_from(self.silence));
+        let silence = silence.map_err(io::Error::other)?;
+        if poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&silence))? == 0 {
+            return Ok(0);
+        }
+        // Without the buffer of the standard library, which poll does not see.
+        Ok(rustix::io::read(&input, buffer)?)
+    }
 }
 
 /// Ends the process, whatever its other threads wait for.

@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +44,9 @@ enum Role {
         /// As for serve.
         #[arg(long, default_value = serve::DEFAULT_DIR)]
         dir: PathBuf,
+        /// Seconds after which a session in which nothing comes is over. hookd sends a ping each 15 s.
+        #[arg(long, default_value_t = 60)]
+        silence: u64,
     },
     /// Runs the step that it is told on its standard input; `serve` starts it.
     #[command(hide = true)]
@@ -57,7 +61,9 @@ fn main() -> ExitCode {
     }
     let result = match cli.role {
         Role::Serve(config) => serve::run(config).map_err(|error| report(&error)),
-        Role::Connect { dir } => connect::run(&dir).map_err(|error| report(&error)),
+        Role::Connect { dir, silence } => {
+            connect::run(&dir, Duration::from_secs(silence)).map_err(|error| report(&error))
+        }
         Role::Supervise => return supervise::run(),
     };
     match result {

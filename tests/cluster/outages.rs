@@ -117,6 +117,20 @@ fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_
     assert!(outcome.text().contains("connection to the Kubernetes API broke"), "it was not told");
 }
 
+/// A kubelet that has just been started says of each pod for a moment that it does not exist.
+#[test]
+fn a_step_by_the_kubelet_loses_nothing_when_the_kubelet_is_restarted() {
+    let setup = Setup { alone: true, ..Setup::default() };
+    let runner = RunnerPod::with(&setup.set("HOOKD_CONTAINER_STEPS", "kubelet"));
+    let hook = runner.call(&runner.script(NUMBERS)).start();
+    hook.wait_for("\n20\n");
+    drop(Stopped::component("kubelet", &runner.turn));
+    let outcome = hook.end();
+    outcome.assert_code(5);
+    let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
+    assert!(of_the_program(&outcome) == expected, "{}", outcome.text());
+}
+
 #[test]
 fn a_step_in_the_job_container_loses_and_repeats_nothing_across_ten_seconds_without_api_server() {
     let outcome = &outage().script;

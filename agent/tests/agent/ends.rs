@@ -20,6 +20,13 @@ fn connect(dir: &Path) -> Child {
     command.args(["connect", "--dir"]).arg(dir).stdin(Stdio::null()).spawn().unwrap()
 }
 
+/// As [`connect`], of a session that says nothing and is not closed.
+fn connect_silently(dir: &Path, silence: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stepd"));
+    command.args(["connect", "--silence", silence, "--dir"]).arg(dir);
+    command.stdin(Stdio::piped()).spawn().unwrap()
+}
+
 /// Listens as stepd does.
 fn listen(dir: &Path) -> UnixListener {
     let new = dir.join("new");
@@ -219,4 +226,17 @@ fn a_session_that_cannot_watch_looks_again_until_stepd_listens() {
     let listener = listen(&dir);
     drop(listener.accept().unwrap());
     assert!(early.wait().unwrap().success());
+}
+
+#[test]
+fn a_session_that_nobody_holds_any_more_ends_though_its_pipes_stay_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = listen(dir.path());
+    let (mut silent, mut patient) =
+        (connect_silently(dir.path(), "1"), connect_silently(dir.path(), "3600"));
+    let both = [listener.accept().unwrap(), listener.accept().unwrap()];
+    until("the silent session is over", || silent.try_wait().unwrap());
+    assert!(patient.try_wait().unwrap().is_none());
+    drop(both);
+    until("the other is over with its socket", || patient.try_wait().unwrap());
 }

@@ -33,8 +33,8 @@ pub(crate) fn inject(
     match fault {
         Fault::ApiServerStopped(seconds) => away("kube-apiserver", s(seconds), flights, turn),
         Fault::ApiServerRestarted => restarted_in_sessions(flights, turn),
-        Fault::KubeletRestarted => away("kubelet", Duration::ZERO, flights, turn),
-        Fault::ContainerdRestarted => away("containerd", Duration::ZERO, flights, turn),
+        Fault::KubeletRestarted => restarted_twice("kubelet", flights, turn),
+        Fault::ContainerdRestarted => restarted_twice("containerd", flights, turn),
         Fault::RegistryStopped => registry_stopped(flights),
         _ => each(fault, flights, random),
     }
@@ -116,6 +116,17 @@ fn away(name: &'static str, time: Duration, flights: &[Flight<'_>], turn: &Turn)
     let seen = format!("pid {before} -> {}, away {:.1} s", pid(), began.elapsed().as_secs_f64());
     let new = before != pid();
     flying.into_iter().map(|flies| seen_if(flies, &seen, || new)).collect()
+}
+
+/// What a node runs by is killed while pods start, and again once all that print have begun; some have
+/// landed then, and met it once.
+fn restarted_twice(name: &'static str, flights: &[Flight<'_>], turn: &Turn) -> Vec<Evidence> {
+    let at_start = away(name, Duration::ZERO, flights, turn);
+    let prints = |flight: &Flight<'_>| !flight.lane.operation.want().stdout.is_empty();
+    flights.iter().filter(|flight| prints(flight)).for_each(|flight| flight.hook.wait_for("~"));
+    let while_printing = away(name, Duration::ZERO, flights, turn);
+    let both = at_start.into_iter().zip(while_printing);
+    both.map(|(one, other)| if matches!(other, Evidence::Seen(_)) { other } else { one }).collect()
 }
 
 /// The API server is killed in the middle of exec sessions.
