@@ -9,7 +9,7 @@
 //! A stream leads from a file to the next only if the kubelet had come to the end of the first before
 //! the second was begun: it watches for new files from then on, and opens the newest. One that was behind
 //! stays where it is, and skips a file. So a leap in time is believed only if it was waited for
-//! ([`Course::is_unbroken`]), or if both lines stand in one file.
+//! (`Course::is_unbroken`), or if both lines stand in one file.
 
 use std::time::Duration;
 
