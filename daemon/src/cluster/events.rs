@@ -1,6 +1,7 @@
 //! What the cluster tells of a pod that does not start yet: which image it pulls, what it lacks.
 
 use std::future::ready;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -26,8 +27,12 @@ const WORTH_TELLING: [&str; 10] = [
     "Unhealthy",
 ];
 
+/// An account that may not watch events is asked no more often whether it may by now: an API server
+/// that has just started refuses everybody.
+const FORBIDDEN: Duration = Duration::from_secs(30);
+
 /// Lines of the events of a pod, those that were there before among them, which come again with each
-/// watch. Ends if the account may not watch events: it learns nothing.
+/// watch. Never ends; an account that may not watch events learns nothing.
 pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static, String> {
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);
     let params =
@@ -39,9 +44,9 @@ pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static,
             let lines = match events.watch(&params, "0").await {
                 Ok(watch) => watch.filter_map(|event| ready(told(event))).boxed(),
                 Err(error) => {
-                    tracing::info!(error = report(&error), "events cannot be watched");
+                    tracing::debug!(error = report(&error), "events cannot be watched");
                     if is_forbidden(&error) {
-                        return None;
+                        tokio::time::sleep(FORBIDDEN).await;
                     }
                     stream::empty().boxed()
                 }
@@ -70,6 +75,10 @@ fn line(event: &Event) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -83,5 +92,26 @@ mod tests {
         assert_eq!(line(&pulling).as_deref(), Some("Pulling image \"x\""));
         assert_eq!(line(&event("Created", "Created container")), None);
         assert_eq!(line(&event("Pulled", "\"x\" already present on machine")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_told_however_often_their_watch_ends_or_is_refused() {
+        let event = |image: &str| {
+            json!({"type": "ADDED", "object": {"apiVersion": "v1", "kind": "Event",
+                "metadata": {"name": "e"}, "involvedObject": {}, "reason": "Pulling",
+                "message": format!("Pulling image {image}")}})
+        };
+        let refusal =
+            json!({"kind": "Status", "status": "Failure", "code": 403, "message": "cannot watch"});
+        let mut answers =
+            [(403, refusal), (200, event("a")), (503, json!({})), (200, event("b"))].into_iter();
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            let (code, body) = answers.next().unwrap();
+            let body = Full::<Bytes>::from(format!("{body}\n"));
+            ready(http::Response::builder().status(code).body(body))
+        });
+        let mut lines = of_pod(&Client::new(service, "ns"), "ns", "p");
+        assert_eq!(lines.next().await.as_deref(), Some("Pulling image a"));
+        assert_eq!(lines.next().await.as_deref(), Some("Pulling image b"));
     }
 }
