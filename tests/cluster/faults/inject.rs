@@ -247,7 +247,7 @@ fn daemon_stopped(flight: &Flight<'_>) -> Evidence {
         let stopped = daemon.signal(Signal::STOP);
         flight.let_go();
         let_pass(s(30));
-        let in_state_t = daemon.read("stat").contains(") T ");
+        let in_state_t = daemon.is_stopped();
         let waits = flight.flies();
         stopped && daemon.signal(Signal::CONT) && in_state_t && waits
     })

@@ -6,7 +6,6 @@ use super::fault::Fault;
 use super::gateway::Gateway;
 use super::operation::Operation;
 use super::proxy::Proxy;
-use super::streams;
 use crate::support::faults::Turn;
 use crate::support::processes::{self, Process};
 use crate::support::python;
@@ -69,7 +68,7 @@ impl Lane {
         let hook = self.operation.call(&self.runner, round).start();
         if fault == Fault::SpoolFull && self.operation == Operation::Megabytes {
             // At once: what is taken of its output does not fill the spool any more.
-            streams::stop_reader(&hook);
+            hook.stop_reader();
         }
         if held {
             until("the clean-up's requests are under way", s(20), || {

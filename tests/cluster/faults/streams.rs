@@ -10,7 +10,6 @@ use rustix::process::Signal;
 use super::evidence::{Evidence, seen_if};
 use super::lane::{Flight, main_process};
 use super::operation::Operation;
-use crate::support::Hook;
 use crate::support::processes::{self, Process};
 use crate::support::wait::{eventually, let_pass, s};
 
@@ -21,25 +20,17 @@ const STILL: Duration = s(2);
 
 /// Stops the reader and fills the pipe, so that the first byte that hook prints has to wait.
 pub(crate) fn stdout_blocked(flight: &Flight<'_>) -> Evidence {
-    let Some(reader) = flight.hook.reader() else {
-        return Evidence::Missing("the pipe has no reader".to_owned());
-    };
     seen_if(flight.flies(), "nothing read for 20 s, the hook waiting", || {
-        reader.signal(Signal::STOP);
         // Until it has stopped it may read what fills the pipe.
-        eventually(s(5), || is_stopped(&reader).then_some(()));
+        let reader = flight.hook.stop_reader();
         fill(&reader);
         let before = bytes(&reader, "rchar: ");
         flight.let_go();
         let_pass(s(20));
-        let unread = bytes(&reader, "rchar: ") == before && is_stopped(&reader);
+        let unread = bytes(&reader, "rchar: ") == before && reader.is_stopped();
         let waits = flight.flies();
         reader.signal(Signal::CONT) && unread && waits
     })
-}
-
-fn is_stopped(process: &Process) -> bool {
-    process.read("stat").contains(") T ")
 }
 
 /// Bytes that a process has read from files and pipes ("rchar: "), or has written ("wchar: ").
@@ -64,17 +55,12 @@ fn fill(reader: &Process) {
     }
 }
 
-/// Stops who reads what hook prints, as soon as there is one.
-pub(crate) fn stop_reader(hook: &Hook<'_>) {
-    eventually(s(10), || hook.reader()?.signal(Signal::STOP).then_some(()));
-}
-
 /// Lets the reader that was stopped at the flight's start go on once the spool is full.
 pub(crate) fn spool_full(flight: &Flight<'_>) -> Evidence {
     if flight.lane.operation != Operation::Megabytes {
         return Evidence::Inapplicable("prints less than a spool holds");
     }
-    let Some(reader) = flight.hook.reader().filter(is_stopped) else {
+    let Some(reader) = flight.hook.reader().filter(Process::is_stopped) else {
         return Evidence::Missing("the pipe has no reader that was stopped".to_owned());
     };
     let stepd = main_process(flight);
@@ -85,7 +71,7 @@ pub(crate) fn spool_full(flight: &Flight<'_>) -> Evidence {
         look().filter(|now| *now == before)
     });
     let last = look();
-    let unread = flight.flies() && is_stopped(&reader);
+    let unread = flight.flies() && reader.is_stopped();
     reader.signal(Signal::CONT);
     match held_up.filter(|_| unread) {
         Some(HeldUp { kept, waiting, .. }) => Evidence::Seen(format!(

@@ -207,13 +207,11 @@ impl Hook<'_> {
         processes::all().into_iter().find(is_this)
     }
 
-    /// Lets nobody read what it prints, of a call that is piped.
+    /// Lets nobody read what it prints from now on, of a call that is piped.
     pub(crate) fn stop_reader(&self) -> Process {
-        let reader = self.reader().expect("somebody reads");
+        let reader = until("somebody reads", s(10), || self.reader());
         assert!(reader.signal(Signal::STOP));
-        until("the reader has stopped", s(5), || {
-            reader.read("stat").contains(") T ").then_some(())
-        });
+        until("the reader has stopped", s(5), || reader.is_stopped().then_some(()));
         reader
     }
 

@@ -36,6 +36,11 @@ impl Process {
         self.read("cgroup").contains(&format!("pod{uid}"))
     }
 
+    /// True if a signal has stopped it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.read("stat").contains(") T ")
+    }
+
     /// Sends a signal; false if it is gone.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
         Pid::from_raw(self.pid).is_some_and(|pid| kill_process(pid, signal).is_ok())

@@ -65,6 +65,7 @@ async fn a_log_is_read_to_its_end_only_if_nothing_stands_behind_the_newest_line(
         (format!("{SEEN} one\n"), true),
         (format!("{SEEN} one\n{LATER} two\n"), false),
         (String::new(), false),
+        (format!("{SEEN} one\nunable to read on"), false),
     ] {
         let seen =
             LogPosition { timestamp: Some(SEEN.to_owned()), nth: 1, bytes: 4, line_ended: true };
