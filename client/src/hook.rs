@@ -6,6 +6,7 @@ use std::path::Path;
 
 use hookd_api::v1::StepResult;
 
+use crate::added_path::AddedPath;
 use crate::cleanup::{self, CleanupError};
 use crate::connect::Link;
 use crate::input::{self, Command, InputError};
@@ -59,7 +60,12 @@ pub(crate) enum Failure {
 
 /// Runs the command on standard input.
 pub(crate) async fn run(output: &Output) -> Ended {
-    command(output).await.unwrap_or_else(Ended::Failed)
+    let ended = command(output).await.unwrap_or_else(Ended::Failed);
+    // However the step ended: the runner reads its files in any case.
+    if let Some(added) = AddedPath::of_step(|name| std::env::var_os(name)) {
+        added.check(output);
+    }
+    ended
 }
 
 /// Runs the command on standard input and writes the response if it succeeds.

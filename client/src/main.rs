@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+mod added_path;
 mod cleanup;
 mod connect;
 mod hook;
@@ -59,7 +60,7 @@ fn run_hook() -> i32 {
         Ok(started) => started,
         Err(source) => {
             let line = report::annotation(&Failure::Start(source));
-            let _ = writeln!(io::stdout(), "{line}");
+            let _ = writeln!(io::stderr(), "{line}");
             return FAILED;
         }
     };

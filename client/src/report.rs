@@ -22,6 +22,11 @@ pub(crate) fn annotation(error: &dyn Explain) -> String {
     format!("::error title={}::{}", escape_property(&error.title()), escape_data(&text))
 }
 
+/// The `::warning` line for `text`, a sentence.
+pub(crate) fn warning(title: &str, text: &str) -> String {
+    format!("::warning title={}::{}", escape_property(title), escape_data(text))
+}
+
 /// The `::debug::` line for `text`, which the runner shows when step debugging is on.
 pub(crate) fn debug(text: &str) -> String {
     format!("::debug::{}", escape_data(text))

@@ -88,7 +88,7 @@ fn a_dockerfile_action_gets_its_arguments_environment_and_files_and_gives_back_i
         "built by root",
         "/github/workspace",
     ] {
-        assert!(has_line(&outcome, line), "no line {line:?} in\n{}", outcome.text());
+        assert!(has_line(&outcome, line), "no line {line:?} in\n{}", outcome.printed());
     }
     let report = runner.workspace("report.txt");
     assert_eq!(fs::read_to_string(report).unwrap(), "from the action\n");

@@ -28,7 +28,7 @@ fn a_run_that_fails_shows_its_output_and_its_code() {
     let outcome = outcome_of("FROM busybox:1\nRUN echo about to fail; echo why >&2; exit 23\n");
     outcome.assert_told(EARLY + 20, &["/v1/Dockerfile", "RUN", "exit code 23", "log"]);
     for line in ["about to fail", "why"] {
-        assert!(outcome.lines().contains(&line.to_owned()), "{}", outcome.text());
+        assert!(outcome.log_lines().contains(&line.to_owned()), "{}", outcome.printed());
     }
 }
 
@@ -56,7 +56,7 @@ fn after(change: impl FnOnce(&RunnerPod, &Step, &mut Value)) -> Outcome {
     let runner = RunnerPod::start();
     let step = runner.action("bad", &[("Dockerfile", GOOD), ("file", "x")]);
     let outcome = runner.call(&step).edit(|input| change(&runner, &step, input)).run();
-    assert!(!outcome.text().contains("must not run"), "{}", outcome.text());
+    assert!(!outcome.printed().contains("must not run"), "{}", outcome.printed());
     runner.assert_nothing_left();
     outcome
 }
@@ -115,9 +115,9 @@ fn a_link_in_the_context_travels_as_a_link() {
     symlink("/var/run/secrets/kubernetes.io/serviceaccount/token", token).unwrap();
     let outcome = runner.run(&step);
     let target = "/var/run/secrets/kubernetes.io/serviceaccount/token".to_owned();
-    assert!(outcome.assert_code(0).lines().contains(&target), "{}", outcome.text());
+    assert!(outcome.assert_code(0).log_lines().contains(&target), "{}", outcome.printed());
     // A token begins with the base64 of `{"alg"`.
-    assert!(!outcome.text().contains("eyJ"), "the sidecar's token left it");
+    assert!(!outcome.printed().contains("eyJ"), "the sidecar's token left it");
     runner.assert_nothing_left();
 }
 

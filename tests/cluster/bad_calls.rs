@@ -12,7 +12,7 @@ fn input_that_is_not_json_is_refused_with_the_place() {
         10,
         &["hook input", "JSON", "line 1, column 13", "ACTIONS_RUNNER_CONTAINER_HOOKS"],
     );
-    assert!(!outcome.text().contains("s3cret"), "{}", outcome.text());
+    assert!(!outcome.printed().contains("s3cret"), "{}", outcome.printed());
     runner.cleanup().input("").run().assert_told(10, &["hook input", "empty"]);
     runner.assert_nothing_left();
 }
@@ -37,7 +37,7 @@ fn a_container_step_without_args_or_with_wrong_ones_is_refused() {
     let step = runner.script("echo must not run");
     let call = |args: serde_json::Value| {
         let outcome = runner.call(&step).edit(|input| input["args"] = args).run();
-        assert!(!outcome.text().contains("must not run"));
+        assert!(!outcome.printed().contains("must not run"));
         outcome
     };
     call(serde_json::Value::Null).assert_told(10, &["no `args`"]);
@@ -72,7 +72,7 @@ fn a_hookd_that_does_not_run_is_waited_for_and_then_told() {
     let outcome = elsewhere.set("HOOKD_SOCKET", "/tmp/no/hookd.sock").run();
     let words = ["/tmp/no/hookd.sock", "within 2 s", "hookd container"];
     outcome.assert_told(15, &words);
-    assert!(outcome.text().contains("waiting up to 2 s"), "{}", outcome.text());
+    assert!(outcome.printed().contains("waiting up to 2 s"), "{}", outcome.printed());
 
     let (supervisor, daemon) = (runner.supervisor(), runner.daemon());
     assert!(supervisor.signal(Signal::STOP) && daemon.signal(Signal::KILL));

@@ -71,7 +71,7 @@ fn a_step_or_build_that_takes_too_long_is_ended_and_told_with_the_setting() {
     for (step, limit, setting) in [(step, STEP, for_steps), (build, BUILD, for_builds)] {
         let outcome = runner.run(&step);
         outcome.assert_told(SOON + limit, &["title=Deadline exceeded", setting]);
-        assert!(outcome.lines().contains(&"started".to_owned()), "{}", outcome.text());
+        assert!(outcome.printed().lines().any(|line| line == "started"), "{}", outcome.printed());
         // The cluster counts from the second in which the Job began.
         assert!(outcome.time > s(limit - 1), "it ended after {:?}", outcome.time);
     }
@@ -153,7 +153,7 @@ fn an_entrypoint_that_is_not_in_the_image_is_named() {
     outcome.assert_told(SOON, &["/no/such/program", "entrypoint"]);
     let outcome = image_step(&RunnerPod::start(), "busybox:1", "/no/such/program");
     let text = "The step failed: \"/no/such/program\" does not exist in the container\n";
-    assert_eq!(outcome.assert_code(127).text(), text);
+    assert_eq!(outcome.assert_code(127).log(), text);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn options_without_an_equivalent_are_named_and_the_job_runs() {
     let fields =
         json!({"createOptions": "--ulimit nofile=1024 --init", "portMappings": ["8080:80"]});
     let outcome = JobRun::of(&runner).prepare(&job_container(IMAGE, &fields), &json!([]));
-    let text = outcome.assert_code(0).text();
+    let text = outcome.assert_code(0).log();
     assert!(text.contains("`--ulimit`") && text.contains("8080:80"), "{text}");
     assert!(!text.contains("--init"), "{text}");
 }
@@ -67,7 +67,7 @@ fn a_service_that_crashes_ends_the_job_with_its_last_lines() {
     let services = json!([container("busybox:1", &crash)]);
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
     outcome.assert_told(40, &["Container busybox", "exit code 4"]);
-    assert!(outcome.text().contains("busybox: no config"), "{}", outcome.text());
+    assert!(outcome.log().contains("busybox: no config"), "{}", outcome.log());
 }
 
 #[test]

@@ -10,10 +10,10 @@ fn a_builds_log_stands_in_a_group_in_which_nothing_is_a_command() {
                       ENTRYPOINT [\"/bin/echo\", \"::notice::from the action\"]\n";
     let outcome = runner.run(&runner.action("loud", &[("Dockerfile", dockerfile)]));
     outcome.assert_code(0);
-    let lines = outcome.lines();
+    let lines = outcome.log_lines();
     let at = |wanted: &str| {
         let found = lines.iter().position(|line| line == wanted);
-        found.unwrap_or_else(|| panic!("no line {wanted:?} in\n{}", outcome.text()))
+        found.unwrap_or_else(|| panic!("no line {wanted:?} in\n{}", outcome.printed()))
     };
     assert!(lines[0].starts_with("##[group]Build "), "{}", lines[0]);
     assert!(lines[0].ends_with("/_actions/test/loud/v1/Dockerfile"), "{}", lines[0]);
@@ -21,7 +21,8 @@ fn a_builds_log_stands_in_a_group_in_which_nothing_is_a_command() {
     assert!(token.len() >= 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     let (command, resume) = (at("::set-output name=x::y"), at(&format!("::{token}::")));
     assert!(command < resume && at("##[error]not one") < resume);
-    assert_eq!(lines[resume + 1..], ["##[endgroup]", "::notice::from the action"]);
+    assert_eq!(lines[resume + 1..], ["##[endgroup]"]);
+    assert_eq!(outcome.text(), "::notice::from the action\n");
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn each_build_has_a_token_of_its_own() {
     let token = |label: u32| {
         let dockerfile = format!("FROM busybox:1\nLABEL n={label}\nCMD [\"true\"]\n");
         let step = runner.action("quiet", &[("Dockerfile", &dockerfile)]);
-        runner.run(&step).assert_code(0).lines()[1].clone()
+        runner.run(&step).assert_code(0).log_lines()[1].clone()
     };
     assert_ne!(token(1), token(2));
 }
@@ -63,13 +64,13 @@ fn the_context_is_the_dockerfiles_folder_as_it_is() {
     let found = "./.dockerignore ./.hidden ./Dockerfile ./deep ./deep/er ./deep/er/file ./empty \
                  ./ignored-not ./link ./name with spaces ./run.sh";
     for path in found.split(" ./").map(|path| format!("./{}", path.trim_start_matches("./"))) {
-        assert!(outcome.lines().contains(&path), "{path} is not in\n{}", outcome.text());
+        assert!(outcome.log_lines().contains(&path), "{path} is not in\n{}", outcome.printed());
     }
     for path in ["./ignored", "./outside"] {
-        assert!(!outcome.lines().contains(&path.to_owned()), "{path} is in the context");
+        assert!(!outcome.log_lines().contains(&path.to_owned()), "{path} is in the context");
     }
     for line in ["-rwxr-xr-x", "lrwxrwxrwx", "#!/bin/sh", "spaces", "hidden"] {
-        assert!(outcome.lines().contains(&line.to_owned()), "{line} is not in\n{}", outcome.text());
+        assert!(outcome.log_lines().contains(&line.to_owned()), "{line} is not in\n{}", outcome.printed());
     }
 }
 
@@ -82,10 +83,10 @@ fn a_run_has_few_capabilities_and_a_seccomp_filter_and_no_token() {
                       ENTRYPOINT [\"true\"]\n";
     let outcome = runner.run(&runner.action("powers", &[("Dockerfile", dockerfile)]));
     outcome.assert_code(0);
-    let lines = outcome.lines();
+    let lines = outcome.log_lines();
     // CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID, SETFCAP.
     for line in ["CapEff:\t00000000800000cb", "Seccomp:\t2", "NoNewPrivs:\t1", "0"] {
-        assert!(lines.contains(&line.to_owned()), "{line} is not in\n{}", outcome.text());
+        assert!(lines.contains(&line.to_owned()), "{line} is not in\n{}", outcome.printed());
     }
-    assert!(!outcome.text().contains("serviceaccount"), "{}", outcome.text());
+    assert!(!outcome.printed().contains("serviceaccount"), "{}", outcome.printed());
 }

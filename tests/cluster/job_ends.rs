@@ -18,10 +18,10 @@ fn exit_codes_arrive_as_they_are() {
     }
     job.run("kill -KILL $$").assert_code(137);
     let outcome = job.run_program(&Program::new("no-such-shell", "x"));
-    let text = outcome.assert_code(127).text();
+    let text = outcome.assert_code(127).log();
     assert!(text.contains("\"no-such-shell\" is not on the PATH of the container"), "{text}");
     let outcome = job.run_program(&Program::new("true", "").within("/no/such/directory"));
-    assert!(outcome.assert_code(127).text().contains("/no/such/directory"));
+    assert!(outcome.assert_code(127).log().contains("/no/such/directory"));
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn a_step_goes_on_when_the_daemon_is_killed_and_its_output_arrives_once() {
     }
     let outcome = hook.end();
     outcome.assert_code(9);
+    let expected = |mark| (1..=600).map(|n| format!("{mark}{n}")).collect::<Vec<_>>();
+    assert!(outcome.lines() == expected('n'), "{}", outcome.text());
     let own = |line: &String| !line.starts_with("Connection") && !line.starts_with("hookd");
-    let lines: Vec<_> = outcome.lines().into_iter().filter(own).collect();
-    assert!(lines == (1..=600).map(|n| format!("n{n}")).collect::<Vec<_>>(), "{}", outcome.text());
-    let errors: String = (1..=600).map(|n| format!("e{n}\n")).collect();
-    assert!(String::from_utf8_lossy(&outcome.stderr) == errors);
+    let errors: Vec<_> = outcome.log_lines().into_iter().filter(own).collect();
+    assert!(errors == expected('e'), "{}", outcome.log());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_step_that_uses_too_much_memory_is_told_with_the_limit() {
     let fields = json!({"createOptions": "--memory 64m"});
     job.prepare(&job_container(IMAGE, &fields), &json!([])).assert_code(0);
     let outcome = job.run("echo begun; x=0123456789; while :; do x=$x$x$x; done");
-    let text = outcome.text();
+    let text = outcome.log();
     // cgroup v1 kills the one process, v2 the container with stepd.
     assert!(matches!(outcome.code, 137 | 1), "{}: {text}", outcome.code);
     assert!(text.contains("OOMKilled") && text.contains("67108864"), "{text}");

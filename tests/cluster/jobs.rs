@@ -48,7 +48,7 @@ fn a_job_runs_like_a_workflow() {
     assert_eq!(response["context"]["container"]["id"], "job");
     assert_eq!(response["context"]["services"][0]["ports"], json!({"7001": "7001"}));
     assert_eq!(response["context"]["services"][1]["id"], "busybox-1");
-    assert!(prepared.text().contains("cache"), "{}", prepared.text());
+    assert!(prepared.log().contains("cache"), "{}", prepared.log());
 
     // The health check was awaited; services are found by their names.
     // Each serves one caller at a time.
@@ -108,7 +108,7 @@ fn a_job_runs_like_a_workflow() {
     assert_eq!(job.run("cat made").assert_code(0).text(), "x\ny\n");
 
     let cleaned = job.clean_up();
-    let text = cleaned.assert_code(0).text();
+    let text = cleaned.assert_code(0).log();
     for line in ["##[group]Log of service busybox-0", "with s3cret-of-a-service", "##[endgroup]"] {
         assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
     }
@@ -225,7 +225,7 @@ fn an_image_without_anything_but_one_program_is_a_job_container() {
     assert_eq!(outcome.assert_code(0).text(), "from scratch\n");
     let outcome = job.run_program(&Program::new("/busybox", "false"));
     outcome.assert_code(1);
-    assert!(job.run_program(&Program::new("sh", "-e x")).assert_code(127).text().contains("PATH"));
+    assert!(job.run_program(&Program::new("sh", "-e x")).assert_code(127).log().contains("PATH"));
 }
 
 /// Requests of hookd's account so far; a watch is one.

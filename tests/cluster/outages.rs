@@ -97,24 +97,13 @@ fn start_without_api_server<'a>(
     (hook, stopped)
 }
 
-/// The lines that hook and hookd print themselves, taken out.
-fn of_the_program(outcome: &Outcome) -> Vec<String> {
-    let own = |line: &String| {
-        line.starts_with("The connection to the Kubernetes API")
-            || line.starts_with("Waiting: ")
-            || line.starts_with("Successfully assigned")
-            || line.starts_with("::error title=")
-    };
-    outcome.lines().into_iter().filter(|line| !own(line)).collect()
-}
-
 #[test]
 fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_server() {
     let outcome = &outage().numbers;
     outcome.assert_code(5);
     let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
-    assert!(of_the_program(outcome) == expected, "{}", outcome.text());
-    assert!(outcome.text().contains("connection to the Kubernetes API broke"), "it was not told");
+    assert!(outcome.lines() == expected, "{}", outcome.text());
+    assert!(outcome.log().contains("connection to the Kubernetes API broke"), "it was not told");
 }
 
 /// A kubelet that has just been started says of each pod for a moment that it does not exist.
@@ -128,25 +117,26 @@ fn a_step_by_the_kubelet_loses_nothing_when_the_kubelet_is_restarted() {
     let outcome = hook.end();
     outcome.assert_code(5);
     let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
-    assert!(of_the_program(&outcome) == expected, "{}", outcome.text());
+    assert!(outcome.lines() == expected, "{}", outcome.text());
 }
 
 #[test]
 fn a_step_in_the_job_container_loses_and_repeats_nothing_across_ten_seconds_without_api_server() {
     let outcome = &outage().script;
     outcome.assert_code(4);
+    let expected: Vec<_> = (1..=1500).map(|number| number.to_string()).collect();
+    assert!(outcome.lines() == expected, "{}", outcome.text());
     let own = |line: &String| line.starts_with("The connection to the step's pod");
-    let lines: Vec<_> = outcome.lines().into_iter().filter(|line| !own(line)).collect();
-    assert!(lines == (1..=1500).map(|n| n.to_string()).collect::<Vec<_>>(), "{}", outcome.text());
-    let errors: String = (1..=1500).map(|n| format!("e{n}\n")).collect();
-    assert!(String::from_utf8_lossy(&outcome.stderr) == errors, "standard error");
-    assert!(outcome.text().contains("connection to the step's pod broke"), "it was not told");
+    let errors: Vec<_> = outcome.log_lines().into_iter().filter(|line| !own(line)).collect();
+    let expected: Vec<_> = (1..=1500).map(|number| format!("e{number}")).collect();
+    assert!(errors == expected, "{}", outcome.log());
+    assert!(outcome.log().contains("connection to the step's pod broke"), "it was not told");
 }
 
 #[test]
 fn thirty_megabytes_across_ten_seconds_without_api_server_are_complete_or_an_error() {
     let outcome = &outage().megabytes;
-    let lines = of_the_program(outcome);
+    let lines = outcome.lines();
     let pad = "x".repeat(991);
     let right = |(at, line): (usize, &String)| *line == format!("{at:07} {pad}");
     let wrong = lines.iter().enumerate().find(|(at, line)| !right((*at, line)));
@@ -166,7 +156,7 @@ fn a_build_goes_on_across_ten_seconds_without_api_server() {
     outcome.assert_code(7);
     let is_number =
         |line: &String| line.strip_prefix('n').is_some_and(|rest| rest.parse::<u32>().is_ok());
-    let numbers: Vec<_> = outcome.lines().into_iter().filter(is_number).collect();
+    let numbers: Vec<_> = outcome.log_lines().into_iter().filter(is_number).collect();
     let expected: Vec<_> = (1..=750).map(|number| format!("n{number}")).collect();
     assert!(numbers == expected, "{}", outcome.text());
 }
@@ -175,7 +165,7 @@ fn a_build_goes_on_across_ten_seconds_without_api_server() {
 fn a_step_that_begins_without_api_server_waits_for_it() {
     let outcome = &outage().late;
     outcome.assert_code(3);
-    assert_eq!(of_the_program(outcome), ["ran"]);
+    assert_eq!(outcome.lines(), ["ran"]);
 }
 
 #[test]

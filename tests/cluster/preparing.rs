@@ -32,21 +32,21 @@ fn a_health_check_of_a_services_image_is_awaited() {
                       ENTRYPOINT [\"/bin/sh\", \"-c\", \"sleep 6; touch /tmp/ready; sleep 1000\"]\n";
     let built = runner
         .run(&runner.action("healthy", &[("action.yml", action), ("Dockerfile", dockerfile)]));
-    let text = built.assert_code(0).text();
+    let text = built.assert_code(0).log();
     let pushed = text.split_whitespace().find(|word| word.contains("/hookd/build@sha256:"));
     let (_, name) = pushed.expect("the image's name in the log").split_once('/').unwrap();
     let port = &crate::support::cluster::cluster().registry_node_port;
     let service = container(&format!("localhost:{port}/{name}"), &json!({}));
     let mut job = JobRun::of(&runner);
     let outcome = job.prepare(&json!(null), &json!([service]));
-    let told = outcome.assert_code(0).text();
+    let told = outcome.assert_code(0).log();
     assert!(told.contains("is not healthy yet") && told.contains("is healthy after"), "{told}");
     assert!(told.contains("on node "), "{told}");
     let service = container(
         &format!("localhost:{port}/{name}"),
         &json!({"createOptions": "--no-healthcheck"}),
     );
-    let told = job.prepare(&json!(null), &json!([service])).assert_code(0).text();
+    let told = job.prepare(&json!(null), &json!([service])).assert_code(0).log();
     assert!(!told.contains("healthy"), "{told}");
     job.clean_up().assert_code(0);
     runner.assert_nothing_left();

@@ -18,9 +18,9 @@ use printer::Printer;
 /// One of the two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Channel {
-    /// Standard output; hook's own lines go there too.
+    /// Standard output: the program's alone.
     Stdout,
-    /// Standard error.
+    /// Standard error; hook's own lines go there too.
     Stderr,
 }
 

@@ -1,8 +1,8 @@
 //! Writes the bytes of a step unchanged and fits hook's own lines between them.
 //!
-//! An own line within a line of the step would corrupt both, and any workflow command in them. So
-//! own lines, which go to standard output, wait until the step's standard output is at the start
-//! of a line.
+//! Own lines go to standard error: standard output is the program's alone. An own line within a
+//! line of the step would corrupt both, and any workflow command in them, so own lines wait until
+//! the step's standard error is at the start of a line.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ const HELD: usize = 100;
 pub(super) struct Printer<O, E> {
     stdout: O,
     stderr: E,
-    /// True if the last byte on standard output was not a line feed.
+    /// True if the last byte on standard error was not a line feed.
     mid_line: bool,
     /// Own lines that wait for a line boundary.
     held: VecDeque<String>,
@@ -34,11 +34,11 @@ impl<O: Write, E: Write> Printer<O, E> {
     /// known of how much arrived.
     pub(super) fn data(&mut self, channel: Channel, bytes: &[u8]) -> io::Result<()> {
         match channel {
-            Channel::Stdout => self.stdout_data(bytes),
-            Channel::Stderr => {
-                self.stderr.write_all(bytes)?;
-                self.stderr.flush()
+            Channel::Stdout => {
+                self.stdout.write_all(bytes)?;
+                self.stdout.flush()
             }
+            Channel::Stderr => self.stderr_data(bytes),
         }
     }
 
@@ -65,8 +65,8 @@ impl<O: Write, E: Write> Printer<O, E> {
         self.release();
     }
 
-    /// Writes to standard output, with what is held back at the first line boundary.
-    fn stdout_data(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes to standard error, with what is held back at the first line boundary.
+    fn stderr_data(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(last) = bytes.last() else { return Ok(()) };
         let boundary = if self.held.is_empty() {
             None
@@ -75,15 +75,15 @@ impl<O: Write, E: Write> Printer<O, E> {
         };
         let (head, tail) = bytes.split_at(boundary.unwrap_or(0));
         if !head.is_empty() {
-            self.stdout.write_all(head)?;
+            self.stderr.write_all(head)?;
             self.release();
         }
-        self.stdout.write_all(tail)?;
+        self.stderr.write_all(tail)?;
         self.mid_line = *last != b'\n';
-        self.stdout.flush()
+        self.stderr.flush()
     }
 
-    /// Prints all that is held back; standard output is at the start of a line.
+    /// Prints all that is held back; standard error is at the start of a line.
     fn release(&mut self) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
@@ -98,7 +98,7 @@ impl<O: Write, E: Write> Printer<O, E> {
     /// Writes bytes of hook's own.
     fn own(&mut self, bytes: &[u8]) {
         // If nobody reads them, the step's own bytes fail the same way, and that is reported.
-        let _ = self.stdout.write_all(bytes).and_then(|()| self.stdout.flush());
+        let _ = self.stderr.write_all(bytes).and_then(|()| self.stderr.flush());
     }
 }
 
@@ -112,58 +112,59 @@ mod tests {
         Printer::new(Vec::new(), Vec::new())
     }
 
-    fn stdout(printer: &Buffers) -> String {
-        String::from_utf8_lossy(&printer.stdout).into_owned()
+    fn stderr(printer: &Buffers) -> String {
+        String::from_utf8_lossy(&printer.stderr).into_owned()
     }
 
     #[test]
     fn a_line_waits_for_the_end_of_the_step_s_line() {
         let mut printer = printer();
         printer.line("first".to_owned());
-        printer.data(Channel::Stdout, b"half").unwrap();
+        printer.data(Channel::Stderr, b"half").unwrap();
         printer.line("held".to_owned());
-        printer.data(Channel::Stdout, b" a line").unwrap();
-        assert_eq!(stdout(&printer), "first\nhalf a line");
-        printer.data(Channel::Stdout, b".\nnext").unwrap();
-        assert_eq!(stdout(&printer), "first\nhalf a line.\nheld\nnext");
+        printer.data(Channel::Stderr, b" a line").unwrap();
+        assert_eq!(stderr(&printer), "first\nhalf a line");
+        printer.data(Channel::Stderr, b".\nnext").unwrap();
+        assert_eq!(stderr(&printer), "first\nhalf a line.\nheld\nnext");
     }
 
     #[test]
-    fn standard_error_does_not_hold_lines_back() {
+    fn standard_output_is_the_programs_alone() {
         let mut printer = printer();
-        printer.data(Channel::Stderr, b"half").unwrap();
+        printer.data(Channel::Stdout, b"half").unwrap();
         printer.line("own".to_owned());
-        assert_eq!(stdout(&printer), "own\n");
-        assert_eq!(printer.stderr, b"half");
+        printer.finish(Some("last".to_owned()));
+        assert_eq!(printer.stdout, b"half");
+        assert_eq!(stderr(&printer), "own\nlast\n");
     }
 
     #[test]
     fn the_last_line_starts_on_a_line_of_its_own() {
         let mut printer = printer();
-        printer.data(Channel::Stdout, b"half").unwrap();
+        printer.data(Channel::Stderr, b"half").unwrap();
         printer.line("held".to_owned());
         printer.finish(Some("last".to_owned()));
-        assert_eq!(stdout(&printer), "half\nheld\nlast\n");
+        assert_eq!(stderr(&printer), "half\nheld\nlast\n");
     }
 
     #[test]
     fn without_lines_of_hook_nothing_is_added() {
         let mut printer = printer();
-        printer.data(Channel::Stdout, b"half").unwrap();
-        printer.data(Channel::Stdout, b"").unwrap();
+        printer.data(Channel::Stderr, b"half").unwrap();
+        printer.data(Channel::Stderr, b"").unwrap();
         printer.finish(None);
-        assert_eq!(stdout(&printer), "half");
+        assert_eq!(stderr(&printer), "half");
     }
 
     #[test]
     fn too_many_held_lines_drop_the_oldest_and_say_so() {
         let mut printer = printer();
-        printer.data(Channel::Stdout, b"x").unwrap();
+        printer.data(Channel::Stderr, b"x").unwrap();
         for number in 0..HELD + 2 {
             printer.line(format!("line {number}"));
         }
-        printer.data(Channel::Stdout, b"\n").unwrap();
-        let lines: Vec<String> = stdout(&printer).lines().map(str::to_owned).collect();
+        printer.data(Channel::Stderr, b"\n").unwrap();
+        let lines: Vec<String> = stderr(&printer).lines().map(str::to_owned).collect();
         assert_eq!(lines[1], "(2 earlier messages of hook were left out)");
         assert_eq!(lines[2], "line 2");
         assert_eq!(lines.len(), 2 + HELD);

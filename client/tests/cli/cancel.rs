@@ -41,14 +41,15 @@ async fn two_interrupts_cancel_the_step_once() {
     step.stdout("one\n").await;
     hook.printed("one\n").await;
     hook.signal(Signal::INT);
-    hook.printed("Cancelling the step\n").await;
+    hook.complained("Cancelling the step\n").await;
     hook.signal(Signal::INT);
     assert_eq!(passed_on(&mut step).await, 2);
     step.stdout("last words\n").await;
     step.ack(|ack| ack.stdout_offset == 15).await;
     step.fail(cancelled()).await;
     let finished = hook.finished().await;
-    assert_eq!(finished.text(), "one\nCancelling the step\nlast words\nThe step was cancelled\n");
+    assert_eq!(finished.text(), "one\nlast words\n");
+    assert_eq!(finished.own_lines(), "Cancelling the step\nThe step was cancelled\n");
     assert_eq!(finished.code, 130);
     assert!(!place.response_file().exists());
 }
@@ -65,7 +66,8 @@ async fn a_termination_ends_with_its_own_code() {
     assert_eq!(passed_on(&mut step).await, 15);
     step.fail(cancelled()).await;
     let finished = hook.finished().await;
-    assert_eq!(finished.text(), "half\nCancelling the step\nThe step was cancelled\n");
+    assert_eq!(finished.text(), "half");
+    assert_eq!(finished.own_lines(), "Cancelling the step\nThe step was cancelled\n");
     assert_eq!(finished.code, 143);
 }
 
@@ -76,14 +78,14 @@ async fn a_hookd_that_does_not_answer_a_cancellation_is_left_in_time() {
     let hook = place.step();
     let mut step = hookd.step().await;
     step.progress("running").await;
-    hook.printed("running").await;
+    hook.complained("running").await;
     let start = Instant::now();
     hook.signal(Signal::INT);
     assert_eq!(passed_on(&mut step).await, 2);
     let finished = hook.finished().await;
     assert!(start.elapsed() < BEFORE_TERM, "{:?}", start.elapsed());
     assert_eq!(finished.code, 130);
-    assert!(finished.text().ends_with("The step has not ended yet; hookd goes on ending it\n"));
+    assert!(finished.own_lines().ends_with("The step has not ended yet; hookd goes on ending it\n"));
 }
 
 #[tokio::test]
@@ -111,13 +113,13 @@ async fn another_failure_after_a_cancellation_is_still_told() {
     let hook = place.step();
     let mut step = hookd.step().await;
     step.progress("running").await;
-    hook.printed("running").await;
+    hook.complained("running").await;
     hook.signal(Signal::INT);
     passed_on(&mut step).await;
     let details = ErrorDetails::with_error_info("CLUSTER_LOST", "hookd", HashMap::new());
     step.fail(Status::with_error_details(Code::Unavailable, "no API server", details)).await;
     let finished = hook.finished().await;
-    assert!(finished.text().ends_with("::error title=Cluster lost::no API server.\n"));
+    assert!(finished.own_lines().ends_with("::error title=Cluster lost::no API server.\n"));
     assert_eq!(finished.code, 130);
 }
 
@@ -125,12 +127,12 @@ async fn another_failure_after_a_cancellation_is_still_told() {
 async fn a_step_that_hookd_never_heard_of_is_cancelled_at_once() {
     let place = Place::new();
     let hook = place.step();
-    hook.printed("hookd is not answering").await;
+    hook.complained("hookd is not answering").await;
     let start = Instant::now();
     hook.signal(Signal::INT);
     let finished = hook.finished().await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-    assert!(finished.text().ends_with("Cancelling the step\nThe step was cancelled\n"));
+    assert!(finished.own_lines().ends_with("Cancelling the step\nThe step was cancelled\n"));
     assert_eq!(finished.code, 130);
 }
 
@@ -141,17 +143,17 @@ async fn a_step_whose_connection_is_gone_is_cancelled_by_name() {
     let hook = place.step();
     let mut step = hookd.step().await;
     step.progress("running").await;
-    hook.printed("running").await;
+    hook.complained("running").await;
     hookd.die();
-    hook.printed("Connection to hookd lost").await;
+    hook.complained("Connection to hookd lost").await;
     hook.signal(Signal::TERM);
-    hook.printed("Cancelling the step").await;
+    hook.complained("Cancelling the step").await;
     let mut hookd = place.hookd().await;
     let Call::Cancel(id, answer) = hookd.call().await else { panic!("not CancelStep") };
     assert_eq!(id, step.start.step_id);
     answer.send(Ok(CancelStepResponse { found: true })).unwrap();
     let finished = hook.finished().await;
-    assert!(finished.text().ends_with("Cancelling the step\nThe step was cancelled\n"));
+    assert!(finished.own_lines().ends_with("Cancelling the step\nThe step was cancelled\n"));
     assert_eq!(finished.code, 143);
 }
 
@@ -174,7 +176,7 @@ async fn a_clean_up_goes_on_after_a_signal() {
     answer.send(Ok(CleanupJobResponse { deleted: 1, ..CleanupJobResponse::default() })).unwrap();
     let finished = hook.finished().await;
     assert_eq!(
-        (finished.code, finished.text().as_str()),
+        (finished.code, finished.own_lines().as_str()),
         (0, "::debug::hookd deleted 1 objects\n")
     );
 }

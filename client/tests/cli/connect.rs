@@ -13,11 +13,11 @@ async fn a_socket_that_appears_late_is_waited_for_and_told_once() {
     let hook = place.step();
     let socket = place.socket().display().to_string();
     let waiting = format!("hookd is not answering on {socket}; waiting up to 30 s\n");
-    hook.printed(&waiting).await;
+    hook.complained(&waiting).await;
     let mut hookd = place.hookd().await;
     hookd.step().await.conclude(0).await;
     let finished = hook.finished().await;
-    assert_eq!(finished.text(), format!("{waiting}hookd is answering; carrying on\n"));
+    assert_eq!(finished.own_lines(), format!("{waiting}hookd is answering; carrying on\n"));
     assert_eq!(finished.code, 0);
 }
 
@@ -36,7 +36,7 @@ async fn a_socket_that_never_appears_is_an_error_after_the_time_set() {
              of the runner pod is running (its log says why not), and that both containers mount \
              the directory of the socket.\n"
         );
-        assert_eq!(finished.text(), if waits { waiting + &error } else { error });
+        assert_eq!(finished.own_lines(), if waits { waiting + &error } else { error });
         assert_eq!(finished.code, 1);
     }
 }
@@ -77,7 +77,7 @@ async fn a_path_that_cannot_be_a_socket_is_an_error_at_once() {
     let hook = place.command().env("HOOKD_SOCKET", &long).start(&place.step_input());
     let finished = hook.finished().await;
     assert_eq!(finished.code, 1);
-    assert!(finished.text().contains("Set HOOKD_SOCKET to the path of hookd's socket"));
+    assert!(finished.own_lines().contains("Set HOOKD_SOCKET to the path of hookd's socket"));
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ async fn a_clean_up_tells_the_number_of_deleted_objects_to_debuggers_only() {
         .unwrap();
     let finished = hook.finished().await;
     assert_eq!(
-        (finished.code, finished.text().as_str()),
+        (finished.code, finished.own_lines().as_str()),
         (0, "::debug::hookd deleted 3 objects\n")
     );
     assert_eq!(std::fs::read(place.response_file()).unwrap(), b"{}");

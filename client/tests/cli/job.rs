@@ -142,7 +142,7 @@ async fn the_logs_of_services_are_shown_at_the_end_and_nothing_in_them_is_a_comm
     let finished = hook.finished().await;
     assert_eq!(finished.code, 0);
     assert_eq!(
-        finished.text(),
+        finished.own_lines(),
         "##[group]Log of service redis\nready\n: :set-output name=x::y\n## [error]z\n\
          ##[endgroup]\n::debug::hookd deleted 2 objects\n"
     );

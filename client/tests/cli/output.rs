@@ -105,20 +105,39 @@ async fn the_result_is_acknowledged_even_if_hookd_ends_its_side_first() {
 }
 
 #[tokio::test]
-async fn progress_waits_for_the_end_of_the_line() {
+async fn progress_waits_for_the_end_of_a_line_on_standard_error() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.step();
     let mut step = hookd.step().await;
     step.progress("waiting for a node").await;
-    step.stdout("::set-output name=a").await;
+    step.stderr("::set-output name=a").await;
     step.progress("the cluster cannot be reached").await;
-    step.stdout("::b\nnext").await;
+    step.stderr("::b\nnext").await;
     step.conclude(0).await;
     assert_eq!(
-        hook.finished().await.text(),
+        hook.finished().await.own_lines(),
         "waiting for a node\n::set-output name=a::b\nthe cluster cannot be reached\nnext"
     );
+}
+
+#[tokio::test]
+async fn standard_output_is_the_programs_alone() {
+    let place = Place::new();
+    let mut hookd = place.hookd().await;
+    let hook = place.step();
+    let mut step = hookd.step().await;
+    step.progress("waiting for a node").await;
+    step.stdout("half").await;
+    step.progress("the cluster cannot be reached").await;
+    step.stdout(" a line\nno end").await;
+    step.fail(typed("OUTPUT_LOST", "gone", "")).await;
+    let finished = hook.finished().await;
+    assert_eq!(finished.text(), "half a line\nno end");
+    let own = finished.own_lines();
+    let lines: Vec<_> = own.lines().collect();
+    assert_eq!(lines[..2], ["waiting for a node", "the cluster cannot be reached"]);
+    assert!(lines[2].starts_with("::error title=Output lost::"), "{own}");
 }
 
 #[tokio::test]
@@ -130,7 +149,7 @@ async fn progress_cannot_be_taken_for_a_command() {
     step.progress("::add-mask::a").await;
     step.progress("pull: ##[group]x\ny").await;
     step.conclude(0).await;
-    assert_eq!(hook.finished().await.text(), ": :add-mask::a\npull: ## [group]x y\n");
+    assert_eq!(hook.finished().await.own_lines(), ": :add-mask::a\npull: ## [group]x y\n");
 }
 
 #[tokio::test]
@@ -144,8 +163,8 @@ async fn an_error_of_hookd_is_told_with_its_remedy() {
     step.fail(typed("IMAGE_PULL_FAILED", message, "Check its name.")).await;
     let finished = hook.finished().await;
     assert_eq!(
-        finished.text(),
-        "half\n::error title=Image pull failed::the image \"alpin\" is not there%0A100%25 sure. \
+        finished.own_lines(),
+        "::error title=Image pull failed::the image \"alpin\" is not there%0A100%25 sure. \
          Check its name.\n"
     );
     assert_eq!(finished.code, 1);
@@ -173,9 +192,10 @@ async fn missing_output_fails_the_step() {
     step.output_at(Stream::Stdout, 7, b"late\n").await;
     let finished = hook.finished().await;
     assert_eq!(finished.code, 1);
+    assert_eq!(finished.text(), "line\n");
     assert!(
-        finished.text().starts_with(
-            "line\n::error title=Internal error of hook::hookd left out output: Stdout goes on \
+        finished.own_lines().starts_with(
+            "::error title=Internal error of hook::hookd left out output: Stdout goes on \
              at byte 7, 5 are written. "
         ),
         "{finished:?}"

@@ -53,7 +53,7 @@ async fn a_response_file_that_goes_during_the_step_fails_it() {
     step.conclude(0).await;
     let finished = hook.finished().await;
     assert_eq!(finished.code, 1);
-    assert!(finished.text().contains("title=The response file cannot be written::"));
+    assert!(finished.own_lines().contains("title=The response file cannot be written::"));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hookd_api::v1::Phase;
+use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -25,11 +25,13 @@ use crate::image::{context, group, verdict};
 use crate::spec::{build_job, names};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
-use crate::step::output;
+use crate::step::output::{self, Place};
 use crate::step::start::{Awaited, started};
 
 /// Jobs tried for one build, should the context not arrive.
 pub const ATTEMPTS: u32 = 3;
+/// The builder's log is none of the program's output.
+const LOG: Place = Place { stream: Stream::Stderr, position: log_position };
 /// Lines of the log in which the reason of a failure stands.
 const TAIL_LINES: i64 = 200;
 
@@ -225,7 +227,7 @@ impl Build<'_> {
             Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
-        let ended = output::stream(self.context, &mut watch, target, log_position, caller).await?;
+        let ended = output::stream(self.context, &mut watch, target, LOG, caller).await?;
         if ended.exit_code == 0 {
             return Ok(ended);
         }

@@ -5,7 +5,7 @@
 //! Elsewhere the kubelet starts it, with the environment from a Secret, and its log is followed.
 
 use hookd_api::stepd::v1::StartStepRequest;
-use hookd_api::v1::Phase;
+use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
@@ -25,7 +25,11 @@ use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
 use crate::step::cursor::{LogPosition, RunPosition};
 use crate::step::start::{self, Awaited, started};
-use crate::step::{action_args, files, output, program};
+use crate::step::output::{self, Place};
+use crate::step::{action_args, files, program};
+
+/// The program's log: the kubelet keeps its two streams as one.
+const LOG: Place = Place { stream: Stream::Stdout, position: log_position };
 
 /// Runs the step; its exit code.
 ///
@@ -59,7 +63,7 @@ pub async fn run(
         };
     }
     let target = (&job, &*name, step_job::CONTAINER);
-    let ended = output::stream(context, &mut watch, target, log_position, caller).await?;
+    let ended = output::stream(context, &mut watch, target, LOG, caller).await?;
     if ended.reason == pod::OOM_KILLED {
         let message = pod::oom_note(&watch.now(), step_job::CONTAINER);
         caller.progress(Phase::RunRunning, message).await?;
@@ -120,13 +124,10 @@ async fn ensure_job(
         let image = (image, Starter::Kubelet);
         let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
         let secret = step_job::secret(runner, step, &spec.environment);
-        // The kubelet asks for the Secret long after both are there.
-        let (job, secret) = tokio::join!(
-            job::create(&jobs, &wanted, &retry),
-            job::create(&secrets, &secret, &retry)
-        );
-        secret?;
-        awaiting(Starter::Kubelet, job?, runner)?
+        // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
+        // again.
+        job::create(&secrets, &secret, &retry).await?;
+        awaiting(Starter::Kubelet, job::create(&jobs, &wanted, &retry).await?, runner)?
     };
     let by_stepd = by_stepd.map(|(_, config)| config);
     caller.cursor.run = Some(RunPosition {

@@ -1,5 +1,8 @@
 //! The build's log in the step's log: a group that folds, and in which nothing is a command.
 //!
+//! All of it goes to standard error, in one stream so that its lines keep their order: standard
+//! output is the program's alone.
+//!
 //! A Dockerfile may print what it likes. Between `::stop-commands::TOKEN` and `::TOKEN::` the
 //! runner takes nothing for a workflow command; the token is random and used once, and the runner
 //! masks it from then on.
@@ -7,6 +10,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use hookd_api::v1::Stream;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
@@ -36,7 +40,7 @@ pub async fn open(
         job.name_any(),
     );
     let opened = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = Some(token);
-    caller.output(Bytes::from(lines), opened).await
+    caller.output(Stream::Stderr, Bytes::from(lines), opened).await
 }
 
 /// Closes the group if it is open.
@@ -50,7 +54,7 @@ pub async fn close(caller: &mut Caller) -> Result<(), Failure> {
     let newline = if mid_line { "\n" } else { "" };
     let lines = format!("{newline}::{token}::\n##[endgroup]\n");
     let closed = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = None;
-    caller.output(Bytes::from(lines), closed).await
+    caller.output(Stream::Stderr, Bytes::from(lines), closed).await
 }
 
 fn token() -> Result<String, Failure> {
@@ -88,7 +92,8 @@ mod tests {
         drop(caller);
         let mut text = Vec::new();
         while let Some(event) = received.recv().await {
-            if let EventKind::Output { data, .. } = event.kind {
+            if let EventKind::Output { stream, data, .. } = event.kind {
+                assert_eq!(stream, Stream::Stderr);
                 text.extend_from_slice(&data);
             }
         }

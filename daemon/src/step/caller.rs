@@ -101,25 +101,13 @@ impl Caller {
         self.cursor
     }
 
-    /// Sends standard output, at most [`CHUNK`] bytes; `advance` moves the cursor past them: an
-    /// event is taken whole or not at all. Waits while too much is unacknowledged. May be dropped
-    /// while it waits: nothing has moved then.
+    /// Sends output of one stream, at most [`CHUNK`] bytes; `advance` moves the cursor past them:
+    /// an event is taken whole or not at all. Waits while too much is unacknowledged. May be
+    /// dropped while it waits: nothing has moved then.
     ///
     /// # Errors
     /// `CANCELLED` when the caller is gone.
     pub async fn output(
-        &mut self,
-        data: Bytes,
-        advance: impl FnOnce(&mut Cursor),
-    ) -> Result<(), Failure> {
-        self.output_of(Stream::Stdout, data, advance).await
-    }
-
-    /// As [`Caller::output`], of either stream.
-    ///
-    /// # Errors
-    /// `CANCELLED` when the caller is gone.
-    pub async fn output_of(
         &mut self,
         stream: Stream,
         data: Bytes,

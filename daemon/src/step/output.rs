@@ -1,7 +1,7 @@
 //! Brings a container's log to the caller, and ends with how the container ended.
 
 use bytes::Bytes;
-use hookd_api::v1::Phase;
+use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 
 use crate::cluster::logs::{Log, Sink};
@@ -13,8 +13,14 @@ use crate::step::caller::Caller;
 use crate::step::cursor::{Cursor, LogPosition};
 use crate::step::start;
 
-/// Where in the caller's cursor the position of this log stands.
-pub type Place = fn(&mut Cursor) -> Option<&mut LogPosition>;
+/// Where a log goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The caller's stream: standard output is the program's alone.
+    pub stream: Stream,
+    /// Where in the caller's cursor the position of this log stands.
+    pub position: fn(&mut Cursor) -> Option<&mut LogPosition>,
+}
 
 /// Streams the log of `container` in the pod of `job` until the container has ended.
 ///
@@ -29,7 +35,7 @@ pub async fn stream(
 ) -> Result<Ended, Failure> {
     let pods = context.pods();
     let log = Log { pods: &pods, pod, container, api_timeout: context.config.api_timeout };
-    let position = place(&mut caller.cursor).map(|position| position.clone()).unwrap_or_default();
+    let position = (place.position)(&mut caller.cursor).map(|position| position.clone()).unwrap_or_default();
     let ended = async {
         let seen = watch.until(|seen| is_over(seen, container)).await;
         seen.pod().and_then(|pod| pod::finished_at(pod, container))
@@ -72,11 +78,11 @@ struct CallerSink<'a> {
 impl Sink for CallerSink<'_> {
     async fn write(&mut self, data: Bytes, position: &LogPosition) -> Result<(), Failure> {
         let advance = |cursor: &mut Cursor| {
-            if let Some(place) = (self.place)(cursor) {
+            if let Some(place) = (self.place.position)(cursor) {
                 place.clone_from(position);
             }
         };
-        self.caller.output(data, advance).await
+        self.caller.output(self.place.stream, data, advance).await
     }
 
     async fn broken(&mut self, broken: bool) -> Result<(), Failure> {

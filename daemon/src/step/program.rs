@@ -160,7 +160,7 @@ async fn follow(
                 let stream = if output.stderr { Stream::Stderr } else { Stream::Stdout };
                 let data = new_bytes(output, of_program(caller.sent(), before))?;
                 if !data.is_empty() {
-                    caller.output_of(stream, data, |_| {}).await.map_err(Broken::Failed)?;
+                    caller.output(stream, data, |_| {}).await.map_err(Broken::Failed)?;
                 }
             }
             Some(Event::SpoolFull(full)) => {

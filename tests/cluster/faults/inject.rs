@@ -186,7 +186,7 @@ fn registry_stopped(flights: &[Flight<'_>]) -> Vec<Evidence> {
 fn push_fails(build: &Flight<'_>) -> bool {
     let [pushing, failed] = PUSHES;
     let has_failed = || {
-        let log = String::from_utf8_lossy(&build.hook.stdout()).into_owned();
+        let log = String::from_utf8_lossy(&build.hook.stderr()).into_owned();
         log.split_once(pushing).is_some_and(|(_, rest)| rest.contains(failed))
     };
     eventually(s(60), || (has_failed() || !build.flies()).then_some(()));

@@ -96,8 +96,9 @@ fn land(fault: Fault, flight: &Flight<'_>, evidence: Evidence) -> Cell {
         Landing::Gone | Landing::Hangs => None,
     };
     let whole = code == Some(lane.operation.code()) && fault.end(lane.operation) != End::Killed;
-    let damage = lane.operation.want().check(&stdout, &flight.hook.stderr(), whole);
-    let own = output::own_lines(&stdout);
+    let stderr = flight.hook.stderr();
+    let damage = lane.operation.want().check(&stdout, &stderr, whole);
+    let own = output::own_lines(&stderr);
     let told = own.iter().rfind(|line| line.starts_with("::error")).cloned().unwrap_or_default();
     let mut left = Vec::new();
     eventually(CLEARING, || {

@@ -112,7 +112,7 @@ impl Operation {
             Self::Quiet => (vec![short('o', 2)], vec![]),
             Self::Numbers => (vec![short('o', 1200)], vec![short('e', 1200)]),
             Self::Megabytes => (vec![Script { mark: 'o', last: 100_000, pad: 990 }], vec![]),
-            Self::Build => (vec![short('b', BUILD_LINES), short('o', 1)], vec![]),
+            Self::Build => (vec![short('o', 1)], vec![short('b', BUILD_LINES)]),
             Self::ByStepd => (vec![short('o', 1000)], vec![short('e', 1000)]),
             // The log does not tell the streams apart.
             Self::ByKubelet => (vec![short('o', 1000), short('e', 1000)], vec![]),

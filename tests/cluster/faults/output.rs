@@ -87,8 +87,8 @@ impl Want {
 }
 
 /// Lines that hook and hookd print themselves.
-pub(crate) fn own_lines(stdout: &[u8]) -> Vec<String> {
-    let lines = String::from_utf8_lossy(stdout).lines().map(str::to_owned).collect::<Vec<_>>();
+pub(crate) fn own_lines(stderr: &[u8]) -> Vec<String> {
+    let lines = String::from_utf8_lossy(stderr).lines().map(str::to_owned).collect::<Vec<_>>();
     lines.into_iter().filter(|line| !line.starts_with('~')).collect()
 }
 

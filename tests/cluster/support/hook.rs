@@ -161,18 +161,24 @@ impl Hook<'_> {
         fs::read(self.folder.join("out")).unwrap_or_default()
     }
 
+    /// All that it has printed so far, standard output first.
+    fn printed(&self) -> String {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        format!("{}\n{}", text(self.stdout()), text(self.stderr()))
+    }
+
     /// What is on its standard error so far.
     pub(crate) fn stderr(&self) -> Vec<u8> {
         fs::read(self.folder.join("err")).unwrap_or_default()
     }
 
-    /// Waits until its standard output has `text`.
+    /// Waits until its standard output or its standard error has `text`.
     pub(crate) fn wait_for(&self, text: &str) {
         let found = eventually(PATIENCE, || {
-            let printed = String::from_utf8_lossy(&self.stdout()).contains(text);
+            let printed = self.printed().contains(text);
             (printed || self.code().is_some()).then_some(printed)
         });
-        let printed = String::from_utf8_lossy(&self.stdout()).into_owned();
+        let printed = self.printed();
         assert_eq!(found, Some(true), "the hook did not print {text:?}, but:\n{printed}");
     }
 
@@ -235,9 +241,8 @@ impl Hook<'_> {
         let code = eventually(patience, || self.code());
         let time = self.started.elapsed();
         let (stdout, stderr) = (self.stdout(), self.stderr());
-        let text = || String::from_utf8_lossy(&stdout).into_owned();
         let code = code.unwrap_or_else(|| {
-            panic!("the hook did not end within {} s; it printed:\n{}", patience.as_secs(), text())
+            panic!("the hook did not end within {} s; it printed:\n{}", patience.as_secs(), self.printed())
         });
         let read_back = self.prepared.read_back(code).unwrap();
         let hook_time = self.hook_time();

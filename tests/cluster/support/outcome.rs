@@ -25,9 +25,25 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Its standard output as text.
+    /// Its standard output, which is the program's alone, as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Its standard error as text: the lines of hook and hookd, a build's log, and what the program
+    /// writes there.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    /// All that it printed, standard output first.
+    pub(crate) fn printed(&self) -> String {
+        format!("{}\n{}", self.text(), self.log())
+    }
+
+    /// The lines of its standard error.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        self.log().lines().map(str::to_owned).collect()
     }
 
     /// The lines of its standard output.
@@ -35,17 +51,19 @@ impl Outcome {
         self.text().lines().map(str::to_owned).collect()
     }
 
-    /// Its standard output after the build's group.
+    /// Its standard output; a build's group must be in its log, and closed.
     pub(crate) fn after_build(&self) -> String {
-        let text = self.text();
-        let (_, rest) = text.rsplit_once("##[endgroup]\n").expect("a build's group in the output");
-        rest.to_owned()
+        let lines = self.log_lines();
+        let at = |start: &str| lines.iter().rposition(|line| line.starts_with(start));
+        let (opened, closed) = (at("##[group]Build "), at("##[endgroup]"));
+        assert!(opened.is_some() && opened < closed, "no build's group in:\n{}", self.log());
+        self.text()
     }
 
     /// Its `::error` line; there must be one, and it must be the last.
     pub(crate) fn error(&self) -> String {
-        let last = self.lines().pop().unwrap_or_default();
-        assert!(last.starts_with("::error title="), "no error at the end, but:\n{}", self.text());
+        let last = self.log_lines().pop().unwrap_or_default();
+        assert!(last.starts_with("::error title="), "no error at the end, but:\n{}", self.log());
         last
     }
 
@@ -56,23 +74,22 @@ impl Outcome {
         self.assert_code(1);
         let error = self.error();
         for word in words {
-            assert!(error.contains(word), "{word:?} is not in:\n{error}\nof:\n{}", self.text());
+            assert!(error.contains(word), "{word:?} is not in:\n{error}\nof:\n{}", self.log());
         }
-        assert!(self.time < s(seconds), "it took {:?}; its output:\n{}", self.time, self.text());
+        assert!(self.time < s(seconds), "it took {:?}; its output:\n{}", self.time, self.printed());
         // Until the group is closed nothing is a command, and the error would not be one.
         if let Some(token) =
-            self.lines().iter().find_map(|line| line.strip_prefix("::stop-commands::"))
+            self.log_lines().iter().find_map(|line| line.strip_prefix("::stop-commands::"))
         {
-            let resumed = self.lines().iter().rposition(|line| *line == format!("::{token}::"));
-            assert!(resumed.is_some(), "the build's group stays open:\n{}", self.text());
+            let resumed = self.log_lines().iter().rposition(|line| *line == format!("::{token}::"));
+            assert!(resumed.is_some(), "the build's group stays open:\n{}", self.log());
         }
     }
 
     /// Fails the test unless it ended with this code.
     #[track_caller]
     pub(crate) fn assert_code(&self, code: i32) -> &Self {
-        let stderr = String::from_utf8_lossy(&self.stderr);
-        assert_eq!(self.code, code, "its output:\n{}\n{stderr}", self.text());
+        assert_eq!(self.code, code, "its output:\n{}", self.printed());
         self
     }
 }

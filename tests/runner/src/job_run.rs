@@ -108,6 +108,11 @@ impl CallReport {
         String::from_utf8_lossy(&self.end.stdout).into_owned()
     }
 
+    /// Its standard error as text: the lines of the hook, and what the program writes there.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.end.stderr).into_owned()
+    }
+
     /// Its exit code.
     pub fn code(&self) -> i32 {
         self.end.outcome.exit_code

@@ -139,6 +139,11 @@ impl StepCall {
         self.output(Stream::Stdout, data.as_ref()).await;
     }
 
+    /// Sends standard error.
+    pub(crate) async fn stderr(&mut self, data: impl AsRef<[u8]>) {
+        self.output(Stream::Stderr, data.as_ref()).await;
+    }
+
     /// Sends output at any position.
     pub(crate) async fn output_at(&mut self, stream: Stream, offset: u64, data: &[u8]) {
         let output = Output { stream: stream.into(), offset, data: data.to_vec() };

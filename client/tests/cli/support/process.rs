@@ -133,12 +133,17 @@ impl Finished {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
+    /// Standard error as text: hook's own lines, and the program's.
+    pub(crate) fn own_lines(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
     /// Asserts that the hook failed with this one line and nothing else.
     #[track_caller]
     pub(crate) fn assert_error(&self, line: &str) {
-        assert_eq!(self.text(), format!("{line}\n"));
+        assert_eq!(self.own_lines(), format!("{line}\n"));
         assert_eq!(self.code, 1);
-        assert!(self.stderr.is_empty(), "{self:?}");
+        assert!(self.stdout.is_empty(), "{self:?}");
     }
 }
 

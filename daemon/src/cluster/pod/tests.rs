@@ -199,5 +199,5 @@ fn a_kubelet_that_hears_nothing_of_the_api_server_is_given_more_time_than_a_miss
     let (missing, _) = patience("secret \"x\" not found");
     let (deaf, told) = patience("failed to sync secret cache: timed out waiting for the condition");
     assert!(deaf > missing * 3, "{deaf:?}, {missing:?}");
-    assert!(told.contains("hears nothing of the API server"), "{told}");
+    assert!(told.contains("has not read the pod's Secrets"), "{told}");
 }

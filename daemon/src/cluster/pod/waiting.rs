@@ -27,8 +27,12 @@ pub(super) fn standing(reason: &str, message: &str, image: &str) -> Standing {
             DEAF_PATIENCE,
             Failure::new(
                 Reason::StartFailed,
-                format!("The kubelet hears nothing of the API server: {}", one_line(message)),
-                "Look at the API server, and at the kubelet of the pod's node; run the job again",
+                format!(
+                    "The kubelet has not read the pod's Secrets and ConfigMaps from the API server \
+                     yet: {}",
+                    one_line(message)
+                ),
+                "Check that the kubelet of the pod's node reaches the API server; run the job again",
             ),
         ),
         "CreateContainerConfigError" => Standing::Troubled(

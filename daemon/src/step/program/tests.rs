@@ -91,7 +91,7 @@ async fn follow_on(agents: Agents) -> (Result<StepEnd, Broken>, Vec<u8>) {
     let (events, mut received) = mpsc::channel(8);
     let (_acks, acked) = watch::channel(Acked::up_to((2, 0)));
     let mut caller = Caller::new(Cursor::default(), (0, 0), events, acked);
-    caller.output(Bytes::from_static(b"hello "), |_| {}).await.unwrap();
+    caller.output(Stream::Stdout, Bytes::from_static(b"hello "), |_| {}).await.unwrap();
     received.recv().await.unwrap();
     let program = StartStepRequest { step_id: "s".to_owned(), ..StartStepRequest::default() };
     let ended = follow(&mut agent, (&program, (0, 0)), (&mut caller, &mut None)).await;
