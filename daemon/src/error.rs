@@ -50,6 +50,8 @@ pub enum Reason {
     TemplateInvalid,
     /// This version of hookd does not do that.
     Unsupported,
+    /// A file operation on a volume did not end in time.
+    VolumeStalled,
 }
 
 impl Reason {
@@ -78,6 +80,7 @@ impl Reason {
             Self::StepLost => "STEP_LOST",
             Self::TemplateInvalid => "TEMPLATE_INVALID",
             Self::Unsupported => "UNSUPPORTED",
+            Self::VolumeStalled => "VOLUME_STALLED",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! call from end to end.
 
 pub mod app;
+pub mod blocking;
 pub mod cluster;
 pub mod config;
 pub mod error;

@@ -61,7 +61,10 @@ fn daemon(config: Config) -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            runtime.block_on(app::run(config.without_empty())).map_err(|error| report(&error))
+            let result = runtime.block_on(app::run(config.without_empty()));
+            // Threads that hang on a volume do not hold up the end.
+            runtime.shutdown_background();
+            result.map_err(|error| report(&error))
         }
         Err(error) => Err(format!("the runtime cannot start: {error}")),
     };

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use crate::blocking;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
@@ -127,7 +128,7 @@ async fn make_ready(context: &Context, plan: &Plan, delivery: Delivery) -> Resul
     let directories = plan.directories.clone();
     let copy = (delivery == Delivery::InitContainer && plan.prepared.container.is_some())
         .then(|| context.config.work_dir.join(tools::COPY_DIR));
-    let made = tokio::task::spawn_blocking(move || {
+    blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
         if let Some(directory) = copy {
             install::copy_stepd(&directory).map_err(|error| {
                 let remedy = "The runner's user must own its work directory";
@@ -136,8 +137,8 @@ async fn make_ready(context: &Context, plan: &Plan, delivery: Delivery) -> Resul
         }
         files::make_directories(&directories)?;
         files::open_home(&directories)
-    });
-    made.await.map_err(|error| Failure::internal("Making directories failed").because(error))?
+    })
+    .await?
 }
 
 /// Creates Secrets and pod; a quota that is used up is waited for.

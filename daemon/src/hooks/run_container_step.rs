@@ -9,6 +9,7 @@ use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
+use crate::blocking;
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, pod};
 use crate::config::ContainerSteps;
@@ -78,11 +79,11 @@ async fn with_whole_args(
 ) -> Result<ContainerStep, Failure> {
     let (mut spec, roots) = (spec.clone(), context.config.context_roots());
     let work_dir = context.config.work_dir.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    blocking::run(blocking::DEADLINE, "Reading the action's definition", move || {
         spec.args = action_args::whole(&spec, &work_dir, &roots);
         spec
-    });
-    read.await.map_err(|error| Failure::internal("Reading the arguments failed").because(error))
+    })
+    .await
 }
 
 fn log_position(cursor: &mut crate::step::cursor::Cursor) -> Option<&mut LogPosition> {
@@ -197,11 +198,11 @@ async fn make_ready(context: &Context, spec: &ContainerStep) -> Result<mounts::M
     let directories = mounts.directories.clone();
     let (given, environment) = (spec.mounts.clone(), spec.environment.clone());
     let work_dir = context.config.work_dir.clone();
-    let made = tokio::task::spawn_blocking(move || {
+    blocking::run(blocking::DEADLINE, "Making the step's directories", move || {
         files::make_directories(&directories)?;
         files::open_to_all(&given, &environment, &work_dir)
-    });
-    made.await.map_err(|error| Failure::internal("Making directories failed").because(error))??;
+    })
+    .await??;
     Ok(mounts)
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::Phase;
 
+use crate::blocking;
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::ids::StepId;
@@ -61,7 +62,8 @@ fn late(limit: Duration) -> Failure {
 /// Lets the step's user write to what the step writes to.
 async fn make_ready(context: &Context, spec: &ScriptStep) -> Result<(), Failure> {
     let (environment, work_dir) = (spec.environment.clone(), context.config.work_dir.clone());
-    let opened =
-        tokio::task::spawn_blocking(move || files::open_file_commands(&environment, &work_dir));
-    opened.await.map_err(|error| Failure::internal("Opening files failed").because(error))?
+    blocking::run(blocking::DEADLINE, "Opening the step's command files", move || {
+        files::open_file_commands(&environment, &work_dir)
+    })
+    .await?
 }

@@ -26,7 +26,9 @@ fn code(reason: Reason) -> Code {
     match reason {
         Reason::Cancelled => Code::Cancelled,
         Reason::InvalidInput | Reason::ContextInvalid => Code::InvalidArgument,
-        Reason::ApiUnreachable | Reason::RegistryUnreachable => Code::Unavailable,
+        Reason::ApiUnreachable | Reason::RegistryUnreachable | Reason::VolumeStalled => {
+            Code::Unavailable
+        }
         Reason::PermissionMissing | Reason::AdmissionDenied | Reason::RegistryRefused => {
             Code::PermissionDenied
         }
