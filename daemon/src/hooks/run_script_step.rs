@@ -63,5 +63,5 @@ async fn make_ready(context: &Context, spec: &ScriptStep) -> Result<(), Failure>
     let (environment, work_dir) = (spec.environment.clone(), context.config.work_dir.clone());
     let opened =
         tokio::task::spawn_blocking(move || files::open_file_commands(&environment, &work_dir));
-    opened.await.map_err(|error| Failure::internal("Opening files failed").because(error))?
+    opened.await.map_err(|error| Failure::internal("Opening files failed").because(error))
 }
