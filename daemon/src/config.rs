@@ -38,6 +38,13 @@ pub struct Config {
     #[arg(long, env = "ACTIONS_RUNNER_CLAIM_NAME")]
     pub claim_name: Option<String>,
 
+    /// Lets steps mount a part (subPath) of a claim whose other parts hold what every job may see.
+    #[arg(
+        long, env = "HOOKD_TRUST_SHARED_CLAIM", default_value = "false",
+        action = clap::ArgAction::Set, value_parser = switch
+    )]
+    pub trust_shared_claim: bool,
+
     /// File with the administrator's template for pods of jobs, in the shape of a PodTemplateSpec.
     #[arg(long, env = "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE")]
     pub hook_template: Option<PathBuf>,
@@ -245,6 +252,15 @@ fn port(text: &str) -> Result<String, String> {
         Ok(1..) => Ok(text.to_owned()),
         _ if text.trim().is_empty() => Ok(String::new()),
         _ => Err("not a port number".to_owned()),
+    }
+}
+
+/// True or false; set to nothing: false.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "" | "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 

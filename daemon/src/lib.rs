@@ -6,6 +6,7 @@
 //! call from end to end.
 
 pub mod app;
+mod beneath;
 pub mod blocking;
 pub mod cluster;
 pub mod config;

@@ -16,7 +16,7 @@ use crate::status::{HookdError, Verdict, judge};
 
 mod call;
 mod events;
-mod id;
+pub(crate) mod id;
 mod outbox;
 mod position;
 

@@ -101,9 +101,9 @@ async fn attempt(
         health,
     };
     let plan = job_pod::plan(&known.runner, step, spec, around)?;
-    make_ready(context, &plan, delivery).await?;
-    for note in &plan.notes {
-        caller.progress(Phase::RunPending, note.clone()).await?;
+    let warnings = make_ready(context, &plan, delivery).await?;
+    for note in plan.notes.iter().cloned().chain(warnings) {
+        caller.progress(Phase::RunPending, note).await?;
     }
     let began = Instant::now();
     let pod = create_when_there_is_room(context, &plan, caller).await?;
@@ -123,20 +123,29 @@ async fn attempt(
     Ok(prepared)
 }
 
-/// Prepares the runner's side of the pod's mounts.
-async fn make_ready(context: &Context, plan: &Plan, delivery: Delivery) -> Result<(), Failure> {
+/// Prepares the runner's side of the pod's mounts; warnings for the user.
+async fn make_ready(
+    context: &Context,
+    plan: &Plan,
+    delivery: Delivery,
+) -> Result<Vec<String>, Failure> {
     let directories = plan.directories.clone();
     let copy = (delivery == Delivery::InitContainer && plan.prepared.container.is_some())
-        .then(|| context.config.work_dir.join(tools::COPY_DIR));
+        .then_some(tools::COPY_DIR);
+    if !directories.is_empty() {
+        context.known().await?.runner.check_work()?;
+    }
+    let work_dir = context.config.work_dir.clone();
     blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
         if let Some(directory) = copy {
-            install::copy_stepd(&directory).map_err(|error| {
+            install::copy_stepd(&work_dir, directory).map_err(|error| {
                 let remedy = "The runner's user must own its work directory";
                 Failure::new(Reason::ClaimUnusable, report(&error), remedy)
             })?;
         }
-        files::make_directories(&directories)?;
-        files::open_home(&directories)
+        let warnings = files::make_directories(&work_dir, &directories)?;
+        files::open_home(&work_dir, &directories);
+        Ok(warnings)
     })
     .await?
 }

@@ -108,8 +108,12 @@ async fn ensure_job(
         let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
         return Ok((found.ok_or_else(|| lost(&name))?, run.by_stepd));
     }
-    let (mounts, by_stepd) =
+    let (ready, by_stepd) =
         tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let (mounts, warnings) = ready?;
+    for warning in warnings {
+        caller.progress(Phase::RunPending, warning).await?;
+    }
     let template = context.template()?;
     let settings = JobSettings {
         pull_secret: context.config.registry.secret.as_deref(),
@@ -119,11 +123,11 @@ async fn ensure_job(
     let (jobs, secrets) = (context.jobs(), context.secrets());
     let job = if let Some((image, _)) = &by_stepd {
         let image = (image.as_str(), Starter::Stepd);
-        let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
+        let wanted = step_job::job(runner, step, spec, mounts, image, settings)?;
         awaiting(Starter::Stepd, job::create(&jobs, &wanted, &retry).await?, runner)?
     } else {
         let image = (image, Starter::Kubelet);
-        let wanted = step_job::job(runner, step, spec, mounts?, image, settings)?;
+        let wanted = step_job::job(runner, step, spec, mounts, image, settings)?;
         let secret = step_job::secret(runner, step, &spec.environment);
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
@@ -191,19 +195,27 @@ fn program_of(
     })
 }
 
-/// Prepares the runner's side of the step's mounts.
-async fn make_ready(context: &Context, spec: &ContainerStep) -> Result<mounts::Mounts, Failure> {
-    let work = context.known().await?.runner.work.as_ref();
-    let mounts = mounts::of_step(&spec.mounts, &context.config.work_dir, work)?;
+/// Prepares the runner's side of the step's mounts; warnings for the user.
+async fn make_ready(
+    context: &Context,
+    spec: &ContainerStep,
+) -> Result<(mounts::Mounts, Vec<String>), Failure> {
+    let runner = &context.known().await?.runner;
+    let mounts = mounts::of_step(&spec.mounts, &context.config.work_dir, runner.work.as_ref())?;
+    if !mounts.directories.is_empty() {
+        runner.check_work()?;
+    }
     let directories = mounts.directories.clone();
     let (given, environment) = (spec.mounts.clone(), spec.environment.clone());
     let work_dir = context.config.work_dir.clone();
-    blocking::run(blocking::DEADLINE, "Making the step's directories", move || {
-        files::make_directories(&directories)?;
-        files::open_to_all(&given, &environment, &work_dir)
-    })
-    .await??;
-    Ok(mounts)
+    let warnings: Result<_, Failure> =
+        blocking::run(blocking::DEADLINE, "Making the step's directories", move || {
+            let warnings = files::make_directories(&work_dir, &directories)?;
+            files::open_to_all(&given, &environment, &work_dir);
+            Ok(warnings)
+        })
+        .await?;
+    Ok((mounts, warnings?))
 }
 
 fn lost(name: &str) -> Failure {

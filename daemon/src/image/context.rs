@@ -8,7 +8,6 @@
 //! runner, so that layers that copy from it are found in the cache.
 
 mod archive;
-mod beneath;
 mod dockerignore;
 mod error;
 mod glob;
@@ -22,8 +21,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 
-use beneath::Refused;
-pub use beneath::normalised;
+use crate::beneath::{self, Refused};
+
+pub use crate::beneath::normalised;
 use dockerignore::Rules;
 pub use error::ContextError;
 
