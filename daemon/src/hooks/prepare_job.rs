@@ -101,8 +101,9 @@ async fn attempt(
     };
     let plan = job_pod::plan(&known.runner, step, spec, around)?;
     make_ready(context, &plan, delivery).await?;
-    for note in &plan.notes {
-        caller.progress(Phase::RunPending, note.clone()).await?;
+    context.forget_warnings();
+    for note in context.new_warnings(plan.notes.clone()) {
+        caller.progress(Phase::RunPending, note).await?;
     }
     let began = Instant::now();
     let pod = create_when_there_is_room(context, &plan, caller).await?;
