@@ -184,7 +184,7 @@ fn is_service(name: &str, wanted: &str, own: &[String]) -> bool {
     let number = name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('-'));
     let numbered = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let is_ours = own.iter().any(|one| one == name);
-    is_ours && (name == wanted || (numbered && wanted != JOB && wanted != BUILD))
+    is_ours && wanted != JOB && wanted != BUILD && (name == wanted || numbered)
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
