@@ -4,7 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
+
+mod tolerant;
+
+pub use tolerant::tolerant;
 
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
@@ -178,18 +183,25 @@ pub struct BuildConfig {
     pub kaniko_image: String,
 
     /// CPU limit of a build, a Kubernetes quantity.
-    #[arg(long = "build-cpu", env = "HOOKD_BUILD_CPU", default_value = "2")]
+    #[arg(
+        long = "build-cpu", env = "HOOKD_BUILD_CPU", default_value = "2",
+        value_parser = quantity
+    )]
     pub cpu: String,
 
     /// Memory limit of a build, a Kubernetes quantity.
-    #[arg(long = "build-memory", env = "HOOKD_BUILD_MEMORY", default_value = "4Gi")]
+    #[arg(
+        long = "build-memory", env = "HOOKD_BUILD_MEMORY", default_value = "4Gi",
+        value_parser = quantity
+    )]
     pub memory: String,
 
     /// Ephemeral storage limit of a build, a Kubernetes quantity.
     #[arg(
         long = "build-ephemeral-storage",
         env = "HOOKD_BUILD_EPHEMERAL_STORAGE",
-        default_value = "20Gi"
+        default_value = "20Gi",
+        value_parser = quantity
     )]
     pub ephemeral_storage: String,
 
@@ -201,14 +213,18 @@ pub struct BuildConfig {
     pub timeout: Duration,
 
     /// Runs builds in a user namespace (Kubernetes 1.33, containerd 2.0, runc 1.2 and later).
-    #[arg(long = "build-user-namespace", env = "HOOKD_BUILD_USER_NAMESPACE")]
+    #[arg(
+        long = "build-user-namespace", env = "HOOKD_BUILD_USER_NAMESPACE",
+        value_parser = BoolishValueParser::new()
+    )]
     pub user_namespace: bool,
 
     /// Bytes that a build context may have.
     #[arg(
         long = "build-context-limit",
         env = "HOOKD_BUILD_CONTEXT_LIMIT_BYTES",
-        default_value = "2147483648"
+        default_value = "2147483648",
+        value_parser = bytes
     )]
     pub context_limit: u64,
 }
@@ -248,8 +264,8 @@ impl Config {
 
 /// A port, or nothing.
 fn port(text: &str) -> Result<String, String> {
-    match text.parse::<u16>() {
-        Ok(1..) => Ok(text.to_owned()),
+    match text.trim().parse::<u16>() {
+        Ok(1..) => Ok(text.trim().to_owned()),
         _ if text.trim().is_empty() => Ok(String::new()),
         _ => Err("not a port number".to_owned()),
     }
@@ -264,11 +280,28 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A whole number of seconds above zero.
+/// A whole number of seconds above zero, of a century at most: a deadline of more cannot be counted.
 fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("not a whole number of seconds above 0".to_owned()),
-        Ok(number) => Ok(Duration::from_secs(number)),
+    const MOST: u64 = 100 * 365 * 24 * 3600;
+    match text.trim().parse() {
+        Ok(number @ 1..=MOST) => Ok(Duration::from_secs(number)),
+        _ => Err(format!("not a whole number of seconds from 1 to {MOST}")),
+    }
+}
+
+/// A whole number of bytes above zero.
+fn bytes(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("not a whole number of bytes above 0".to_owned()),
+    }
+}
+
+/// A Kubernetes quantity above zero.
+fn quantity(text: &str) -> Result<String, String> {
+    match crate::spec::quantity::quantity(text) {
+        Some(amount) if amount > 0.0 => Ok(text.trim().to_owned()),
+        _ => Err("not an amount above 0 such as 500m, 2 or 4Gi".to_owned()),
     }
 }
 
@@ -294,7 +327,10 @@ mod tests {
     #[test]
     fn seconds_are_whole_and_above_zero() {
         assert_eq!(seconds("600"), Ok(Duration::from_secs(600)));
-        assert!(seconds("0").is_err() && seconds("-1").is_err() && seconds("5s").is_err());
+        assert_eq!(seconds(" 5 "), Ok(Duration::from_secs(5)));
+        for text in ["", " ", "0", "-1", "5s", "abc", "1.5", "18446744073709551615"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -304,6 +340,15 @@ mod tests {
         assert_eq!((registry.port, registry.secret), (None, None));
         assert!(registry.insecure.is_empty());
         assert!(port("0").is_err() && port("70000").is_err());
+    }
+
+    #[test]
+    fn amounts_are_checked_before_a_build_needs_them() {
+        assert_eq!(quantity("4Gi").as_deref(), Ok("4Gi"));
+        for text in ["", "0", "-1", "lots", "4GB"] {
+            assert!(quantity(text).is_err(), "{text}");
+        }
+        assert!(bytes("1").is_ok() && bytes("0").is_err() && bytes("").is_err());
     }
 
     #[test]

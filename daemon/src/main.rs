@@ -3,9 +3,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hookd::app::{self, SOCKET};
-use hookd::config::Config;
+use hookd::config::{self, Config};
 use hookd::error::report;
 use hookd::supervisor;
 use tracing_subscriber::EnvFilter;
@@ -35,12 +35,19 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let (command, warnings) = config::tolerant(Cli::command());
+    let matches = command.get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| LOGGED.into()))
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    if matches!(cli.role, Some(Role::Daemon(_))) {
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+    }
     match cli.role {
         None => supervise(),
         Some(Role::Daemon(config)) => daemon(*config),

@@ -1,13 +1,18 @@
 //! The runner pod that hookd lives in: what its own object says, read once at start.
 
-use k8s_openapi::api::core::v1::{LocalObjectReference, PersistentVolumeClaim, Pod, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, LocalObjectReference, PersistentVolumeClaim, Pod, VolumeMount,
+};
 use kube::{Api, Client};
 
 use crate::cluster::retry::Retry;
 use crate::config::Config;
 use crate::error::{Failure, Reason};
 
+mod hook_template;
 mod sub_path;
+
+pub use hook_template::HookTemplate;
 
 /// What steps inherit from the runner pod.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +37,8 @@ pub struct Runner {
     pub hookd_image: String,
     /// Image of the runner, which has the externals; likewise.
     pub runner_image: String,
+    /// The hook template that the runner container's environment names.
+    pub hook_template: HookTemplate,
 }
 
 /// The claim that holds the work directory.
@@ -133,6 +140,7 @@ impl Runner {
             supplemental_groups: (!groups.is_empty()).then_some(groups),
             work,
             work_refused,
+            hook_template: hook_template::find(pod, config),
             hookd_image: image_that_mounts(pod, config, false),
             runner_image: config
                 .runner_image
@@ -142,17 +150,21 @@ impl Runner {
     }
 }
 
-/// Image of the container that mounts the socket's directory: read-only the runner, else hookd.
-fn image_that_mounts(pod: &Pod, config: &Config, read_only: bool) -> String {
-    let Some(spec) = &pod.spec else { return String::new() };
+/// The container that mounts the socket's directory: read-only the runner, else hookd.
+fn that_mounts<'a>(pod: &'a Pod, config: &Config, read_only: bool) -> Option<&'a Container> {
+    let spec = pod.spec.as_ref()?;
     let directory = config.socket_dir.to_string_lossy();
     let is_it = |mount: &VolumeMount| {
         mount.mount_path.trim_end_matches('/') == directory.trim_end_matches('/')
             && mount.read_only.unwrap_or_default() == read_only
     };
     let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let found = containers.find(|container| container.volume_mounts.iter().flatten().any(is_it));
-    let Some(container) = found else { return String::new() };
+    containers.find(|container| container.volume_mounts.iter().flatten().any(is_it))
+}
+
+/// Image of the container that mounts the socket's directory: read-only the runner, else hookd.
+fn image_that_mounts(pod: &Pod, config: &Config, read_only: bool) -> String {
+    let Some(container) = that_mounts(pod, config, read_only) else { return String::new() };
     let status = pod.status.clone().unwrap_or_default();
     let statuses = [status.init_container_statuses, status.container_statuses];
     let mut statuses = statuses.into_iter().flatten().flatten();

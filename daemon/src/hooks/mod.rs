@@ -1,5 +1,6 @@
 //! The operations, one file each, and what they share.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use crate::cluster::access::{self, Permission};
 use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::config::{Config, Tools};
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
-use crate::runner::Runner;
+use crate::runner::{HookTemplate, Runner};
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
 use crate::step::agents::Agents;
@@ -55,6 +56,8 @@ pub struct Context {
     /// Those of the runner's pull Secrets and of the registry of built images.
     credentials: OnceCell<Vec<Credentials>>,
     missing: Mutex<Vec<Permission>>,
+    /// Warnings that the job's user has read.
+    warned: Mutex<HashSet<String>>,
     leaving: Mutex<Weak<Leaving>>,
 }
 
@@ -126,6 +129,7 @@ impl Context {
             known: OnceCell::new(),
             credentials: OnceCell::new(),
             missing: Mutex::default(),
+            warned: Mutex::default(),
             leaving: Mutex::default(),
         }
     }
@@ -160,22 +164,32 @@ impl Context {
         Ok(Known { runner, cluster_version: version.git_version })
     }
 
-    /// The administrator's template for pods, if there is one.
+    /// The administrator's template for pods, if there is one: the file that the sidecar's setting
+    /// names, or else the one that the runner container's names, as the reference hooks have it.
     ///
     /// # Errors
     /// `TEMPLATE_INVALID` when it cannot be read.
     pub fn template(&self) -> Result<Option<Template>, Failure> {
-        let Some(path) = &self.config.hook_template else { return Ok(None) };
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::new(
-                Reason::TemplateInvalid,
-                format!("The hook template {file} cannot be read: {error}"),
-                "Mount the file into the hookd container, or unset \
-                 ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE",
-            )
-        })?;
-        Template::parse(&file, &text).map(Some)
+        let of_runner = self.known_so_far().map(|known| &known.runner.hook_template);
+        let path = match (&self.config.hook_template, of_runner) {
+            (Some(path), _) | (None, Some(HookTemplate::File(path))) => path,
+            (None, Some(HookTemplate::OutOfReach(warning))) => {
+                return Ok(Some(Template::unreachable(warning.clone())));
+            }
+            (None, _) => return Ok(None),
+        };
+        Template::read(path).map(Some)
+    }
+
+    /// Those of the warnings that were not given since the job began.
+    pub fn new_warnings(&self, warnings: Vec<String>) -> Vec<String> {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.into_iter().filter(|warning| warned.insert(warning.clone())).collect()
+    }
+
+    /// A new job: its user has read no warning yet.
+    pub fn forget_warnings(&self) {
+        self.warned.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// What a registry tells of an image that a pod of ours is to run; `more` are credentials of

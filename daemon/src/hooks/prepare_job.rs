@@ -102,7 +102,9 @@ async fn attempt(
     };
     let plan = job_pod::plan(&known.runner, step, spec, around)?;
     let warnings = make_ready(context, &plan, delivery).await?;
-    for note in plan.notes.iter().cloned().chain(warnings) {
+    context.forget_warnings();
+    let notes = plan.notes.iter().cloned().chain(warnings).collect();
+    for note in context.new_warnings(notes) {
         caller.progress(Phase::RunPending, note).await?;
     }
     let began = Instant::now();

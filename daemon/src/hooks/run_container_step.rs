@@ -19,7 +19,7 @@ use crate::ids::StepId;
 use crate::image::lookup::ImageConfig;
 use crate::runner::Runner;
 use crate::spec::container::{ContainerStep, Source};
-use crate::spec::step_job::{self, JobSettings, Starter};
+use crate::spec::step_job::{self, JobSettings, Plan, Starter};
 use crate::spec::tools::Delivery;
 use crate::spec::{mounts, names};
 use crate::step::agents::AgentPod;
@@ -123,11 +123,13 @@ async fn ensure_job(
     let (jobs, secrets) = (context.jobs(), context.secrets());
     let job = if let Some((image, _)) = &by_stepd {
         let image = (image.as_str(), Starter::Stepd);
-        let wanted = step_job::job(runner, step, spec, mounts, image, settings)?;
+        let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
+        let wanted = warned(context, plan, caller).await?;
         awaiting(Starter::Stepd, job::create(&jobs, &wanted, &retry).await?, runner)?
     } else {
         let image = (image, Starter::Kubelet);
-        let wanted = step_job::job(runner, step, spec, mounts, image, settings)?;
+        let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
+        let wanted = warned(context, plan, caller).await?;
         let secret = step_job::secret(runner, step, &spec.environment);
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
@@ -143,6 +145,14 @@ async fn ensure_job(
     });
     caller.progress(Phase::RunPending, "").await?;
     Ok((job, by_stepd))
+}
+
+/// The planned Job, after its user was warned; of what an earlier step said nothing is said again.
+async fn warned(context: &Context, plan: Plan, caller: &mut Caller) -> Result<Job, Failure> {
+    for warning in context.new_warnings(plan.warnings) {
+        caller.progress(Phase::RunPending, format!("Warning: {warning}")).await?;
+    }
+    Ok(plan.job)
 }
 
 /// A Job that an earlier daemon made may await the other starter, if the image's registry answered

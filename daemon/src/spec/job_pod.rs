@@ -110,7 +110,10 @@ pub fn plan(
     let pull_secrets = secrets.map(|name| step_job::pull_secret_named(&name));
     let pull_secrets: Vec<_> = runner.pull_secrets.iter().cloned().chain(pull_secrets).collect();
     let mut metadata = names::metadata(runner, step, &name);
-    metadata.annotations = Some(step_job::undisrupted());
+    let mut annotations = step_job::undisrupted();
+    let service_names: Vec<_> = services.iter().map(|part| part.name.as_str()).collect();
+    annotations.insert(names::SERVICES_ANNOTATION.to_owned(), service_names.join(","));
+    metadata.annotations = Some(annotations);
     let pod = Pod {
         metadata,
         spec: Some(PodSpec {
@@ -130,15 +133,22 @@ pub fn plan(
         }),
         ..Pod::default()
     };
+    let mut variables = job.as_ref().map(Part::environment).unwrap_or_default();
+    let mut warnings = Vec::new();
     let pod = match around.template {
-        Some(template) => template.merge(pod, Target::JobPod)?,
+        Some(template) => {
+            let merged = template.merge(pod, Target::JobPod)?;
+            warnings.extend(template.warnings().iter().cloned().chain(merged.warnings));
+            warnings.extend(let_template_rule(template, &mut variables));
+            merged.pod
+        }
         None => pod,
     };
     Ok(Plan {
         secrets: environment.into_iter().chain(pull).collect(),
         directories: built.directories,
-        environment: job.as_ref().map(Part::environment).unwrap_or_default(),
-        notes: parts().flat_map(Part::notes).chain(told).collect(),
+        environment: variables,
+        notes: parts().flat_map(Part::notes).chain(told).chain(warnings).collect(),
         containers: parts().map(|part| part.name.clone()).collect(),
         prepared: JobPrepared {
             container: job.as_ref().map(|job| job.prepared(&name)),
@@ -148,6 +158,23 @@ pub fn plan(
         },
         pod,
     })
+}
+
+/// Leaves the job container's variables that the template sets to the template: they stand in the
+/// pod, where the workflow's do not. A line for each.
+fn let_template_rule(
+    template: &Template,
+    variables: &mut BTreeMap<String, String>,
+) -> Vec<String> {
+    let ruled: Vec<_> = template.job_variables().into_iter().collect();
+    let ruled = ruled.into_iter().filter(|name| variables.remove(*name).is_some());
+    let line = |name: &str| {
+        format!(
+            "Container {JOB}: the hook template sets the variable {name}; the workflow's value is not \
+             used"
+        )
+    };
+    ruled.map(line).collect()
 }
 
 /// Time for stepd to end all steps after TERM.

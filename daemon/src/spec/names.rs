@@ -15,6 +15,8 @@ pub const RUNNER_LABEL: &str = "runner-pod";
 pub const STEP_LABEL: &str = "hookd.dev/step";
 /// The Job controller's own label on a Job's pods.
 pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+/// Annotation of a job's pod: the containers of its services, comma-separated.
+pub const SERVICES_ANNOTATION: &str = "hookd.dev/services";
 
 /// The longest name that also fits a label, which a Job's name must.
 const MAX_LEN: usize = 63;

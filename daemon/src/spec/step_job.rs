@@ -64,6 +64,15 @@ pub struct JobSettings<'a> {
     pub template: Option<&'a Template>,
 }
 
+/// The Job of a container step, and what its user is to know of it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The Job.
+    pub job: Job,
+    /// Lines for the user: what of the template is not known, or overrides the step.
+    pub warnings: Vec<String>,
+}
+
 /// The Job of a container step that runs `image`.
 ///
 /// # Errors
@@ -75,7 +84,7 @@ pub fn job(
     mounts: Mounts,
     (image, starter): (&str, Starter),
     settings: JobSettings<'_>,
-) -> Result<Job, Failure> {
+) -> Result<Plan, Failure> {
     let name = names::step(&runner.name, step);
     let mut volumes = mounts.volumes;
     let mut container = Container {
@@ -107,13 +116,16 @@ pub fn job(
         ..base_pod()
     };
     let mut job = one_pod_job(names::metadata(runner, step, &name), pod, settings.timeout);
+    let mut warnings = Vec::new();
     if let (Some(template), Some(job)) = (settings.template, &mut job.spec) {
         let PodTemplateSpec { metadata, spec } = std::mem::take(&mut job.template);
         let pod = Pod { metadata: metadata.unwrap_or_default(), spec, ..Pod::default() };
-        let Pod { metadata, spec, .. } = template.merge(pod, Target::StepPod)?;
+        let merged = template.merge(pod, Target::StepPod)?;
+        let Pod { metadata, spec, .. } = merged.pod;
         job.template = PodTemplateSpec { metadata: Some(metadata), spec };
+        warnings = template.warnings().iter().cloned().chain(merged.warnings).collect();
     }
-    Ok(job)
+    Ok(Plan { job, warnings })
 }
 
 /// Who starts the program of this Job.

@@ -1,27 +1,37 @@
 //! The administrator's template for pods of jobs (`ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE`).
 //!
-//! It merges by the rules of the reference hooks: labels and annotations are added; volumes are
-//! appended, and so are containers whose name does not begin with `$`; every other field of the spec
-//! replaces ours. The container `$job` changes the job container and those of container steps, and
-//! `$<service>` that service: `name` and `image` are ignored, `env`, `volumeMounts` and `ports` are
-//! appended, all else replaces.
+//! The template adds to what hookd needs and never replaces it without a word. [`rules`] has one row
+//! for each field: lists are appended to, maps and objects are merged by field, single values are the
+//! template's, with a warning where the workflow asked for another one, and what hookd cannot work
+//! without is refused with the name of the field. Null and empty values count as absent.
 //!
-//! Two fields differ, since ours are needed: `initContainers` are appended, and `command` and `args`
-//! of `$job` are ignored.
+//! The container `$job` changes the job container and those of container steps, `$<service>` that
+//! service, `$build` the container of a build; every other container is added.
+
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
 
 use crate::error::{Failure, Reason};
-use crate::spec::names::{RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
-use crate::spec::step_job;
+use crate::spec::{build_job, step_job};
+
+mod container;
+mod pod;
+mod read;
+mod rules;
+mod values;
+
+use container::Kind;
 
 /// A template that was read.
 #[derive(Clone, Debug, Default)]
 pub struct Template {
     metadata: Map<String, Value>,
     spec: Map<String, Value>,
+    warnings: Vec<String>,
 }
 
 /// The kind of pod that is merged with.
@@ -31,232 +41,160 @@ pub enum Target {
     JobPod,
     /// A container step's.
     StepPod,
+    /// A build's: only labels, annotations, the fields of placement and the container `$build` hold
+    /// for it, since no program of the workflow runs in it but RUN.
+    BuildPod,
+}
+
+/// A pod with what the template adds.
+#[derive(Debug)]
+pub struct Merged {
+    /// The pod.
+    pub pod: Pod,
+    /// Lines for the user: where the template overrides what the workflow asked for.
+    pub warnings: Vec<String>,
 }
 
 impl Target {
-    /// The container that `$job` changes.
-    fn job(self) -> &'static str {
+    /// The container of hookd's own that changes by a `$` name, and that name.
+    fn main(self) -> (&'static str, &'static str, Kind) {
         match self {
-            Self::JobPod => JOB,
-            Self::StepPod => step_job::CONTAINER,
+            Self::JobPod => (JOB, JOB, Kind::Job),
+            Self::StepPod => (JOB, step_job::CONTAINER, Kind::Step),
+            Self::BuildPod => (BUILD, build_job::CONTAINER, Kind::Build),
         }
     }
 }
 
-/// Lists of a container that are appended to.
-const APPENDED: [&str; 3] = ["env", "volumeMounts", "ports"];
+/// The name, without `$`, by which a template changes the container of a build.
+const BUILD: &str = "build";
 
 impl Template {
-    /// Reads a template; `file` is its name for messages.
+    /// Reads the template in this file of the hookd container.
     ///
     /// # Errors
-    /// `TEMPLATE_INVALID` with the file.
+    /// `TEMPLATE_INVALID` when it cannot be read, and as [`Template::parse`].
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        Self::parse(&path.display().to_string(), &read::text(path)?)
+    }
+
+    /// Reads a template; `file` is its name for messages. An empty file is an empty template.
+    ///
+    /// # Errors
+    /// `TEMPLATE_INVALID` with the file and the path of the field: what is no YAML, has a wrong type,
+    /// or sets what hookd cannot work without.
     pub fn parse(file: &str, text: &str) -> Result<Self, Failure> {
-        let value: Value = serde_yaml_ng::from_str(text)
-            .map_err(|error| invalid(format!("The hook template {file} is not YAML: {error}")))?;
-        let part = |name: &str| match value.get(name) {
-            None | Some(Value::Null) => Ok(Map::new()),
-            Some(Value::Object(fields)) => Ok(fields.clone()),
-            Some(_) => Err(invalid(format!("`{name}` of the hook template {file} is no object"))),
-        };
-        if !value.is_object() {
-            return Err(invalid(format!("The hook template {file} is no object")));
+        let template = read::template(file, text)?;
+        // What cannot become a pod is reported at once, not in the middle of a job.
+        for target in [Target::JobPod, Target::StepPod, Target::BuildPod] {
+            template.merge(target.bare_pod(), target).map_err(|failure| {
+                Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
+            })?;
         }
-        let template = Self { metadata: part("metadata")?, spec: part("spec")? };
-        // What cannot become a pod is to be told at once, not in the middle of a job.
-        template.merge(Pod::default(), Target::JobPod).map_err(|failure| {
-            Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
-        })?;
         Ok(template)
     }
 
-    /// The pod with what the template adds and replaces.
+    /// An empty template with one warning: of a template that cannot be reached.
+    pub fn unreachable(warning: String) -> Self {
+        Self { warnings: vec![warning], ..Self::default() }
+    }
+
+    /// Lines for the user: fields that hookd does not know or ignores.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Names of the variables that the template sets in the job container: they win over the
+    /// workflow's, which do not stand in the pod.
+    pub fn job_variables(&self) -> BTreeSet<&str> {
+        let entries = self.containers().filter(|entry| entry["name"] == format!("${JOB}").as_str());
+        let variables = entries.flat_map(|entry| entry["env"].as_array().into_iter().flatten());
+        variables.filter_map(|variable| variable["name"].as_str()).collect()
+    }
+
+    /// The pod with what the template adds and overrides.
     ///
     /// # Errors
-    /// `TEMPLATE_INVALID` when the result is no pod.
-    pub fn merge(&self, pod: Pod, target: Target) -> Result<Pod, Failure> {
+    /// `TEMPLATE_INVALID` with the field that hookd's own needs or the result's type forbid.
+    pub fn merge(&self, pod: Pod, target: Target) -> Result<Merged, Failure> {
         let mut value = serde_json::to_value(pod)
             .map_err(|error| Failure::internal("A pod has no JSON form").because(error))?;
-        self.merge_metadata(&mut value);
-        self.merge_spec(&mut value, target);
-        serde_json::from_value(value)
-            .map_err(|error| invalid(format!("The hook template makes no valid pod: {error}")))
+        let mut warnings = Vec::new();
+        pod::merge_metadata(&mut value, &self.metadata)?;
+        pod::merge_spec(&mut value, &self.spec, target, &mut warnings)?;
+        self.merge_containers(&mut value, target, &mut warnings)?;
+        if target != Target::BuildPod {
+            pod::let_pod_security_rule(&mut value, &self.spec, &mut warnings);
+        }
+        let pod = serde_json::from_value(value)
+            .map_err(|error| invalid(format!("The hook template makes no valid pod: {error}")))?;
+        Ok(Merged { pod, warnings })
     }
 
-    fn merge_metadata(&self, pod: &mut Value) {
-        for kind in ["labels", "annotations"] {
-            let Some(Value::Object(added)) = self.metadata.get(kind) else { continue };
-            let ours = |name: &str| matches!(name, RUNNER_LABEL | STEP_LABEL);
-            for (name, value) in added.iter().filter(|(name, _)| !ours(name)) {
-                pod["metadata"][kind][name] = value.clone();
+    fn containers(&self) -> impl Iterator<Item = &Value> {
+        self.spec.get("containers").and_then(Value::as_array).into_iter().flatten()
+    }
+
+    fn merge_containers(
+        &self,
+        pod: &mut Value,
+        target: Target,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        let (main, own_name, kind) = target.main();
+        let own: Vec<String> = container::names(&pod["spec"]["containers"]);
+        for theirs in self.containers() {
+            let name = theirs["name"].as_str().unwrap_or_default();
+            let Some(wanted) = name.strip_prefix('$') else {
+                if target != Target::BuildPod {
+                    container::add(pod, theirs, &own)?;
+                }
+                continue;
+            };
+            let is_main = wanted == main;
+            let found = pod["spec"]["containers"].as_array_mut().into_iter().flatten();
+            for ours in found {
+                let own_name_of = ours["name"].as_str().unwrap_or_default();
+                let kind = match (is_main, own_name_of == own_name) {
+                    (true, true) => kind,
+                    (false, false) if is_service(own_name_of, wanted, &own) => Kind::Service,
+                    _ => continue,
+                };
+                container::merge(ours, theirs, kind, warnings)?;
             }
         }
-    }
-
-    fn merge_spec(&self, pod: &mut Value, target: Target) {
-        for (name, value) in &self.spec {
-            match (name.as_str(), value) {
-                (list @ ("volumes" | "initContainers"), Value::Array(more)) => {
-                    append(&mut pod["spec"][list], more);
-                }
-                ("containers", Value::Array(containers)) => {
-                    merge_containers(pod, containers, target);
-                }
-                _ => pod["spec"][name] = value.clone(),
-            }
-        }
-        // Without it the kubelet changes the owner of every file of the work volume at every start.
-        let security = &mut pod["spec"]["securityContext"];
-        if security["fsGroup"].is_number() && security["fsGroupChangePolicy"].is_null() {
-            security["fsGroupChangePolicy"] = "OnRootMismatch".into();
-        }
-        if security.as_object().is_some_and(|fields| fields.values().all(Value::is_null)) {
-            *security = Value::Null;
-        }
+        Ok(())
     }
 }
 
-fn merge_containers(pod: &mut Value, containers: &[Value], target: Target) {
-    for container in containers {
-        let name = container["name"].as_str().unwrap_or_default();
-        let Some(ours) = name.strip_prefix('$') else {
-            append(&mut pod["spec"]["containers"], std::slice::from_ref(container));
-            continue;
-        };
-        let is_job = ours == JOB;
-        let ours = if is_job { target.job() } else { ours };
-        let found = pod["spec"]["containers"].as_array_mut().into_iter().flatten();
-        for target in found.filter(|target| target["name"] == ours) {
-            merge_container(target, container, is_job);
-        }
+impl Target {
+    /// The least that a template is merged with.
+    fn bare_pod(self) -> Pod {
+        let (_, name, _) = self.main();
+        let mut pod = Pod::default();
+        let container =
+            k8s_openapi::api::core::v1::Container { name: name.to_owned(), ..Default::default() };
+        pod.spec.get_or_insert_default().containers = vec![container];
+        pod
     }
 }
 
-fn merge_container(ours: &mut Value, theirs: &Value, is_job: bool) {
-    for (field, value) in theirs.as_object().into_iter().flatten() {
-        match (field.as_str(), value) {
-            ("name" | "image", _) => {}
-            // The program there is stepd, or the step's own.
-            ("command" | "args", _) if is_job => {}
-            (list, Value::Array(more)) if APPENDED.contains(&list) => append(&mut ours[list], more),
-            _ => ours[field] = value.clone(),
-        }
-    }
+/// True for the service of this name, and for each of several of one image: those are numbered.
+fn is_service(name: &str, wanted: &str, own: &[String]) -> bool {
+    let number = name.strip_prefix(wanted).and_then(|rest| rest.strip_prefix('-'));
+    let numbered = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_ours = own.iter().any(|one| one == name);
+    is_ours && wanted != JOB && wanted != BUILD && (name == wanted || numbered)
 }
 
-fn append(list: &mut Value, more: &[Value]) {
-    match list {
-        Value::Array(list) => list.extend_from_slice(more),
-        none => *none = Value::Array(more.to_vec()),
-    }
-}
-
-fn invalid(message: String) -> Failure {
+fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(
         Reason::TemplateInvalid,
         message,
         "Correct the file that ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE names: it has the shape of a \
-         PodTemplateSpec",
+         PodTemplateSpec (docs/operations.md says how each field is merged)",
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn merged(template: &str) -> Value {
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"name": "p", "labels": {"runner-pod": "r"}},
-            "spec": {
-                "volumes": [{"name": "work"}],
-                "nodeName": "ours",
-                "containers": [
-                    {"name": "job", "image": "i", "env": [{"name": "A", "value": "1"}],
-                     "volumeMounts": [{"name": "work", "mountPath": "/__w"}]},
-                    {"name": "redis", "image": "redis:7"}],
-            },
-        }))
-        .unwrap();
-        let template = Template::parse("t.yaml", template).unwrap();
-        serde_json::to_value(template.merge(pod, Target::JobPod).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn labels_and_annotations_are_added_and_ours_stay() {
-        let pod =
-            merged("metadata:\n  labels: {team: a, runner-pod: stolen}\n  annotations: {x: y}");
-        assert_eq!(pod["metadata"]["labels"], json!({"runner-pod": "r", "team": "a"}));
-        assert_eq!(pod["metadata"]["annotations"], json!({"x": "y"}));
-    }
-
-    #[test]
-    fn the_job_container_is_changed_but_for_name_and_image() {
-        let pod = merged(
-            "spec:\n  containers:\n  - name: $job\n    image: other\n    env: [{name: B, value: '2'}]\n    \
-             volumeMounts: [{name: cache, mountPath: /cache}]\n    resources: {limits: {cpu: '2'}}",
-        );
-        let job = &pod["spec"]["containers"][0];
-        assert_eq!((job["name"].as_str(), job["image"].as_str()), (Some("job"), Some("i")));
-        assert_eq!(job["env"].as_array().unwrap().len(), 2);
-        assert_eq!(job["volumeMounts"].as_array().unwrap().len(), 2);
-        assert_eq!(job["resources"]["limits"]["cpu"], "2");
-        // One container's mounts are not another's.
-        assert_eq!(pod["spec"]["containers"][1].get("volumeMounts"), None);
-    }
-
-    #[test]
-    fn the_program_of_a_job_container_is_not_the_templates() {
-        let template = "spec:\n  initContainers: [{name: first}]\n  containers:\n  \
-                        - {name: $job, command: [x], args: [y], workingDir: /w}";
-        let job = &merged(template)["spec"]["containers"][0];
-        assert_eq!((job.get("command"), job.get("args")), (None, None));
-        assert_eq!(job["workingDir"], "/w");
-    }
-
-    #[test]
-    fn a_container_step_is_changed_as_the_job_container_is() {
-        let template = "spec:\n  containers: [{name: $job, workingDir: /w}, {name: proxy}]";
-        let template = Template::parse("t.yaml", template).unwrap();
-        let pod = json!({"spec": {
-            "initContainers": [{"name": "ours"}],
-            "containers": [{"name": "step", "command": ["c"]}]}});
-        let pod = serde_json::from_value(pod).unwrap();
-        let pod = serde_json::to_value(template.merge(pod, Target::StepPod).unwrap()).unwrap();
-        let step = json!({"name": "step", "command": ["c"], "workingDir": "/w"});
-        assert_eq!(pod["spec"]["containers"], json!([step, {"name": "proxy"}]));
-    }
-
-    #[test]
-    fn other_containers_and_volumes_are_appended_and_other_fields_replace() {
-        let pod = merged(
-            "spec:\n  nodeName: theirs\n  volumes: [{name: cache, emptyDir: {}}]\n  containers:\n  \
-             - {name: proxy, image: p}\n  - {name: $redis, command: [x]}\n  - {name: $none, command: [y]}",
-        );
-        let names: Vec<_> =
-            pod["spec"]["containers"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
-        assert_eq!(names, ["job", "redis", "proxy"]);
-        assert_eq!(pod["spec"]["containers"][1]["command"], json!(["x"]));
-        assert_eq!(pod["spec"]["nodeName"], "theirs");
-        assert_eq!(pod["spec"]["volumes"].as_array().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn an_fs_group_does_not_touch_every_file() {
-        let pod = merged("spec: {securityContext: {fsGroup: 1001}}");
-        assert_eq!(pod["spec"]["securityContext"]["fsGroupChangePolicy"], "OnRootMismatch");
-        let pod = merged("spec: {securityContext: {fsGroup: 1001, fsGroupChangePolicy: Always}}");
-        assert_eq!(pod["spec"]["securityContext"]["fsGroupChangePolicy"], "Always");
-    }
-
-    #[test]
-    fn what_is_no_template_is_told_with_its_file() {
-        for text in
-            ["[a]", "spec: text", "spec: {containers: [{name: 1}]}", ": :", "spec: {volumes: {}}"]
-        {
-            let error = Template::parse("/t/x.yaml", text).unwrap_err();
-            assert_eq!(error.reason, Reason::TemplateInvalid, "{text}");
-            assert!(error.message.contains("/t/x.yaml"), "{error}");
-        }
-    }
-}
+mod tests;

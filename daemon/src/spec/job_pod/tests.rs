@@ -184,11 +184,20 @@ fn a_volume_from_elsewhere_on_the_runner_is_refused_by_its_path() {
 }
 
 #[test]
-fn the_template_has_the_last_word() {
-    let template =
-        Template::parse("t", "spec:\n  containers:\n  - {name: $job, resources: {}}").unwrap();
-    let step = "s1".parse().unwrap();
-    let around = Surroundings { template: Some(&template), ..surroundings() };
-    let plan = plan(&runner(), &step, &example(), around).unwrap();
-    assert!(value(&plan)["spec"]["containers"][0]["resources"].get("limits").is_none());
+fn template_and_workflow_both_hold_and_the_template_wins_where_they_differ() {
+    let planned = |template: &str| {
+        let template = Template::parse("t", template).unwrap();
+        let step = "s1".parse().unwrap();
+        let around = Surroundings { template: Some(&template), ..surroundings() };
+        plan(&runner(), &step, &example(), around).unwrap()
+    };
+    let job = |fields: &str| planned(&format!("spec: {{containers: [{{name: $job, {fields}}}]}}"));
+    let resources = |plan: &Plan| value(plan)["spec"]["containers"][0]["resources"].clone();
+    // An empty value says nothing: it took the workflow's limit away before.
+    assert_eq!(resources(&job("resources: {}")), resources(&planned("")));
+    let variables = planned("").environment;
+    let name = variables.keys().next().unwrap().clone();
+    let plan = job(&format!("env: [{{name: {name}, value: theirs}}]"));
+    assert!(!plan.environment.contains_key(&name) && plan.environment.len() + 1 == variables.len());
+    assert!(plan.notes.iter().any(|note| note.contains(&format!("the variable {name}"))));
 }

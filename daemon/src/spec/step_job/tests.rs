@@ -32,7 +32,7 @@ const SETTINGS: JobSettings<'_> =
 fn made_for(starter: Starter) -> Job {
     let (runner, step_id) = (runner(), "s1".parse().unwrap());
     let image = ("busybox", starter);
-    job(&runner, &step_id, &step(), Mounts::default(), image, SETTINGS).unwrap()
+    job(&runner, &step_id, &step(), Mounts::default(), image, SETTINGS).unwrap().job
 }
 
 fn made() -> (Job, Secret) {

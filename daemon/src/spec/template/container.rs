@@ -1,0 +1,237 @@
+//! The containers of the template: those that change ours, and those that are added.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::invalid;
+use super::pod::{check_refused, overridden};
+use super::rules::{Rule, of_container};
+use super::values::{append, is_empty, merge as merge_values, replace, text_of};
+use crate::error::Failure;
+use crate::spec::quantity::quantity;
+use crate::spec::tools::STEPD_DIR;
+
+/// Which of ours is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The job container.
+    Job,
+    /// That of a container step.
+    Step,
+    /// A service.
+    Service,
+    /// Kaniko.
+    Build,
+}
+
+/// Directories of stepd and of its tools, in which nothing else may be mounted.
+const STEPDS: [&str; 3] = ["/__hookd", STEPD_DIR, "/__r"];
+/// Paths that the runner relies on.
+const CONTRACT: [&str; 3] = ["/__w", "/__e", "/github"];
+
+/// Names of containers.
+pub(super) fn names(containers: &Value) -> Vec<String> {
+    let containers = containers.as_array().into_iter().flatten();
+    containers.filter_map(|one| one["name"].as_str()).map(str::to_owned).collect()
+}
+
+/// Adds a container beside ours.
+pub(super) fn add(pod: &mut Value, theirs: &Value, own: &[String]) -> Result<(), Failure> {
+    let name = text_of(&theirs["name"]);
+    if own.contains(&name) {
+        return Err(invalid(format!(
+            "spec.containers[{name}] of the hook template is hookd's own: name it `${name}` to change \
+             that container, or choose another name to add one"
+        )));
+    }
+    if let Some(containers) = pod["spec"]["containers"].as_array_mut() {
+        containers.push(theirs.clone());
+    }
+    Ok(())
+}
+
+/// Changes a container of ours.
+pub(super) fn merge(
+    ours: &mut Value,
+    theirs: &Value,
+    kind: Kind,
+    warnings: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let name = text_of(&ours["name"]);
+    let at = format!("spec.containers[{}]", text_of(&theirs["name"]));
+    let fields = theirs.as_object().into_iter().flatten();
+    for (field, value) in fields.filter(|(_, value)| !is_empty(value)) {
+        let path = format!("{at}.{field}");
+        let mut report = |path: &str, ours: &Value, theirs: &Value| {
+            // A variable's value is not for a log.
+            let both = if field == "env" { (&Value::Null, &Value::Null) } else { (ours, theirs) };
+            warnings.push(overridden(&name, path, both.0, both.1));
+        };
+        let mine = &mut ours[field.as_str()];
+        match of_container(field, kind == Kind::Service, kind == Kind::Step) {
+            Rule::Refuse { unless, why } => check_refused(&path, value, unless, why)?,
+            Rule::Append { by, clash: super::rules::Clash::Keep } => {
+                let mut kept = |path: &str, _: &Value, _: &Value| warnings.push(stays(&name, path));
+                let at = (path.as_str(), by, super::rules::Clash::Keep);
+                append(mine, value, at, &mut kept)?;
+            }
+            Rule::Append { by, clash } => append(mine, value, (&path, by, clash), &mut report)?,
+            Rule::Keep if !is_empty(mine) => warnings.push(stays(&name, &path)),
+            Rule::Ignore => warnings.push(stays(&name, &path)),
+            Rule::Special => special(ours, value, (field, &path), (&name, warnings))?,
+            Rule::Merge => merge_values(mine, value, &path, &mut report),
+            Rule::Keep | Rule::Replace | Rule::Override => {
+                replace(mine, value, &path, &mut report);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stays(container: &str, path: &str) -> String {
+    format!("Container {container}: {path} of the hook template is not used: the workflow's stays")
+}
+
+fn special(
+    ours: &mut Value,
+    value: &Value,
+    (field, path): (&str, &str),
+    (name, warnings): (&str, &mut Vec<String>),
+) -> Result<(), Failure> {
+    let mine = &mut ours[field];
+    let mut report = |path: &str, ours: &Value, theirs: &Value| {
+        warnings.push(overridden(name, path, ours, theirs));
+    };
+    match field {
+        "volumeMounts" => merge_mounts(mine, value, path, &mut report)?,
+        "resources" => {
+            merge_values(mine, value, path, &mut report);
+            let asked = lower_of_two(mine, value);
+            for (resource, amount, bound) in asked {
+                report(&format!("{path}.{resource}"), &amount, &bound);
+            }
+        }
+        "securityContext" => {
+            for (part, asked, theirs) in without_contradictions(mine, value) {
+                report(&format!("{path}.{part}"), &asked, &theirs);
+            }
+            merge_values(mine, value, path, &mut report);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Mounts are told apart by their paths.
+fn merge_mounts(
+    ours: &mut Value,
+    theirs: &Value,
+    path: &str,
+    report: &mut dyn FnMut(&str, &Value, &Value),
+) -> Result<(), Failure> {
+    let mut all = ours.as_array().cloned().unwrap_or_default();
+    for mount in theirs.as_array().into_iter().flatten() {
+        let target = Path::new(mount["mountPath"].as_str().unwrap_or_default());
+        let own = || {
+            invalid(format!(
+                "{path}[{}] of the hook template is hookd's own: mount it elsewhere",
+                target.display()
+            ))
+        };
+        if STEPDS.iter().any(|directory| target.starts_with(directory)) {
+            return Err(own());
+        }
+        let is_there = |one: &Value| one["mountPath"].as_str().map(Path::new) == Some(target);
+        match all.iter().position(is_there) {
+            None => all.push(mount.clone()),
+            Some(_) if CONTRACT.iter().any(|directory| target.starts_with(directory)) => {
+                return Err(own());
+            }
+            Some(at) => {
+                replace(&mut all[at], mount, &format!("{path}[{}]", target.display()), report);
+            }
+        }
+    }
+    *ours = all.into();
+    Ok(())
+}
+
+/// Drops the workflow's request or limit that the template's limit or request rules out; what was
+/// dropped, and by what.
+fn lower_of_two(ours: &mut Value, theirs: &Value) -> Vec<(String, Value, Value)> {
+    let amount = |value: &Value| value.as_str().and_then(quantity);
+    let requests = ours["requests"].as_object().cloned().unwrap_or_default();
+    let mut dropped = Vec::new();
+    for (resource, request) in requests {
+        let limit = ours["limits"][resource.as_str()].clone();
+        let (Some(wanted), Some(most)) = (amount(&request), amount(&limit)) else { continue };
+        if wanted <= most {
+            continue;
+        }
+        let by_template = |kind: &str| !theirs[kind][resource.as_str()].is_null();
+        let (kind, gone, stays) = match (by_template("requests"), by_template("limits")) {
+            (false, true) => ("requests", request, limit),
+            (true, false) => ("limits", limit, request),
+            _ => continue,
+        };
+        if let Some(fields) = ours[kind].as_object_mut() {
+            fields.remove(&resource);
+        }
+        dropped.push((format!("{kind}.{resource}"), gone, stays));
+    }
+    dropped
+}
+
+/// Drops what the workflow asked for and the template's security context rules out.
+fn without_contradictions(ours: &mut Value, theirs: &Value) -> Vec<(&'static str, Value, Value)> {
+    let mut dropped = Vec::new();
+    let Some(own) = ours.as_object_mut() else { return dropped };
+    let is_set = |name: &str| theirs.get(name).is_some_and(|value| !is_empty(value));
+    let no_more_privileges = theirs["allowPrivilegeEscalation"] == false;
+    if no_more_privileges && !is_set("privileged") && own.get("privileged") == Some(&true.into()) {
+        own.remove("privileged");
+        dropped.push(("allowPrivilegeEscalation", "--privileged".into(), false.into()));
+    }
+    if theirs["runAsNonRoot"] == true
+        && !is_set("runAsUser")
+        && own.get("runAsUser").is_some_and(|user| *user == 0)
+    {
+        own.remove("runAsUser");
+        dropped.push(("runAsNonRoot", "user 0".into(), true.into()));
+    }
+    if let Some(capabilities) = own.get_mut("capabilities").and_then(Value::as_object_mut) {
+        dropped.extend(opposite(capabilities, ("add", "drop"), "capabilities.drop", theirs));
+        dropped.extend(opposite(capabilities, ("drop", "add"), "capabilities.add", theirs));
+        let add = capabilities.get_mut("add").and_then(Value::as_array_mut);
+        if let Some(add) = add.filter(|_| no_more_privileges) {
+            let before = add.len();
+            add.retain(|one| !matches!(one.as_str(), Some("SYS_ADMIN" | "CAP_SYS_ADMIN")));
+            if add.len() < before {
+                dropped.push(("allowPrivilegeEscalation", "SYS_ADMIN".into(), false.into()));
+            }
+        }
+    }
+    dropped
+}
+
+/// Takes from our list `mine` the capabilities that the template has in the opposite one. `ALL` names
+/// the rest, so that it contradicts none.
+fn opposite(
+    ours: &mut Map<String, Value>,
+    (mine, others): (&str, &str),
+    path: &'static str,
+    theirs: &Value,
+) -> Vec<(&'static str, Value, Value)> {
+    let bare = |value: &Value| text_of(value).trim_start_matches("CAP_").to_owned();
+    let list = |name: &str| theirs["capabilities"][name].as_array().cloned().unwrap_or_default();
+    let (against, with) = (list(others), list(mine));
+    let is_against = |value: &Value| {
+        let is_it = |other: &Value| bare(other) == bare(value) && bare(other) != "ALL";
+        against.iter().any(is_it) && !with.iter().any(is_it)
+    };
+    let Some(own) = ours.get_mut(mine).and_then(Value::as_array_mut) else { return Vec::new() };
+    let gone: Vec<Value> = own.iter().filter(|value| is_against(value)).cloned().collect();
+    own.retain(|value| !is_against(value));
+    gone.into_iter().map(|value| (path, format!("{mine} {}", bare(&value)).into(), value)).collect()
+}
