@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
+mod build;
 mod tolerant;
 
+pub use build::ProxySource;
 pub use tolerant::tolerant;
 
 /// Settings of the daemon.
@@ -219,6 +221,24 @@ pub struct BuildConfig {
     )]
     pub user_namespace: bool,
 
+    /// Capabilities of a build, comma-separated, in place of docker's default ones within Pod Security
+    /// baseline.
+    #[arg(
+        long = "build-capabilities", env = "HOOKD_BUILD_CAPABILITIES", value_delimiter = ',',
+        value_parser = build::capability
+    )]
+    pub capabilities: Vec<String>,
+
+    /// Whose proxy variables a build has: the `sidecar`'s own, or `none`.
+    #[arg(
+        long = "build-proxy",
+        env = "HOOKD_BUILD_PROXY",
+        value_enum,
+        default_value = "sidecar",
+        ignore_case = true
+    )]
+    pub proxy: ProxySource,
+
     /// Bytes that a build context may have.
     #[arg(
         long = "build-context-limit",
@@ -253,7 +273,8 @@ impl Config {
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
         }
-        for list in [&mut registry.mirrors, &mut registry.insecure] {
+        let capabilities = &mut self.build.capabilities;
+        for list in [&mut registry.mirrors, &mut registry.insecure, capabilities] {
             list.retain(|item| !item.trim().is_empty());
         }
         self.hook_template.take_if(|path| path.as_os_str().is_empty());

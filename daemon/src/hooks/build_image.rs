@@ -16,13 +16,15 @@ use crate::cluster::attach::{self, Pieces};
 use crate::cluster::pod::{self, Ended, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{job, logs};
+use crate::config::ProxySource;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::builds::{self, Fingerprint, Hashed};
 use crate::image::registry::{self, Destination};
 use crate::image::{context, group, verdict};
-use crate::spec::{build_job, names};
+use crate::spec::build_job::proxy::Proxy;
+use crate::spec::{build_job, names, template};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
 use crate::step::output::{self, Place};
@@ -180,7 +182,7 @@ impl Build<'_> {
         let runner = &self.context.known().await?.runner;
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
         let config = &self.context.config;
-        let job = build_job::job(
+        let mut job = build_job::job(
             runner,
             (self.step, attempt),
             dockerfile,
@@ -188,6 +190,19 @@ impl Build<'_> {
             &config.registry,
             &config.build,
         );
+        if config.build.proxy == ProxySource::Sidecar {
+            // Kaniko could not read what is no text, and nor could hookd's own client.
+            let own = std::env::vars_os();
+            let own = own
+                .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+            let proxy = Proxy::from_environment(own);
+            proxy.bypassed_for(&self.destination, &config.registry).apply(&mut job);
+        }
+        let placed = template::build::place(self.context.template()?.as_ref(), job)?;
+        for warning in self.context.new_warnings(placed.warnings) {
+            caller.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
+        }
+        let job = placed.job;
         job::create(&self.context.jobs(), &job, &self.context.retry()).await
     }
 
