@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod files;
 pub mod lifecycle;
 pub mod output;
+pub mod pid_1;
 pub mod program;
 pub mod ready;
 pub mod registry;
