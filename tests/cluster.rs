@@ -51,6 +51,8 @@ mod jobs;
 mod outages;
 #[path = "cluster/output.rs"]
 mod output;
+#[path = "cluster/parallel_steps.rs"]
+mod parallel_steps;
 #[path = "cluster/preparing.rs"]
 mod preparing;
 #[path = "cluster/restarts.rs"]

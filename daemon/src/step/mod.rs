@@ -6,6 +6,7 @@ pub mod agents;
 pub mod caller;
 pub mod cursor;
 pub mod files;
+pub mod job_end;
 pub mod lifecycle;
 pub mod output;
 pub mod pid_1;
