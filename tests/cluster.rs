@@ -53,6 +53,8 @@ mod jobs;
 mod outages;
 #[path = "cluster/output.rs"]
 mod output;
+#[path = "cluster/parallel_steps.rs"]
+mod parallel_steps;
 #[path = "cluster/policies.rs"]
 mod policies;
 #[path = "cluster/preparing.rs"]

@@ -21,7 +21,7 @@ use crate::runner::Runner;
 use crate::spec::container::{ContainerStep, Source};
 use crate::spec::step_job::{self, JobSettings, Plan, Starter};
 use crate::spec::tools::Delivery;
-use crate::spec::{mounts, names};
+use crate::spec::{init, mounts, names};
 use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
 use crate::step::cursor::{LogPosition, RunPosition};
@@ -184,7 +184,11 @@ async fn by_stepd(
     }
     let info = context.image(image, &[]).await?;
     // The kubelet says of an image without a program what is wrong.
-    info.config.command(spec.entry_point.as_deref(), &spec.args)?;
+    let command = info.config.command(spec.entry_point.as_deref(), &spec.args)?;
+    if init::wants_pid_1(&command, |name| spec.environment.contains_key(name)) {
+        tracing::info!(image, "its program must be PID 1: the kubelet starts it");
+        return None;
+    }
     Some((info.reference.clone(), info.config.clone()))
 }
 

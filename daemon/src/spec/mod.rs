@@ -4,6 +4,7 @@ pub mod args;
 pub mod build_job;
 pub mod container;
 pub mod create_options;
+pub mod init;
 pub mod job_pod;
 pub mod mounts;
 pub mod names;

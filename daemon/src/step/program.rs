@@ -20,9 +20,11 @@ use crate::cluster::pod;
 use crate::cluster::retry::Pauses;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
+use crate::spec::step_job;
 use crate::step::agent_calls::lost;
 use crate::step::agents::{Agent, AgentPod};
 use crate::step::caller::{Acked, Caller};
+use crate::step::pid_1::{self, Tail};
 
 /// An outage as long as this is worth a line.
 const WORTH_SAYING: Duration = Duration::from_secs(1);
@@ -83,14 +85,15 @@ pub async fn run(
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     let mut watch = pod.watch();
-    let mut outage: Option<Outage> = None;
+    let (mut outage, mut tail) = (None::<Outage>, Tail::default());
     loop {
         let (sent, mut attached) = (caller.sent(), None);
-        let attempt = attempt(context, pod, (program, before), (caller, &mut attached));
+        let ours = (&mut *caller, &mut attached, &mut tail);
+        let attempt = attempt(context, pod, (program, before), ours);
         let why = tokio::select! {
             biased;
             ended = attempt => match ended {
-                Ok(end) => return exit_code(pod, end, caller).await,
+                Ok(end) => return exit_code(pod, end, &tail, caller).await,
                 Err(Broken::Failed(failure)) => return Err(failure),
                 Err(Broken::Lost(why)) => why,
             },
@@ -116,11 +119,11 @@ async fn attempt(
     context: &Context,
     pod: &AgentPod,
     (program, before): (&StartStepRequest, Before),
-    (caller, attached): (&mut Caller, &mut Option<Instant>),
+    ours: (&mut Caller, &mut Option<Instant>, &mut Tail),
 ) -> Result<StepEnd, Broken> {
     let agent = pod.agent(&context.client, &context.namespace).await;
     let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
-    let ended = follow(&mut agent, (program, before), (caller, attached)).await;
+    let ended = follow(&mut agent, (program, before), ours).await;
     if matches!(ended, Err(Broken::Lost(_))) {
         pod.broke(number).await;
     }
@@ -131,7 +134,7 @@ async fn attempt(
 async fn follow(
     agent: &mut Agent,
     (program, before): (&StartStepRequest, Before),
-    (caller, attached): (&mut Caller, &mut Option<Instant>),
+    (caller, attached, tail): (&mut Caller, &mut Option<Instant>, &mut Tail),
 ) -> Result<StepEnd, Broken> {
     let mut acked = caller.acked();
     // What was sent and not acted on stays with the agent, should we die: it comes once more.
@@ -160,6 +163,7 @@ async fn follow(
                 let stream = if output.stderr { Stream::Stderr } else { Stream::Stdout };
                 let data = new_bytes(output, of_program(caller.sent(), before))?;
                 if !data.is_empty() {
+                    tail.push(stream == Stream::Stderr, &data);
                     caller.output(stream, data, |_| {}).await.map_err(Broken::Failed)?;
                 }
             }
@@ -243,7 +247,12 @@ fn output_lost(why: &str) -> Failure {
 }
 
 /// The program's code, with the words that belong to it.
-async fn exit_code(pod: &AgentPod, end: StepEnd, caller: &mut Caller) -> Result<i32, Failure> {
+async fn exit_code(
+    pod: &AgentPod,
+    end: StepEnd,
+    tail: &Tail,
+    caller: &mut Caller,
+) -> Result<i32, Failure> {
     if !end.error.is_empty() {
         caller.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }
@@ -251,6 +260,10 @@ async fn exit_code(pod: &AgentPod, end: StepEnd, caller: &mut Caller) -> Result<
         let message = pod::oom_note(&pod.watch().now(), pod.container());
         tracing::info!(pod = pod.name(), "{message}");
         caller.progress(Phase::RunRunning, message).await?;
+    }
+    // A step in a job container is no PID 1 with docker either.
+    if end.exit_code != 0 && pod.container() == step_job::CONTAINER && tail.wants_pid_1() {
+        caller.progress(Phase::RunRunning, pid_1::NOTE).await?;
     }
     Ok(end.exit_code)
 }
