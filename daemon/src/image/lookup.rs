@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use crate::config::RegistryConfig;
 use crate::error::report;
 use crate::image::credentials::Credentials;
-use crate::image::distribution::{Distribution, RegistryError};
+use crate::image::distribution::{
+    Access, ClientOptions, Description, RegistryClient, RegistryError, describe,
+};
 use crate::image::reference::Reference;
 use crate::image::sources::Sources;
 
@@ -63,7 +65,8 @@ pub struct Healthcheck {
 #[derive(Debug)]
 pub struct Lookup {
     sources: Sources,
-    registries: Distribution,
+    /// None: it could not be made.
+    client: Option<RegistryClient>,
     known: Mutex<HashMap<String, Arc<ImageInfo>>>,
     unreachable: Mutex<HashMap<String, Silence>>,
 }
@@ -102,8 +105,17 @@ impl Lookup {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
         let sources = Sources::new(registry);
-        let registries = Distribution::new(sources.insecure());
-        Self { sources, registries, known: Mutex::default(), unreachable: Mutex::default() }
+        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority: None };
+        let client = RegistryClient::new(&options);
+        let client = client.inspect_err(|error| {
+            tracing::warn!(error = report(error), "registries cannot be asked for images");
+        });
+        Self {
+            sources,
+            client: client.ok(),
+            known: Mutex::default(),
+            unreachable: Mutex::default(),
+        }
     }
 
     /// What a registry tells of the image; `credentials` are those of the pod that is to run it.
@@ -121,10 +133,10 @@ impl Lookup {
                 continue;
             }
             let credentials = Credentials::find(credentials, host);
-            let asked = self.registries.image(&source.reference, credentials);
+            let asked = self.ask(&source.reference, credentials);
             let answer = tokio::time::timeout(PATIENCE, asked).await;
-            match answer.unwrap_or(Err(RegistryError::Late)) {
-                Ok((digest, config)) => {
+            match answer.unwrap_or_else(|_| Err(RegistryError::Timeout { host: host.clone() })) {
+                Ok(Description { digest, config }) => {
                     // Another registry may have another image of that name.
                     let reference =
                         if source.same { at_digest(image, &digest) } else { image.to_owned() };
@@ -134,7 +146,7 @@ impl Lookup {
                 }
                 Err(error) => {
                     tracing::info!(image, host, error = report(&error), "image not looked up");
-                    if error.is_silence() {
+                    if error.is_no_answer() {
                         let mut silences = lock(&self.unreachable);
                         let silence = Silence::after(silences.get(host));
                         silences.insert(host.clone(), silence);
@@ -143,6 +155,19 @@ impl Lookup {
             }
         }
         None
+    }
+
+    async fn ask(
+        &self,
+        image: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Description, RegistryError> {
+        let host = &image.registry;
+        let no_client = || RegistryError::Timeout { host: host.clone() };
+        let client = self.client.as_ref().ok_or_else(no_client)?;
+        let session =
+            client.session(host, &image.repository, credentials.cloned(), Access::Pull)?;
+        describe(&session, &image.version).await
     }
 }
 
