@@ -8,6 +8,7 @@
 pub mod app;
 pub mod cluster;
 pub mod config;
+pub mod endpoint;
 pub mod error;
 pub mod hooks;
 pub mod ids;

@@ -9,6 +9,7 @@ pub mod mounts;
 pub mod names;
 pub mod ports;
 pub mod pull_secret;
+pub mod registry_endpoint;
 pub mod script;
 pub mod services;
 pub mod step_job;

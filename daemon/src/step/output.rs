@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use crate::cluster::logs::{Log, Sink};
 use crate::cluster::pod::{self, Ended, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
+use crate::endpoint::Shown;
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::step::caller::Caller;
@@ -27,6 +28,20 @@ pub async fn stream(
     place: Place,
     caller: &mut Caller,
 ) -> Result<Ended, Failure> {
+    stream_shown(context, watch, (job, pod, container), (place, None), caller).await
+}
+
+/// As [`stream`], with the names of registries as `shown` restores them.
+///
+/// # Errors
+/// As [`stream`].
+pub async fn stream_shown(
+    context: &Context,
+    watch: &mut PodWatch,
+    (job, pod, container): (&Job, &str, &str),
+    (place, shown): (Place, Option<&Shown>),
+    caller: &mut Caller,
+) -> Result<Ended, Failure> {
     let pods = context.pods();
     let log = Log { pods: &pods, pod, container, api_timeout: context.config.api_timeout };
     let position = place(&mut caller.cursor).map(|position| position.clone()).unwrap_or_default();
@@ -34,7 +49,7 @@ pub async fn stream(
         let seen = watch.until(|seen| is_over(seen, container)).await;
         seen.pod().and_then(|pod| pod::finished_at(pod, container))
     };
-    let mut sink = CallerSink { caller, place, told: false };
+    let mut sink = CallerSink { caller, place, shown, told: false };
     let followed = log.follow(position, ended, &mut sink).await;
     if followed.as_ref().is_err_and(|failure| failure.reason == Reason::Cancelled) {
         return Err(Failure::cancelled());
@@ -65,6 +80,7 @@ fn is_over(seen: &Seen, container: &str) -> bool {
 struct CallerSink<'a> {
     caller: &'a mut Caller,
     place: Place,
+    shown: Option<&'a Shown>,
     /// The caller knows that the connection broke.
     told: bool,
 }
@@ -76,6 +92,7 @@ impl Sink for CallerSink<'_> {
                 place.clone_from(position);
             }
         };
+        let data = self.shown.map_or_else(|| data.clone(), |shown| shown.restore_bytes(&data));
         self.caller.output(data, advance).await
     }
 
