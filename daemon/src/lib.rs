@@ -10,6 +10,7 @@ mod beneath;
 pub mod blocking;
 pub mod cluster;
 pub mod config;
+pub mod endpoint;
 pub mod error;
 pub mod hooks;
 pub mod ids;

@@ -17,12 +17,13 @@ use crate::cluster::pod::{self, Ended, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{job, logs};
 use crate::config::ProxySource;
+use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::builds::{self, Fingerprint, Hashed};
 use crate::image::registry::{self, Destination};
-use crate::image::{context, group, verdict};
+use crate::image::{context, dockerfile, group, verdict};
 use crate::spec::build_job::proxy::Proxy;
 use crate::spec::{build_job, names, template};
 use crate::step::caller::Caller;
@@ -32,8 +33,6 @@ use crate::step::start::{Awaited, started};
 
 /// Jobs tried for one build, should the context not arrive.
 pub const ATTEMPTS: u32 = 3;
-/// The builder's log is none of the program's output.
-const LOG: Place = Place { stream: Stream::Stderr, position: log_position };
 /// Lines of the log in which the reason of a failure stands.
 const TAIL_LINES: i64 = 200;
 
@@ -137,7 +136,8 @@ impl Build<'_> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.open_context().await?;
-            let job = self.create(source.dockerfile_name(), caller).await?;
+            let (source, endpoint) = self.endpoint(source).await?;
+            let job = self.create(source.dockerfile_name(), &endpoint, caller).await?;
             group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
                 .await?;
             let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
@@ -178,7 +178,41 @@ impl Build<'_> {
             .map_err(context_failure)
     }
 
-    async fn create(&self, dockerfile: &str, caller: &mut Caller) -> Result<Job, Failure> {
+    /// What the build may push and pull: the images are those that its Dockerfile names.
+    async fn endpoint(
+        &self,
+        source: context::BuildContext,
+    ) -> Result<(context::BuildContext, EndpointConfig), Failure> {
+        let read = tokio::task::spawn_blocking(move || {
+            let text = source.read_dockerfile(dockerfile::LIMIT).map_err(context_failure)?;
+            Ok((source, dockerfile::images(&text)))
+        });
+        let (source, images) = read
+            .await
+            .map_err(|error| Failure::internal("Reading the Dockerfile failed").because(error))??;
+        let images = images.map_err(|error| verdict::images_unknown(self.dockerfile, &error))?;
+        let registry = &self.context.config.registry;
+        Ok((source, EndpointConfig::new(registry, &self.destination, &images)))
+    }
+
+    /// The registries' names for the log: those of the images are read again from the Dockerfile,
+    /// since the Job may be an earlier daemon's.
+    async fn shown(&self) -> Shown {
+        let images = match self.open_context().await {
+            Ok(source) => self.endpoint(source).await.ok().map(|(_, endpoint)| endpoint),
+            Err(_) => None,
+        };
+        let registry = &self.context.config.registry;
+        let without = || EndpointConfig::new(registry, &self.destination, &[]);
+        Shown::new(&images.unwrap_or_else(without))
+    }
+
+    async fn create(
+        &self,
+        dockerfile: &str,
+        endpoint: &EndpointConfig,
+        caller: &mut Caller,
+    ) -> Result<Job, Failure> {
         let runner = &self.context.known().await?.runner;
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
         let config = &self.context.config;
@@ -186,17 +220,18 @@ impl Build<'_> {
             runner,
             (self.step, attempt),
             dockerfile,
-            &self.destination,
+            endpoint,
             &config.registry,
             &config.build,
-        );
+        )?;
+        // Kaniko could not read what is no text, and nor could hookd's own client.
+        let own = std::env::vars_os();
+        let own =
+            own.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+        let proxy = Proxy::from_environment(own).bypassed_for(&self.destination, &config.registry);
+        proxy.apply_to_endpoint(&mut job);
         if config.build.proxy == ProxySource::Sidecar {
-            // Kaniko could not read what is no text, and nor could hookd's own client.
-            let own = std::env::vars_os();
-            let own = own
-                .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-            let proxy = Proxy::from_environment(own);
-            proxy.bypassed_for(&self.destination, &config.registry).apply(&mut job);
+            proxy.apply_to_build(&mut job);
         }
         let placed = template::build::place(self.context.template()?.as_ref(), job)?;
         for warning in self.context.new_warnings(placed.warnings) {
@@ -242,7 +277,11 @@ impl Build<'_> {
             Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
-        let ended = output::stream(self.context, &mut watch, target, LOG, caller).await?;
+        let shown = self.shown().await;
+        // The builder's log is none of the program's output.
+        let place =
+            Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
+        let ended = output::stream(self.context, &mut watch, target, place, caller).await?;
         if ended.exit_code == 0 {
             return Ok(ended);
         }
@@ -251,6 +290,7 @@ impl Build<'_> {
             return Err(pod::oom_failure(&pod, build_job::CONTAINER));
         }
         let tail = self.tail(&pod.name_any()).await;
+        let tail = shown.restore(&tail);
         Err(verdict::explain(self.dockerfile, &self.destination, ended.exit_code, &tail))
     }
 

@@ -30,7 +30,8 @@ use crate::step::output::{self, Place};
 use crate::step::{action_args, files, program};
 
 /// The program's log: the kubelet keeps its two streams as one.
-const LOG: Place = Place { stream: Stream::Stdout, position: log_position };
+const LOG: Place<'static> =
+    Place { stream: Stream::Stdout, position: log_position, shown: None };
 
 /// Runs the step; its exit code.
 ///

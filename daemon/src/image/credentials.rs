@@ -30,6 +30,12 @@ impl Credentials {
 
     /// Those of a pull Secret; none if it is no such Secret.
     pub fn of_secret(secret: &Secret) -> Vec<Self> {
+        let data = secret.data.as_ref().and_then(|data| data.get(KEY));
+        data.map(|data| Self::of_docker_config(&data.0)).unwrap_or_default()
+    }
+
+    /// Those of a file in docker's form; none if it is no such file.
+    pub fn of_docker_config(file: &[u8]) -> Vec<Self> {
         #[derive(Deserialize)]
         struct File {
             auths: HashMap<String, Entry>,
@@ -43,8 +49,7 @@ impl Credentials {
             /// "username:password" in base64; wins, as for the kubelet.
             auth: Option<String>,
         }
-        let data = secret.data.as_ref().and_then(|data| data.get(KEY));
-        let file = data.and_then(|data| serde_json::from_slice::<File>(&data.0).ok());
+        let file = serde_json::from_slice::<File>(file).ok();
         let entries = file.into_iter().flat_map(|file| file.auths);
         let pairs = entries.filter_map(|(server, entry)| {
             let auth = entry.auth.as_deref().and_then(decoded);

@@ -4,6 +4,7 @@ pub mod builds;
 pub mod context;
 pub mod credentials;
 pub mod distribution;
+pub mod dockerfile;
 pub mod group;
 pub mod lookup;
 pub mod reference;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::cluster::pod::one_line;
+use crate::endpoint::ENDPOINT;
 use crate::error::{Failure, Reason};
+use crate::image::dockerfile::DockerfileError;
 use crate::image::registry::Destination;
 
 /// Words of the registry's answers and of the network's.
@@ -16,6 +18,8 @@ const UNREACHABLE: [&str; 6] = [
     "HTTP response to HTTPS client",
 ];
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
+/// Words of the build's own registry endpoint.
+const NOT_NAMED: [&str; 2] = ["is no part of the images that", "is not part of this build"];
 const UNKNOWN_IMAGE: [&str; 4] =
     ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found", "image not found on"];
 
@@ -51,6 +55,21 @@ pub fn explain(
             Reason::BuildFailed,
             format!("a RUN command ended with exit code {code}"),
             "Read the command's own output in the build's log above",
+        );
+    }
+    if words.contains(ENDPOINT) {
+        return failed(
+            Reason::BuildFailed,
+            words,
+            "Look at the log of container registry-endpoint in the build's pod, and run the job again",
+        );
+    }
+    if has(&NOT_NAMED) {
+        return failed(
+            Reason::BuildFailed,
+            words,
+            "Name the image in a FROM line of this Dockerfile: a build reads no others, not even those \
+             of ONBUILD in a base image",
         );
     }
     if pushing && has(&UNREACHABLE) {
@@ -96,6 +115,16 @@ pub fn explain(
         );
     }
     failed(Reason::BuildFailed, words, "Read the build's log above")
+}
+
+/// Why a Dockerfile is not built whose images cannot be determined.
+pub fn images_unknown(dockerfile: &Path, error: &DockerfileError) -> Failure {
+    let dockerfile = dockerfile.display();
+    Failure::new(
+        Reason::BuildFailed,
+        format!("The build of {dockerfile} failed: dockerfile parse error on {error}"),
+        "Correct the Dockerfile: the images that it names must be known before it is built",
+    )
 }
 
 /// True if Kaniko ended because its context did not arrive whole.
@@ -209,6 +238,29 @@ mod tests {
         );
         assert_eq!(refused.reason, Reason::RegistryRefused);
         assert!(refused.message.contains("r:5000"));
+    }
+
+    #[test]
+    fn a_failure_of_the_endpoint_is_not_taken_for_one_of_the_registry() {
+        let gone = explained(
+            "error pushing image: failed to push to destination r:5000/hookd/build:s: Get \
+             \"http://r:5000/v2/\": dial the build's registry endpoint: connect: connection refused",
+        );
+        assert_eq!(gone.reason, Reason::BuildFailed);
+        assert!(gone.remedy.contains("registry-endpoint"), "{}", gone.remedy);
+        let unnamed = explained(
+            "error building image: GET https://index.docker.io/v2/a/b/manifests/1: DENIED: 1 is no part \
+             of the images that FROM, COPY --from and RUN --mount name",
+        );
+        assert_eq!(unnamed.reason, Reason::BuildFailed);
+        assert!(unnamed.remedy.contains("FROM"), "{}", unnamed.remedy);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_determined_is_told_with_its_line() {
+        let error = crate::image::dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
+        let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
+        assert!(failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2"));
     }
 
     #[test]

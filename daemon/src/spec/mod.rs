@@ -11,6 +11,7 @@ pub mod names;
 pub mod ports;
 pub mod pull_secret;
 pub mod quantity;
+pub mod registry_endpoint;
 pub mod script;
 pub mod services;
 pub mod step_job;

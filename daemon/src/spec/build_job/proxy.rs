@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use super::CONTAINER;
 use crate::config::RegistryConfig;
 use crate::image::registry::Destination;
-use crate::spec::args;
+use crate::spec::{args, registry_endpoint};
 
 /// The variables that docker hands to a `RUN` without an `ARG` line: programs read either case.
 const VARIABLES: [(&str, &str); 5] = [
@@ -67,19 +67,34 @@ impl Proxy {
 
     /// Sets the variables in Kaniko's container and names them as build arguments. Kaniko takes the
     /// value of an argument without one from its own environment.
-    pub fn apply(&self, job: &mut Job) {
+    pub fn apply_to_build(&self, job: &mut Job) {
         let spec = job.spec.as_mut().and_then(|job| job.template.spec.as_mut());
         let containers = spec.into_iter().flat_map(|pod| &mut pod.containers);
         for container in containers.filter(|container| container.name == CONTAINER) {
-            let variables = self.0.iter().map(|(name, value)| EnvVar {
-                name: (*name).to_owned(),
-                value: Some(args::quote_dollars(value)),
-                ..EnvVar::default()
-            });
-            container.env.get_or_insert_default().extend(variables);
+            container.env.get_or_insert_default().extend(self.variables());
             let arguments = self.0.keys().map(|name| format!("--build-arg={name}"));
             container.args.get_or_insert_default().extend(arguments);
         }
+    }
+
+    /// Sets the variables in the build's registry endpoint, which reaches the registries. A `RUN`
+    /// cannot read them there.
+    pub fn apply_to_endpoint(&self, job: &mut Job) {
+        let spec = job.spec.as_mut().and_then(|job| job.template.spec.as_mut());
+        let containers = spec.and_then(|pod| pod.init_containers.as_mut()).into_iter().flatten();
+        let endpoints =
+            containers.filter(|container| container.name == registry_endpoint::CONTAINER);
+        endpoints.for_each(|container| {
+            container.env.get_or_insert_default().extend(self.variables());
+        });
+    }
+
+    fn variables(&self) -> impl Iterator<Item = EnvVar> {
+        self.0.iter().map(|(name, value)| EnvVar {
+            name: (*name).to_owned(),
+            value: Some(args::quote_dollars(value)),
+            ..EnvVar::default()
+        })
     }
 }
 
