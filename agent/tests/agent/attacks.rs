@@ -1,6 +1,6 @@
 //! What a step tries against stepd, and against its own end.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hookd_api::stepd::v1::GetStatusRequest;
@@ -233,4 +233,34 @@ async fn a_step_that_forks_without_end_is_ended() {
             stepd.processes().into_iter().filter(|process| process.contains(program.as_str()));
         assert_eq!(left.count(), 0, "{id}");
     }
+}
+
+#[test]
+fn where_containers_share_their_processes_a_session_finds_stepd() {
+    let dir = tempfile::tempdir().unwrap();
+    // PID 1 is the pod's.
+    let mut pod = Command::new("unshare")
+        .args(["--fork", "--pid", "--mount-proc", "--kill-child", "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", pod.id());
+    let pid = until("the pod has a process", || {
+        let children = std::fs::read_to_string(&children).ok()?;
+        children.split_whitespace().next().map(str::to_owned)
+    });
+    let enter = |role: &str| {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid, "--pid", "--mount", STEPD, role, "--dir"]).arg(dir.path());
+        command.stdin(Stdio::null());
+        command
+    };
+    let mut serve = enter("serve").spawn().unwrap();
+    let socket = dir.path().join("stepd.sock");
+    until("stepd listens", || socket.exists().then_some(()));
+    let session = enter("connect").output().unwrap();
+    assert!(session.status.success(), "{session:?}");
+    // The end of PID 1 is the end of all.
+    pod.kill().unwrap();
+    pod.wait().unwrap();
+    serve.wait().unwrap();
 }

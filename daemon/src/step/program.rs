@@ -39,6 +39,20 @@ enum Broken {
     Failed(Failure),
 }
 
+/// Who has the program's output, and what hookd knows of it.
+struct Receiver<'a> {
+    caller: &'a mut Caller,
+    /// Since when the program is attached to.
+    attached: Option<Instant>,
+    tail: Tail,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(caller: &'a mut Caller) -> Self {
+        Self { caller, attached: None, tail: Tail::default() }
+    }
+}
+
 /// A time without the agent: it lasts until the step has moved on.
 struct Outage {
     since: Instant,
@@ -85,15 +99,16 @@ pub async fn run(
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     let mut watch = pod.watch();
-    let (mut outage, mut tail) = (None::<Outage>, Tail::default());
+    let mut outage: Option<Outage> = None;
+    let mut receiver = Receiver::new(caller);
     loop {
-        let (sent, mut attached) = (caller.sent(), None);
-        let ours = (&mut *caller, &mut attached, &mut tail);
-        let attempt = attempt(context, pod, (program, before), ours);
+        receiver.attached = None;
+        let sent = receiver.caller.sent();
+        let attempt = attempt(context, pod, (program, before), &mut receiver);
         let why = tokio::select! {
             biased;
             ended = attempt => match ended {
-                Ok(end) => return exit_code(pod, end, &tail, caller).await,
+                Ok(end) => return exit_code(pod, end, &mut receiver).await,
                 Err(Broken::Failed(failure)) => return Err(failure),
                 Err(Broken::Lost(why)) => why,
             },
@@ -101,8 +116,8 @@ pub async fn run(
         };
         tracing::info!(why, "the way to the agent broke; making it again");
         let outage = outage.get_or_insert_with(Outage::begin);
-        outage.was_attached(attached, caller.sent() != sent);
-        outage.goes_on(caller).await?;
+        outage.was_attached(receiver.attached, receiver.caller.sent() != sent);
+        outage.goes_on(receiver.caller).await?;
         if outage.since.elapsed() > context.config.api_timeout {
             return Err(unreachable(context, pod, &why));
         }
@@ -113,17 +128,16 @@ pub async fn run(
     }
 }
 
-/// Starts the program, or finds it started, and follows it to its end or a break; says since when
-/// it was `attached` to.
+/// Starts the program, or finds it started, and follows it to its end or a break.
 async fn attempt(
     context: &Context,
     pod: &AgentPod,
     (program, before): (&StartStepRequest, Before),
-    ours: (&mut Caller, &mut Option<Instant>, &mut Tail),
+    receiver: &mut Receiver<'_>,
 ) -> Result<StepEnd, Broken> {
     let agent = pod.agent(&context.client, &context.namespace).await;
     let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
-    let ended = follow(&mut agent, (program, before), ours).await;
+    let ended = follow(&mut agent, (program, before), receiver).await;
     if matches!(ended, Err(Broken::Lost(_))) {
         pod.broke(number).await;
     }
@@ -134,8 +148,9 @@ async fn attempt(
 async fn follow(
     agent: &mut Agent,
     (program, before): (&StartStepRequest, Before),
-    (caller, attached, tail): (&mut Caller, &mut Option<Instant>, &mut Tail),
+    receiver: &mut Receiver<'_>,
 ) -> Result<StepEnd, Broken> {
+    let Receiver { caller, attached, tail } = receiver;
     let mut acked = caller.acked();
     // What was sent and not acted on stays with the agent, should we die: it comes once more.
     let from = acted_on(*acked.borrow_and_update(), caller.sent());
@@ -250,9 +265,9 @@ fn output_lost(why: &str) -> Failure {
 async fn exit_code(
     pod: &AgentPod,
     end: StepEnd,
-    tail: &Tail,
-    caller: &mut Caller,
+    receiver: &mut Receiver<'_>,
 ) -> Result<i32, Failure> {
+    let Receiver { caller, tail, .. } = receiver;
     if !end.error.is_empty() {
         caller.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }
