@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+mod policy;
+
+pub use policy::PolicyConfig;
+
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -80,6 +84,10 @@ pub struct Config {
         ignore_case = true
     )]
     pub container_steps: ContainerSteps,
+
+    /// What workflows may ask for.
+    #[command(flatten)]
+    pub policy: PolicyConfig,
 
     /// Where images are pushed and pulled.
     #[command(flatten)]

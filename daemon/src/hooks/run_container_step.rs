@@ -37,6 +37,7 @@ pub async fn run(
     spec: &ContainerStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
+    spec.options.check(step_job::CONTAINER, &context.config.policy)?;
     let spec = &with_whole_args(context, spec).await?;
     let image = match &spec.source {
         Source::Image(image) => image.clone(),
@@ -105,6 +106,9 @@ async fn ensure_job(
     }
     let (mounts, by_stepd) =
         tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    for note in step_job::notes(runner, spec) {
+        caller.progress(Phase::RunPending, note).await?;
+    }
     let template = context.template()?;
     let settings = JobSettings {
         pull_secret: context.config.registry.secret.as_deref(),
@@ -192,7 +196,9 @@ fn program_of(
 /// Prepares the runner's side of the step's mounts.
 async fn make_ready(context: &Context, spec: &ContainerStep) -> Result<mounts::Mounts, Failure> {
     let work = context.known().await?.runner.work.as_ref();
-    let mounts = mounts::of_step(&spec.mounts, &context.config.work_dir, work)?;
+    let work_dir = &context.config.work_dir;
+    let mut mounts = mounts::of_step(&spec.mounts, work_dir, work)?;
+    mounts.add_user(step_job::CONTAINER, &spec.volumes.volumes, work_dir, work)?;
     let directories = mounts.directories.clone();
     let (given, environment) = (spec.mounts.clone(), spec.environment.clone());
     let work_dir = context.config.work_dir.clone();

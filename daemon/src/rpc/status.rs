@@ -27,9 +27,10 @@ fn code(reason: Reason) -> Code {
         Reason::Cancelled => Code::Cancelled,
         Reason::InvalidInput | Reason::ContextInvalid => Code::InvalidArgument,
         Reason::ApiUnreachable | Reason::RegistryUnreachable => Code::Unavailable,
-        Reason::PermissionMissing | Reason::AdmissionDenied | Reason::RegistryRefused => {
-            Code::PermissionDenied
-        }
+        Reason::PermissionMissing
+        | Reason::AdmissionDenied
+        | Reason::PolicyDenied
+        | Reason::RegistryRefused => Code::PermissionDenied,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::OomKilled | Reason::PodUnschedulable | Reason::QuotaExceeded => {
             Code::ResourceExhausted
