@@ -61,6 +61,8 @@ pub struct CreateOptions {
     memory_reservation: Option<u64>,
     shm_size: Option<u64>,
     user: Option<User>,
+    /// The last --user, as given.
+    user_text: String,
     groups: Vec<i64>,
     working_directory: Option<String>,
     entrypoint: Option<String>,

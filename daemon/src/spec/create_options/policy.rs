@@ -54,7 +54,7 @@ impl CreateOptions {
     fn needed(&self) -> impl Iterator<Item = (String, Setting<'_>)> {
         let privileged = self.privileged.then(|| ("--privileged".to_owned(), Setting::Privileged));
         let root = self.user.filter(|user| user.user == 0);
-        let root = root.map(|_| ("--user 0".to_owned(), Setting::Root));
+        let root = root.map(|_| (format!("--user {}", self.user_text), Setting::Root));
         let capabilities = self.cap_add.iter();
         let capabilities =
             capabilities.map(|name| (format!("--cap-add {name}"), Setting::Capability(name)));

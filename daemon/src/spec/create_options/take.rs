@@ -213,6 +213,7 @@ impl CreateOptions {
             }
             return Ok(());
         }
+        value.clone_into(&mut self.user_text);
         self.user = values::id(user).map(|user| User { user, group: group.and_then(values::id) });
         if !value.is_empty() && self.user.is_none() {
             self.warn(unknown(value));
