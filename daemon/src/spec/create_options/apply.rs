@@ -63,6 +63,11 @@ impl CreateOptions {
             "--init",
             "a service is started by the kubelet; use an image whose entrypoint reaps (tini)",
         );
+        warn(
+            self.no_new_privileges && self.privileged,
+            "--security-opt no-new-privileges",
+            "Kubernetes does not take it together with --privileged",
+        );
         warn(step && self.tty, "--tty", "a step's output goes to its log; it has no terminal");
         warn(
             step && self.stdin,
@@ -136,11 +141,8 @@ impl CreateOptions {
         let context = SecurityContext {
             privileged: self.privileged.then_some(true),
             read_only_root_filesystem: self.read_only.then_some(true),
-            // Kubernetes refuses both together, and docker lets --privileged win.
-            allow_privilege_escalation: (self.no_new_privileges
-                && !self.privileged
-                && !self.cap_add.iter().any(|name| name == "SYS_ADMIN"))
-            .then_some(false),
+            allow_privilege_escalation: (self.no_new_privileges && !self.privileged)
+                .then_some(false),
             run_as_user: self.user.map(|user| user.user),
             run_as_group: self.user.and_then(|user| user.group),
             capabilities: (add.is_some() || drop.is_some()).then_some(Capabilities { add, drop }),
