@@ -8,7 +8,7 @@ use hookd_api::v1::hook_service_server::HookServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
-use crate::cluster::client;
+use crate::cluster::{client, pod_security};
 use crate::config::Config;
 use crate::error::{Failure, report};
 use crate::hooks::{Context, cleanup_job};
@@ -56,7 +56,12 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
     let listener = listener::bind(&context.config.socket_dir.join(SOCKET))?;
-    let orphans = context.clone();
+    let (security, orphans) = (context.clone(), context.clone());
+    tokio::spawn(async move {
+        if let Some(known) = security.known_so_far() {
+            pod_security::warn_if_unenforced(&security.client, &known.runner).await;
+        }
+    });
     tokio::spawn(async move { cleanup_job::delete_orphans(&orphans).await });
     let served = serve(context.clone(), listener).await;
     stop(&context).await;

@@ -8,9 +8,11 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 mod build;
+mod policy;
 mod tolerant;
 
 pub use build::ProxySource;
+pub use policy::PolicyConfig;
 pub use tolerant::tolerant;
 
 /// Settings of the daemon.
@@ -94,6 +96,10 @@ pub struct Config {
         ignore_case = true
     )]
     pub container_steps: ContainerSteps,
+
+    /// What workflows may ask for.
+    #[command(flatten)]
+    pub policy: PolicyConfig,
 
     /// Where images are pushed and pulled.
     #[command(flatten)]

@@ -36,6 +36,8 @@ pub enum Reason {
     OutputLost,
     /// hookd's account lacks a permission.
     PermissionMissing,
+    /// The workflow asks for what the administrator of the runner does not allow.
+    PolicyDenied,
     /// No node has room for the pod, or none matches.
     PodUnschedulable,
     /// A resource quota of the namespace is used up.
@@ -77,6 +79,7 @@ impl Reason {
             Self::OomKilled => "OOM_KILLED",
             Self::OutputLost => "OUTPUT_LOST",
             Self::PermissionMissing => "PERMISSION_MISSING",
+            Self::PolicyDenied => "POLICY_DENIED",
             Self::PodUnschedulable => "POD_UNSCHEDULABLE",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::RegistryRefused => "REGISTRY_REFUSED",

@@ -25,6 +25,8 @@ pub struct Runner {
     pub uid: String,
     /// Node that it runs on.
     pub node: String,
+    /// Address of that node; empty: not known.
+    pub host_ip: String,
     /// Its image pull Secrets: an image pulled with credentials is refused to pods without them.
     pub pull_secrets: Vec<LocalObjectReference>,
     /// Groups that may write to the work volume.
@@ -136,6 +138,11 @@ impl Runner {
             namespace: namespace.to_owned(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             node: spec.node_name.unwrap_or_default(),
+            host_ip: pod
+                .status
+                .as_ref()
+                .and_then(|status| status.host_ip.clone())
+                .unwrap_or_default(),
             pull_secrets: spec.image_pull_secrets.unwrap_or_default(),
             supplemental_groups: (!groups.is_empty()).then_some(groups),
             work,

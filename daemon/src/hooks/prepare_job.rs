@@ -18,9 +18,9 @@ use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
-use crate::image::lookup::Healthcheck;
+use crate::image::lookup::ImageConfig;
 use crate::install;
-use crate::spec::create_options::{self, CreateOptions};
+use crate::spec::create_options;
 use crate::spec::job_pod::{self, JobSpec, Plan, Surroundings};
 use crate::spec::names;
 use crate::spec::tools::{self, Delivery};
@@ -48,9 +48,9 @@ pub async fn prepare(
     let known = context.known().await?;
     // What is known of an earlier pod of this name says nothing of the new one.
     context.agents.clear();
-    let health = health(context, spec).await;
+    let images = images(context, spec).await;
     let delivery = known.delivery(&context.config);
-    match attempt(context, step, spec, (delivery, &health), caller).await {
+    match attempt(context, step, spec, (delivery, &images), caller).await {
         Err(failure) if failure.reason == Reason::Unsupported && may_copy(context, delivery) => {
             let message = format!(
                 "{failure}. The job's pod is made again, with an init container; set \
@@ -59,7 +59,7 @@ pub async fn prepare(
             caller.progress(Phase::RunPending, message).await?;
             replace(context).await?;
             let delivery = Delivery::InitContainer;
-            attempt(context, step, spec, (delivery, &health), caller).await
+            attempt(context, step, spec, (delivery, &images), caller).await
         }
         prepared => prepared,
     }
@@ -70,16 +70,18 @@ fn may_copy(context: &Context, delivery: Delivery) -> bool {
     delivery == Delivery::ImageVolumes && context.config.tools == Tools::Auto
 }
 
-/// HEALTHCHECK of the images of the services, where their options name none.
-async fn health(context: &Context, spec: &JobSpec) -> Vec<Option<Healthcheck>> {
+/// The images of the services: their HEALTHCHECK, where their options name none, and their EXPOSE, if
+/// there are several services.
+async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
+    let several = spec.services.len() > 1;
     let services = spec.services.iter().map(|service| async move {
         // Bad options are told when the pod is planned.
         create_options::parse(&service.create_options)
             .ok()
-            .filter(CreateOptions::asks_the_images_health)?;
+            .filter(|options| several || options.asks_the_images_health())?;
         let own = service.registry.as_ref().map(Credentials::of_registry);
         let own: Vec<_> = own.into_iter().collect();
-        context.image(&service.image, &own).await?.config.healthcheck.clone()
+        Some(context.image(&service.image, &own).await?.config.clone())
     });
     futures::future::join_all(services).await
 }
@@ -88,7 +90,7 @@ async fn attempt(
     context: &Context,
     step: &StepId,
     spec: &JobSpec,
-    (delivery, health): (Delivery, &[Option<Healthcheck>]),
+    (delivery, images): (Delivery, &[Option<ImageConfig>]),
     caller: &mut Caller,
 ) -> Result<JobPrepared, Failure> {
     let known = context.known().await?;
@@ -98,7 +100,8 @@ async fn attempt(
         template: template.as_ref(),
         registry_secret: context.config.registry.secret.as_deref(),
         delivery,
-        health,
+        images,
+        policy: &context.config.policy,
     };
     let plan = job_pod::plan(&known.runner, step, spec, around)?;
     let warnings = make_ready(context, &plan, delivery).await?;

@@ -43,6 +43,7 @@ pub async fn run(
     spec: &ContainerStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
+    spec.options.check(step_job::CONTAINER, &context.config.policy)?;
     let spec = &with_whole_args(context, spec).await?;
     let image = match &spec.source {
         Source::Image(image) => image.clone(),
@@ -116,7 +117,7 @@ async fn ensure_job(
     let (ready, by_stepd) =
         tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
     let (mounts, warnings) = ready?;
-    for warning in warnings {
+    for warning in step_job::notes(runner, spec).into_iter().chain(warnings) {
         caller.progress(Phase::RunPending, warning).await?;
     }
     let template = context.template()?;
@@ -220,7 +221,9 @@ async fn make_ready(
     spec: &ContainerStep,
 ) -> Result<(mounts::Mounts, Vec<String>), Failure> {
     let runner = &context.known().await?.runner;
-    let mounts = mounts::of_step(&spec.mounts, &context.config.work_dir, runner.work.as_ref())?;
+    let (work_dir, work) = (&context.config.work_dir, runner.work.as_ref());
+    let mut mounts = mounts::of_step(&spec.mounts, work_dir, work)?;
+    mounts.add_user(step_job::CONTAINER, &spec.volumes.volumes, work_dir, work)?;
     if !mounts.directories.is_empty() {
         runner.check_work()?;
     }

@@ -43,6 +43,12 @@ pub struct ImageConfig {
     cmd: Option<Vec<String>>,
     /// HEALTHCHECK; docker's extension, which OCI configurations may have too.
     pub healthcheck: Option<Healthcheck>,
+    /// SHELL, in which health commands run; none: `/bin/sh -c`.
+    #[serde(skip_serializing)]
+    pub shell: Option<Vec<String>>,
+    /// EXPOSE: "6379/tcp" and the like.
+    #[serde(skip_serializing, deserialize_with = "keys")]
+    pub exposed_ports: Vec<String>,
 }
 
 /// HEALTHCHECK of an image; times in nanoseconds, 0 or absent: docker's default.
@@ -52,13 +58,39 @@ pub struct Healthcheck {
     /// ["NONE"], ["CMD", program, arguments...] or ["CMD-SHELL", command].
     pub test: Vec<String>,
     /// Between two checks.
+    #[serde(deserialize_with = "number")]
     pub interval: u64,
     /// For one check.
+    #[serde(deserialize_with = "number")]
     pub timeout: u64,
     /// While it lasts, failures do not count.
+    #[serde(deserialize_with = "number")]
     pub start_period: u64,
+    /// Between two checks while the start period lasts.
+    #[serde(deserialize_with = "number")]
+    pub start_interval: u64,
     /// Failures in a row.
+    #[serde(deserialize_with = "number")]
     pub retries: u32,
+}
+
+/// A number that an image has written: no more than 32 or 63 bits, and 0 if it is none.
+fn number<'de, D: serde::Deserializer<'de>, N: TryFrom<i64> + Default>(
+    from: D,
+) -> Result<N, D::Error> {
+    let written = serde_json::Value::deserialize(from)?;
+    // `as` stops at the ends of the range.
+    let number = written.as_i64().or(written.as_f64().map(|number| number as i64));
+    let number = number.unwrap_or_default();
+    let fits =
+        [number, i64::from(u32::MAX)].into_iter().find_map(|number| N::try_from(number).ok());
+    Ok(fits.filter(|_| number > 0).unwrap_or_default())
+}
+
+/// The keys of an object; null is an empty one.
+fn keys<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let object = Option::<HashMap<String, serde::de::IgnoredAny>>::deserialize(from)?;
+    Ok(object.unwrap_or_default().into_keys().collect())
 }
 
 /// Asks registries; remembers their answers for the job.

@@ -29,9 +29,10 @@ fn code(reason: Reason) -> Code {
         Reason::ApiUnreachable | Reason::RegistryUnreachable | Reason::VolumeStalled => {
             Code::Unavailable
         }
-        Reason::PermissionMissing | Reason::AdmissionDenied | Reason::RegistryRefused => {
-            Code::PermissionDenied
-        }
+        Reason::PermissionMissing
+        | Reason::AdmissionDenied
+        | Reason::PolicyDenied
+        | Reason::RegistryRefused => Code::PermissionDenied,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::OomKilled
         | Reason::PodUnschedulable

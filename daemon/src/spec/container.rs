@@ -7,6 +7,9 @@ use hookd_api::v1::{ContainerSpec, Mount};
 
 use crate::error::{Failure, Reason};
 use crate::spec::args;
+use crate::spec::create_options::{self, CreateOptions};
+use crate::spec::step_job::CONTAINER;
+use crate::spec::volumes::{self, UserVolumes};
 
 /// Largest environment of a container step: it travels in one Secret, which may have 1 MiB.
 const ENVIRONMENT_LIMIT: usize = 1_000_000;
@@ -26,8 +29,12 @@ pub struct ContainerStep {
     pub working_directory: Option<String>,
     /// Environment, complete.
     pub environment: BTreeMap<String, String>,
-    /// What is mounted, in the order of the input.
+    /// What the runner mounts, in the order of the input.
     pub mounts: Vec<Mount>,
+    /// What the user mounts.
+    pub volumes: UserVolumes,
+    /// docker's options.
+    pub options: CreateOptions,
 }
 
 /// Where a step's image comes from.
@@ -44,21 +51,33 @@ impl TryFrom<ContainerSpec> for ContainerStep {
 
     fn try_from(spec: ContainerSpec) -> Result<Self, Failure> {
         let source = source(&spec)?;
-        let environment = environment(spec.environment_variables)?;
-        if !spec.create_options.trim().is_empty() {
-            // The runner never sends any for container steps.
-            tracing::info!("create options of a container step are ignored");
-        }
+        // The runner never sends options for container steps; other callers may.
+        let options = create_options::parse(&spec.create_options)?;
+        let mut environment = options.environment().clone();
+        environment.extend(spec.environment_variables);
+        let environment = self::environment(environment)?;
+        let volumes = volumes::read(
+            CONTAINER,
+            &spec.user_mount_volumes,
+            &options,
+            &spec.system_mount_volumes,
+        )?;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let entry_point = given(spec.entry_point);
+        let working_directory = given(spec.working_directory);
         let args = args::split(&spec.entry_point_args);
         check_size(&args, &environment)?;
         Ok(Self {
             source,
-            entry_point: Some(spec.entry_point).filter(|text| !text.is_empty()),
+            entry_point: entry_point.or_else(|| options.entrypoint().map(str::to_owned)),
             args,
             pieces: spec.entry_point_args,
-            working_directory: Some(spec.working_directory).filter(|text| !text.is_empty()),
+            working_directory: working_directory
+                .or_else(|| options.working_directory().map(str::to_owned)),
             environment,
-            mounts: spec.system_mount_volumes.into_iter().chain(spec.user_mount_volumes).collect(),
+            mounts: spec.system_mount_volumes,
+            volumes,
+            options,
         })
     }
 }

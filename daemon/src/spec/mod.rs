@@ -17,3 +17,4 @@ pub mod services;
 pub mod step_job;
 pub mod template;
 pub mod tools;
+pub mod volumes;

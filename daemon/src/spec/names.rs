@@ -63,7 +63,7 @@ fn named(runner: &str, suffix: &str) -> String {
 }
 
 /// The first digits of the SHA-256 of a text.
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     let [a, b, c, d, ..]: [u8; 32] = Sha256::digest(text).into();
     format!("{:0HASH_LEN$x}", u32::from_be_bytes([a, b, c, d]))
 }

@@ -16,7 +16,9 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::runner::Runner;
 use crate::spec::container::ContainerStep;
+use crate::spec::create_options::ContainerKind;
 use crate::spec::mounts::Mounts;
+use crate::spec::services::{self, Hosts, Named};
 use crate::spec::template::{Target, Template};
 use crate::spec::{args, names, tools};
 
@@ -93,6 +95,7 @@ pub fn job(
         volume_mounts: Some(mounts.mounts),
         ..Container::default()
     };
+    spec.options.apply(&mut container, ContainerKind::Step, None);
     match starter {
         Starter::Kubelet => natively(&mut container, spec, &name),
         Starter::Stepd => {
@@ -103,13 +106,18 @@ pub fn job(
         }
     }
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
+    let hosts = hosts(runner, spec);
+    let groups = runner.supplemental_groups.iter().flatten().chain(spec.options.groups());
+    let groups: Vec<_> = groups.copied().collect();
     let pod = PodSpec {
         containers: vec![container],
         volumes: Some(volumes),
         image_pull_secrets: pull_secrets(runner, settings.pull_secret),
         affinity: same_node.then(|| on_node(&runner.node)),
+        host_aliases: Some(hosts.aliases).filter(|aliases| !aliases.is_empty()),
+        hostname: spec.options.hostname(),
         security_context: Some(PodSecurityContext {
-            supplemental_groups: runner.supplemental_groups.clone(),
+            supplemental_groups: (!groups.is_empty()).then_some(groups),
             seccomp_profile: Some(runtime_default()),
             ..PodSecurityContext::default()
         }),
@@ -126,6 +134,20 @@ pub fn job(
         warnings = template.warnings().iter().cloned().chain(merged.warnings).collect();
     }
     Ok(Plan { job, warnings })
+}
+
+/// The names that the step's options give, and what the user must know of them.
+fn hosts(runner: &Runner, spec: &ContainerStep) -> Hosts {
+    let named = Named { container: CONTAINER, image: None, options: &spec.options };
+    services::hosts(&[named], &runner.host_ip)
+}
+
+/// What of a step's options means something else in a pod, or nothing.
+pub fn notes(runner: &Runner, spec: &ContainerStep) -> Vec<String> {
+    let warnings = spec.options.warnings(ContainerKind::Step).into_iter();
+    let warnings = warnings.chain(spec.volumes.warnings.iter().cloned());
+    let warnings = warnings.map(|warning| format!("Container {CONTAINER}: {warning}"));
+    warnings.chain(hosts(runner, spec).notes).collect()
 }
 
 /// Who starts the program of this Job.
