@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::cluster::pod::one_line;
 use crate::endpoint::ENDPOINT;
 use crate::error::{Failure, Reason};
+use crate::image::build_log::plain;
 use crate::image::dockerfile::DockerfileError;
 use crate::image::registry::Destination;
 
@@ -32,6 +33,7 @@ pub fn explain(
     tail: &str,
 ) -> Failure {
     let dockerfile = dockerfile.display();
+    let tail = &plain(tail);
     let Some(words) = error_line(tail) else {
         return Failure::new(
             Reason::BuildFailed,
@@ -127,11 +129,6 @@ pub fn images_unknown(dockerfile: &Path, error: &DockerfileError) -> Failure {
     )
 }
 
-/// True if Kaniko ended because its context did not arrive whole.
-pub fn lacks_context(tail: &str) -> bool {
-    error_line(tail).is_some_and(|words| words.contains("error resolving source context"))
-}
-
 /// The registry's own words: for mapped and mirrored registries Kaniko has them in a warning only.
 fn registry_words(tail: &str) -> Option<String> {
     let warning =
@@ -144,10 +141,12 @@ fn registry_words(tail: &str) -> Option<String> {
 fn error_line(tail: &str) -> Option<String> {
     let line = tail.lines().rev().find(|line| {
         let line = line.trim_start();
-        line.starts_with("error ") || line.starts_with("Error") || line.contains("FATA[")
+        ["error ", "Error", "FATA["].iter().any(|start| line.starts_with(start))
     })?;
     let line = one_line(line);
-    let words = line.trim_start_matches("error building image: ");
+    let words = line.trim().strip_prefix("FATA[").and_then(|fatal| fatal.split_once("] "));
+    let words = words.map_or(line.trim(), |(_, words)| words);
+    let words = words.trim_start_matches("error building image: ");
     Some(words.chars().take(600).collect())
 }
 
@@ -217,10 +216,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_context_is_told_from_other_ends() {
-        let usage = "  -v, --verbosity string   Log level\n".repeat(70);
-        assert!(lacks_context(&format!("Error: error resolving source context: EOF\n{usage}")));
-        assert!(!lacks_context("error building image: x\n"));
+    fn a_fatal_line_is_the_reason_with_colours_and_without() {
+        for line in [
+            "\u{1b}[31mFATA\u{1b}[0m[0003] Timed out snapshotting FS in 90m   ",
+            "FATA[0003] Timed out snapshotting FS in 90m",
+            "\u{1b}[1;31merror building image: Timed out snapshotting FS in 90m\u{1b}[0m",
+        ] {
+            let failure = explained(&format!("\u{1b}[36mINFO\u{1b}[0m[0001] x\n{line}\n"));
+            let words = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
+            assert_eq!(failure.message, words);
+        }
     }
 
     #[test]
