@@ -201,7 +201,7 @@ impl Context {
     /// that pod alone.
     pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
         let known = self.known().await.ok()?;
-        let own = self.credentials.get_or_init(|| async {
+        let shared = self.credentials.get_or_init(|| async {
             let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
             let names = names.chain(self.config.registry.secret.as_deref());
             let secrets = self.secrets();
@@ -210,8 +210,7 @@ impl Context {
             let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
             found.flat_map(|secret| Credentials::of_secret(&secret)).collect()
         });
-        let all: Vec<_> = more.iter().chain(own.await).cloned().collect();
-        self.images.find(image, &all).await
+        self.images.find(image, more, shared.await).await
     }
 
     /// What is known already, without asking.

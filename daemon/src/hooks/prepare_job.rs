@@ -79,7 +79,7 @@ async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
         create_options::parse(&service.create_options)
             .ok()
             .filter(|options| several || options.asks_the_images_health())?;
-        let own = service.registry.as_ref().map(Credentials::of_registry);
+        let own = service.registry.as_ref().and_then(Credentials::of_registry);
         let own: Vec<_> = own.into_iter().collect();
         Some(context.image(&service.image, &own).await?.config.clone())
     });

@@ -23,8 +23,10 @@ const ACCEPTED: HeaderValue = HeaderValue::from_static(
 );
 const CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-/// Registries accept manifests of up to 4 MiB; configurations have some kilobytes.
-const MAX_DOCUMENT: usize = 4 << 20;
+/// Manifests and configurations have some kilobytes, and take several times their size when read.
+const MAX_DOCUMENT: usize = 1 << 20;
+/// Words of a program and a health check.
+const MAX_CONFIG: usize = 64 << 10;
 /// An index may name another, as build tools write them; no more than one within another.
 const MAX_INDEXES: usize = 2;
 
@@ -111,7 +113,12 @@ pub async fn describe(session: &Session, version: &str) -> Result<Description, R
     let bytes = fetch(session, &path, "configuration", Some(&config.into())).await?;
     let file: File =
         serde_json::from_slice(&bytes).map_err(|_| invalid(session, "configuration"))?;
-    Ok(Description { digest, config: file.config.unwrap_or_default() })
+    let config = file.config.unwrap_or_default();
+    if config.size() > MAX_CONFIG {
+        let (host, what, limit) = (session.host().to_owned(), "program", MAX_CONFIG);
+        return Err(RegistryError::TooLarge { host, what, limit });
+    }
+    Ok(Description { digest, config })
 }
 
 /// An image for this platform, or an index that may have one.
