@@ -7,6 +7,7 @@ pub mod events;
 pub mod job;
 pub mod logs;
 pub mod pod;
+mod refusal;
 pub mod retry;
 pub mod tunnel;
 pub mod watch;

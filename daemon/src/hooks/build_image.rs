@@ -26,6 +26,7 @@ use crate::spec::{build_job, names};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
 use crate::step::output::{self, Place};
+use crate::step::room::with_room;
 use crate::step::start::{Awaited, started};
 
 /// Jobs tried for one build, should the context not arrive.
@@ -188,7 +189,9 @@ impl Build<'_> {
             &config.registry,
             &config.build,
         );
-        job::create(&self.context.jobs(), &job, &self.context.retry()).await
+        let (jobs, retry) = (self.context.jobs(), self.context.retry());
+        let create = || job::create(&jobs, &job, &retry);
+        with_room(self.context, Phase::BuildPending, caller, create).await
     }
 
     /// Packs the context on a thread of its own and sends it as it comes.

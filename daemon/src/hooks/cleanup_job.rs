@@ -17,7 +17,7 @@ use crate::hooks::{Context, Leaves, build_image};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
-use crate::step::agent_calls;
+use crate::step::{agent_calls, ended_services};
 use crate::step::lifecycle::Event;
 use crate::step::registry::Attached;
 
@@ -54,11 +54,14 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
     let Some(pod) = found.filter(|pod| names::is_of(&pod.metadata, runner)) else {
         return Vec::new();
     };
+    let ended = ended_services::of_pod(&pod);
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     let services =
         containers.into_iter().map(|container| container.name).filter(|name| name != JOB);
     let logs = services.map(|service| {
         let (pods, name) = (&pods, &name);
+        let ended = ended.iter().find(|ended| ended.name == service);
+        let end = ended.map(|ended| format!("\n({})\n", ended.message)).unwrap_or_default();
         async move {
             let asked = logs::tail(pods, (name, &service), SERVICE_LINES);
             let text = tokio::time::timeout(LOG_PATIENCE, asked).await;
@@ -67,7 +70,7 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
                 Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),
                 Err(_) => "(the log cannot be read: no answer)".to_owned(),
             };
-            ServiceLog { name: service, text }
+            ServiceLog { name: service, text: text + &end }
         }
     });
     futures::future::join_all(logs).await

@@ -11,7 +11,7 @@ use crate::ids::StepId;
 use crate::spec::names;
 use crate::spec::script::ScriptStep;
 use crate::step::caller::Caller;
-use crate::step::{files, program};
+use crate::step::{ended_services, files, program};
 
 /// Runs the step; its exit code.
 ///
@@ -25,6 +25,7 @@ pub async fn run(
 ) -> Result<i32, Failure> {
     let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
     make_ready(context, spec).await?;
+    ended_services::report(context, caller).await?;
     let spec = spec.clone();
     let program = StartStepRequest {
         step_id: step.to_string(),
@@ -36,7 +37,12 @@ pub async fn run(
     let limit = context.config.step_timeout;
     let left = limit.saturating_sub(age(caller).await?);
     let ended = tokio::time::timeout(left, program::run(context, &pod, (&program, (0, 0)), caller));
-    ended.await.unwrap_or_else(|_| Err(late(limit)))
+    let ended = ended.await.unwrap_or_else(|_| Err(late(limit)));
+    if ended.is_ok() {
+        // It may say why the step failed. A caller that is gone hears of neither.
+        let _ = ended_services::report(context, caller).await;
+    }
+    ended
 }
 
 /// How long ago the step was first asked for, by this daemon or one before it.
