@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn without_settings_the_socket_lies_beside_the_executable() {
         let beside = std::env::current_exe().unwrap().with_file_name("hookd.sock");
-        let expected = 
+        let expected =
             Settings { socket: beside, patience: Duration::from_secs(300), warning: None };
         assert_eq!(read(&[]).unwrap(), expected);
         assert_eq!(read(&[(SOCKET, ""), (PATIENCE, "")]).unwrap(), expected);

@@ -83,7 +83,8 @@ async fn a_path_that_cannot_be_a_socket_is_an_error_at_once() {
 #[tokio::test]
 async fn a_time_out_that_is_no_number_is_named_and_the_default_taken() {
     let place = Place::new();
-    let hook = place.command().env("HOOK_CONNECT_TIMEOUT_SECONDS", "soon").start(&place.step_input());
+    let hook =
+        place.command().env("HOOK_CONNECT_TIMEOUT_SECONDS", "soon").start(&place.step_input());
     hook.complained("HOOK_CONNECT_TIMEOUT_SECONDS is \"soon\"").await;
     hook.complained("the default 300 is used").await;
     let mut hookd = place.hookd().await;

@@ -16,41 +16,31 @@ struct Plugin {
 }
 
 const QUOTA: &str = "Raise the ResourceQuota of the namespace, or run fewer jobs at a time";
-const AMOUNTS: &str =
-    "Ask for amounts that the LimitRange of the namespace allows: HOOKD_BUILD_CPU, \
+const AMOUNTS: &str = "Ask for amounts that the LimitRange of the namespace allows: HOOKD_BUILD_CPU, \
      HOOKD_BUILD_MEMORY and HOOKD_BUILD_EPHEMERAL_STORAGE for builds, `--cpus` and `--memory` in \
      `options:` for jobs and services, or `resources` in the hook template; or change the LimitRange";
-const NO_AMOUNTS: &str =
-    "The ResourceQuota of the namespace wants every container to name these amounts: set defaults \
+const NO_AMOUNTS: &str = "The ResourceQuota of the namespace wants every container to name these amounts: set defaults \
      with a LimitRange, or set `resources` in the hook template (`$job`, `$<service>`, `$build`), \
      `--cpus` and `--memory` in `options:`";
-const NO_QUOTA: &str =
-    "Create a ResourceQuota in the namespace that covers what the message names: the cluster lets \
+const NO_QUOTA: &str = "Create a ResourceQuota in the namespace that covers what the message names: the cluster lets \
      nobody use it without one";
 const PRIORITY: &str =
     "Create the PriorityClass, or correct priorityClassName in the hook template";
-const ACCOUNT: &str =
-    "Create the ServiceAccount in the runner's namespace, or correct serviceAccountName in the hook \
+const ACCOUNT: &str = "Create the ServiceAccount in the runner's namespace, or correct serviceAccountName in the hook \
      template";
-const ACCOUNT_SECRETS: &str =
-    "Name the Secret in the ServiceAccount, or remove the annotation \
+const ACCOUNT_SECRETS: &str = "Name the Secret in the ServiceAccount, or remove the annotation \
      kubernetes.io/enforce-mountable-secrets from it";
-const POD_SECURITY: &str =
-    "Let the namespace's Pod Security level allow this pod, or change the pod by the hook template \
+const POD_SECURITY: &str = "Let the namespace's Pod Security level allow this pod, or change the pod by the hook template \
      or `options:` (docs/operations.md lists what each pod needs)";
-const POLICY: &str =
-    "Let the policy or webhook that the message names allow this pod, or change the pod by the hook \
+const POLICY: &str = "Let the policy or webhook that the message names allow this pod, or change the pod by the hook \
      template (docs/operations.md lists what each pod needs)";
 const RUNTIME_CLASS: &str =
     "Create the RuntimeClass, or correct runtimeClassName in the hook template";
-const OWNER: &str =
-    "hookd owns its objects by the runner pod: give its service account the verb that the message \
+const OWNER: &str = "hookd owns its objects by the runner pod: give its service account the verb that the message \
      names, or turn OwnerReferencesPermissionEnforcement off";
 const TERMINATING: &str = "The namespace is being deleted; run the job in another one";
-const NODES: &str =
-    "Change nodeSelector and tolerations in the hook template, or the rules of the namespace for them";
-const ANY: &str =
-    "Let the cluster's admission allow this object, or change the pod by the hook template \
+const NODES: &str = "Change nodeSelector and tolerations in the hook template, or the rules of the namespace for them";
+const ANY: &str = "Let the cluster's admission allow this object, or change the pod by the hook template \
      (docs/operations.md lists what each pod needs)";
 
 const fn denied(marks: &'static [&'static str], remedy: &'static str) -> Plugin {

@@ -72,8 +72,7 @@ pub(super) fn is_forbidden(error: &kube::Error) -> bool {
 
 /// As [`is_forbidden`], and an admission that is not ready yet: both are believed after a while.
 fn is_doubtful(error: &kube::Error) -> bool {
-    is_forbidden(error)
-        || matches!(error, kube::Error::Api(status) if refusal::is_passing(status))
+    is_forbidden(error) || matches!(error, kube::Error::Api(status) if refusal::is_passing(status))
 }
 
 /// How long requests are repeated.
@@ -205,11 +204,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_admission_refuses_is_not_asked_for_again() {
         for (code, words) in [
-            (403, "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 4Gi"),
+            (
+                403,
+                "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 4Gi",
+            ),
             (403, "pods \"x\" is forbidden: no PriorityClass with name y was found"),
             (500, "admission webhook \"w\" denied the request: no"),
-            (500, "Internal error occurred: pod tolerations (possibly merged with namespace default \
-                   tolerations) conflict with its namespace whitelist"),
+            (
+                500,
+                "Internal error occurred: pod tolerations (possibly merged with namespace default \
+                   tolerations) conflict with its namespace whitelist",
+            ),
         ] {
             let mut calls = 0;
             let _: kube::Result<()> = Retry::new(Duration::from_secs(20))

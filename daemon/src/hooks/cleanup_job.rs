@@ -17,9 +17,9 @@ use crate::hooks::{Context, Leaves, build_image};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
-use crate::step::{agent_calls, ended_services};
 use crate::step::lifecycle::Event;
 use crate::step::registry::Attached;
+use crate::step::{agent_calls, ended_services};
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;

@@ -24,9 +24,9 @@ use crate::spec::{mounts, names};
 use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
 use crate::step::cursor::{LogPosition, RunPosition};
+use crate::step::output::{self, Place};
 use crate::step::room::with_room;
 use crate::step::start::{self, Awaited, started};
-use crate::step::output::{self, Place};
 use crate::step::{action_args, ended_services, files, program};
 
 /// The program's log: the kubelet keeps its two streams as one.

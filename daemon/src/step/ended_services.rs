@@ -74,10 +74,14 @@ pub fn of_pod(pod: &Pod) -> Vec<EndedService> {
 fn words(pod: &Pod, name: &str, end: &ContainerStateTerminated, is_back: bool) -> String {
     let why = match end.reason.as_deref() {
         Some(OOM_KILLED) => match pod::memory_limit(pod, name) {
-            Some(limit) => format!(" ({OOM_KILLED}: it used more memory than its limit of {limit})"),
+            Some(limit) => {
+                format!(" ({OOM_KILLED}: it used more memory than its limit of {limit})")
+            }
             None => format!(" ({OOM_KILLED}: it used more memory than its node has)"),
         },
-        Some("StartError" | "ContainerCannotRun") => " (its program could not be started)".to_owned(),
+        Some("StartError" | "ContainerCannotRun") => {
+            " (its program could not be started)".to_owned()
+        }
         _ => String::new(),
     };
     let again = if is_back { ", and was started again" } else { "" };
@@ -140,9 +144,6 @@ mod tests {
         again["lastState"] = json!({"terminated": {"exitCode": 3}});
         let services = of_pod(&pod(&json!([status("redis", &running), again]), &json!({})));
         assert_eq!(services.len(), 1);
-        assert_eq!(
-            services[0].message,
-            "service db ended with exit code 3, and was started again"
-        );
+        assert_eq!(services[0].message, "service db ended with exit code 3, and was started again");
     }
 }

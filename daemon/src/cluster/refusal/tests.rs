@@ -12,10 +12,18 @@ const DENIED: [(u16, &str, &str); 26] = [
     (403, "maximum memory usage per Container is 1Gi, but limit is 4Gi", "HOOKD_BUILD_MEMORY"),
     (403, "minimum cpu usage per Container is 1.  No request is specified", "`--cpus`"),
     (403, "maximum memory usage per Pod is 1Gi, but limit is 2147483648", "LimitRange"),
-    (403, "cpu max limit to request ratio per Container is 2, but provided ratio is 20", "template"),
+    (
+        403,
+        "cpu max limit to request ratio per Container is 2, but provided ratio is 20",
+        "template",
+    ),
     (403, "minimum memory usage per Container is 1Gi, but request is 64Mi", "`--memory`"),
     // ResourceQuota
-    (403, "failed quota: compute: must specify limits.cpu for: job; limits.memory for: job", "`--cpus`"),
+    (
+        403,
+        "failed quota: compute: must specify limits.cpu for: job; limits.memory for: job",
+        "`--cpus`",
+    ),
     (403, "insufficient quota to consume: requests.storage", "ResourceQuota"),
     (500, "insufficient quota to match these scopes: [{PriorityClass In [high]}]", "ResourceQuota"),
     // Priority
@@ -26,7 +34,11 @@ const DENIED: [(u16, &str, &str); 26] = [
          controller computed 0 from the given PriorityClass name",
         "priorityClassName",
     ),
-    (403, "pods with system-node-critical priorityClass is not permitted in ns namespace", "Priority"),
+    (
+        403,
+        "pods with system-node-critical priorityClass is not permitted in ns namespace",
+        "Priority",
+    ),
     // ServiceAccount
     (
         403,
@@ -49,7 +61,11 @@ const DENIED: [(u16, &str, &str); 26] = [
     (403, "unable to validate against any security context constraint: []", "Pod Security level"),
     // RuntimeClass
     (403, "pod rejected: RuntimeClass \"gvisor\" not found", "runtimeClassName"),
-    (403, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead", "RuntimeClass"),
+    (
+        403,
+        "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        "RuntimeClass",
+    ),
     (
         403,
         "conflict: runtimeClass.scheduling.nodeSelector[a] = b; pod.spec.nodeSelector[a] = c",
@@ -70,7 +86,11 @@ const DENIED: [(u16, &str, &str); 26] = [
         "being deleted",
     ),
     // PodNodeSelector, PodTolerationRestriction, LimitPodHardAntiAffinityTopology
-    (403, "pod node label selector conflicts with its namespace node label selector", "nodeSelector"),
+    (
+        403,
+        "pod node label selector conflicts with its namespace node label selector",
+        "nodeSelector",
+    ),
     (
         500,
         "pod tolerations (possibly merged with namespace default tolerations) conflict with its \
@@ -87,7 +107,8 @@ const DENIED: [(u16, &str, &str); 26] = [
 #[test]
 fn every_plugin_is_told_in_its_words_with_a_remedy_of_its_own() {
     for (code, words, remedy) in DENIED {
-        let object = if code == 500 { "Internal error occurred" } else { "pods \"p\" is forbidden" };
+        let object =
+            if code == 500 { "Internal error occurred" } else { "pods \"p\" is forbidden" };
         let status = status(code, &format!("{object}: {words}"));
         let failure = refused("create Pod p", &status);
         assert_eq!(failure.reason, Reason::AdmissionDenied, "{words}");
@@ -103,7 +124,10 @@ fn a_webhook_or_policy_denies_by_whatever_code_it_chooses() {
         (403, "admission webhook \"validate.kyverno.svc-fail\" denied the request: no"),
         (400, "admission webhook \"w\" denied the request without explanation"),
         (500, "admission webhook \"w\" denied the request: exceeded quota: mine"),
-        (429, "admission webhook \"w\" denied the request: User \"u\" cannot create resource \"pods\""),
+        (
+            429,
+            "admission webhook \"w\" denied the request: User \"u\" cannot create resource \"pods\"",
+        ),
         (
             422,
             "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'limits' with binding 'b' denied \
@@ -128,13 +152,19 @@ fn a_webhook_or_policy_denies_by_whatever_code_it_chooses() {
 fn only_who_cannot_do_what_is_a_missing_permission() {
     let account = "User \"system:serviceaccount:ns:hookd\" cannot";
     for words in [
-        format!("jobs.batch is forbidden: {account} create resource \"jobs\" in API group \"batch\" in \
-                 the namespace \"ns\""),
-        format!("pods \"p\" is forbidden: {account} get resource \"pods/log\" in API group \"\" in the \
-                 namespace \"ns\": RBAC: role.rbac.authorization.k8s.io \"hookd\" not found"),
+        format!(
+            "jobs.batch is forbidden: {account} create resource \"jobs\" in API group \"batch\" in \
+                 the namespace \"ns\""
+        ),
+        format!(
+            "pods \"p\" is forbidden: {account} get resource \"pods/log\" in API group \"\" in the \
+                 namespace \"ns\": RBAC: role.rbac.authorization.k8s.io \"hookd\" not found"
+        ),
         format!("forbidden: {account} get path \"/version\""),
-        format!("pods is forbidden: {account} list resource \"pods\" in API group \"\" at the cluster \
-                 scope: requires one of [\"container.pods.list\"] permission(s)."),
+        format!(
+            "pods is forbidden: {account} list resource \"pods\" in API group \"\" at the cluster \
+                 scope: requires one of [\"container.pods.list\"] permission(s)."
+        ),
     ] {
         let failure = refused("create Job j", &status(403, &words));
         assert_eq!(failure.reason, Reason::PermissionMissing, "{words}");
@@ -159,7 +189,8 @@ fn a_quota_that_is_used_up_or_not_counted_yet_can_be_waited_for() {
 
 #[test]
 fn an_api_server_whose_admission_is_not_ready_is_asked_again() {
-    let limits = "unable to create pods at this time because there was an error enforcing limit ranges";
+    let limits =
+        "unable to create pods at this time because there was an error enforcing limit ranges";
     for words in ["not yet ready to handle request", limits] {
         assert!(is_passing(&status(403, &format!("pods \"p\" is forbidden: {words}"))), "{words}");
     }
@@ -170,11 +201,21 @@ fn an_api_server_whose_admission_is_not_ready_is_asked_again() {
 #[test]
 fn what_is_invalid_is_told_with_where_to_change_it() {
     for (code, words) in [
-        (422, "Pod \"p\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2Gi\""),
-        (400, "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular"),
+        (
+            422,
+            "Pod \"p\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2Gi\"",
+        ),
+        (
+            400,
+            "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the regular",
+        ),
         (413, "Request entity too large: limit is 3145728"),
     ] {
-        assert_eq!(refused("create Pod p", &status(code, words)).reason, Reason::InvalidInput, "{words}");
+        assert_eq!(
+            refused("create Pod p", &status(code, words)).reason,
+            Reason::InvalidInput,
+            "{words}"
+        );
     }
 }
 
@@ -190,7 +231,8 @@ fn an_event_of_a_job_tells_why_it_has_no_pod() {
     assert_eq!(quota.reason, Reason::QuotaExceeded);
     let webhook = of("admission webhook \"w\" denied the request: no").unwrap();
     assert_eq!(webhook.reason, Reason::AdmissionDenied);
-    let invalid = of("Pod \"p-x\" is invalid: spec.volumes[0].name: Duplicate value: \"work\"").unwrap();
+    let invalid =
+        of("Pod \"p-x\" is invalid: spec.volumes[0].name: Duplicate value: \"work\"").unwrap();
     assert_eq!(invalid.reason, Reason::InvalidInput);
     for passing in [
         "pods \"p-\" is forbidden: not yet ready to handle request",
