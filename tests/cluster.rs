@@ -63,6 +63,8 @@ mod policies;
 mod preparing;
 #[path = "cluster/restarts.rs"]
 mod restarts;
+#[path = "cluster/templates.rs"]
+mod templates;
 #[path = "cluster/tunnels.rs"]
 mod tunnels;
 #[path = "cluster/workflow.rs"]

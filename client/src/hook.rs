@@ -72,6 +72,9 @@ pub(crate) async fn run(output: &Output) -> Ended {
 async fn command(output: &Output) -> Result<Ended, Failure> {
     let input = input::read(io::stdin().lock())?;
     let settings = Settings::read(|name| std::env::var_os(name))?;
+    if let Some(warning) = &settings.warning {
+        output.line(warning);
+    }
     let mut signals = Signals::listen().map_err(Failure::Start)?;
     let link = Link::new(&settings.socket, settings.patience, output);
     let path = input.response_file.as_deref();

@@ -12,6 +12,8 @@ const SOCKET: &str = "HOOKD_SOCKET";
 const PATIENCE: &str = "HOOK_CONNECT_TIMEOUT_SECONDS";
 /// Minutes, not seconds: a restart of the sidecar container may be backed off that long.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(300);
+/// A century: a deadline of more cannot be counted.
+const MOST_SECONDS: u64 = 100 * 365 * 24 * 3600;
 /// Name of the socket in the directory that hookd installs hook into.
 const SOCKET_NAME: &str = "hookd.sock";
 
@@ -22,14 +24,13 @@ pub(crate) struct Settings {
     pub(crate) socket: PathBuf,
     /// Longest time without hookd before the hook gives up.
     pub(crate) patience: Duration,
+    /// A line on a setting that cannot be used, in whose place the default is.
+    pub(crate) warning: Option<String>,
 }
 
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
-    /// The time-out is not a number of seconds.
-    #[error("{PATIENCE} is {0:?}, which is not a whole number of seconds")]
-    Patience(OsString),
     /// The directory of the executable, hence the socket's default, is unknown.
     #[error("The path of the hook executable, beside which the socket lies, is unknown")]
     Executable(#[source] std::io::Error),
@@ -41,11 +42,12 @@ impl Settings {
     /// Reads the settings from `variable`, which returns the value of an environment variable.
     pub(crate) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
-        let patience = match set(PATIENCE) {
-            None => DEFAULT_PATIENCE,
-            Some(value) => match value.to_str().and_then(|text| text.trim().parse().ok()) {
-                Some(seconds) => Duration::from_secs(seconds),
-                None => return Err(SettingsError::Patience(value)),
+        let seconds = |value: &OsString| value.to_str()?.trim().parse().ok();
+        let (patience, warning) = match set(PATIENCE) {
+            None => (DEFAULT_PATIENCE, None),
+            Some(value) => match seconds(&value).filter(|seconds| *seconds <= MOST_SECONDS) {
+                Some(seconds) => (Duration::from_secs(seconds), None),
+                None => (DEFAULT_PATIENCE, Some(unusable(&value))),
             },
         };
         let socket = match set(SOCKET) {
@@ -54,8 +56,16 @@ impl Settings {
                 .map_err(SettingsError::Executable)?
                 .with_file_name(SOCKET_NAME),
         };
-        Ok(Self { socket, patience })
+        Ok(Self { socket, patience, warning })
     }
+}
+
+fn unusable(value: &OsString) -> String {
+    let default = DEFAULT_PATIENCE.as_secs();
+    format!(
+        "Warning: {PATIENCE} is {value:?}, which is not a whole number of seconds up to \
+         {MOST_SECONDS}; the default {default} is used"
+    )
 }
 
 // === impl SettingsError ===
@@ -67,9 +77,6 @@ impl Explain for SettingsError {
 
     fn remedy(&self) -> String {
         match self {
-            Self::Patience(_) => {
-                format!("Set it to a number such as 300, or remove {PATIENCE} for that default")
-            }
             Self::Executable(_) => format!("Set {SOCKET} to the path of hookd's socket"),
         }
     }
@@ -88,7 +95,8 @@ mod tests {
     #[test]
     fn without_settings_the_socket_lies_beside_the_executable() {
         let beside = std::env::current_exe().unwrap().with_file_name("hookd.sock");
-        let expected = Settings { socket: beside, patience: Duration::from_secs(300) };
+        let expected =
+            Settings { socket: beside, patience: Duration::from_secs(300), warning: None };
         assert_eq!(read(&[]).unwrap(), expected);
         assert_eq!(read(&[(SOCKET, ""), (PATIENCE, "")]).unwrap(), expected);
     }
@@ -101,10 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn a_patience_that_is_no_number_is_an_error() {
-        for value in ["soon", "-1", "5s", "1.5"] {
-            let error = read(&[(PATIENCE, value)]).unwrap_err();
-            assert!(error.to_string().contains(value), "{error}");
+    fn a_patience_that_is_no_number_is_named_and_the_default_taken() {
+        for value in ["soon", "-1", "5s", "1.5", "18446744073709551615"] {
+            let settings = read(&[(PATIENCE, value)]).unwrap();
+            assert_eq!(settings.patience, DEFAULT_PATIENCE);
+            let warning = settings.warning.unwrap();
+            assert!(warning.contains(PATIENCE) && warning.contains(value), "{warning}");
         }
     }
 }

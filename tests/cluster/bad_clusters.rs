@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::wait::s;
-use crate::support::{Outcome, RunnerPod, Setup, cluster};
+use crate::support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, cluster, job_container};
 
 /// Seconds until what waiting cannot cure is told.
 const SOON: u64 = 20;
@@ -90,6 +90,48 @@ fn a_quota_that_is_used_up_is_waited_for_and_named() {
     })]);
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
     outcome.assert_told(SOON, &["exceeded quota", "one-pod"]);
+}
+
+// ARC#1071, ARC#1768, ARC#2612, rch#229: these waited 600 s and were told as missing permissions.
+#[test]
+fn what_admission_refuses_ends_a_step_in_seconds_with_its_words_and_a_remedy() {
+    let path = "/home/runner/_work/template.yaml";
+    let setup = Setup::default().set("ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE", path);
+    let runner = RunnerPod::with(&setup);
+    let namespaced = |kind: &str, spec: &serde_json::Value| {
+        let metadata = json!({"name": "wall", "namespace": runner.namespace});
+        json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec})
+    };
+    let build = runner.action("walled", &[("Dockerfile", "FROM busybox:1\n")]);
+    let step = || runner.run(&runner.script("echo must not run"));
+    let job = || JobRun::of(&runner).prepare(&job_container(IMAGE, &json!({})), &json!([]));
+    runner.write(path, "");
+    let limits = json!({"limits": [{"type": "Container", "max": {"memory": "1Gi"},
+        "default": {"memory": "512Mi"}, "defaultRequest": {"memory": "64Mi"}}]});
+    cluster::create(&[namespaced("LimitRange", &limits)]);
+    let words =
+        ["Admission denied", "maximum memory usage per Container is 1Gi", "HOOKD_BUILD_MEMORY"];
+    runner.run(&build).assert_told(SOON, &words);
+    runner.k(&["delete", "limitrange", "wall"]);
+    cluster::create(&[namespaced("ResourceQuota", &json!({"hard": {"limits.cpu": "64"}}))]);
+    for outcome in [job(), step()] {
+        outcome.assert_told(SOON, &["Admission denied", "must specify limits.cpu", "`--cpus`"]);
+    }
+    runner.k(&["delete", "resourcequota", "wall"]);
+    for (template, words) in [
+        (
+            "spec: {priorityClassName: ci-high}",
+            ["no PriorityClass with name ci-high", "priorityClass"],
+        ),
+        ("spec: {serviceAccountName: ghost}", ["serviceaccount \"ghost\" not found", "Create the"]),
+        ("spec: {runtimeClassName: gvisor}", ["RuntimeClass \"gvisor\" not found", "Create the"]),
+    ] {
+        runner.write(path, template);
+        for outcome in [job(), step()] {
+            outcome.assert_told(SOON, &["Admission denied", words[0], words[1]]);
+        }
+    }
+    runner.assert_nothing_left();
 }
 
 #[test]

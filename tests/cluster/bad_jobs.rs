@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::wait::{s, until};
 use crate::support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, cluster, container, job_container};
 
 /// Seconds until what waiting cannot cure is told.
@@ -68,6 +69,50 @@ fn a_service_that_crashes_ends_the_job_with_its_last_lines() {
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
     outcome.assert_told(40, &["Container busybox", "exit code 4"]);
     assert!(outcome.log().contains("busybox: no config"), "{}", outcome.log());
+}
+
+/// A busybox service that runs a script.
+fn service(script: &str) -> Value {
+    let words: Vec<_> = format!("\"{script}\"").split(' ').map(str::to_owned).collect();
+    let args = [&["-c".to_owned()][..], &words].concat();
+    json!([container("busybox:1", &json!({"entryPoint": "/bin/sh", "entryPointArgs": args}))])
+}
+
+// shipit-engine#1028, temboard#694: the kubelet still called a dead service running.
+#[test]
+fn a_service_that_crashes_at_once_ends_the_job_each_time() {
+    let runner = RunnerPod::start();
+    for code in [1, 0] {
+        let services = service(&format!("echo no password >&2; exit {code}"));
+        for _ in 0..2 {
+            let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
+            let words = ["Start failed", "Container busybox", &format!("exit code {code}")];
+            outcome.assert_told(SOON, &words);
+            assert!(outcome.log().contains("busybox: no password"), "{}", outcome.log());
+        }
+    }
+}
+
+#[test]
+fn a_service_that_ends_later_is_told_once_by_the_next_step_and_at_the_end() {
+    let runner = RunnerPod::start();
+    let mut job = JobRun::of(&runner);
+    let services = service("echo out of words; sleep 6; exit 3");
+    job.prepare(&job_container(IMAGE, &json!({})), &services).assert_code(0);
+    until("the service has ended", s(30), || {
+        let pod = runner.object("pod", "runner-workflow");
+        let statuses = pod["status"]["containerStatuses"].as_array().unwrap();
+        statuses.iter().any(|one| one["state"]["terminated"]["exitCode"] == 3).then_some(())
+    });
+    let words = "service busybox ended with exit code 3";
+    let outcome = job.run("echo goes on");
+    assert_eq!(outcome.assert_code(0).text(), "goes on\n");
+    let log = outcome.log();
+    assert!(log.contains(words) && log.contains("busybox: out of words"), "{log}");
+    let log = job.run("echo goes on").assert_code(0).log();
+    assert!(!log.contains(words), "{log}");
+    let end = job.clean_up();
+    assert!(end.assert_code(0).printed().contains(words), "{}", end.printed());
 }
 
 #[test]

@@ -12,11 +12,11 @@ use http_body_util::{Either, Full};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt;
-use kube::core::Status;
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder, service_fn};
 use tower_http::timeout::TimeoutBody;
 
+use crate::cluster::refusal;
 use crate::error::{Failure, Reason, report};
 
 /// A request that is not answered by then is repeated.
@@ -126,49 +126,7 @@ pub fn failure(action: &str, error: kube::Error) -> Failure {
         )
         .because(error);
     };
-    refused(action, status)
-}
-
-/// True for what says that the account may not do this.
-pub(super) fn is_missing_permission(status: &Status) -> bool {
-    matches!(status.code, 401 | 403) && refused("", status).reason == Reason::PermissionMissing
-}
-
-fn refused(action: &str, status: &Status) -> Failure {
-    let words = &status.message;
-    let (reason, remedy) = match status.code {
-        403 if words.contains("exceeded quota") => (
-            Reason::QuotaExceeded,
-            "Raise the ResourceQuota of the namespace, or run fewer jobs at a time",
-        ),
-        403 if is_admission_denial(words) => (
-            Reason::AdmissionDenied,
-            "Let the namespace's policy allow this pod, or change the pod by configuration \
-             (docs/operations.md lists what each pod needs)",
-        ),
-        401 | 403 => (
-            Reason::PermissionMissing,
-            "Apply deploy/rbac.yaml in the runner's namespace and bind its Role to the sidecar's \
-             service account",
-        ),
-        400 | 422 if is_admission_denial(words) => {
-            (Reason::AdmissionDenied, "Let the namespace's policy allow this pod")
-        }
-        400 | 413 | 422 => (
-            Reason::InvalidInput,
-            "Change the value that the message names; if it is none of yours, report it",
-        ),
-        _ => (Reason::ApiUnreachable, "Look at the API server's log; run the job again"),
-    };
-    Failure::new(reason, format!("Kubernetes refused to {action}: {words}"), remedy)
-}
-
-/// Pod Security, ValidatingAdmissionPolicy and webhooks each have their own words; a missing
-/// permission always says who cannot do what.
-fn is_admission_denial(words: &str) -> bool {
-    ["violates PodSecurity", "admission webhook", "denied the request", "denied request"]
-        .iter()
-        .any(|mark| words.contains(mark))
+    refusal::refused(action, status)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client};
 
+use crate::cluster::client::ANSWER;
 use crate::cluster::pod::one_line;
 use crate::cluster::retry::{Pauses, is_forbidden};
 use crate::error::report;
@@ -55,6 +56,27 @@ pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static,
         }
     });
     watches.flatten().boxed()
+}
+
+/// The message of the newest event of this reason on the object of this uid; none if there is none,
+/// or the account may not list events.
+pub(super) async fn newest(
+    client: &Client,
+    namespace: &str,
+    (uid, reason): (&str, &str),
+) -> Option<String> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason={reason}"));
+    let listed = tokio::time::timeout(ANSWER, events.list(&params)).await.ok()?;
+    let listed = listed.inspect_err(|error| {
+        tracing::debug!(error = report(error), "events cannot be listed");
+    });
+    let time = |event: &Event| {
+        let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
+        let single = event.last_timestamp.as_ref().map(|time| time.0);
+        series.or(event.event_time.as_ref()).map(|time| time.0).or(single)
+    };
+    listed.ok()?.items.into_iter().max_by_key(time)?.message
 }
 
 fn told(event: kube::Result<WatchEvent<Event>>) -> Option<String> {

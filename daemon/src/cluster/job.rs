@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cluster::client::failure;
 use crate::cluster::retry::Retry;
+use crate::cluster::{events, refusal};
 use crate::error::{Failure, Reason};
 use crate::spec::names::{self, RUNNER_LABEL};
 
@@ -68,19 +69,32 @@ pub async fn find(jobs: &Api<Job>, name: &str, retry: &Retry) -> Result<Option<J
     retry.run(&format!("read Job {name}"), || jobs.get_opt(name)).await
 }
 
-/// Asks what would become of the Job's pod: a Job that no pod may be made for says nothing itself.
+/// Asks why the Job has no pod: a Job that no pod may be made for says nothing itself, but its newest
+/// event does; without one, what would become of such a pod.
 ///
 /// # Errors
 /// The refusal, in the API's words.
 pub async fn try_pod(client: &Client, namespace: &str, job: &Job) -> Result<(), Failure> {
+    const ACTION: &str = "create the step's pod";
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    let told = events::newest(client, namespace, (uid, "FailedCreate")).await;
+    if let Some(failure) = told.and_then(|message| refusal::of_event(ACTION, &message)) {
+        return Err(failure);
+    }
     let Some(template) = job.spec.as_ref().map(|spec| spec.template.clone()) else { return Ok(()) };
     let mut metadata = template.metadata.unwrap_or_default();
     metadata.name = Some(format!("{}-try", job.name_any()));
     let pod = Pod { metadata, spec: template.spec, ..Pod::default() };
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let answer = pods.create(&params, &pod).await;
-    answer.map(|_| ()).map_err(|error| failure("create the step's pod", error))
+    match pods.create(&params, &pod).await {
+        Ok(_) => Ok(()),
+        // Then only the event can tell.
+        Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
+            Ok(())
+        }
+        Err(error) => Err(failure(ACTION, error)),
+    }
 }
 
 /// Deletes the object of this name and what it owns, if it is this runner's; true if it was there.

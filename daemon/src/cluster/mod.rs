@@ -8,6 +8,7 @@ pub mod job;
 pub mod logs;
 pub mod pod;
 pub mod pod_security;
+mod refusal;
 pub mod retry;
 pub mod tunnel;
 pub mod watch;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kube::client::UpgradeConnectionError;
 use tokio::time::Instant;
 
-use crate::cluster::client::{ANSWER, failure, is_missing_permission};
+use crate::cluster::client::{ANSWER, failure};
+use crate::cluster::refusal;
 use crate::error::{Failure, report};
 
 /// What looks like a missing permission is believed after this: what hookd may do is looked at once
@@ -48,6 +49,7 @@ pub fn is_transient(error: &kube::Error) -> bool {
     match error {
         // We ask for nothing on a condition: a conflict is one of the server's own writes, such as
         // that of a quota which several creates are counted on at once.
+        kube::Error::Api(status) if refusal::is_final(status) => false,
         kube::Error::Api(status) => {
             status.is_conflict() || matches!(status.code, 429 | 500 | 502 | 503 | 504)
         }
@@ -65,7 +67,12 @@ pub fn is_transient(error: &kube::Error) -> bool {
 /// An account that lacks a permission; also what an API server says to everybody in the first
 /// second after its start.
 pub(super) fn is_forbidden(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if is_missing_permission(status))
+    matches!(error, kube::Error::Api(status) if refusal::is_missing_permission(status))
+}
+
+/// As [`is_forbidden`], and an admission that is not ready yet: both are believed after a while.
+fn is_doubtful(error: &kube::Error) -> bool {
+    is_forbidden(error) || matches!(error, kube::Error::Api(status) if refusal::is_passing(status))
 }
 
 /// How long requests are repeated.
@@ -102,7 +109,7 @@ impl Retry {
         F: Future<Output = kube::Result<T>>,
     {
         let started = Instant::now();
-        let mut forbidden = None;
+        let mut doubted = None;
         let mut pauses = Pauses::default();
         loop {
             let error = match tokio::time::timeout(ANSWER, request()).await {
@@ -110,9 +117,9 @@ impl Retry {
                 Ok(Err(error)) => error,
                 Err(_) => kube::Error::Service("no answer within 15 s".into()),
             };
-            let believed = is_forbidden(&error)
-                && forbidden.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_PATIENCE;
-            let lasting = !is_transient(&error) && !is_forbidden(&error);
+            let believed = is_doubtful(&error)
+                && doubted.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_PATIENCE;
+            let lasting = !is_transient(&error) && !is_doubtful(&error);
             if believed || lasting || started.elapsed() >= self.budget {
                 return Err(error);
             }
@@ -191,6 +198,42 @@ mod tests {
             })
             .await;
         assert_eq!(calls, 1);
+    }
+
+    // ARC#1071, ARC#1768: what a plugin refuses was asked for again for ten seconds.
+    #[tokio::test(start_paused = true)]
+    async fn what_admission_refuses_is_not_asked_for_again() {
+        for (code, words) in [
+            (
+                403,
+                "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 4Gi",
+            ),
+            (403, "pods \"x\" is forbidden: no PriorityClass with name y was found"),
+            (500, "admission webhook \"w\" denied the request: no"),
+            (
+                500,
+                "Internal error occurred: pod tolerations (possibly merged with namespace default \
+                   tolerations) conflict with its namespace whitelist",
+            ),
+        ] {
+            let mut calls = 0;
+            let _: kube::Result<()> = Retry::new(Duration::from_secs(20))
+                .attempt(|| {
+                    calls += 1;
+                    async { Err(api(code, words)) }
+                })
+                .await;
+            assert_eq!(calls, 1, "{words}");
+        }
+        let mut calls = 0;
+        let started = Instant::now();
+        let _: kube::Result<()> = Retry::new(Duration::from_secs(300))
+            .attempt(|| {
+                calls += 1;
+                async { Err(api(403, "pods \"x\" is forbidden: not yet ready to handle request")) }
+            })
+            .await;
+        assert!(calls > 1 && started.elapsed() < Duration::from_secs(20), "{calls} calls");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::spec::{build_job, names, template};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
 use crate::step::output::{self, Place};
+use crate::step::room::with_room;
 use crate::step::start::{Awaited, started};
 
 mod arrival;
@@ -260,7 +261,9 @@ impl Build<'_> {
             caller.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
         }
         let job = placed.job;
-        job::create(&self.context.jobs(), &job, &self.context.retry()).await
+        let (jobs, retry) = (self.context.jobs(), self.context.retry());
+        let create = || job::create(&jobs, &job, &retry);
+        with_room(self.context, Phase::BuildPending, caller, create).await
     }
 
     /// Packs the context on a thread of its own and sends it as it comes.

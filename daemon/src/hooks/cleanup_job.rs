@@ -18,9 +18,9 @@ use crate::hooks::{Context, Leaves, build_image};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
-use crate::step::agent_calls;
 use crate::step::lifecycle::Event;
 use crate::step::registry::Attached;
+use crate::step::{agent_calls, ended_services};
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;
@@ -61,6 +61,7 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
     let Some(pod) = found.filter(|pod| names::is_of(&pod.metadata, runner)) else {
         return Vec::new();
     };
+    let ended = ended_services::of_pod(&pod);
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
     let services: Vec<_> = containers
         .into_iter()
@@ -71,6 +72,8 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
     let share = LOGS / services.len().max(1);
     let logs = services.into_iter().map(|service| {
         let (pods, name) = (&pods, &name);
+        let ended = ended.iter().find(|ended| ended.name == service);
+        let end = ended.map(|ended| format!("\n({})\n", ended.message)).unwrap_or_default();
         async move {
             let asked = logs::tail(pods, (name, &service), SERVICE_LINES);
             let text = tokio::time::timeout(LOG_PATIENCE, asked).await;
@@ -79,7 +82,7 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
                 Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),
                 Err(_) => "(the log cannot be read: no answer)".to_owned(),
             };
-            ServiceLog { name: service, text: logs::last_lines(text, share) }
+            ServiceLog { name: service, text: logs::last_lines(text, share) + &end }
         }
     });
     stream::iter(logs).buffered(LOGS_AT_ONCE).collect().await
@@ -250,9 +253,10 @@ async fn delete_job_pod(context: &Context, step: &StepId) {
 /// The Secrets with credentials for a job's images: those of every index up to one that does not exist.
 async fn delete_pull_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
     let (secrets, retry) = (context.secrets(), context.retry());
+    let runner = &context.config.pod_name;
     for index in 0.. {
-        let name = names::pull_secret(&context.config.pod_name, step, index);
-        if !job::delete(&secrets, &name, &retry).await? {
+        let name = names::pull_secret(runner, step, index);
+        if !job::delete(&secrets, runner, &name, &retry).await? {
             return Ok(index > 0);
         }
     }

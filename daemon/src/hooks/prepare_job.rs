@@ -1,8 +1,6 @@
 //! `prepare_job`: the job's pod, up to the moment in which its container and all services are
 //! ready.
 
-use std::time::Duration;
-
 use hookd_api::stepd::v1::ConfigureRequest;
 use hookd_api::v1::{JobPrepared, Phase};
 use k8s_openapi::api::core::v1::Pod;
@@ -25,11 +23,9 @@ use crate::spec::job_pod::{self, JobSpec, Plan, Surroundings};
 use crate::spec::names;
 use crate::spec::tools::{self, Delivery};
 use crate::step::caller::Caller;
-use crate::step::ready::ready;
+use crate::step::ready::{ready, steady};
+use crate::step::room::with_room;
 use crate::step::{agent_calls, files};
-
-/// Before a pod is asked for again that a quota refused: nothing tells when there is room.
-const QUOTA_PAUSE: Duration = Duration::from_secs(2);
 
 /// Makes the pod, or finds the one that an earlier call made; what the workflow is told of it.
 ///
@@ -46,6 +42,7 @@ pub async fn prepare(
         return Ok(JobPrepared::default());
     }
     let known = context.known().await?;
+    context.forget_warnings();
     // What is known of an earlier pod of this name says nothing of the new one.
     context.agents.clear();
     let images = images(context, spec).await;
@@ -105,21 +102,23 @@ async fn attempt(
     };
     let plan = job_pod::plan(&known.runner, step, spec, around)?;
     let warnings = make_ready(context, &plan, delivery).await?;
-    context.forget_warnings();
     let notes = plan.notes.iter().cloned().chain(warnings).collect();
     for note in context.new_warnings(notes) {
         caller.progress(Phase::RunPending, note).await?;
     }
     let began = Instant::now();
-    let pod = create_when_there_is_room(context, &plan, caller).await?;
+    let phase = Phase::RunPending;
+    let pod = with_room(context, phase, caller, || create(context, &plan)).await?;
     caller.settled();
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
-    let parts = (plan.prepared.job_pod.as_str(), plan.containers.as_slice());
-    ready(context, parts, &mut watch, caller).await?;
+    let name = plan.prepared.job_pod.clone();
+    let parts = (name.as_str(), plan.containers.as_slice());
+    let running = ready(context, parts, &mut watch, caller).await?;
     let mut prepared = plan.prepared;
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
     }
+    steady(context, parts, running, (&mut watch, caller)).await?;
     let took = began.elapsed().as_secs_f64();
     let seen = watch.now();
     let node = seen.pod().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
@@ -154,30 +153,6 @@ async fn make_ready(
         Ok(warnings)
     })
     .await?
-}
-
-/// Creates Secrets and pod; a quota that is used up is waited for.
-async fn create_when_there_is_room(
-    context: &Context,
-    plan: &Plan,
-    caller: &mut Caller,
-) -> Result<Pod, Failure> {
-    let deadline = Instant::now() + context.config.start_timeout;
-    let mut told = String::new();
-    loop {
-        let failure = match create(context, plan).await {
-            Err(failure) if failure.reason == Reason::QuotaExceeded => failure,
-            created => return created,
-        };
-        if Instant::now() + QUOTA_PAUSE > deadline {
-            return Err(failure);
-        }
-        if told != failure.message {
-            told.clone_from(&failure.message);
-            caller.progress(Phase::RunPending, format!("Waiting: {told}")).await?;
-        }
-        tokio::time::sleep(QUOTA_PAUSE).await;
-    }
 }
 
 /// Creates Secrets and pod, in place of a pod that an earlier job left.

@@ -25,9 +25,10 @@ use crate::spec::{init, mounts, names};
 use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
 use crate::step::cursor::{LogPosition, RunPosition};
-use crate::step::start::{self, Awaited, started};
 use crate::step::output::{self, Place};
-use crate::step::{action_args, files, program};
+use crate::step::room::with_room;
+use crate::step::start::{self, Awaited, started};
+use crate::step::{action_args, ended_services, files, program};
 
 /// The program's log: the kubelet keeps its two streams as one.
 const LOG: Place<'static> =
@@ -44,6 +45,7 @@ pub async fn run(
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     spec.options.check(step_job::CONTAINER, &context.config.policy)?;
+    ended_services::report(context, caller).await?;
     let spec = &with_whole_args(context, spec).await?;
     let image = match &spec.source {
         Source::Image(image) => image.clone(),
@@ -131,7 +133,9 @@ async fn ensure_job(
         let image = (image.as_str(), Starter::Stepd);
         let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
         let wanted = warned(context, plan, caller).await?;
-        awaiting(Starter::Stepd, job::create(&jobs, &wanted, &retry).await?, runner)?
+        let create = || job::create(&jobs, &wanted, &retry);
+        let made = with_room(context, Phase::RunPending, caller, create).await?;
+        awaiting(Starter::Stepd, made, runner)?
     } else {
         let image = (image, Starter::Kubelet);
         let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
@@ -139,8 +143,11 @@ async fn ensure_job(
         let secret = step_job::secret(runner, step, &spec.environment);
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
-        job::create(&secrets, &secret, &retry).await?;
-        awaiting(Starter::Kubelet, job::create(&jobs, &wanted, &retry).await?, runner)?
+        let create = || job::create(&secrets, &secret, &retry);
+        with_room(context, Phase::RunPending, caller, create).await?;
+        let create = || job::create(&jobs, &wanted, &retry);
+        let made = with_room(context, Phase::RunPending, caller, create).await?;
+        awaiting(Starter::Kubelet, made, runner)?
     };
     let by_stepd = by_stepd.map(|(_, config)| config);
     caller.cursor.run = Some(RunPosition {

@@ -15,7 +15,7 @@ use crate::spec::names;
 use crate::spec::script::ScriptStep;
 use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
-use crate::step::{files, job_end, program};
+use crate::step::{ended_services, files, job_end, program};
 
 /// Runs the step; its exit code.
 ///
@@ -32,6 +32,7 @@ pub async fn run(
         not_ended(&pod).await?;
     }
     make_ready(context, spec).await?;
+    ended_services::report(context, caller).await?;
     let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
     let spec = spec.clone();
     let program = StartStepRequest {
@@ -47,6 +48,10 @@ pub async fn run(
     let ended = ended.await.unwrap_or_else(|_| Err(late(limit)));
     if ended.is_err() && pod.end().is_some() {
         pod.ended_during(name);
+    }
+    if ended.is_ok() {
+        // It may say why the step failed. A caller that is gone hears of neither.
+        let _ = ended_services::report(context, caller).await;
     }
     ended
 }

@@ -42,16 +42,18 @@ pub(super) fn find(pod: &Pod, config: &Config) -> HookTemplate {
 fn at_hookd(path: &Path, runner: &Container, hookd: &Container) -> Option<PathBuf> {
     let (mount, inside) = mount_of(path, runner)?;
     let in_volume = Path::new(mount.sub_path.as_deref().unwrap_or_default()).join(inside);
-    hookd.volume_mounts.iter().flatten().filter(|other| other.name == mount.name).find_map(|other| {
-        let sub_path = Path::new(other.sub_path.as_deref().unwrap_or_default());
-        let inside = in_volume.strip_prefix(sub_path).ok()?;
-        // Another mount may lie over it.
-        let top = Path::new(&other.mount_path);
-        // Joined to nothing, a file's path would end as that of a directory.
-        let is_whole = inside.as_os_str().is_empty();
-        let found = if is_whole { top.to_owned() } else { top.join(inside) };
-        mount_of(&found, hookd).filter(|(top, _)| *top == other).map(|_| found)
-    })
+    hookd.volume_mounts.iter().flatten().filter(|other| other.name == mount.name).find_map(
+        |other| {
+            let sub_path = Path::new(other.sub_path.as_deref().unwrap_or_default());
+            let inside = in_volume.strip_prefix(sub_path).ok()?;
+            // Another mount may lie over it.
+            let top = Path::new(&other.mount_path);
+            // Joined to nothing, a file's path would end as that of a directory.
+            let is_whole = inside.as_os_str().is_empty();
+            let found = if is_whole { top.to_owned() } else { top.join(inside) };
+            mount_of(&found, hookd).filter(|(top, _)| *top == other).map(|_| found)
+        },
+    )
 }
 
 /// The mount that has this path, and the path within it.
@@ -67,7 +69,9 @@ fn mount_of<'a>(path: &Path, container: &'a Container) -> Option<(&'a VolumeMoun
 fn out_of_reach(value: &str, runner: &Container) -> String {
     let volume = mount_of(Path::new(value), runner).map(|(mount, _)| mount.name.as_str());
     let how = match volume {
-        Some(volume) => format!("mount the volume {volume} in the hookd container at the same path"),
+        Some(volume) => {
+            format!("mount the volume {volume} in the hookd container at the same path")
+        }
         None => "mount the file in the hookd container".to_owned(),
     };
     format!(
@@ -83,9 +87,7 @@ mod tests {
     use super::*;
 
     fn found(value: &Value, runner: &Value, hookd: &Value) -> HookTemplate {
-        let socket = |read_only: bool| {
-            json!({"name": "s", "mountPath": "/run/hookd", "readOnly": read_only})
-        };
+        let socket = |read_only: bool| json!({"name": "s", "mountPath": "/run/hookd", "readOnly": read_only});
         let mounts = |mounts: &Value, socket: Value| {
             let mut mounts = mounts.as_array().unwrap().clone();
             mounts.push(socket);

@@ -174,10 +174,7 @@ pub fn plan(
 
 /// Leaves the job container's variables that the template sets to the template: they stand in the
 /// pod, where the workflow's do not. A line for each.
-fn let_template_rule(
-    template: &Template,
-    variables: &mut BTreeMap<String, String>,
-) -> Vec<String> {
+fn let_template_rule(template: &Template, variables: &mut BTreeMap<String, String>) -> Vec<String> {
     let ruled: Vec<_> = template.job_variables().into_iter().collect();
     let ruled = ruled.into_iter().filter(|name| variables.remove(*name).is_some());
     let line = |name: &str| {

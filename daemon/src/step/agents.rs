@@ -1,6 +1,6 @@
 //! The agents in pods of ours: one tunnel to each, which stays open, and one watch of its pod.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct AgentPod {
     tunnel: tokio::sync::Mutex<Option<Tunnel>>,
     /// The step that ran when the container ended.
     ended_during: Mutex<Option<String>>,
+    /// Ends of services that were reported: name, and how often it was started again before.
+    reported: Mutex<HashSet<(String, i32)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +67,11 @@ impl Agents {
             Arc::new(AgentPod::new(context, (name, JOB), watch))
         };
         pods.entry(name.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// The pod of this name, if it is watched already.
+    pub fn known(&self, name: &str) -> Option<Arc<AgentPod>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// Forgets the pods: another one of the name is another pod.
@@ -87,7 +94,14 @@ impl AgentPod {
             _leaving: context.watch_for_leaving(),
             tunnel: tokio::sync::Mutex::default(),
             ended_during: Mutex::default(),
+            reported: Mutex::default(),
         }
+    }
+
+    /// True the first time that this end of a service is asked for.
+    pub fn is_first_report(&self, service: &str, restarts: i32) -> bool {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.insert((service.to_owned(), restarts))
     }
 
     /// Name of the pod.

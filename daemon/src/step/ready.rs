@@ -7,33 +7,49 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use crate::cluster::logs;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, Reason};
 use crate::hooks::Context;
+use crate::spec::services::JOB;
 use crate::step::caller::Caller;
+use crate::step::last_lines;
 use crate::step::start::{Awaited, Told, started_while};
 
 /// A job's pod that has not started after this long is worth a look at its events.
 const SLOW: Duration = Duration::from_secs(3);
-/// Lines of a container that did not start.
-const LAST_LINES: i64 = 20;
+/// How long the log of a container that ended is asked for.
+const LOG_LIMIT: Duration = Duration::from_secs(15);
+/// A container without a health check has run for so long when it counts as started: the kubelet
+/// looks at its containers once a second, so that one that it calls running may have ended long ago.
+const STEADY: Duration = Duration::from_secs(2);
 
-/// Waits until every container runs and is healthy.
+/// Waits until every container runs and is healthy. Returns since when the last of those services
+/// has run that have no health check, for [`steady`].
 ///
 /// # Errors
-/// Why one is not; what it wrote last was told before.
+/// Why one is not; its last lines were printed before.
 pub async fn ready(
     context: &Context,
     (name, containers): (&str, &[String]),
     watch: &mut PodWatch,
     caller: &mut Caller,
-) -> Result<(), Failure> {
+) -> Result<Option<Instant>, Failure> {
+    let mut running = None;
     let mut events = Told::after(SLOW);
     for container in containers {
         let awaited = Awaited { job: None, container, phase: Phase::RunPending };
-        started_while(context, watch, awaited, caller, &mut events).await?;
+        let mut others = watch.clone();
+        tokio::select! {
+            biased;
+            started = started_while(context, watch, awaited, caller, &mut events) => {
+                if !has_health_check(&started?, container) && container != JOB {
+                    running = Some(Instant::now());
+                }
+            }
+            // Nobody needs the rest of a job that has lost one of its containers.
+            () = one_ended(&mut others, containers) => break,
+        }
     }
     let mut told = String::new();
     let began = Instant::now();
@@ -51,7 +67,7 @@ pub async fn ready(
             let message = format!("Container {told} is healthy after {took:.1} s");
             caller.progress(Phase::RunPending, message).await?;
         }
-        let Some(waiting) = waiting else { return Ok(()) };
+        let Some(waiting) = waiting else { return Ok(running) };
         if told != *waiting {
             told.clone_from(waiting);
             let message = format!("Waiting: container {waiting} is not healthy yet");
@@ -62,6 +78,51 @@ pub async fn ready(
             () = tokio::time::sleep_until(deadline) => return Err(unhealthy(context, waiting)),
         }
     }
+}
+
+/// Waits until services without a health check, which run since `running`, have done so for a while:
+/// a crash at the start shows by then. The job container needs no such wait, since stepd has answered.
+///
+/// # Errors
+/// As [`ready`].
+pub async fn steady(
+    context: &Context,
+    (name, containers): (&str, &[String]),
+    running: Option<Instant>,
+    (watch, caller): (&mut PodWatch, &mut Caller),
+) -> Result<(), Failure> {
+    let Some(until) = running.map(|since| since + STEADY) else { return Ok(()) };
+    loop {
+        let is_over = Instant::now() >= until;
+        let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(name)) };
+        for container in containers {
+            if let Some(failure) = ended(context, &pod, container, caller).await? {
+                return Err(failure);
+            }
+        }
+        if is_over {
+            return Ok(());
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+/// Waits until one of the containers has ended, or its pod is lost.
+async fn one_ended(watch: &mut PodWatch, containers: &[String]) {
+    let ended = |seen: &Seen| {
+        let Some(pod) = seen.pod() else { return false };
+        let state = |container: &String| status(pod, container)?.state.as_ref();
+        containers.iter().filter_map(state).any(|state| state.terminated.is_some())
+    };
+    watch.until(ended).await;
+}
+
+fn has_health_check(pod: &Pod, container: &str) -> bool {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.any(|one| one.name == container && one.startup_probe.is_some())
 }
 
 fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
@@ -97,25 +158,8 @@ async fn ended(
         Standing::Doomed(failure) => failure,
         _ => return Ok(None),
     };
-    print_last_lines(context, &pod.name_any(), container, caller).await?;
+    last_lines::print(context, (&pod.name_any(), container), LOG_LIMIT, caller).await?;
     Ok(Some(failure))
-}
-
-async fn print_last_lines(
-    context: &Context,
-    pod: &str,
-    container: &str,
-    caller: &mut Caller,
-) -> Result<(), Failure> {
-    let pods = context.pods();
-    let asked = || logs::tail(&pods, (pod, container), LAST_LINES);
-    let lines = context.retry().attempt(asked).await;
-    let lines =
-        lines.unwrap_or_else(|error| format!("(its log cannot be read: {})", report(&error)));
-    for line in lines.lines() {
-        caller.progress(Phase::RunPending, format!("{container}: {line}")).await?;
-    }
-    Ok(())
 }
 
 fn unhealthy(context: &Context, container: &str) -> Failure {

@@ -206,7 +206,7 @@ impl Wait {
                 self.refusal = None;
                 Ok(())
             }
-            Err(failure) if failure.reason == Reason::AdmissionDenied => Err(failure),
+            Err(failure) if is_final(failure.reason) => Err(failure),
             // That it cannot be asked is no reason for the pod to be away.
             Err(failure) if failure.reason == Reason::ApiUnreachable => Ok(()),
             Err(failure) => {
@@ -216,6 +216,12 @@ impl Wait {
             }
         }
     }
+}
+
+/// True for a refusal that waiting does not cure; a quota has room again when other pods end, and a
+/// permission may come while an API server starts.
+fn is_final(reason: Reason) -> bool {
+    matches!(reason, Reason::AdmissionDenied | Reason::InvalidInput)
 }
 
 fn late(timeout: Duration, why: &str) -> Failure {

@@ -1,5 +1,7 @@
 //! What errors mean, and what becomes of headers.
 
+use kube::core::Status;
+
 use super::*;
 
 fn api(code: u16, message: &str) -> kube::Error {
@@ -11,7 +13,7 @@ fn each_refusal_has_its_own_reason() {
     for (code, words, reason) in [
         (403, "pods \"x\" is forbidden: exceeded quota: q", Reason::QuotaExceeded),
         (403, "pods \"x\" is forbidden: violates PodSecurity \"b\"", Reason::AdmissionDenied),
-        (403, "User \"u\" cannot create resource \"jobs\"", Reason::PermissionMissing),
+        (403, "User \"u\" cannot create resource \"jobs\" in", Reason::PermissionMissing),
         (422, "Job.batch \"x\" is invalid", Reason::InvalidInput),
     ] {
         let failure = failure("create Job ns/x", api(code, words));

@@ -88,13 +88,16 @@ fn part<T: DeserializeOwned + Serialize>(
     let part = match fields.get(name) {
         None => return Ok(Map::new()),
         Some(Value::Object(part)) => part.clone(),
-        Some(_) => return Err(invalid(format!("`{name}` of the hook template {file} is no object"))),
+        Some(_) => {
+            return Err(invalid(format!("`{name}` of the hook template {file} is no object")));
+        }
     };
-    let typed: T = serde_path_to_error::deserialize(Value::Object(part.clone())).map_err(|error| {
-        let (path, why) = (error.path().to_string(), error.into_inner());
-        let path = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
-        invalid(format!("`{path}` of the hook template {file} has a wrong type: {why}"))
-    })?;
+    let typed: T =
+        serde_path_to_error::deserialize(Value::Object(part.clone())).map_err(|error| {
+            let (path, why) = (error.path().to_string(), error.into_inner());
+            let path = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
+            invalid(format!("`{path}` of the hook template {file} has a wrong type: {why}"))
+        })?;
     let known = serde_json::to_value(typed)
         .map_err(|error| Failure::internal("A template has no JSON form").because(error))?;
     let whole = Value::Object(part.clone());
@@ -168,4 +171,3 @@ fn check_containers(file: &str, spec: &Map<String, Value>) -> Result<(), Failure
     }
     Ok(())
 }
-

@@ -72,8 +72,7 @@ const fn refuse(unless: Unless, why: &'static str) -> Rule {
     Rule::Refuse { unless, why }
 }
 
-const SHARED_PROCESSES: &str =
-    "stepd answers only processes that the kubelet puts into its container, and cannot tell them \
+const SHARED_PROCESSES: &str = "stepd answers only processes that the kubelet puts into its container, and cannot tell them \
      from those of other containers where the pid namespace is shared";
 const STEPD_IS_PID_1: &str = "its program is stepd, which runs the job's steps";
 const RUN_ONCE: &str = "a program of a workflow that may have run is never started again";
@@ -118,7 +117,10 @@ pub(super) const POD: [Field; 40] = [
     field("shareProcessNamespace", refuse(Unless::False, SHARED_PROCESSES)),
     field("terminationGracePeriodSeconds", Rule::Replace),
     placed("tolerations", append(&[], Clash::Same)),
-    placed("topologySpreadConstraints", append(&["topologyKey", "whenUnsatisfiable"], Clash::Merge)),
+    placed(
+        "topologySpreadConstraints",
+        append(&["topologyKey", "whenUnsatisfiable"], Clash::Merge),
+    ),
     field("volumes", append(&["name"], Clash::Refuse)),
 ];
 

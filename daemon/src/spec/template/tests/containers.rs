@@ -19,10 +19,7 @@ fn what_the_template_does_not_name_stays_as_the_workflow_asked() {
     let security =
         json!({"runAsUser": 1001, "runAsGroup": 1001, "allowPrivilegeEscalation": false});
     assert_eq!(job["securityContext"], security);
-    assert_eq!(
-        job["resources"],
-        json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m"}})
-    );
+    assert_eq!(job["resources"], json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m"}}));
     assert_eq!(warnings, "");
 }
 
@@ -168,12 +165,12 @@ fn a_container_step_keeps_its_directory_and_its_variables() {
                     env: [{name: A, value: '2'}, {name: B, value: '3'}]}]}";
     let (pod, warnings) = try_merge(template, Target::StepPod, pod).unwrap();
     let step = &pod["spec"]["containers"][0];
-    assert_eq!((&step["workingDir"], &step["command"]), (&json!("/github/workspace"), &json!(["c"])));
-    assert_eq!(step["imagePullPolicy"], "Always");
     assert_eq!(
-        step["env"],
-        json!([{"name": "A", "value": "1"}, {"name": "B", "value": "3"}])
+        (&step["workingDir"], &step["command"]),
+        (&json!("/github/workspace"), &json!(["c"]))
     );
+    assert_eq!(step["imagePullPolicy"], "Always");
+    assert_eq!(step["env"], json!([{"name": "A", "value": "1"}, {"name": "B", "value": "3"}]));
     assert!(warnings.contains("workingDir") && warnings.contains("env[A]"), "{warnings}");
 }
 

@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn what_is_no_template_is_reported_with_its_file() {
-    for text in ["[a]", "text", "spec: text", "metadata: [a]", ": :", "a: &x [*x]", "--- a\n--- b"] {
+    for text in ["[a]", "text", "spec: text", "metadata: [a]", ": :", "a: &x [*x]", "--- a\n--- b"]
+    {
         let error = Template::parse("/t/x.yaml", text).unwrap_err();
         assert_eq!(error.reason, Reason::TemplateInvalid, "{text}");
         assert!(error.message.contains("/t/x.yaml"), "{error}");

@@ -1,0 +1,183 @@
+//! What a refusal of the API server means, by the words of the plugin that refused.
+//!
+//! The authorizer says "User ... cannot VERB resource ...", and only that is a missing permission.
+//! Every other 403 comes from admission: a few of them pass, the others stay until somebody changes
+//! the object or the namespace's rules.
+
+use kube::core::Status;
+
+use crate::error::{Failure, Reason};
+
+/// One plugin of the API server, by words that only it uses.
+struct Plugin {
+    marks: &'static [&'static str],
+    reason: Reason,
+    remedy: &'static str,
+}
+
+const QUOTA: &str = "Raise the ResourceQuota of the namespace, or run fewer jobs at a time";
+const AMOUNTS: &str = "Ask for amounts that the LimitRange of the namespace allows: HOOKD_BUILD_CPU, \
+     HOOKD_BUILD_MEMORY and HOOKD_BUILD_EPHEMERAL_STORAGE for builds, `--cpus` and `--memory` in \
+     `options:` for jobs and services, or `resources` in the hook template; or change the LimitRange";
+const NO_AMOUNTS: &str = "The ResourceQuota of the namespace wants every container to name these amounts: set defaults \
+     with a LimitRange, or set `resources` in the hook template (`$job`, `$<service>`, `$build`), \
+     `--cpus` and `--memory` in `options:`";
+const NO_QUOTA: &str = "Create a ResourceQuota in the namespace that covers what the message names: the cluster lets \
+     nobody use it without one";
+const PRIORITY: &str =
+    "Create the PriorityClass, or correct priorityClassName in the hook template";
+const ACCOUNT: &str = "Create the ServiceAccount in the runner's namespace, or correct serviceAccountName in the hook \
+     template";
+const ACCOUNT_SECRETS: &str = "Name the Secret in the ServiceAccount, or remove the annotation \
+     kubernetes.io/enforce-mountable-secrets from it";
+const POD_SECURITY: &str = "Let the namespace's Pod Security level allow this pod, or change the pod by the hook template \
+     or `options:` (docs/operations.md lists what each pod needs)";
+const POLICY: &str = "Let the policy or webhook that the message names allow this pod, or change the pod by the hook \
+     template (docs/operations.md lists what each pod needs)";
+const RUNTIME_CLASS: &str =
+    "Create the RuntimeClass, or correct runtimeClassName in the hook template";
+const OWNER: &str = "hookd owns its objects by the runner pod: give its service account the verb that the message \
+     names, or turn OwnerReferencesPermissionEnforcement off";
+const TERMINATING: &str = "The namespace is being deleted; run the job in another one";
+const NODES: &str = "Change nodeSelector and tolerations in the hook template, or the rules of the namespace for them";
+const ANY: &str = "Let the cluster's admission allow this object, or change the pod by the hook template \
+     (docs/operations.md lists what each pod needs)";
+
+const fn denied(marks: &'static [&'static str], remedy: &'static str) -> Plugin {
+    Plugin { marks, reason: Reason::AdmissionDenied, remedy }
+}
+
+/// In this order: a policy's own message may hold the words of the others.
+const PLUGINS: [Plugin; 15] = [
+    denied(&["denied the request", "denied request:", "image policy webhook backend"], POLICY),
+    denied(&["violates PodSecurity", "security context constraint"], POD_SECURITY),
+    Plugin {
+        marks: &["exceeded quota: ", "status unknown for quota: "],
+        reason: Reason::QuotaExceeded,
+        remedy: QUOTA,
+    },
+    denied(&["failed quota: "], NO_AMOUNTS),
+    denied(&["insufficient quota to "], NO_QUOTA),
+    denied(&[" usage per ", " max limit to request ratio per "], AMOUNTS),
+    denied(
+        &[
+            "no PriorityClass with name",
+            "priorityClass is not permitted",
+            "the integer value of priority",
+            "the string value of PreemptionPolicy",
+        ],
+        PRIORITY,
+    ),
+    denied(&["because service account "], ACCOUNT_SECRETS),
+    denied(&["error looking up service account ", "no service account specified"], ACCOUNT),
+    denied(&["RuntimeClass", "runtimeClass"], RUNTIME_CLASS),
+    denied(&["cannot set blockOwnerDeletion", "cannot set an ownerRef"], OWNER),
+    denied(&["because it is being terminated"], TERMINATING),
+    denied(&["pod node label selector", "pod tolerations (possibly merged"], NODES),
+    denied(&["has TopologyKey "], NODES),
+    denied(&[], ANY),
+];
+/// Plugins that answer with 500, as if the API server itself had failed.
+const ANSWERS_500: [&str; 2] = [NO_QUOTA, NODES];
+
+/// What the API server says while it starts, or while a part of it does not answer.
+const PASSING: [&str; 2] =
+    ["not yet ready to handle request", "there was an error enforcing limit ranges"];
+
+/// True for what says that the account may not do this.
+pub(super) fn is_missing_permission(status: &Status) -> bool {
+    match status.code {
+        // A ValidatingAdmissionPolicy may choose this code too.
+        401 => !is_policy(&status.message),
+        403 => says_who_cannot(&status.message),
+        _ => false,
+    }
+}
+
+/// True for a 403 that another attempt may cure soon.
+pub(super) fn is_passing(status: &Status) -> bool {
+    status.code == 403
+        && !is_policy(&status.message)
+        && PASSING.iter().any(|mark| status.message.contains(mark))
+}
+
+/// True for a refusal that comes with the code of an overloaded or failing server: a webhook chooses
+/// the code of its denial, and some plugins have none of their own.
+pub(super) fn is_final(status: &Status) -> bool {
+    let remedy = plugin(&status.message).remedy;
+    remedy == POLICY || (status.code == 500 && ANSWERS_500.contains(&remedy))
+}
+
+/// The authorizer's words: `User "u" cannot VERB resource "r" ...`, or a path in place of it. They
+/// stand behind the object's name; a policy's own message could hold them too.
+fn says_who_cannot(words: &str) -> bool {
+    let words = words.split_once("forbidden: ").map_or(words, |(_, words)| words);
+    let Some((_, verb)) = words.strip_prefix("User \"").and_then(|who| who.split_once(" cannot "))
+    else {
+        return false;
+    };
+    let mut parts = verb.splitn(3, ' ');
+    let (_, what, name) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+    matches!(what, Some("resource" | "path")) && name.starts_with('"')
+}
+
+fn is_policy(words: &str) -> bool {
+    plugin(words).remedy == POLICY
+}
+
+fn plugin(words: &str) -> &'static Plugin {
+    let is_it = |plugin: &&Plugin| {
+        plugin.marks.is_empty() || plugin.marks.iter().any(|mark| words.contains(mark))
+    };
+    PLUGINS.iter().find(is_it).unwrap_or(&PLUGINS[PLUGINS.len() - 1])
+}
+
+/// The failure of a request that the API server refused.
+pub(super) fn refused(action: &str, status: &Status) -> Failure {
+    let (reason, remedy) = meaning(status);
+    Failure::new(reason, format!("Kubernetes refused to {action}: {}", status.message), remedy)
+}
+
+fn meaning(status: &Status) -> (Reason, &'static str) {
+    if is_missing_permission(status) {
+        return (
+            Reason::PermissionMissing,
+            "Apply deploy/rbac.yaml in the runner's namespace and bind its Role to the sidecar's \
+             service account",
+        );
+    }
+    let plugin = plugin(&status.message);
+    match status.code {
+        403 => (plugin.reason, plugin.remedy),
+        _ if is_final(status) => (plugin.reason, plugin.remedy),
+        400 | 413 | 422 => (
+            Reason::InvalidInput,
+            "Change the value that the message names, in the workflow's `options:`, in the hook \
+             template or in hookd's settings; if it is none of these, report it",
+        ),
+        500.. if status.message.contains("failed calling webhook") => (
+            Reason::AdmissionDenied,
+            "Look at the Service of the webhook that the message names: it does not answer, and \
+             nothing can be created without it",
+        ),
+        _ => (Reason::ApiUnreachable, "Look at the API server's log; run the job again"),
+    }
+}
+
+/// The failure that an event of a Job tells, whose pod was refused; none if the words are not those of
+/// a refusal.
+pub(super) fn of_event(action: &str, message: &str) -> Option<Failure> {
+    let words = message.strip_prefix("Error creating: ").unwrap_or(message);
+    let code = if words.contains(" is forbidden: ") || words.contains("denied the request") {
+        403
+    } else if words.contains(" is invalid: ") {
+        422
+    } else {
+        return None;
+    };
+    let status = Status { code, message: words.to_owned(), ..Status::default() };
+    (!is_passing(&status)).then(|| refused(action, &status))
+}
+
+#[cfg(test)]
+mod tests;
