@@ -47,6 +47,8 @@ mod hygiene;
 mod job_ends;
 #[path = "cluster/jobs.rs"]
 mod jobs;
+#[path = "cluster/networking.rs"]
+mod networking;
 #[path = "cluster/outages.rs"]
 mod outages;
 #[path = "cluster/output.rs"]

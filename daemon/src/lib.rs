@@ -10,6 +10,7 @@ mod beneath;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod forward;
 pub mod hooks;
 pub mod ids;
 pub mod image;

@@ -14,7 +14,7 @@ use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
 use crate::config::Tools;
 use crate::error::{Failure, Reason, report};
-use crate::hooks::Context;
+use crate::hooks::{Context, service_network};
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::Healthcheck;
@@ -40,6 +40,8 @@ pub async fn prepare(
     spec: &JobSpec,
     caller: &mut Caller,
 ) -> Result<JobPrepared, Failure> {
+    // Another job's ports would be in the way.
+    context.network.clear().await;
     if spec.container.is_none() && spec.services.is_empty() {
         // The runner asks for no such job, but its contract allows it.
         return Ok(JobPrepared::default());
@@ -99,7 +101,8 @@ async fn attempt(
         delivery,
         health,
     };
-    let plan = job_pod::plan(&known.runner, step, spec, around)?;
+    let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
+    let network = service_network::open(spec, &mut plan).await?;
     let warnings = make_ready(context, &plan, delivery).await?;
     for note in plan.notes.iter().cloned().chain(warnings) {
         caller.progress(Phase::RunPending, note).await?;
@@ -110,6 +113,10 @@ async fn attempt(
     let parts = (plan.prepared.job_pod.as_str(), plan.containers.as_slice());
     ready(context, parts, &mut watch, caller).await?;
     let mut prepared = plan.prepared;
+    if let Some(network) = network {
+        let network = network.adopt(&pod, &mut prepared).await?;
+        network.start(context, watch.now().pod().unwrap_or(&pod)).await;
+    }
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
     }

@@ -13,7 +13,7 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, pod};
 use crate::config::ContainerSteps;
 use crate::error::{Failure, Reason};
-use crate::hooks::{Context, build_image};
+use crate::hooks::{Context, build_image, service_network};
 use crate::ids::StepId;
 use crate::image::lookup::ImageConfig;
 use crate::runner::Runner;
@@ -103,17 +103,18 @@ async fn ensure_job(
         let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
         return Ok((found.ok_or_else(|| lost(&name))?, run.by_stepd));
     }
-    let (ready, by_stepd) =
-        tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let (ready, by_stepd) = tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
     let (mounts, warnings) = ready?;
     for warning in warnings {
         caller.progress(Phase::RunPending, warning).await?;
     }
     let template = context.template()?;
+    let services = service_network::host_aliases(context).await?;
     let settings = JobSettings {
         pull_secret: context.config.registry.secret.as_deref(),
         timeout: context.config.step_timeout,
         template: template.as_ref(),
+        services: &services,
     };
     let (jobs, secrets) = (context.jobs(), context.secrets());
     let job = if let Some((image, _)) = &by_stepd {
@@ -211,8 +212,9 @@ async fn make_ready(
         files::open_to_all(&given, &environment, &work_dir);
         Ok(warnings)
     });
-    let warnings: Result<_, Failure> =
-        made.await.map_err(|error| Failure::internal("Making directories failed").because(error))?;
+    let warnings: Result<_, Failure> = made
+        .await
+        .map_err(|error| Failure::internal("Making directories failed").because(error))?;
     Ok((mounts, warnings?))
 }
 

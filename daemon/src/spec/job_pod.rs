@@ -138,7 +138,10 @@ pub fn plan(
         secrets: environment.into_iter().chain(pull).collect(),
         directories: built.directories,
         environment: job.as_ref().map(Part::environment).unwrap_or_default(),
-        notes: parts().flat_map(Part::notes).chain(told).collect(),
+        notes: parts()
+            .flat_map(|part| part.notes(job.is_some()))
+            .chain(told.filter(|_| job.is_some()))
+            .collect(),
         containers: parts().map(|part| part.name.clone()).collect(),
         prepared: JobPrepared {
             container: job.as_ref().map(|job| job.prepared(&name)),

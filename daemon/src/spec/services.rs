@@ -51,8 +51,9 @@ pub fn host_aliases(services: &[(&str, &CreateOptions)]) -> (Vec<HostAlias>, Opt
     }
     let told = (!services.is_empty()).then(|| {
         format!(
-            "Services are reached as localhost and as {}; the runner does not tell their names in \
-             the workflow: add `--network-alias <name>` to `options:` of a service for another one",
+            "The job container reaches the services as localhost and as {}, container steps by these \
+             names; the runner does not tell their names in the workflow: add `--network-alias \
+             <name>` to `options:` of a service for another one",
             local.join(", ")
         )
     });

@@ -6,9 +6,9 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, EnvVar, EnvVarSource, LocalObjectReference, NodeAffinity, NodeSelector,
-    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec, PodTemplateSpec,
-    SeccompProfile, Secret, SecretKeySelector,
+    Affinity, Container, EnvVar, EnvVarSource, HostAlias, LocalObjectReference, NodeAffinity,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Secret, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -62,6 +62,8 @@ pub struct JobSettings<'a> {
     pub timeout: Duration,
     /// The template for pods.
     pub template: Option<&'a Template>,
+    /// Names and addresses of the job's services.
+    pub services: &'a [HostAlias],
 }
 
 /// The Job of a container step that runs `image`.
@@ -99,6 +101,7 @@ pub fn job(
         volumes: Some(volumes),
         image_pull_secrets: pull_secrets(runner, settings.pull_secret),
         affinity: same_node.then(|| on_node(&runner.node)),
+        host_aliases: (!settings.services.is_empty()).then(|| settings.services.to_vec()),
         security_context: Some(PodSecurityContext {
             supplemental_groups: runner.supplemental_groups.clone(),
             seccomp_profile: Some(runtime_default()),
