@@ -51,6 +51,8 @@ mod job_ends;
 mod jobs;
 #[path = "cluster/options.rs"]
 mod options;
+#[path = "cluster/networking.rs"]
+mod networking;
 #[path = "cluster/outages.rs"]
 mod outages;
 #[path = "cluster/output.rs"]

@@ -103,10 +103,8 @@ fn overwrite(path: &Path, content: &str) -> io::Result<()> {
 /// its place, which is not followed, or a named pipe, which does not hold hook up.
 fn regular_file(path: &Path) -> io::Result<fs::File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+    let file =
+        fs::OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }

@@ -11,7 +11,7 @@ use tonic::transport::Server;
 use crate::cluster::{client, pod_security};
 use crate::config::Config;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, cleanup_job};
+use crate::hooks::{Context, cleanup_job, service_network};
 use crate::install::{self, InstallError};
 use crate::rpc::{LARGEST_CALL, Service, listener};
 
@@ -53,6 +53,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (client, namespace) = client::connect().await?;
     let namespace = config.namespace.clone().unwrap_or(namespace);
     let context = Arc::new(Context::new(config, client, namespace));
+    let network = context.clone();
+    tokio::spawn(async move { service_network::restore_at_start(&network).await });
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
     let listener = listener::bind(&context.config.socket_dir.join(SOCKET))?;

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod config;
 pub mod endpoint;
 pub mod error;
+pub mod forward;
 pub mod hooks;
 pub mod ids;
 pub mod image;

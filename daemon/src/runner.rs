@@ -205,10 +205,13 @@ fn work_volume(pod: &Pod, config: &Config) -> (Option<WorkVolume>, Option<WorkRe
         let own = volume.ephemeral.as_ref().map(|_| format!("{}-{}", config.pod_name, volume.name));
         (shared, own)
     });
-    let is_own = own.is_some() && config.claim_name.as_ref().is_none_or(|name| own.as_ref() == Some(name));
+    let is_own =
+        own.is_some() && config.claim_name.as_ref().is_none_or(|name| own.as_ref() == Some(name));
     let Some(claim) = config.claim_name.clone().or(shared).or(own) else { return (None, None) };
-    let sub_path = mounted
-        .map_or_else(|| Ok(String::new()), |(container, mount)| sub_path::of_mount(pod, container, mount));
+    let sub_path = mounted.map_or_else(
+        || Ok(String::new()),
+        |(container, mount)| sub_path::of_mount(pod, container, mount),
+    );
     let (sub_path, refused) = match sub_path {
         Err(variable) => (String::new(), Some(WorkRefused::Unknown { variable })),
         Ok(sub_path) if !sub_path.is_empty() && !is_own && !config.trust_shared_claim => {

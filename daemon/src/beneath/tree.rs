@@ -137,20 +137,14 @@ impl Tree {
 }
 
 /// Opens the directory `name` of a directory, and makes it if it is missing.
-fn enter(
-    parent: &OwnedFd,
-    name: &OsStr,
-    kept: Kept,
-) -> Result<(OwnedFd, Option<FileType>), Errno> {
+fn enter(parent: &OwnedFd, name: &OsStr, kept: Kept) -> Result<(OwnedFd, Option<FileType>), Errno> {
     let (name, mut replaced) = (Path::new(name), None);
     for _ in 0..TRIES {
         let found = match available(openat2(parent, name, LOOK, ResolveFlags::empty())) {
-            Err(Errno::NOENT) => {
-                match fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(Errno::EXIST) => continue,
-                    Err(error) => return Err(error),
-                }
-            }
+            Err(Errno::NOENT) => match fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => continue,
+                Err(error) => return Err(error),
+            },
             found => found?,
         };
         let kind = kind(&fs::fstat(&found)?);
@@ -174,12 +168,12 @@ fn enter(
 fn put(directory: impl AsFd, name: &str, content: &[u8], mode: u32) -> Result<(), Errno> {
     let directory = directory.as_fd();
     let new = random_name(name, "new")?;
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = fs::openat(directory, &new, flags, Mode::from_raw_mode(0o600))?;
     let write = || {
         let mut file = File::from(file);
-        file.write_all(content).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        file.write_all(content)
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         fs::renameat(directory, &new, directory, name)
     };

@@ -38,6 +38,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the API refuses or stays away.
 pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
+    context.network.clear().await;
     let service_logs = service_logs(context).await;
     let selector = format!("{RUNNER_LABEL}={}", context.config.pod_name);
     let retry = context.retry();
@@ -245,6 +246,7 @@ async fn delete_job_pod(context: &Context, step: &StepId) {
         delete_pull_secrets(context, step),
     );
     context.agents.clear();
+    context.network.clear().await;
     for failure in [pod, environment, pull].into_iter().filter_map(Result::err) {
         tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod or its Secrets");
     }

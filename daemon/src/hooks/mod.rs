@@ -16,6 +16,7 @@ use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::config::{Config, Tools};
 use crate::error::Failure;
+use crate::forward::JobNetwork;
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
@@ -31,6 +32,7 @@ pub mod cleanup_job;
 pub mod prepare_job;
 pub mod run_container_step;
 pub mod run_script_step;
+pub mod service_network;
 
 /// What all operations need.
 pub struct Context {
@@ -50,6 +52,8 @@ pub struct Context {
     pub images: Lookup,
     /// Images that this job built.
     pub builds: Builds,
+    /// How steps reach the services of the job.
+    pub network: JobNetwork,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -129,6 +133,7 @@ impl Context {
             agents: Agents::default(),
             images,
             builds: Builds::default(),
+            network: JobNetwork::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),

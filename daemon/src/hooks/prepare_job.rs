@@ -13,7 +13,7 @@ use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
 use crate::config::Tools;
 use crate::error::{Failure, Reason, report};
-use crate::hooks::Context;
+use crate::hooks::{Context, service_network};
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::ImageConfig;
@@ -37,6 +37,8 @@ pub async fn prepare(
     spec: &JobSpec,
     caller: &mut Caller,
 ) -> Result<JobPrepared, Failure> {
+    // Another job's ports would be in the way.
+    context.network.clear().await;
     if spec.container.is_none() && spec.services.is_empty() {
         // The runner asks for no such job, but its contract allows it.
         return Ok(JobPrepared::default());
@@ -100,7 +102,8 @@ async fn attempt(
         images,
         policy: &context.config.policy,
     };
-    let plan = job_pod::plan(&known.runner, step, spec, around)?;
+    let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
+    let network = service_network::open(spec, &mut plan).await?;
     let warnings = make_ready(context, &plan, delivery).await?;
     let notes = plan.notes.iter().cloned().chain(warnings).collect();
     for note in context.new_warnings(notes) {
@@ -115,6 +118,10 @@ async fn attempt(
     let parts = (name.as_str(), plan.containers.as_slice());
     let running = ready(context, parts, &mut watch, caller).await?;
     let mut prepared = plan.prepared;
+    if let Some(network) = network {
+        let network = network.adopt(&pod, &mut prepared).await?;
+        network.start(context, watch.now().pod().unwrap_or(&pod)).await;
+    }
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
     }

@@ -14,7 +14,7 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, pod};
 use crate::config::ContainerSteps;
 use crate::error::{Failure, Reason};
-use crate::hooks::{Context, build_image};
+use crate::hooks::{Context, build_image, service_network};
 use crate::ids::StepId;
 use crate::image::lookup::ImageConfig;
 use crate::runner::Runner;
@@ -116,17 +116,18 @@ async fn ensure_job(
         let starter = if run.by_stepd.is_some() { Starter::Stepd } else { Starter::Kubelet };
         return Ok((awaiting(starter, found, runner)?, run.by_stepd));
     }
-    let (ready, by_stepd) =
-        tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let (ready, by_stepd) = tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
     let (mounts, warnings) = ready?;
     for warning in step_job::notes(runner, spec).into_iter().chain(warnings) {
         caller.progress(Phase::RunPending, warning).await?;
     }
     let template = context.template()?;
+    let services = service_network::host_aliases(context).await?;
     let settings = JobSettings {
         pull_secret: context.config.registry.secret.as_deref(),
         timeout: context.config.step_timeout,
         template: template.as_ref(),
+        services: &services,
     };
     let (jobs, secrets) = (context.jobs(), context.secrets());
     let job = if let Some((image, _)) = &by_stepd {

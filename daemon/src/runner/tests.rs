@@ -104,8 +104,5 @@ fn only_a_shared_claim_lets_a_step_leave_the_runners_node() {
         |mode: &str| serde_json::from_value(json!({"spec": {"accessModes": [mode]}})).unwrap();
     assert!(same_node(&claim("ReadWriteOnce")).unwrap());
     assert!(!same_node(&claim("ReadWriteMany")).unwrap());
-    assert_eq!(
-        same_node(&claim("ReadWriteOncePod")).unwrap_err().reason,
-        Reason::ClaimUnusable
-    );
+    assert_eq!(same_node(&claim("ReadWriteOncePod")).unwrap_err().reason, Reason::ClaimUnusable);
 }

@@ -112,7 +112,7 @@ pub fn plan(
         image: (part.kind == ContainerKind::Service).then_some(part.spec.image.as_str()),
         options: &part.options,
     });
-    let hosts = services::hosts(&named.collect::<Vec<_>>(), &runner.host_ip);
+    let hosts = services::hosts(&named.collect::<Vec<_>>(), &runner.host_ip, job.is_some());
     let groups = parts().flat_map(|part| part.options.groups().iter().copied());
     let groups: Vec<_> =
         runner.supplemental_groups.iter().flatten().copied().chain(groups).collect();
@@ -160,7 +160,11 @@ pub fn plan(
         secrets: environment.into_iter().chain(pull).collect(),
         directories: built.directories,
         environment: variables,
-        notes: parts().flat_map(Part::notes).chain(hosts.notes).chain(warnings).collect(),
+        notes: parts()
+            .flat_map(|part| part.notes(job.is_some()))
+            .chain(hosts.notes)
+            .chain(warnings)
+            .collect(),
         containers: parts().map(|part| part.name.clone()).collect(),
         prepared: JobPrepared {
             container: job.as_ref().map(|job| job.prepared(&name)),

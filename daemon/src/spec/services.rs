@@ -96,10 +96,11 @@ pub fn hosts(containers: &[Named<'_>], gateway: &str) -> Hosts {
             }
         }
     }
-    if containers.iter().any(|named| named.image.is_some()) {
+    if has_job && containers.iter().any(|named| named.image.is_some()) {
         notes.push(format!(
-            "Services are reached as localhost and as {}; the runner does not tell their names in \
-             the workflow: add `--network-alias <name>` to `options:` of a service for another one",
+            "The job container reaches the services as localhost and as {}, container steps by these \
+             names; the runner does not tell their names in the workflow: add `--network-alias \
+             <name>` to `options:` of a service for another one",
             local.join(", ")
         ));
     }
@@ -182,7 +183,7 @@ mod tests {
 
     fn hosts_of(options: &str) -> Hosts {
         let options = create_options::parse(options).unwrap();
-        hosts(&[Named { container: "job", image: None, options: &options }], "10.0.0.9")
+        hosts(&[Named { container: "job", image: None, options: &options }], "10.0.0.9", true)
     }
 
     fn alias(ip: &str, names: &[&str]) -> HostAlias {
@@ -196,12 +197,12 @@ mod tests {
         let other = create_options::parse("--name bad_name --add-host api:10.1.1.1").unwrap();
         let named = |container, image, options| Named { container, image: Some(image), options };
         let services = [named("redis", "redis:7", &one), named("postgres", "x/postgres", &other)];
-        let found = hosts(&services, "");
+        let found = hosts(&services, "", true);
         let names = ["redis", "cache", "r1", "postgres"];
         assert_eq!(found.aliases, [alias("127.0.0.1", &names), alias("10.1.1.1", &["api"])]);
         assert!(found.notes[0].contains("postgres") && found.notes[0].contains("bad_name"));
         assert!(found.notes[1].contains("redis, cache, r1, postgres"));
-        assert_eq!(hosts(&[], ""), Hosts::default());
+        assert_eq!(hosts(&[], "", true), Hosts::default());
     }
 
     // nektos/act#1835, docker/cli#4399
@@ -251,7 +252,7 @@ mod tests {
             assert!(found.notes[0].contains(named) && found.notes[0].contains("Container job"));
         }
         let options = create_options::parse("--add-host a:host-gateway").unwrap();
-        let unknown = hosts(&[Named { container: "job", image: None, options: &options }], "");
+        let unknown = hosts(&[Named { container: "job", image: None, options: &options }], "", true);
         assert!(unknown.aliases.is_empty() && unknown.notes[0].contains("node is not known"));
     }
 
@@ -260,7 +261,7 @@ mod tests {
         let job = create_options::parse("--add-host redis:10.1.1.1").unwrap();
         let service = create_options::parse("--name cache").unwrap();
         let named = |container, image, options| Named { container, image, options };
-        let found = hosts(&[named("job", None, &job), named("redis", Some("redis"), &service)], "");
+        let found = hosts(&[named("job", None, &job), named("redis", Some("redis"), &service)], "", true);
         assert_eq!(found.aliases, [alias("127.0.0.1", &["cache"]), alias("10.1.1.1", &["redis"])]);
         assert!(found.notes[0].contains("not found under redis"), "{:?}", found.notes);
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, EnvVar, EnvVarSource, LocalObjectReference, NodeAffinity, NodeSelector,
-    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec, PodTemplateSpec,
-    SeccompProfile, Secret, SecretKeySelector,
+    Affinity, Container, EnvVar, EnvVarSource, HostAlias, LocalObjectReference, NodeAffinity,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Secret, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -64,6 +64,8 @@ pub struct JobSettings<'a> {
     pub timeout: Duration,
     /// The template for pods.
     pub template: Option<&'a Template>,
+    /// Names and addresses of the job's services.
+    pub services: &'a [HostAlias],
 }
 
 /// The Job of a container step, and what its user is to know of it.
@@ -114,7 +116,8 @@ pub fn job(
         volumes: Some(volumes),
         image_pull_secrets: pull_secrets(runner, settings.pull_secret),
         affinity: same_node.then(|| on_node(&runner.node)),
-        host_aliases: Some(hosts.aliases).filter(|aliases| !aliases.is_empty()),
+        host_aliases: Some(with_services(hosts.aliases, settings.services))
+            .filter(|aliases| !aliases.is_empty()),
         hostname: spec.options.hostname(),
         security_context: Some(PodSecurityContext {
             supplemental_groups: (!groups.is_empty()).then_some(groups),
@@ -139,7 +142,21 @@ pub fn job(
 /// The names that the step's options give, and what the user must know of them.
 fn hosts(runner: &Runner, spec: &ContainerStep) -> Hosts {
     let named = Named { container: CONTAINER, image: None, options: &spec.options };
-    services::hosts(&[named], &runner.host_ip)
+    services::hosts(&[named], &runner.host_ip, true)
+}
+
+/// The step's own hosts and the names of the job's services; one entry for each address.
+fn with_services(mut own: Vec<HostAlias>, services: &[HostAlias]) -> Vec<HostAlias> {
+    for service in services {
+        match own.iter_mut().find(|alias| alias.ip == service.ip) {
+            Some(alias) => {
+                let names = service.hostnames.iter().flatten().cloned();
+                alias.hostnames.get_or_insert_default().extend(names);
+            }
+            None => own.push(service.clone()),
+        }
+    }
+    own
 }
 
 /// What of a step's options means something else in a pod, or nothing.

@@ -124,7 +124,8 @@ fn file_commands<'a>(
     environment: &'a BTreeMap<String, String>,
     directory: &'a str,
 ) -> impl Iterator<Item = &'a Path> {
-    let names = environment.values().filter_map(move |value| Path::new(value).strip_prefix(directory).ok());
+    let names =
+        environment.values().filter_map(move |value| Path::new(value).strip_prefix(directory).ok());
     // A workflow may set any variable to any path: no other file is opened for it.
     names.filter(|name| {
         let mut components = name.components();

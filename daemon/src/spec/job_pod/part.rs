@@ -76,11 +76,12 @@ impl<'a> Part<'a> {
         all
     }
 
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
+    /// Lines for the user; `shared`: the job's steps share the pod's network.
+    pub(super) fn notes(&self, shared: bool) -> impl Iterator<Item = String> + '_ {
         let warnings = self.options.warnings(self.kind).into_iter();
         let warnings = warnings.chain(self.volumes.warnings.iter().cloned());
         let warnings = warnings.map(|warning| format!("Container {}: {warning}", self.name));
-        let moved = self.ports.moved.iter().map(|mapping| {
+        let moved = self.ports.moved.iter().filter(move |_| shared).map(|mapping| {
             let (_, port) = mapping.rsplit_once(':').unwrap_or(("", mapping));
             format!(
                 "Container {}: of port {mapping} only {port} is to be had, on localhost: all \

@@ -62,7 +62,8 @@ fn this_steps_file_commands_and_home_are_opened_and_others_are_not() {
     let (commands, home) = (work.at(FILE_COMMANDS_DIR), work.at(HOME_DIR));
     std::fs::write(commands.join("set_output_0"), "").unwrap();
     std::fs::write(work.at("demo/key"), "").unwrap();
-    for file in [commands.join("set_output_0"), commands.join("set_output_1"), work.at("demo/key")] {
+    for file in [commands.join("set_output_0"), commands.join("set_output_1"), work.at("demo/key")]
+    {
         set_mode(&file, 0o644);
     }
     let environment = variables(&[
@@ -110,7 +111,12 @@ type Deed = (&'static str, fn(&Work), &'static [&'static str], Option<&'static s
 
 const DEEDS: &[Deed] = &[
     ("home deleted", |work| remove(&work.at(HOME_DIR)), &[HOME_DIR], None),
-    ("all of _temp deleted", |work| remove(&work.at("_temp")), &[HOME_DIR, FILE_COMMANDS_DIR], None),
+    (
+        "all of _temp deleted",
+        |work| remove(&work.at("_temp")),
+        &[HOME_DIR, FILE_COMMANDS_DIR],
+        None,
+    ),
     ("workspace deleted", |work| remove(&work.at("demo")), &["demo/demo"], None),
     (
         "file commands deleted",
