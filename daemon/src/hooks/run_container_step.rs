@@ -199,7 +199,7 @@ async fn by_stepd(
     let info = context.image(image, &[]).await?;
     // The kubelet says of an image without a program what is wrong.
     let command = info.config.command(spec.entry_point.as_deref(), &spec.args)?;
-    if init::wants_pid_1(&command, |name| spec.environment.contains_key(name)) {
+    if init::wants_pid_1(&command, &|name| spec.environment.contains_key(name)) {
         tracing::info!(image, "its program must be PID 1: the kubelet starts it");
         return None;
     }

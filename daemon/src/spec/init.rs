@@ -6,13 +6,11 @@
 //! themselves what is wrong ([`crate::step::pid_1`]).
 
 /// Names of programs that refuse to run, or do something else, if they are not PID 1.
-const INITS: [&str; 16] = [
+const INITS: [&str; 13] = [
     "finit",
     "init",
-    "initng",
     "linuxrc",
     "my_init",
-    "nosh",
     "openrc-init",
     "preinit",
     "runit",
@@ -22,7 +20,6 @@ const INITS: [&str; 16] = [
     "s6-svscan",
     "systemd",
     "systemd-init",
-    "upstart",
 ];
 /// These reap what others leave, which they can as PID 1, or where they are told to adopt orphans.
 const REAPERS: [&str; 3] = ["tini", "tini-static", "docker-init"];
@@ -35,21 +32,26 @@ const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
 /// True if `command` starts a program that must be PID 1. `is_set` tells whether the step sets a
 /// variable.
-pub fn wants_pid_1(command: &[String], is_set: impl Fn(&str) -> bool) -> bool {
+pub fn wants_pid_1(command: &[String], is_set: &dyn Fn(&str) -> bool) -> bool {
+    let Some((program, rest)) = command.split_first() else { return false };
+    if SHELLS.contains(&base_name(program))
+        && let Some(line) = shell_command(rest)
+    {
+        return starts_init(&first_words(line), is_set);
+    }
+    // An entrypoint that is a script commonly executes the init which it is given.
+    let given = rest.iter().find(|argument| !argument.starts_with('-'));
+    starts_init(command, is_set)
+        || given.is_some_and(|given| given.starts_with('/') && is_init(base_name(given)))
+}
+
+fn starts_init(command: &[String], is_set: &dyn Fn(&str) -> bool) -> bool {
     let Some((program, rest)) = command.split_first() else { return false };
     let name = base_name(program);
     if REAPERS.contains(&name) {
         return !is_set(SUBREAPER) && !adopts_orphans(rest);
     }
-    if name == "busybox" {
-        return wants_pid_1(rest, is_set);
-    }
-    if SHELLS.contains(&name) {
-        return shell_command(rest).is_some_and(|line| wants_pid_1(&first_words(line), is_set));
-    }
-    // An entrypoint that is a script commonly executes the init which it is given.
-    is_init(name)
-        || rest.first().is_some_and(|next| next.starts_with('/') && is_init(base_name(next)))
+    is_init(name) || (name == "busybox" && wants_pid_1(rest, is_set))
 }
 
 fn is_init(name: &str) -> bool {
@@ -103,7 +105,7 @@ mod tests {
 
     fn wants(command: &[&str]) -> bool {
         let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
-        wants_pid_1(&command, |_| false)
+        wants_pid_1(&command, &|_| false)
     }
 
     // shinsenter/php#64, Nico640/docker-unms#80, kipsilabs/altmount#578, FaserF/hassio-addons#73
@@ -133,6 +135,7 @@ mod tests {
             // A script that executes what it is given.
             &["/entrypoint.sh", "/sbin/init"],
             &["docker-entrypoint.sh", "/usr/lib/systemd/systemd"],
+            &["/bin/sh", "-e", "/init"],
             // Reapers that are not told to adopt orphans.
             &["tini", "--", "/app"],
             &["/sbin/tini", "-g", "--", "/app", "-s"],
@@ -167,6 +170,6 @@ mod tests {
             assert!(!wants(command), "{command:?}");
         }
         let tini = ["tini", "--", "/app"].map(str::to_owned);
-        assert!(!wants_pid_1(&tini, |name| name == "TINI_SUBREAPER"));
+        assert!(!wants_pid_1(&tini, &|name| name == "TINI_SUBREAPER"));
     }
 }
