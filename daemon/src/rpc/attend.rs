@@ -309,3 +309,6 @@ where
         () = out.closed() => Outcome::Closed,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ impl Limits {
         tokio::time::timeout(FIRST_MESSAGE, read).await.unwrap_or_else(|_| Err(late()))
     }
 
-    fn share(&self, bytes: usize) -> Result<Share, Failure> {
+    pub(super) fn share(&self, bytes: usize) -> Result<Share, Failure> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         let input = self.inputs.clone().try_acquire_many_owned(kib).map_err(|_| {
             Failure::new(

@@ -60,7 +60,8 @@ pub struct Hosts {
 
 /// What every container of the pod finds at 127.0.0.1, and further hosts of the options. `gateway` is
 /// what `host-gateway` stands for: the address of the runner's node; empty if it is not known.
-pub fn hosts(containers: &[Named<'_>], gateway: &str) -> Hosts {
+/// `has_job`: a job container shares the pod's network.
+pub fn hosts(containers: &[Named<'_>], gateway: &str, has_job: bool) -> Hosts {
     let mut notes = Vec::new();
     let mut others: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for Named { container, options, .. } in containers {
