@@ -89,10 +89,9 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(config: &EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
-        let authority = mounted.authority.map(|pem| CertificateAuthority {
-            host: config.push.registry.clone(),
-            pem,
-        });
+        let authority = mounted
+            .authority
+            .map(|pem| CertificateAuthority { host: config.push.registry.clone(), pem });
         let options = ClientOptions { insecure: config.insecure.clone(), authority };
         let client = RegistryClient::new(&options)?;
         let session = |place: &Place, access| {
