@@ -28,6 +28,8 @@ mod bad_clusters;
 mod bad_jobs;
 #[path = "cluster/bad_registries.rs"]
 mod bad_registries;
+#[path = "cluster/build_credentials.rs"]
+mod build_credentials;
 #[path = "cluster/builds.rs"]
 mod builds;
 #[path = "cluster/builds_like_docker.rs"]

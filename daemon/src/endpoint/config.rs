@@ -104,8 +104,8 @@ fn allowed(image: &Reference, sources: &Sources) -> AllowedImage {
     let named = kaniko_registry(&image.registry);
     let within = if named == image.registry { "" } else { "localhost/" };
     let places = sources.of(image).into_iter().map(|source| Place {
-        registry: source.reference.registry,
-        repository: source.reference.repository,
+        registry: source.registry,
+        repository: source.repository,
     });
     AllowedImage {
         registry: image.registry.clone(),

@@ -46,10 +46,7 @@ pub(super) enum Push {
 ///
 /// # Errors
 /// What the build may not do.
-pub(super) fn route<'a>(
-    config: &'a EndpointConfig,
-    head: &Parts,
-) -> Result<Route<'a>, Refusal> {
+pub(super) fn route<'a>(config: &'a EndpointConfig, head: &Parts) -> Result<Route<'a>, Refusal> {
     let path = path(head)?;
     if matches!(path, "/v2" | "/v2/") {
         return match head.method {
@@ -89,9 +86,8 @@ fn path(head: &Parts) -> Result<&str, Refusal> {
         return Err(Refusal::malformed("the request is for another host"));
     }
     let path = head.uri.path();
-    let plain = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'/')
-    };
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'/');
     let odd = |part: &str| matches!(part, "." | "..");
     if !path.bytes().all(plain) || path.contains("//") || path.split('/').any(odd) {
         return Err(Refusal::malformed("the path holds what no name of a repository holds"));
@@ -147,9 +143,7 @@ pub(super) fn is_digest(text: &str) -> bool {
 
 fn is_tag(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&text.len())
-        && text.bytes().all(plain)
-        && !text.starts_with(['.', '-'])
+    (1..=128).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-'])
 }
 
 fn number(id: &str) -> Result<u64, Refusal> {

@@ -35,7 +35,9 @@ impl Shown {
         }
         names.sort_by_key(|(printed, _)| std::cmp::Reverse(printed.len()));
         names.dedup();
-        names.push((format!("mapped registry {ADDRESS}"), "its registry".to_owned()));
+        for kind in ["mapped registry", "remapped registry"] {
+            names.push((format!(" {kind} {ADDRESS}"), " its registry".to_owned()));
+        }
         names.push((format!("dial tcp {ADDRESS}"), format!("dial {ENDPOINT}")));
         names.push((ADDRESS.to_owned(), push.clone()));
         Self { names }

@@ -89,14 +89,14 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(config: &EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
-        let authority = mounted.authority.map(|pem| CertificateAuthority {
-            host: config.push.registry.clone(),
-            pem,
-        });
+        let authority = mounted
+            .authority
+            .map(|pem| CertificateAuthority { host: config.push.registry.clone(), pem });
         let options = ClientOptions { insecure: config.insecure.clone(), authority };
         let client = RegistryClient::new(&options)?;
         let session = |place: &Place, access| {
-            let credentials = Credentials::find(&mounted.credentials, &place.registry).cloned();
+            let credentials = Credentials::find(&mounted.credentials, &place.registry, &place.repository);
+            let credentials = credentials.cloned();
             client.session(&place.registry, &place.repository, credentials, access)
         };
         let mut pulls = HashMap::new();

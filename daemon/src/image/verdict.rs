@@ -21,8 +21,9 @@ const UNREACHABLE: [&str; 6] = [
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
 /// Words of the build's own registry endpoint.
 const NOT_NAMED: [&str; 2] = ["is no part of the images that", "is not part of this build"];
-const UNKNOWN_IMAGE: [&str; 4] =
-    ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found", "image not found on"];
+const UNKNOWN_IMAGE: [&str; 3] = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found"];
+/// Kaniko's words for a base image that it did not get, whatever the reason.
+const NO_IMAGE: &str = "image not found on";
 
 /// Says in one sentence why Kaniko ended with `exit_code`; the whole story is in its log, which
 /// the user has seen.
@@ -42,7 +43,7 @@ pub fn explain(
         );
     };
     let words = match registry_words(tail) {
-        Some(cause) if words.contains("image not found on") => format!("{words}: {cause}"),
+        Some(cause) if words.contains(NO_IMAGE) => format!("{words}: {cause}"),
         _ => words,
     };
     let has = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
@@ -115,6 +116,9 @@ pub fn explain(
             "Check the network of the build's pod, and HOOKD_REGISTRY_MAP or \
              HOOKD_REGISTRY_MIRRORS",
         );
+    }
+    if words.contains(NO_IMAGE) {
+        return failed(Reason::ImagePullFailed, words, "Check the FROM lines, and their registry");
     }
     failed(Reason::BuildFailed, words, "Read the build's log above")
 }
@@ -246,6 +250,31 @@ mod tests {
     }
 
     #[test]
+    fn a_base_image_that_was_not_got_is_judged_by_its_registrys_words() {
+        for (cause, reason) in [
+            ("MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)", Reason::ImagePullFailed),
+            ("UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)", Reason::RegistryRefused),
+            ("DENIED: no (registry q.io answers 403 Forbidden)", Reason::RegistryRefused),
+            (
+                "UNAVAILABLE: registry q.io cannot be reached: connection refused (q.io cannot be \
+                 reached: connect: Connection refused)",
+                Reason::RegistryUnreachable,
+            ),
+            ("DENIED: 1 is no part of the images that FROM names", Reason::BuildFailed),
+            ("UNKNOWN: (registry q.io answers 500 Internal Server Error)", Reason::ImagePullFailed),
+        ] {
+            let failure = explained(&format!(
+                "WARN[0000] Failed to retrieve image q.io/a/b:1 from its registry: GET \
+                 https://q.io/v2/a/b/manifests/1: {cause}. Will try with the next registry, or fallback \
+                 to the original registry.\nerror building image: image not found on any configured \
+                 mapped registries for q.io/a/b:1\n",
+            ));
+            assert_eq!(failure.reason, reason, "{failure}");
+            assert!(failure.message.contains(cause), "{failure}");
+        }
+    }
+
+    #[test]
     fn a_failure_of_the_endpoint_is_not_taken_for_one_of_the_registry() {
         let gone = explained(
             "error pushing image: failed to push to destination r:5000/hookd/build:s: Get \
@@ -265,7 +294,9 @@ mod tests {
     fn an_image_that_cannot_be_determined_is_told_with_its_line() {
         let error = crate::image::dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
         let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
-        assert!(failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2"));
+        assert!(
+            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
+        );
     }
 
     #[test]

@@ -237,7 +237,10 @@ mod tests {
         assert_eq!(context.run_as_non_root, Some(true));
         assert_eq!(context.allow_privilege_escalation, Some(false));
         let capabilities = context.capabilities.as_ref().unwrap();
-        assert_eq!((capabilities.drop.clone().unwrap(), &capabilities.add), (vec!["ALL".into()], &None));
+        assert_eq!(
+            (capabilities.drop.clone().unwrap(), &capabilities.add),
+            (vec!["ALL".into()], &None)
+        );
         let limits = endpoint.resources.as_ref().and_then(|one| one.limits.clone()).unwrap();
         assert_eq!(limits.len(), 3);
     }

@@ -84,6 +84,8 @@ pub fn endpoint(
             ..SecurityContext::default()
         }),
         volume_mounts: Some(mounts),
+        // Why it does not start stands in its log.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     };
     Ok(RegistryEndpoint { container, volumes })

@@ -180,7 +180,9 @@ async fn a_manifest_that_is_too_large_is_not_pushed() {
 #[tokio::test]
 async fn uploads_that_a_run_opens_without_end_are_bounded() {
     let registry = Registry::of(|_, seen| match &*seen.method {
-        "POST" => (202, vec![("location", "/v2/org/hookd/build/blobs/uploads/u".into())], "".into()),
+        "POST" => {
+            (202, vec![("location", "/v2/org/hookd/build/blobs/uploads/u".into())], "".into())
+        }
         _ => reply(202, ""),
     });
     let registry = registry.await;

@@ -54,7 +54,10 @@ async fn an_image_is_pushed_with_credentials_that_kaniko_does_not_have() {
     assert!(lines.contains(&state), "{lines:?}");
     let patched: Vec<_> = registry.seen().into_iter().filter(|one| one.method == "PATCH").collect();
     assert_eq!(patched.len(), 1);
-    assert_eq!((&*patched[0].body, patched[0].authorization.as_deref()), (&b"blob"[..], Some(BASIC)));
+    assert_eq!(
+        (&*patched[0].body, patched[0].authorization.as_deref()),
+        (&b"blob"[..], Some(BASIC))
+    );
 }
 
 #[tokio::test]
@@ -102,7 +105,10 @@ async fn a_registry_that_is_away_is_told_in_words_that_are_known() {
     let answer = ask(&endpoint, &format!("POST {OWN}/blobs/uploads/"), b"").await;
     assert_eq!(answer.status, 530);
     let text = answer.text();
-    assert!(text.contains(&format!("registry {host} cannot be reached: connection refused")), "{text}");
+    assert!(
+        text.contains(&format!("registry {host} cannot be reached: connection refused")),
+        "{text}"
+    );
     // An answer to HEAD has no words: the upload that follows has them.
     let head = format!("HEAD {OWN}/manifests/s1");
     assert_eq!(ask(&endpoint, &head, b"").await.status, 404);

@@ -40,9 +40,7 @@ pub(super) struct Registry {
 
 impl Registry {
     /// A registry that answers with what the function makes of its own address and a request.
-    pub(super) async fn of(
-        answer: impl Fn(&str, &Seen) -> Reply + Send + Sync + 'static,
-    ) -> Self {
+    pub(super) async fn of(answer: impl Fn(&str, &Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -22,7 +22,8 @@ fn planned(spec: &JobSpec) -> Plan {
         template: None,
         registry_secret: None,
         delivery: Delivery::ImageVolumes,
-        health: &[],
+        images: &[],
+        policy: &PolicyConfig::default(),
     };
     job_pod::plan(&Runner::default(), &"s1".parse().unwrap(), spec, around).unwrap()
 }

@@ -252,7 +252,8 @@ fn quoted(
 
 /// `3<<-"EOF"`
 fn heredoc(word: &str) -> Option<Heredoc> {
-    let rest = word.trim_start_matches(|letter: char| letter.is_ascii_digit()).strip_prefix("<<")?;
+    let rest =
+        word.trim_start_matches(|letter: char| letter.is_ascii_digit()).strip_prefix("<<")?;
     let (rest, chomp) = rest.strip_prefix('-').map_or((rest, false), |rest| (rest, true));
     if rest.contains('<') {
         return None;

@@ -81,7 +81,8 @@ fn heredocs_hold_no_instructions() {
     }
     let text = "FROM a:1\nRUN <<-ONE cat <<TWO\nFROM no:1\n\tONE\nFROM no:2\nTWO\nFROM b:1\n";
     assert_eq!(named(text), [hub("a:1"), hub("b:1")]);
-    for none in ["RUN [\"echo\", \"<<EOF\"]", "RUN echo '<<EOF'", "RUN echo it's <<EOF", "LABEL a=<<EOF"]
+    for none in
+        ["RUN [\"echo\", \"<<EOF\"]", "RUN echo '<<EOF'", "RUN echo it's <<EOF", "LABEL a=<<EOF"]
     {
         assert_eq!(named(&format!("FROM a:1\n{none}\nFROM b:1\n")), [hub("a:1"), hub("b:1")]);
     }

@@ -40,9 +40,9 @@ fn made(
         let mut mounts = mounts::Mounts::default();
         mounts.add_user("step", &step.volumes.volumes, work_dir, runner.work.as_ref())?;
         let settings =
-            JobSettings { pull_secret: None, timeout: Duration::from_secs(60), template: None };
+            JobSettings { pull_secret: None, timeout: Duration::from_secs(60), template: None, services: &[] };
         let image = ("redis", Starter::Kubelet);
-        let job = step_job::job(&runner, &id, &step, mounts, image, settings)?;
+        let job = step_job::job(&runner, &id, &step, mounts, image, settings)?.job;
         let text = format!("{} {:?}", serde_json::to_string(&job).unwrap(), step.environment);
         return Ok((text, step_job::notes(&runner, &step)));
     }
