@@ -4,6 +4,7 @@ use hookd_api::v1::ContainerSpec;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::config::PolicyConfig;
 use crate::runner::Runner;
 use crate::spec::job_pod::{self, Surroundings};
 use crate::spec::tools::Delivery;
