@@ -183,7 +183,7 @@ fn a_hook_of_another_user_is_told_which_user_it_must_have() {
     let printed = run(
         Command::new("nsenter")
             .args(["-t", &pid, "-m", "-p", "-S", "1002", "-G", "1002", "--"])
-            .args(["/bin/sh", "-c", "/bin/bash -e /run/hookd/hook.sh; echo code $?"]),
+            .args(["/bin/sh", "-c", "/bin/bash -e /run/hookd/hook.sh 2>&1; echo code $?"]),
         Some(input),
     );
     let printed = printed.unwrap();

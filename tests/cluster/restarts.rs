@@ -22,10 +22,10 @@ fn assert_sidecar_never_ended(runner: &RunnerPod) {
     assert_eq!(status["lastState"], serde_json::json!({}), "{status}");
 }
 
-fn numbers(outcome: &Outcome) -> Vec<String> {
+fn numbers(lines: Vec<String>) -> Vec<String> {
     let is_number =
         |line: &String| line.strip_prefix('n').is_some_and(|rest| rest.parse::<u32>().is_ok());
-    outcome.lines().into_iter().filter(is_number).collect()
+    lines.into_iter().filter(is_number).collect()
 }
 
 fn expected(last: u32) -> Vec<String> {
@@ -46,7 +46,7 @@ fn a_daemon_killed_during_a_run_is_not_noticed_by_the_step() {
         }
         let outcome = hook.end();
         outcome.assert_code(9);
-        assert!(numbers(&outcome) == expected(800), "{starter}: {}", outcome.text());
+        assert!(numbers(outcome.lines()) == expected(800), "{starter}: {}", outcome.text());
         assert_sidecar_never_ended(&runner);
         runner.assert_nothing_left();
     }
@@ -66,7 +66,7 @@ fn a_daemon_killed_during_a_build_is_not_noticed_by_the_step() {
     }
     let outcome = hook.end();
     outcome.assert_code(4);
-    assert!(numbers(&outcome) == expected(300), "{}", outcome.text());
+    assert!(numbers(outcome.log_lines()) == expected(300), "{}", outcome.log());
     let groups = outcome.log_lines().iter().filter(|line| line.starts_with("##[group]")).count();
     assert_eq!((groups, outcome.after_build().as_str()), (1, "built\n"), "{}", outcome.text());
     assert_sidecar_never_ended(&runner);

@@ -103,7 +103,7 @@ impl EndpointConfig {
 fn allowed(image: &Reference, sources: &Sources) -> AllowedImage {
     let named = kaniko_registry(&image.registry);
     let within = if named == image.registry { "" } else { "localhost/" };
-    let places = sources.of(image).into_iter().map(|source| Place {
+    let places = sources.of_base_image(image).into_iter().map(|source| Place {
         registry: source.registry,
         repository: source.repository,
     });

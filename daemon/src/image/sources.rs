@@ -49,7 +49,19 @@ impl Sources {
         if !mapped.is_empty() {
             return mapped;
         }
-        let mirrors = self.mirrors.iter().filter(|_| registry == DOCKER_HUB && image.is_digest());
+        if image.is_digest() { self.with_mirrors(image) } else { vec![image.clone()] }
+    }
+
+    /// Where a build pulls a base image from, in this order: as [`Sources::of`], but a mirror serves
+    /// tags, too, as it does for the kubelet. What it serves is the image itself then, not a word
+    /// about an image that comes from elsewhere.
+    pub fn of_base_image(&self, image: &Reference) -> Vec<Reference> {
+        let places = self.of(image);
+        if places == [image.clone()] { self.with_mirrors(image) } else { places }
+    }
+
+    fn with_mirrors(&self, image: &Reference) -> Vec<Reference> {
+        let mirrors = self.mirrors.iter().filter(|_| image.registry == DOCKER_HUB);
         mirrors.map(|mirror| within(image, mirror)).chain([image.clone()]).collect()
     }
 }

@@ -176,14 +176,16 @@ impl<'a> JobRun<'a> {
         command: &str,
         args: impl FnOnce(&mut BTreeMap<String, String>) -> Value,
     ) -> Call<'a> {
-        let call = self.runner.cleanup();
+        let mut call = self.runner.cleanup();
         let mut environment = BTreeMap::from([
             ("GITHUB_WORKSPACE".to_owned(), "/__w/demo/demo".to_owned()),
             ("RUNNER_TEMP".to_owned(), "/__w/_temp".to_owned()),
         ]);
         for command in FileCommand::ALL {
-            let file = call.command_file(command).replace(WORK, "/__w");
-            environment.insert(command.variable().to_owned(), file);
+            let file = call.command_file(command);
+            environment.insert(command.variable().to_owned(), file.replace(WORK, "/__w"));
+            // The hook's own environment has the runner's paths.
+            call = call.set(command.variable(), &file);
         }
         let args = args(&mut environment);
         let (command, state) = (command.to_owned(), self.state.clone());

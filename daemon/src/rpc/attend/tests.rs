@@ -47,7 +47,7 @@ fn token() -> String {
 /// What the caller reads of a call: its output, and the reason of its failure.
 async fn heard(context: Arc<Context>, cursor: Cursor) -> (String, String) {
     let step = "abc".parse().unwrap();
-    let session = Session { step, cursor, offsets: (5, 0), auto_ack: true };
+    let session = Session { step, cursor, offsets: (0, 5), auto_ack: true };
     let who = (context, (session, Limits::default().share(0).unwrap()), Leaves::Jobs);
     let events = attend::<(), _>(who, futures::stream::pending(), |_, _, caller| {
         Box::pin(async move {
