@@ -28,8 +28,12 @@ mod bad_clusters;
 mod bad_jobs;
 #[path = "cluster/bad_registries.rs"]
 mod bad_registries;
+#[path = "cluster/build_credentials.rs"]
+mod build_credentials;
 #[path = "cluster/builds.rs"]
 mod builds;
+#[path = "cluster/builds_like_docker.rs"]
+mod builds_like_docker;
 #[path = "cluster/cancels.rs"]
 mod cancels;
 #[path = "cluster/container_steps.rs"]
@@ -47,10 +51,16 @@ mod hygiene;
 mod job_ends;
 #[path = "cluster/jobs.rs"]
 mod jobs;
+#[path = "cluster/options.rs"]
+mod options;
+#[path = "cluster/networking.rs"]
+mod networking;
 #[path = "cluster/outages.rs"]
 mod outages;
 #[path = "cluster/output.rs"]
 mod output;
+#[path = "cluster/parallel_steps.rs"]
+mod parallel_steps;
 #[path = "cluster/policies.rs"]
 mod policies;
 #[path = "cluster/preparing.rs"]

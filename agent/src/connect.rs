@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
+use crate::peer;
 use crate::serve::SOCKET;
 
 const BUFFER: usize = 128 << 10;
@@ -33,10 +34,14 @@ pub(crate) struct ConnectError {
 
 /// Copies until the other end closes, or nothing has come from the session for the time of `silence`:
 /// a container runtime that was restarted holds the pipes of a session that nobody has any more.
-pub(crate) fn run(dir: &Path, silence: Duration) -> Result<(), ConnectError> {
+///
+/// # Errors
+/// When nobody listens, or another process than stepd does: `server`, or else the container's own.
+pub(crate) fn run(dir: &Path, silence: Duration, server: Option<i32>) -> Result<(), ConnectError> {
     let path = dir.join(SOCKET);
     let connect = || -> io::Result<[UnixStream; 3]> {
-        let socket = connect_soon(&path)?;
+        // Nothing is sent before it is clear who receives it: environments hold secrets.
+        let socket = verified(connect_soon(&path)?, server)?;
         Ok([socket.try_clone()?, socket.try_clone()?, socket])
     };
     let [up, closed, down] =
@@ -54,6 +59,24 @@ pub(crate) fn run(dir: &Path, silence: Duration) -> Result<(), ConnectError> {
     // An error is the session's end, which whoever holds its other end sees.
     let _ = copy(&down, io::stdout().lock());
     Ok(())
+}
+
+/// The connection, if its server is the right process. Whoever can write to the socket's directory
+/// could have put another socket there.
+fn verified(socket: UnixStream, server: Option<i32>) -> io::Result<UnixStream> {
+    let (socket, pid) = peer::pid_of(socket)?;
+    let right = match server {
+        Some(server) => pid == Some(server),
+        None => pid.is_some_and(peer::is_stepd),
+    };
+    if right {
+        return Ok(socket);
+    }
+    let who = pid.map_or_else(|| "a process outside".to_owned(), |pid| format!("process {pid}"));
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("{who} of this container listens there, which is not stepd"),
+    ))
 }
 
 /// Standard input. It is at its end, too, if nothing comes for a while.

@@ -1,8 +1,16 @@
 //! The environment of a step: the image's own, the job container's, the step's.
 
 use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::program::DEFAULT_PATH;
+
+/// Bytes of /etc/os-release that are looked at.
+const LARGEST_RELEASE: u64 = 64 << 10;
 
 /// The environment of `step` over that of the job container over that of this process, which the
 /// image gives; `prepend` goes before PATH.
@@ -36,8 +44,19 @@ pub(crate) fn is_alpine() -> bool {
             .any(|line| matches!(line.trim(), "ID=alpine" | "ID=\"alpine\"" | "ID='alpine'"))
     };
     let release = ["/etc/os-release", "/usr/lib/os-release"].iter();
-    release.filter_map(|file| std::fs::read_to_string(file).ok()).any(says_alpine)
-        || std::path::Path::new("/etc/alpine-release").exists()
+    release.filter_map(|file| beginning(Path::new(file))).any(says_alpine)
+        || Path::new("/etc/alpine-release").exists()
+}
+
+/// The beginning of a file of the image, which may be of any kind and size: nothing of a pipe, and
+/// no more of a device than of a file.
+fn beginning(file: &Path) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(file, flags, Mode::empty()).ok()?);
+    let mut bytes = Vec::new();
+    file.metadata().ok().filter(Metadata::is_file)?;
+    file.take(LARGEST_RELEASE).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -55,5 +74,20 @@ mod tests {
         let get = |name: &str| all.iter().find(|(found, _)| found == name).map(|(_, v)| v.as_str());
         assert_eq!((get("A"), get("B")), (Some("step"), Some("container")));
         assert_eq!(path(&all), "/new:/old:/image");
+    }
+    #[test]
+    fn a_release_file_of_any_kind_is_read_in_no_time_and_little_memory() {
+        let root = tempfile::tempdir().unwrap();
+        let pipe = root.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert_eq!(beginning(&pipe), None);
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        assert_eq!(beginning(&link), None);
+        assert_eq!(beginning(root.path()), None);
+        let file = root.path().join("file");
+        std::fs::write(&file, "ID=alpine\n".repeat(100_000)).unwrap();
+        assert_eq!(beginning(&file).map(|text| text.len()), Some(64 << 10));
     }
 }

@@ -13,8 +13,10 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 mod connect;
+mod descendants;
 mod environment;
 mod links;
+mod looks;
 mod memory;
 mod peer;
 mod process;
@@ -47,6 +49,9 @@ enum Role {
         /// Seconds after which a session in which nothing comes is over. hookd sends a ping each 15 s.
         #[arg(long, default_value_t = 60)]
         silence: u64,
+        /// Process that must listen on the socket; by default the container's first one.
+        #[arg(long)]
+        server_pid: Option<i32>,
     },
     /// Runs the step that it is told on its standard input; `serve` starts it.
     #[command(hide = true)]
@@ -54,15 +59,17 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    // Other processes of the container's user must not read our memory: it holds secrets.
+    // Other processes of the container's user must not read our memory: it holds secrets. Before all
+    // else, since a process that is attached to us by then stays attached.
     if let Err(error) = process::hide() {
         return failed(&error);
     }
+    let cli = Cli::parse();
     let result = match cli.role {
         Role::Serve(config) => serve::run(config).map_err(|error| report(&error)),
-        Role::Connect { dir, silence } => {
-            connect::run(&dir, Duration::from_secs(silence)).map_err(|error| report(&error))
+        Role::Connect { dir, silence, server_pid } => {
+            let silence = Duration::from_secs(silence);
+            connect::run(&dir, silence, server_pid).map_err(|error| report(&error))
         }
         Role::Supervise => return supervise::run(),
     };

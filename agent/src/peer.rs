@@ -1,14 +1,17 @@
-//! Who may speak to stepd: processes that the container runtime has put into the container.
+//! Who may speak to stepd, and who is stepd.
 //!
-//! Any process of the container can open the socket. One that came by exec has its parent outside
-//! the container's pid namespace, which shows as parent 0; one that a step started has not, however
-//! often it forks: orphans are adopted within the namespace.
+//! Only processes that the container runtime has put into the container are answered. One that came
+//! by exec has its parent outside the container's pid namespace, which shows as parent 0; one that a
+//! step started has not, however often it forks: orphans are adopted within the namespace. Only
+//! processes of stepd's own user can open the socket at all.
 //!
-//! What a step of the same user still can do: stop or kill `stepd connect`, which ends the session
-//! and is noticed (hookd makes another). It cannot read its memory, nor that of stepd: both are not
-//! dumpable. A step that is root with CAP_SYS_PTRACE or in the host's pid namespace is not held
-//! back by this.
+//! A session in turn speaks only to a socket on which stepd listens: the kernel says which process
+//! that is, and neither PID 1 nor a process with parent 0 can be made by a step.
+//!
+//! What a process of stepd's own user still can do stands in docs/security.md.
 
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,16 +20,75 @@ use tokio::net::UnixStream;
 
 use crate::log;
 
+/// So many refusals have a line each: a step that calls without end must not fill the log.
+const LOGGED: u32 = 20;
+
+static REFUSED: AtomicU32 = AtomicU32::new(0);
+
 /// True if the peer's process came by exec.
 pub(crate) fn is_allowed(stream: &UnixStream) -> bool {
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-    let parent = pid
-        .and_then(|pid| parent_in(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?));
-    let allowed = parent == Some(0);
-    if !allowed {
-        log(format_args!("refused process {pid:?} of this container, whose parent is {parent:?}"));
+    let refusal = match pid.and_then(status_of) {
+        Some(status) if parent_in(&status) != Some(0) => "it was started in this container",
+        Some(status) if is_traced(&status) => "another process traces it",
+        Some(_) => return true,
+        None => "it has ended",
+    };
+    let refused = REFUSED.fetch_add(1, Ordering::Relaxed);
+    if refused < LOGGED {
+        log(format_args!("refused process {pid:?} of this container: {refusal}"));
+    } else if refused == LOGGED {
+        log("refused many processes of this container; further ones are not logged");
     }
-    allowed
+    false
+}
+
+/// The process at the other end of a connection; none: one outside this pid namespace.
+pub(crate) fn pid_of(
+    stream: std::os::unix::net::UnixStream,
+) -> io::Result<(std::os::unix::net::UnixStream, Option<i32>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _context = runtime.enter();
+    stream.set_nonblocking(true)?;
+    let stream = UnixStream::from_std(stream)?;
+    let pid = stream.peer_cred()?.pid().filter(|pid| *pid > 0);
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    Ok((stream, pid))
+}
+
+/// True for the process of `stepd serve` in this container: PID 1, or in a pod whose containers share
+/// their processes one that the container runtime has started.
+pub(crate) fn is_stepd(pid: i32) -> bool {
+    let ours = Pid::from_raw(pid) == Some(getpid());
+    pid == 1 || (!ours && !serves(1) && came_from_outside(pid) && serves(pid))
+}
+
+fn came_from_outside(pid: i32) -> bool {
+    status_of(pid).is_some_and(|status| parent_in(&status) == Some(0))
+}
+
+/// True for the command line of `stepd serve`; a session with the number of a process that listened
+/// and has ended is none.
+fn serves(pid: i32) -> bool {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0);
+    let program = words.next().unwrap_or_default();
+    program.ends_with(b"stepd") && words.next() == Some(b"serve".as_slice())
+}
+
+/// `/proc/<pid>/status` of a process that had the number for as long as this took.
+fn status_of(pid: i32) -> Option<String> {
+    let process = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let now = Timespec::default();
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&now)).ok()? > 0;
+    (!ended).then_some(status)
+}
+
+/// True if a process of this container is attached as a debugger.
+fn is_traced(status: &str) -> bool {
+    field(status, "TracerPid:").is_some_and(|pid| pid != "0")
 }
 
 /// Waits until the processes of all sessions have ended, since each passes on first what it has
@@ -72,5 +134,22 @@ mod tests {
         assert_eq!(parent_in("Name:\tPPid: 0\nPid:\t7\nPPid:\t12\n"), Some(12));
         assert_eq!(parent_in("PPid:\t0\n"), Some(0));
         assert_eq!(parent_in(""), None);
+    }
+
+    #[test]
+    fn a_process_with_a_debugger_is_known() {
+        assert!(is_traced("Name:\tstepd\nTracerPid:\t71\n"));
+        assert!(!is_traced("TracerPid:\t0\n") && !is_traced(""));
+    }
+
+    #[test]
+    fn a_process_of_this_test_is_no_stepd() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(is_stepd(1) && !is_stepd(pid) && !is_stepd(getpid().as_raw_nonzero().get()));
+        assert!(status_of(pid).is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(status_of(pid), None);
     }
 }

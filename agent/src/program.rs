@@ -7,10 +7,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use rustix::param::page_size;
 
 /// PATH of a container whose image sets none, as docker has it.
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes of arguments and environment that Linux never takes more of; often it takes less, a quarter
+/// of the limit of the stack.
+const LARGEST_TOTAL: usize = 6 << 20;
+/// Pages that one argument or variable may have, its final null byte among them.
+const LARGEST_PAGES: usize = 32;
+/// Characters of a name in a message.
+const SHOWN: usize = 100;
 
 /// The program cannot be started. The codes are those of `docker exec`.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -40,6 +50,14 @@ pub(crate) enum ProgramError {
         /// The kernel's words.
         why: String,
     },
+    /// The kernel would not take its arguments or its environment.
+    #[error("{program:?} cannot be executed: {why}")]
+    Unfit {
+        /// The program.
+        program: String,
+        /// What is wrong; it names no value.
+        why: String,
+    },
 }
 
 impl ProgramError {
@@ -47,14 +65,60 @@ impl ProgramError {
     pub(crate) fn code(&self) -> i32 {
         match self {
             Self::NotFound(_) | Self::NotOnPath { .. } | Self::NoDirectory(_) => 127,
-            Self::NotExecutable(_) | Self::Refused { .. } => 126,
+            Self::NotExecutable(_) | Self::Refused { .. } | Self::Unfit { .. } => 126,
         }
     }
 
     /// What the kernel said to the execution of `program`.
     pub(crate) fn refused(program: &str, error: &io::Error) -> Self {
-        Self::Refused { program: program.to_owned(), why: error.to_string() }
+        let why = if error.raw_os_error() == Some(Errno::TOOBIG.raw_os_error()) {
+            "its arguments and environment have more bytes together than Linux takes, which is a \
+             quarter of the limit of the stack (ulimit -s)"
+                .to_owned()
+        } else {
+            error.to_string()
+        };
+        Self::Refused { program: program.to_owned(), why }
     }
+}
+
+/// Finds what no kernel takes, before it is copied anywhere.
+///
+/// # Errors
+/// The argument or the variable that is too large or has a null byte, or the size of all together.
+pub(crate) fn check(argv: &[String], environment: &[(String, String)]) -> Result<(), ProgramError> {
+    let largest = LARGEST_PAGES * page_size() - 1;
+    let unfit = |why| ProgramError::Unfit { program: shown(argv.first()), why };
+    let mut total = 0;
+    let arguments = argv.iter().enumerate().map(|(at, text)| (None, at, text.len(), [text, text]));
+    let variables = environment
+        .iter()
+        .enumerate()
+        .map(|(at, (name, value))| (Some(name), at, name.len() + 1 + value.len(), [name, value]));
+    for (name, at, length, texts) in arguments.chain(variables) {
+        let what = || match name {
+            Some(_) => format!("the variable {:?}", shown(name)),
+            None => format!("its argument {at}"),
+        };
+        if length > largest {
+            return Err(unfit(format!("{} has {length} bytes, Linux takes {largest}", what())));
+        }
+        if texts.iter().any(|text| text.contains('\0')) {
+            return Err(unfit(format!("{} has a null byte", what())));
+        }
+        total += length + 1 + size_of::<usize>();
+    }
+    if total > LARGEST_TOTAL {
+        return Err(unfit(format!(
+            "its arguments and environment have {total} bytes together, Linux takes at most \
+             {LARGEST_TOTAL}"
+        )));
+    }
+    Ok(())
+}
+
+fn shown(text: Option<&String>) -> String {
+    text.into_iter().flat_map(|text| text.chars()).take(SHOWN).collect()
 }
 
 /// The file to execute for `program`, looked for from `directory` on.
@@ -115,6 +179,37 @@ mod tests {
         let path = format!("{0}/none:{0}/a:{0}/b", root.path().display());
         assert_eq!(find("tool", &path, root.path()).unwrap(), root.path().join("b/tool"));
         assert_eq!(find("tool", "a:b", root.path()).unwrap(), root.path().join("b/tool"));
+    }
+
+    #[test]
+    fn what_no_kernel_takes_is_named_before_it_is_tried() {
+        let text = |length: usize| "x".repeat(length);
+        let check = |argv: &[&str], variables: &[(&str, &str)]| {
+            let argv: Vec<_> = argv.iter().map(|text| (*text).to_owned()).collect();
+            let pairs = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            check(&argv, &pairs.collect::<Vec<_>>()).map_err(|error| error.to_string())
+        };
+        let most = 32 * page_size() - 1;
+        assert_eq!(check(&["a", &text(most)], &[("V", &text(most - 2))]), Ok(()));
+        for (argv, variables, words) in [
+            (vec!["a", &text(most + 1)], vec![], "its argument 1 has"),
+            (vec!["a"], vec![("SECRET", text(most))], "the variable \"SECRET\" has"),
+            (vec!["a\0b"], vec![], "its argument 0 has a null byte"),
+            (vec!["a"], vec![("A\0", String::new())], "the variable \"A\\0\" has a null byte"),
+            (vec!["a"], vec![("V", "x\0".to_owned())], "the variable \"V\" has a null byte"),
+        ] {
+            let pairs: Vec<_> =
+                variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let error = check(&argv, &pairs).unwrap_err();
+            assert!(error.contains(words), "{error}");
+            assert!(error.len() < 400, "{error}");
+        }
+        let many = vec![text(100_000); 70];
+        let error = super::check(&many, &[]).unwrap_err();
+        assert!(error.to_string().contains("bytes together"), "{error}");
+        assert_eq!(error.code(), 126);
+        let error = ProgramError::refused("a", &io::Error::from_raw_os_error(7));
+        assert!(error.to_string().contains("quarter of the limit of the stack"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hookd_api::stepd::v1::StepEnd;
 use rustix::process::Signal;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
@@ -26,6 +26,8 @@ const DRAIN: Duration = Duration::from_millis(200);
 pub(crate) struct Sources {
     pub(crate) pipes: [OwnedFd; 2],
     pub(crate) supervisor: std::os::unix::net::UnixStream,
+    /// What the supervisor is to run.
+    pub(crate) message: Vec<u8>,
     /// The program, for messages.
     pub(crate) program: String,
 }
@@ -39,7 +41,7 @@ pub(crate) async fn run(step: &Step, sources: Sources) -> io::Result<()> {
         [Some(Receiver::from_owned_fd(stdout)?), Some(Receiver::from_owned_fd(stderr)?)];
     let mut supervisor = UnixStream::from_std(sources.supervisor)?;
     let mut end = {
-        let end = ended(&mut supervisor, &sources.program);
+        let end = ended(&mut supervisor, sources.message, &sources.program);
         tokio::pin!(end);
         tokio::select! {
             kept = keep(step, &mut pipes, None) => { kept?; end.await }
@@ -139,8 +141,13 @@ fn take(pipe: &mut Option<Receiver>, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Waits for the supervisor's report of the program's end.
-async fn ended(supervisor: &mut UnixStream, program: &str) -> StepEnd {
+/// Tells the supervisor what to run and waits for its report of the program's end. A step of our
+/// user may stop the supervisor of another: nobody else waits for it.
+async fn ended(supervisor: &mut UnixStream, message: Vec<u8>, program: &str) -> StepEnd {
+    if supervisor.write_all(&message).await.is_err() {
+        return by_signal(Signal::KILL.as_raw());
+    }
+    drop(message);
     loop {
         let mut report = [0; Report::SIZE];
         if supervisor.read_exact(&mut report).await.is_err() {

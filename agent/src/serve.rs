@@ -1,13 +1,16 @@
 //! The life of PID 1: make the directory ready, listen, serve, end all.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use futures::StreamExt;
 use hookd_api::stepd::v1::step_service_server::StepServiceServer;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{geteuid, umask};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -16,8 +19,8 @@ use tonic::transport::Server;
 
 use crate::links::{self, Links};
 use crate::service::Service;
-use crate::steps::Steps;
-use crate::{log, peer, process, report};
+use crate::steps::{Settings, Steps};
+use crate::{log, looks, peer, process, report};
 
 /// Where the socket and the spool are if nobody says otherwise.
 pub(crate) const DEFAULT_DIR: &str = "/__hookd_run";
@@ -25,11 +28,15 @@ pub(crate) const DEFAULT_DIR: &str = "/__hookd_run";
 pub(crate) const SOCKET: &str = "stepd.sock";
 /// Its name until it is listened on.
 const NEW_SOCKET: &str = "stepd.sock.new";
+/// Name of the directory of the spool, beside the socket.
+const SPOOL: &str = "spool";
 /// A step's environment comes in one message.
 const LARGEST_CALL: usize = 64 << 20;
 /// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
 /// Streams have windows of their own, so this is no memory.
 const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Calls of one connection at a time: hookd makes a few for each step that runs.
+const MOST_CALLS: u32 = 256;
 /// An exec session ends after 4 hours in which nothing went through it.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The kubelet kills the container 5 s after TERM.
@@ -76,68 +83,98 @@ pub(crate) enum ServeError {
 /// Runs until TERM.
 pub(crate) fn run(config: Config) -> Result<(), ServeError> {
     process::adopt_orphans().map_err(ServeError::Process)?;
-    let listener = prepare(&config.dir)?;
+    let (listener, spool) = prepare(&config.dir)?;
     for links in &config.links {
         links.make()?;
     }
+    looks::start().map_err(ServeError::Process)?;
+    let open_files = process::raise_open_files().map_err(ServeError::Process)?;
+    let settings =
+        Settings { dir: config.dir, spool: spool.into(), limit: config.spool_limit, open_files };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(ServeError::Process)?.block_on(serve(config, listener))
+    runtime.map_err(ServeError::Process)?.block_on(serve(settings, listener))
 }
 
-/// The socket, in a directory that is ours alone.
-fn prepare(dir: &Path) -> Result<std::os::unix::net::UnixListener, ServeError> {
-    let spool = spool_dir(dir);
-    let failed = |path: &Path, source| ServeError::Dir { path: path.to_owned(), source };
-    match std::fs::DirBuilder::new().mode(0o700).create(&spool) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(failed(&spool, error));
-        }
-        _ => {}
+/// The socket and the directory of the spool.
+///
+/// The kubelet makes a volume that every user of the container can write to. One that is ours is
+/// closed to them; in another they can rename what we make, so that nothing is found by its name
+/// again: the spool is used by its descriptor, and a session verifies whose socket it has found.
+fn prepare(dir: &Path) -> Result<(std::os::unix::net::UnixListener, OwnedFd), ServeError> {
+    let failed = |path: &Path, source: io::Error| ServeError::Dir { path: path.to_owned(), source };
+    let at = open_dir(CWD, dir).map_err(|error| failed(dir, error))?;
+    if is_ours(&at).map_err(|error| failed(dir, error))? {
+        let closed = Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH;
+        rustix::fs::fchmod(&at, closed).map_err(|error| failed(dir, error.into()))?;
     }
-    let (socket, new) = (dir.join(SOCKET), dir.join(NEW_SOCKET));
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&new, error)),
-        _ => {}
-    }
-    let bind = || {
-        let listener = std::os::unix::net::UnixListener::bind(&new)?;
-        // An exec session may have another user; who may speak is decided by the peer's process.
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o666))?;
-        listener.set_nonblocking(true)?;
-        // Whoever sees the socket under its name can connect.
-        std::fs::rename(&new, &socket)?;
-        Ok(listener)
-    };
-    bind().map_err(|error| failed(&socket, error))
+    let spool = spool_dir(&at).map_err(|error| failed(&dir.join(SPOOL), error))?;
+    let socket = listen(dir, &at).map_err(|error| failed(&dir.join(SOCKET), error))?;
+    Ok((socket, spool))
 }
 
-/// Where the output of steps lies.
-pub(crate) fn spool_dir(dir: &Path) -> PathBuf {
-    dir.join("spool")
+/// The spool's directory, which only our user can look into.
+fn spool_dir(at: &OwnedFd) -> io::Result<OwnedFd> {
+    match rustix::fs::mkdirat(at, SPOOL, Mode::RWXU) {
+        Err(error) if error != Errno::EXIST => return Err(error.into()),
+        _ => {}
+    }
+    let spool = open_dir(at, Path::new(SPOOL))?;
+    if !is_ours(&spool)? {
+        return Err(io::Error::other("it belongs to another user"));
+    }
+    rustix::fs::fchmod(&spool, Mode::RWXU)?;
+    Ok(spool)
+}
+
+/// Listens on a socket that only our user can open: a session has the container's user, as we have.
+fn listen(dir: &Path, at: &OwnedFd) -> io::Result<std::os::unix::net::UnixListener> {
+    match rustix::fs::unlinkat(at, NEW_SOCKET, AtFlags::empty()) {
+        Err(error) if error != Errno::NOENT => return Err(error.into()),
+        _ => {}
+    }
+    // Not chmod afterwards: it would go by the name.
+    let before = umask(Mode::XUSR | Mode::RWXG | Mode::RWXO);
+    let listener = std::os::unix::net::UnixListener::bind(dir.join(NEW_SOCKET));
+    umask(before);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    // Whoever sees the socket under its name can connect.
+    rustix::fs::renameat(at, NEW_SOCKET, at, SOCKET)?;
+    Ok(listener)
+}
+
+fn open_dir(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(at, path, flags, Mode::empty())?)
+}
+
+fn is_ours(directory: &OwnedFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(directory)?.st_uid == geteuid().as_raw())
 }
 
 async fn serve(
-    config: Config,
+    settings: Settings,
     listener: std::os::unix::net::UnixListener,
 ) -> Result<(), ServeError> {
     let listener = UnixListener::from_std(listener).map_err(ServeError::Process)?;
     let mut children = signal(SignalKind::child()).map_err(ServeError::Process)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Process)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Process)?;
-    let steps = Steps::new(spool_dir(&config.dir), config.spool_limit);
+    let steps = Steps::new(settings);
     let service = StepServiceServer::new(Service::new(steps.clone()));
     let connections = UnixListenerStream::new(listener)
         .filter(|connection| std::future::ready(connection.as_ref().is_ok_and(peer::is_allowed)));
     let (stop, stopped) = oneshot::channel::<()>();
     let server = Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MOST_CALLS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .add_service(service.max_decoding_message_size(LARGEST_CALL))
         .serve_with_incoming_shutdown(connections, async { drop(stopped.await) });
     let reap = async {
         loop {
             children.recv().await;
-            process::reap(|pid| steps.supervisor_ended(pid));
+            process::reap(|pid, well| steps.supervisor_ended(pid, well));
         }
     };
     let end = async {

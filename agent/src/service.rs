@@ -24,6 +24,8 @@ use crate::steps::{Refused, Steps};
 
 /// Most bytes of output in one event.
 const CHUNK: usize = 64 << 10;
+/// Characters of a step's id.
+const LONGEST_ID: usize = 40;
 /// Pause after INT and after TERM when a step is cancelled.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -39,12 +41,14 @@ impl Service {
 
     /// True if the step was not started before.
     fn start(&self, step: StartStepRequest) -> Result<bool, Status> {
-        if step.step_id.is_empty() || step.argv.first().is_none_or(String::is_empty) {
-            return Err(Status::invalid_argument("a step needs an id and a program"));
+        check_id(&step.step_id)?;
+        if step.argv.first().is_none_or(String::is_empty) {
+            return Err(Status::invalid_argument("a step needs a program"));
         }
         self.0.start(step).map_err(|refused| match refused {
             Refused::Forgotten(_) => Status::failed_precondition(words(&refused)),
             Refused::Stopping => Status::unavailable(words(&refused)),
+            Refused::TooMany => Status::resource_exhausted(words(&refused)),
         })
     }
 
@@ -116,6 +120,7 @@ impl StepService for Service {
         request: Request<CancelStepRequest>,
     ) -> Result<Response<CancelStepResponse>, Status> {
         let request = request.into_inner();
+        check_id(&request.step_id)?;
         let grace = match request.grace_milliseconds {
             0 => GRACE,
             milliseconds => Duration::from_millis(milliseconds.into()),
@@ -133,7 +138,9 @@ impl StepService for Service {
         &self,
         request: Request<ForgetStepRequest>,
     ) -> Result<Response<ForgetStepResponse>, Status> {
-        self.0.forget(&request.into_inner().step_id);
+        let id = request.into_inner().step_id;
+        check_id(&id)?;
+        self.0.forget(&id);
         Ok(Response::new(ForgetStepResponse {}))
     }
 
@@ -144,6 +151,14 @@ impl StepService for Service {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Ok(Response::new(GetStatusResponse { version, steps: self.0.status() }))
     }
+}
+
+/// Ids are kept for as long as stepd runs.
+fn check_id(id: &str) -> Result<(), Status> {
+    let fits = (1..=LONGEST_ID).contains(&id.len())
+        && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    let refused = || Status::invalid_argument("a step's id has 1 to 40 characters of [a-z0-9-]");
+    fits.then_some(()).ok_or_else(refused)
 }
 
 /// One caller that follows a step.

@@ -4,18 +4,25 @@
 //! The files have no name: nobody else finds them, and nothing stays if this process ends.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
 
 /// A segment is closed when it has this many bytes.
 const SEGMENT: u64 = 4 << 20;
+/// Name of a segment for a moment, where it cannot be made without one.
+const SEGMENT_NAME: &str = "segment";
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    dir: PathBuf,
+    /// By descriptor: another user may be able to rename it.
+    dir: Arc<OwnedFd>,
     /// In order, without gaps; the last one is written to.
     segments: VecDeque<Segment>,
     /// All bytes before this are released.
@@ -41,8 +48,8 @@ pub(crate) struct OutOfRange {
 
 impl Spool {
     /// An empty one, with its files in `dir`.
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), segments: VecDeque::new(), released: 0, end: 0 }
+    pub(crate) fn new(dir: Arc<OwnedFd>) -> Self {
+        Self { dir, segments: VecDeque::new(), released: 0, end: 0 }
     }
 
     /// Number of bytes that were ever written.
@@ -103,6 +110,12 @@ impl Spool {
         Ok(())
     }
 
+    /// Lets go of all that was written.
+    pub(crate) fn clear(&mut self) {
+        self.released = self.end;
+        self.segments.clear();
+    }
+
     /// # Errors
     /// When `offset` was released, or never written.
     pub(crate) fn check(&self, offset: u64) -> Result<(), OutOfRange> {
@@ -118,23 +131,34 @@ impl Spool {
     }
 }
 
-/// A file that has lost its name.
-fn nameless(dir: &Path) -> io::Result<File> {
-    let path = dir.join("segment");
-    let mut options = OpenOptions::new();
-    let file =
-        options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(path)?;
-    Ok(file)
+/// A file that never had a name, or, on a file system without such files, has lost it.
+fn nameless(dir: &OwnedFd) -> io::Result<File> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::EXCL | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    match rustix::fs::openat(dir, ".", flags | OFlags::TMPFILE, mode) {
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+        opened => return Ok(File::from(opened?)),
+    }
+    match rustix::fs::unlinkat(dir, SEGMENT_NAME, AtFlags::empty()) {
+        Err(error) if error != Errno::NOENT => return Err(error.into()),
+        _ => {}
+    }
+    let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(dir, SEGMENT_NAME, flags, mode)?;
+    rustix::fs::unlinkat(dir, SEGMENT_NAME, AtFlags::empty())?;
+    Ok(File::from(file))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn opened(dir: &std::path::Path) -> Arc<OwnedFd> {
+        Arc::new(File::open(dir).unwrap().into())
+    }
+
     fn filled(bytes: usize) -> (tempfile::TempDir, Spool, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(dir.path());
+        let mut spool = Spool::new(opened(dir.path()));
         let data: Vec<u8> = (0..bytes).map(|at| u8::try_from(at % 251).unwrap()).collect();
         data.chunks(100_000).for_each(|piece| spool.append(piece).unwrap());
         (dir, spool, data)
@@ -172,6 +196,19 @@ mod tests {
         spool.release(9_500_000).unwrap();
         assert_eq!(spool.segments.len(), 1);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "a file has a name");
+    }
+
+    #[test]
+    fn one_that_is_cleared_keeps_no_file_and_counts_on() {
+        let (_dir, mut spool, _) = filled(9_500_000);
+        spool.clear();
+        assert!(spool.segments.is_empty() && spool.check(9_499_999).is_err());
+        assert!(spool.read(9_500_000, 10).unwrap().is_empty());
+        spool.append(b"more").unwrap();
+        assert_eq!(
+            (spool.read(9_500_000, 10).unwrap(), spool.end()),
+            (b"more".to_vec(), 9_500_004)
+        );
     }
 
     #[test]

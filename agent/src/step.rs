@@ -1,17 +1,25 @@
 //! One step: what it has written, what was acknowledged, and how it ended.
 
 use std::io;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hookd_api::stepd::v1::{Offsets, StepEnd, StepStatus};
 use rustix::process::Signal;
 use tokio::sync::watch;
 
-use crate::process;
+use crate::descendants;
+use crate::looks::off_thread;
 use crate::spool::{OutOfRange, Spool};
+
+/// A fork may escape one look at the processes; the next one finds it.
+const AGAIN: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A supervisor that has not ended so long after its step was killed is held, or holds one that may
+/// not be killed.
+const STUCK: Duration = Duration::from_secs(3);
 
 /// Which stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,8 @@ pub(crate) struct State {
     pub(crate) end: Option<StepEnd>,
     /// The program waits until something is acknowledged.
     pub(crate) full: bool,
+    /// Its supervisor was killed; what it leaves is being ended.
+    pub(crate) orphaned: bool,
     /// Its supervisor, and with it every process of the step, is gone.
     pub(crate) gone: bool,
     /// Counts attachments: only the newest one is served.
@@ -65,8 +75,8 @@ impl State {
 
 impl Step {
     /// A step whose supervisor has been started.
-    pub(crate) fn new(id: String, supervisor: i32, dir: &Path, limit: u64) -> Self {
-        let spools = Mutex::new([Spool::new(dir), Spool::new(dir)]);
+    pub(crate) fn new(id: String, supervisor: i32, spool: &Arc<OwnedFd>, limit: u64) -> Self {
+        let spools = Mutex::new([Spool::new(spool.clone()), Spool::new(spool.clone())]);
         Self {
             id,
             limit,
@@ -78,8 +88,8 @@ impl Step {
     }
 
     /// A step that has ended before it began.
-    pub(crate) fn stillborn(id: String, dir: &Path, end: StepEnd) -> Self {
-        let step = Self::new(id, 0, dir, 0);
+    pub(crate) fn stillborn(id: String, spool: &Arc<OwnedFd>, end: StepEnd) -> Self {
+        let step = Self::new(id, 0, spool, 0);
         step.state.send_modify(|state| {
             state.end = Some(end);
             state.gone = true;
@@ -135,6 +145,15 @@ impl Step {
         Ok(())
     }
 
+    /// Nobody asks for its output any more: the room goes to other steps.
+    pub(crate) fn drop_output(&self) {
+        let mut spools = self.spools();
+        spools.iter_mut().for_each(Spool::clear);
+        let acked = [spools[0].released(), spools[1].released()];
+        drop(spools);
+        self.state.send_modify(|state| state.acked = acked);
+    }
+
     /// A new attachment that goes on at `offsets`; its number.
     pub(crate) fn attach(&self, offsets: &Offsets) -> Result<u64, OutOfRange> {
         let spools = self.spools();
@@ -169,27 +188,34 @@ impl Step {
         self.state.send_modify(|state| state.gone = true);
     }
 
-    /// True if this is the process of its supervisor.
-    pub(crate) fn is_supervised_by(&self, pid: i32) -> bool {
-        self.supervisor == pid
+    /// Its supervisor was killed: its processes are no longer beneath it.
+    pub(crate) fn orphaned(&self) {
+        self.state.send_modify(|state| state.orphaned = true);
+    }
+
+    /// The process of its supervisor, while it has one.
+    pub(crate) fn supervisor(&self) -> Option<i32> {
+        let state = self.state.borrow();
+        (!state.gone && !state.orphaned).then_some(self.supervisor)
     }
 
     /// Ends all its processes, with a pause of `grace` after INT and after TERM.
     pub(crate) async fn cancel(&self, grace: Duration) {
-        /// A fork may escape one look at the processes; the next one finds it.
-        const AGAIN: Duration = Duration::from_millis(20);
         let mut state = self.watch();
-        for (signal, pause) in [(Signal::INT, grace), (Signal::TERM, grace), (Signal::KILL, AGAIN)]
-        {
-            if state.borrow_and_update().gone {
-                return;
-            }
-            process::signal_descendants(self.supervisor, signal);
-            let _ = tokio::time::timeout(pause, state.wait_for(|state| state.gone)).await;
+        for signal in [Signal::INT, Signal::TERM] {
+            let Some(supervisor) = self.supervisor() else { break };
+            off_thread(move || descendants::signal(supervisor, signal)).await;
+            let _ = tokio::time::timeout(grace, state.wait_for(|state| state.gone)).await;
         }
+        let (began, mut pause) = (Instant::now(), AGAIN);
         while !state.borrow_and_update().gone {
-            process::signal_descendants(self.supervisor, Signal::KILL);
-            let _ = tokio::time::timeout(AGAIN, state.wait_for(|state| state.gone)).await;
+            if let Some(supervisor) = self.supervisor() {
+                let stuck = began.elapsed() > STUCK;
+                off_thread(move || end_all_beneath(supervisor, stuck)).await;
+            }
+            let _ = tokio::time::timeout(pause, state.wait_for(|state| state.gone)).await;
+            // One that may not be killed, of another user, must not keep us busy.
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -207,5 +233,15 @@ impl Step {
 
     fn spools(&self) -> MutexGuard<'_, [Spool; 2]> {
         self.spools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills what is beneath a supervisor, which ends with the last of it. A step of our user may have
+/// stopped it; one that is `stuck` is killed itself, and what it leaves is ended as ours.
+fn end_all_beneath(supervisor: i32, stuck: bool) {
+    descendants::kill(&[supervisor], |_| false);
+    descendants::resume(supervisor);
+    if stuck {
+        descendants::end(supervisor);
     }
 }

@@ -8,15 +8,35 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hookd_api::stepd::v1::{StartStepRequest, StepEnd, StepStatus};
 
+use crate::looks::off_thread;
 use crate::program::{self, ProgramError};
 use crate::pump::{self, Sources};
 use crate::step::Step;
-use crate::supervise::{self, Program};
-use crate::{environment, log};
+use crate::supervise::Program;
+use crate::{descendants, environment, log};
+
+/// Steps that may be known at a time: hookd forgets each once its caller has its end.
+const MOST_STEPS: usize = 256;
+/// How long what a killed supervisor left is looked for.
+const STRAYS: Duration = Duration::from_secs(30);
+const STRAYS_PAUSE: Duration = Duration::from_millis(50);
+
+/// What steps share.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// stepd's directory, for messages.
+    pub(crate) dir: PathBuf,
+    /// Directory of the spools.
+    pub(crate) spool: Arc<OwnedFd>,
+    /// Bytes of a step's output that may wait for an acknowledgement.
+    pub(crate) limit: u64,
+    /// Open files that a program may have, if stepd itself may have more.
+    pub(crate) open_files: Option<u64>,
+}
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -24,8 +44,7 @@ pub(crate) struct Steps(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    dir: PathBuf,
-    limit: u64,
+    settings: Settings,
     /// Of the job container.
     environment: Mutex<HashMap<String, String>>,
     /// None: forgotten, and so never started again.
@@ -44,15 +63,18 @@ pub(crate) enum Refused {
     /// Nobody would end it.
     #[error("stepd is stopping")]
     Stopping,
+    /// Its caller does not forget what has ended.
+    #[error("{MOST_STEPS} steps are known already")]
+    TooMany,
 }
 
 impl Steps {
-    /// None, with their output in `dir`, at most `limit` bytes a step unacknowledged.
-    pub(crate) fn new(dir: PathBuf, limit: u64) -> Self {
+    /// None yet.
+    pub(crate) fn new(settings: Settings) -> Self {
         let environment = Mutex::default();
         let (known, forgotten) = (Mutex::default(), Mutex::default());
         let stopping = AtomicBool::new(false);
-        Self(Arc::new(Shared { dir, limit, environment, known, forgotten, stopping }))
+        Self(Arc::new(Shared { settings, environment, known, forgotten, stopping }))
     }
 
     /// Sets the environment of steps to come.
@@ -70,6 +92,9 @@ impl Steps {
             Some(Some(_)) => return Ok(false),
             Some(None) => return Err(Refused::Forgotten(request.step_id)),
             None => {}
+        }
+        if known.values().flatten().count() >= MOST_STEPS {
+            return Err(Refused::TooMany);
         }
         let id = request.step_id.clone();
         let step = match self.program(request) {
@@ -91,15 +116,47 @@ impl Steps {
         let Some(step) = known.flatten() else { return };
         let mut forgotten = lock(&self.0.forgotten);
         forgotten.retain(|step| !step.watch().borrow().gone);
-        forgotten.push(step);
+        step.drop_output();
+        if !step.watch().borrow().gone {
+            forgotten.push(step);
+        }
     }
 
-    /// A child of ours has ended.
-    pub(crate) fn supervisor_ended(&self, pid: i32) {
-        let all = self.all();
-        all.iter()
-            .filter(|step| step.is_supervised_by(pid))
-            .for_each(|step| step.supervisor_ended());
+    /// A child of ours has ended; `well`: with code 0, as a supervisor does after the last process
+    /// of its step. What one leaves that was killed is ours now: it is ended, since it belongs to a
+    /// step that can no longer be cancelled.
+    pub(crate) fn supervisor_ended(&self, pid: i32, well: bool) {
+        let Some(step) = self.all().into_iter().find(|step| step.supervisor() == Some(pid)) else {
+            return;
+        };
+        if well {
+            return step.supervisor_ended();
+        }
+        step.orphaned();
+        let steps = self.clone();
+        tokio::spawn(async move {
+            steps.end_strays(&step.id).await;
+            step.supervisor_ended();
+        });
+    }
+
+    /// Ends every child of ours that supervises no step, and all beneath it.
+    async fn end_strays(&self, id: &str) {
+        let deadline = Instant::now() + STRAYS;
+        while Instant::now() < deadline {
+            let steps = self.clone();
+            let found = off_thread(move || {
+                // Asked for late, since a supervisor may be started meanwhile.
+                let spared = |pid| steps.all().iter().any(|step| step.supervisor() == Some(pid));
+                let me = i32::try_from(std::process::id()).unwrap_or(1);
+                descendants::kill(&[me], spared)
+            });
+            if found.await != Some(true) {
+                return;
+            }
+            tokio::time::sleep(STRAYS_PAUSE).await;
+        }
+        log(format_args!("step {id}: some processes that it left cannot be killed"));
     }
 
     /// Ends every process of every step, and starts no more.
@@ -137,12 +194,14 @@ impl Steps {
             directory => PathBuf::from(directory),
         };
         let name = argv.first().map(String::as_str).unwrap_or_default();
+        program::check(&argv, &environment)?;
         let file = program::find(name, environment::path(&environment), &directory)?;
         Ok(Program {
             file: file.display().to_string(),
             argv,
             environment: environment.into_iter().collect(),
             directory: directory.display().to_string(),
+            open_files: self.0.settings.open_files,
         })
     }
 
@@ -154,33 +213,38 @@ impl Steps {
                 return self.stillborn(id, pump::not_started(&error));
             }
         };
-        let step = Arc::new(Step::new(id.to_owned(), pid, &self.0.dir, self.0.limit));
-        let pumped = step.clone();
+        let Settings { spool, limit, dir, .. } = &self.0.settings;
+        let step = Arc::new(Step::new(id.to_owned(), pid, spool, *limit));
+        let (pumped, dir) = (step.clone(), dir.clone());
         tokio::spawn(async move {
             if let Err(error) = pump::run(&pumped, sources).await {
-                give_up(&pumped, &error).await;
+                give_up(&pumped, &dir, &error).await;
             }
         });
         step
     }
 
     fn stillborn(&self, id: &str, end: StepEnd) -> Arc<Step> {
-        Arc::new(Step::stillborn(id.to_owned(), Path::new(&self.0.dir), end))
+        Arc::new(Step::stillborn(id.to_owned(), &self.0.settings.spool, end))
     }
 }
 
 /// A step whose output cannot be kept must not go on, and must not look as if all were well.
-async fn give_up(step: &Step, error: &io::Error) {
+async fn give_up(step: &Step, dir: &Path, error: &io::Error) {
     log(format_args!("step {}: its output cannot be kept: {error}", step.id));
     step.cancel(Duration::ZERO).await;
-    let error = format!("its output cannot be kept in the pod: {error}; it was ended");
+    let error = format!(
+        "its output cannot be kept in {} of the pod, which is on the node's disk: {error}; it was \
+         ended, and output is missing",
+        dir.display()
+    );
     step.ended(StepEnd { exit_code: 1, error, ..StepEnd::default() });
 }
 
-/// Starts the supervisor of a program and tells it what to run: neither arguments nor environment
-/// stand on its command line.
+/// Starts the supervisor of a program, which is told later what to run: neither arguments nor
+/// environment stand on its command line.
 fn start_supervisor(program: &Program) -> io::Result<(i32, Sources)> {
-    let (mut ours, theirs) = UnixStream::pair()?;
+    let (ours, theirs) = UnixStream::pair()?;
     let (stdout, stdout_writer) = io::pipe()?;
     let (stderr, stderr_writer) = io::pipe()?;
     let child = Command::new("/proc/self/exe")
@@ -190,12 +254,11 @@ fn start_supervisor(program: &Program) -> io::Result<(i32, Sources)> {
         .stdout(Stdio::from(stdout_writer))
         .stderr(Stdio::from(stderr_writer))
         .spawn()?;
-    supervise::send(&mut ours, program)?;
     ours.set_nonblocking(true)?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
     let name = program.argv.first().cloned().unwrap_or_default();
     let pipes = [stdout.into(), stderr.into()];
-    Ok((pid, Sources { pipes, supervisor: ours, program: name }))
+    Ok((pid, Sources { pipes, supervisor: ours, message: program.to_message(), program: name }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

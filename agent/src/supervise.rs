@@ -13,9 +13,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use prost::Message;
+use rustix::io::Errno;
 use rustix::process::{WaitOptions, setsid, wait};
 
 use crate::process;
+
+/// A program that the kernel executes has less.
+const LARGEST: usize = 16 << 20;
 
 /// What to run, with nothing left to look up.
 #[derive(Clone, PartialEq, Message)]
@@ -32,6 +36,20 @@ pub(crate) struct Program {
     /// Where it runs.
     #[prost(string, tag = "4")]
     pub(crate) directory: String,
+    /// Open files that it may have; none: as many as its supervisor.
+    #[prost(uint64, optional, tag = "5")]
+    pub(crate) open_files: Option<u64>,
+}
+
+impl Program {
+    /// What tells a supervisor to run it.
+    pub(crate) fn to_message(&self) -> Vec<u8> {
+        let length = self.encoded_len();
+        let mut message = Vec::with_capacity(length + 8);
+        message.extend((length as u64).to_be_bytes());
+        self.encode_raw(&mut message);
+        message
+    }
 }
 
 /// What became of the program.
@@ -74,17 +92,13 @@ impl Report {
     }
 }
 
-/// Tells a supervisor what to run.
-pub(crate) fn send(line: &mut UnixStream, program: &Program) -> io::Result<()> {
-    let message = program.encode_to_vec();
-    line.write_all(&(message.len() as u64).to_be_bytes())?;
-    line.write_all(&message)
-}
-
 fn receive(line: &mut UnixStream) -> io::Result<Program> {
     let mut length = [0; 8];
     line.read_exact(&mut length)?;
     let length = usize::try_from(u64::from_be_bytes(length)).map_err(io::Error::other)?;
+    if length > LARGEST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
     let mut message = vec![0; length];
     line.read_exact(&mut message)?;
     Program::decode(message.as_slice()).map_err(io::Error::other)
@@ -104,6 +118,9 @@ fn supervise() -> io::Result<()> {
     setsid()?;
     let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let program = receive(&mut line)?;
+    if let Some(before) = program.open_files {
+        process::lower_open_files(before)?;
+    }
     let mut command = Command::new(&program.file);
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     command.arg0(name).args(arguments).env_clear().envs(&program.environment);
@@ -111,7 +128,7 @@ fn supervise() -> io::Result<()> {
     let main = match command.spawn() {
         Ok(child) => i32::try_from(child.id()).map_err(io::Error::other)?,
         Err(error) => {
-            let errno = error.raw_os_error().unwrap_or_default();
+            let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
             return line.write_all(&Report::Refused(errno).encode());
         }
     };

@@ -1,13 +1,16 @@
 //! The response file: where the runner reads what a command that succeeded has to say.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use hookd_api::v1::{JobPrepared, PreparedContainer};
+use rustix::fs::OFlags;
 use serde_json::{Map, Value, json};
 
 use crate::report::Explain;
+use crate::step::id;
 
 /// What the runner is told.
 #[derive(Debug, PartialEq)]
@@ -56,7 +59,7 @@ pub(crate) struct ResponseError {
 /// Looks whether the response will be writable, before anything is made for it. The runner has made
 /// the file; one that is not there is made and removed.
 pub(crate) fn check(path: &Path) -> Result<(), ResponseError> {
-    let opened = match fs::OpenOptions::new().append(true).open(path) {
+    let opened = match regular_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::File::create_new(path).and_then(|_| fs::remove_file(path))
         }
@@ -70,21 +73,42 @@ pub(crate) fn write(path: &Path, response: &Response) -> Result<(), ResponseErro
     let content = response.0.to_string();
     // Where no file can be made or replaced, the runner's own file may still be writable.
     replace(path, &content)
-        .or_else(|_| fs::write(path, &content))
+        .or_else(|_| overwrite(path, &content))
         .map_err(|source| ResponseError { path: path.to_owned(), source })
 }
 
-/// Writes a file beside `path` and renames it over `path`.
+/// Writes a file beside `path` and renames it over `path`. The job can write to the directory: the
+/// file has a name that it cannot know, and is one that did not exist.
 fn replace(path: &Path, content: &str) -> io::Result<()> {
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(format!(".hook-{}", std::process::id()));
+    name.push(format!(".hook-{}", id::fresh()?));
     let beside = path.with_file_name(name);
-    let replaced = fs::write(&beside, content).and_then(|()| fs::rename(&beside, path));
+    let mut file = fs::File::create_new(&beside)?;
+    let written = file.write_all(content.as_bytes());
+    let replaced = written.and_then(|()| fs::rename(&beside, path));
     if replaced.is_err() {
         // Best effort: the error that matters is already known.
         let _ = fs::remove_file(&beside);
     }
     replaced
+}
+
+fn overwrite(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = regular_file(path)?;
+    file.set_len(0)?;
+    file.write_all(content.as_bytes())
+}
+
+/// Opens a file to write to it. The job may have put a symlink to a file of the runner container in
+/// its place, which is not followed, or a named pipe, which does not hold hook up.
+fn regular_file(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file =
+        fs::OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is not a regular file"))
 }
 
 impl Explain for ResponseError {
@@ -146,10 +170,33 @@ mod tests {
     fn a_file_that_cannot_be_replaced_is_written_in_place() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r.json");
-        let taken = directory.path().join(format!("r.json.hook-{}", std::process::id()));
-        fs::create_dir(taken).unwrap();
-        write(&path, &Response::empty()).unwrap();
+        fs::write(&path, "something longer than the response").unwrap();
+        overwrite(&path, "{}").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"{}");
+    }
+
+    #[test]
+    fn no_file_outside_is_written_for_a_job_that_puts_a_link_in_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, other) = (directory.path().join("r.json"), directory.path().join("other"));
+        fs::write(&other, "the runner's own").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(check(&path).is_err());
+        assert!(overwrite(&path, "{}").is_err());
+        // The link itself is replaced.
+        write(&path, &Response::empty()).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"the runner's own");
+        assert_eq!(fs::read(&path).unwrap(), b"{}");
+    }
+
+    #[test]
+    fn a_named_pipe_in_place_of_the_file_holds_nothing_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("r.json");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        assert!(check(&path).is_err());
+        assert!(overwrite(&path, "{}").is_err());
     }
 
     #[test]

@@ -8,17 +8,17 @@ use hookd_api::v1::hook_service_server::HookServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
-use crate::cluster::client;
+use crate::cluster::{client, pod_security};
 use crate::config::Config;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, cleanup_job};
+use crate::hooks::{Context, cleanup_job, service_network};
 use crate::install::{self, InstallError};
-use crate::rpc::{Service, listener};
+use crate::rpc::{LARGEST_CALL, Service, listener};
 
 /// Name of the socket in its directory.
 pub const SOCKET: &str = "hookd.sock";
-/// A hook input carries the environment of its step, which can be large.
-const LARGEST_CALL: usize = 64 << 20;
+/// Streams of one connection. hook has one at a time, and a second one to cancel it.
+const STREAMS: u32 = 16;
 /// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
 /// Streams have windows of their own, so this is no memory.
 const CONNECTION_WINDOW: u32 = 64 << 20;
@@ -53,10 +53,17 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (client, namespace) = client::connect().await?;
     let namespace = config.namespace.clone().unwrap_or(namespace);
     let context = Arc::new(Context::new(config, client, namespace));
+    let network = context.clone();
+    tokio::spawn(async move { service_network::restore_at_start(&network).await });
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
     let listener = listener::bind(&context.config.socket_dir.join(SOCKET))?;
-    let orphans = context.clone();
+    let (security, orphans) = (context.clone(), context.clone());
+    tokio::spawn(async move {
+        if let Some(known) = security.known_so_far() {
+            pod_security::warn_if_unenforced(&security.client, &known.runner).await;
+        }
+    });
     tokio::spawn(async move { cleanup_job::delete_orphans(&orphans).await });
     let served = serve(context.clone(), listener).await;
     stop(&context).await;
@@ -101,6 +108,7 @@ async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Res
     let signals = stop_on_signal(context.clone())?;
     let server = Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
         .add_service(service)
         .add_service(health)
         .add_service(newer.map_err(failed)?)
@@ -127,6 +135,8 @@ fn stop_on_signal(context: Arc<Context>) -> Result<impl Future<Output = ()>, App
         context.tasks.close();
         // The callers hear of it while the server still runs.
         let _ = tokio::time::timeout(STOP_PATIENCE, context.tasks.wait()).await;
+        // An end that was asked for is no death.
+        context.crashes.clear();
     })
 }
 

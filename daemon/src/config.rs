@@ -7,8 +7,12 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
+mod build;
+mod policy;
 mod tolerant;
 
+pub use build::ProxySource;
+pub use policy::PolicyConfig;
 pub use tolerant::tolerant;
 
 /// Settings of the daemon.
@@ -42,6 +46,13 @@ pub struct Config {
     /// there.
     #[arg(long, env = "ACTIONS_RUNNER_CLAIM_NAME")]
     pub claim_name: Option<String>,
+
+    /// Lets steps mount a part (subPath) of a claim whose other parts hold what every job may see.
+    #[arg(
+        long, env = "HOOKD_TRUST_SHARED_CLAIM", default_value = "false",
+        action = clap::ArgAction::Set, value_parser = switch
+    )]
+    pub trust_shared_claim: bool,
 
     /// File with the administrator's template for pods of jobs, in the shape of a PodTemplateSpec.
     #[arg(long, env = "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE")]
@@ -85,6 +96,10 @@ pub struct Config {
         ignore_case = true
     )]
     pub container_steps: ContainerSteps,
+
+    /// What workflows may ask for.
+    #[command(flatten)]
+    pub policy: PolicyConfig,
 
     /// Where images are pushed and pulled.
     #[command(flatten)]
@@ -212,6 +227,24 @@ pub struct BuildConfig {
     )]
     pub user_namespace: bool,
 
+    /// Capabilities of a build, comma-separated, in place of docker's default ones within Pod Security
+    /// baseline.
+    #[arg(
+        long = "build-capabilities", env = "HOOKD_BUILD_CAPABILITIES", value_delimiter = ',',
+        value_parser = build::capability
+    )]
+    pub capabilities: Vec<String>,
+
+    /// Whose proxy variables a build has: the `sidecar`'s own, or `none`.
+    #[arg(
+        long = "build-proxy",
+        env = "HOOKD_BUILD_PROXY",
+        value_enum,
+        default_value = "sidecar",
+        ignore_case = true
+    )]
+    pub proxy: ProxySource,
+
     /// Bytes that a build context may have.
     #[arg(
         long = "build-context-limit",
@@ -246,7 +279,8 @@ impl Config {
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
         }
-        for list in [&mut registry.mirrors, &mut registry.insecure] {
+        let capabilities = &mut self.build.capabilities;
+        for list in [&mut registry.mirrors, &mut registry.insecure, capabilities] {
             list.retain(|item| !item.trim().is_empty());
         }
         self.hook_template.take_if(|path| path.as_os_str().is_empty());
@@ -261,6 +295,15 @@ fn port(text: &str) -> Result<String, String> {
         Ok(1..) => Ok(text.trim().to_owned()),
         _ if text.trim().is_empty() => Ok(String::new()),
         _ => Err("not a port number".to_owned()),
+    }
+}
+
+/// True or false; set to nothing: false.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "" | "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Reason {
     ClaimUnusable,
     /// The build context cannot be read safely.
     ContextInvalid,
+    /// The daemon died again and again while it worked on the call.
+    DaemonCrashed,
     /// A time limit passed.
     DeadlineExceeded,
     /// The kubelet evicted the pod.
@@ -34,6 +36,8 @@ pub enum Reason {
     OutputLost,
     /// hookd's account lacks a permission.
     PermissionMissing,
+    /// The workflow asks for what the administrator of the runner does not allow.
+    PolicyDenied,
     /// No node has room for the pod, or none matches.
     PodUnschedulable,
     /// A resource quota of the namespace is used up.
@@ -48,8 +52,12 @@ pub enum Reason {
     StepLost,
     /// The administrator's template for pods of jobs is wrong.
     TemplateInvalid,
+    /// More calls at once, or larger ones, than hookd takes.
+    TooManyCalls,
     /// This version of hookd does not do that.
     Unsupported,
+    /// A file operation on a volume did not end in time.
+    VolumeStalled,
 }
 
 impl Reason {
@@ -62,6 +70,7 @@ impl Reason {
             Self::Cancelled => "CANCELLED",
             Self::ClaimUnusable => "CLAIM_UNUSABLE",
             Self::ContextInvalid => "CONTEXT_INVALID",
+            Self::DaemonCrashed => "DAEMON_CRASHED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Evicted => "EVICTED",
             Self::ImagePullFailed => "IMAGE_PULL_FAILED",
@@ -70,6 +79,7 @@ impl Reason {
             Self::OomKilled => "OOM_KILLED",
             Self::OutputLost => "OUTPUT_LOST",
             Self::PermissionMissing => "PERMISSION_MISSING",
+            Self::PolicyDenied => "POLICY_DENIED",
             Self::PodUnschedulable => "POD_UNSCHEDULABLE",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::RegistryRefused => "REGISTRY_REFUSED",
@@ -77,7 +87,9 @@ impl Reason {
             Self::StartFailed => "START_FAILED",
             Self::StepLost => "STEP_LOST",
             Self::TemplateInvalid => "TEMPLATE_INVALID",
+            Self::TooManyCalls => "TOO_MANY_CALLS",
             Self::Unsupported => "UNSUPPORTED",
+            Self::VolumeStalled => "VOLUME_STALLED",
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Puts hook, hook.sh and hook.js into the directory that the runner container sees.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::beneath::Tree;
 
 /// The runner starts `bash -e hook.sh`. It finds bash on a PATH that the job controls, so from
 /// here on nothing is looked up; `exec` lets the runner's signals reach hook itself.
@@ -51,35 +52,23 @@ pub fn install(directory: &Path) -> Result<(), InstallError> {
         ("hook.js", HOOK_JS.as_bytes(), 0o644),
         ("hook.sh", HOOK_SH.as_bytes(), 0o755),
     ] {
-        let path = directory.join(name);
-        put(&path, content, mode).map_err(|error| failed(&path, error))?;
+        let put = Tree::open(directory).and_then(|tree| tree.put(name, content, mode));
+        put.map_err(|error| failed(&directory.join(name), error.into()))?;
     }
     Ok(())
 }
 
-/// Copies stepd, which lies beside hookd, into a directory of the work volume, from which an init
-/// container takes it.
+/// Copies stepd, which lies beside hookd, into the directory `name` of the work directory, from which
+/// an init container takes it. Whatever a job has put there is not followed.
 ///
 /// # Errors
 /// See [`InstallError`].
-pub fn copy_stepd(directory: &Path) -> Result<(), InstallError> {
+pub fn copy_stepd(work_dir: &Path, name: &str) -> Result<(), InstallError> {
     let failed = |path: &Path, source| InstallError { path: path.to_owned(), source };
-    let own = std::env::current_exe().map_err(|error| failed(directory, error))?;
+    let own = std::env::current_exe().map_err(|error| failed(work_dir, error))?;
     let stepd = own.with_file_name("stepd");
     let content = std::fs::read(&stepd).map_err(|error| failed(&stepd, error))?;
-    // Whatever an earlier job has put there is not followed.
-    if std::fs::symlink_metadata(directory).is_ok_and(|found| !found.is_dir()) {
-        std::fs::remove_file(directory).map_err(|error| failed(directory, error))?;
-    }
-    std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
-    let path = directory.join("stepd");
-    put(&path, &content, 0o755).map_err(|error| failed(&path, error))
-}
-
-/// Writes and renames: a file in use is never written to.
-fn put(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, content)?;
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))?;
-    std::fs::rename(&new, path)
+    let installed =
+        Tree::open(work_dir).and_then(|work| work.install(name, "stepd", &content, 0o755));
+    installed.map_err(|error| failed(&work_dir.join(name).join("stepd"), error.into()))
 }

@@ -6,9 +6,13 @@
 //! call from end to end.
 
 pub mod app;
+mod beneath;
+pub mod blocking;
 pub mod cluster;
 pub mod config;
+pub mod endpoint;
 pub mod error;
+pub mod forward;
 pub mod hooks;
 pub mod ids;
 pub mod image;
@@ -18,3 +22,4 @@ pub mod runner;
 pub mod spec;
 pub mod step;
 pub mod supervisor;
+pub mod yaml;

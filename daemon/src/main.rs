@@ -1,11 +1,12 @@
 //! `hookd`: the sidecar's PID 1; `hookd daemon`: the process that does the work; `hookd ready`:
-//! the startup probe.
+//! the startup probe; `hookd registry-endpoint`: beside Kaniko in the pod of a build.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hookd::app::{self, SOCKET};
 use hookd::config::{self, Config};
+use hookd::endpoint;
 use hookd::error::report;
 use hookd::supervisor;
 use tracing_subscriber::EnvFilter;
@@ -26,6 +27,13 @@ enum Role {
     /// The process that does the work. Without a command hookd keeps one running, with the
     /// settings in the environment, and always exits 0.
     Daemon(Box<Config>),
+    /// The registry endpoint of a build, in the build's pod: it alone has the credentials. Its
+    /// configuration is in HOOKD_REGISTRY_ENDPOINT.
+    RegistryEndpoint {
+        /// Exits 0 when an endpoint listens: the startup probe.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Exits 0 when the hook is installed and the daemon answers.
     Ready {
         /// As for the daemon.
@@ -51,13 +59,20 @@ fn main() -> ExitCode {
     match cli.role {
         None => supervise(),
         Some(Role::Daemon(config)) => daemon(*config),
+        Some(Role::RegistryEndpoint { ready: true }) if endpoint::is_ready() => ExitCode::SUCCESS,
+        Some(Role::RegistryEndpoint { ready: true }) => ExitCode::FAILURE,
+        Some(Role::RegistryEndpoint { ready: false }) => registry_endpoint(),
         Some(Role::Ready { socket_dir }) => ready(&socket_dir),
     }
 }
 
 /// Never fails: ARC takes a sidecar that failed for a failed runner.
 fn supervise() -> ExitCode {
-    if let Err(error) = supervisor::run() {
+    // As the daemon reads it; the supervisor has no settings of its own.
+    let directory = std::env::var_os("HOOKD_SOCKET_DIR").filter(|path| !path.is_empty());
+    let directory = directory.map_or_else(|| "/run/hookd".into(), std::path::PathBuf::from);
+    let health = supervisor::Watch::of(directory.join(SOCKET));
+    if let Err(error) = supervisor::run(health) {
         tracing::error!(error = report(&error), "the supervisor cannot work");
     }
     ExitCode::SUCCESS
@@ -68,8 +83,27 @@ fn daemon(config: Config) -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            runtime.block_on(app::run(config.without_empty())).map_err(|error| report(&error))
+            let result = runtime.block_on(app::run(config.without_empty()));
+            // Threads that hang on a volume do not hold up the end.
+            runtime.shutdown_background();
+            result.map_err(|error| report(&error))
         }
+        Err(error) => Err(format!("the runtime cannot start: {error}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread: it moves bytes from socket to socket.
+fn registry_endpoint() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(endpoint::run()).map_err(|error| report(&error)),
         Err(error) => Err(format!("the runtime cannot start: {error}")),
     };
     match result {

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::{Failure, Reason};
 
 mod hook_template;
+mod sub_path;
 
 pub use hook_template::HookTemplate;
 
@@ -24,12 +25,16 @@ pub struct Runner {
     pub uid: String,
     /// Node that it runs on.
     pub node: String,
+    /// Address of that node; empty: not known.
+    pub host_ip: String,
     /// Its image pull Secrets: an image pulled with credentials is refused to pods without them.
     pub pull_secrets: Vec<LocalObjectReference>,
     /// Groups that may write to the work volume.
     pub supplemental_groups: Option<Vec<i64>>,
     /// The volume of the work directory; none: it is not on a claim.
     pub work: Option<WorkVolume>,
+    /// Why no step may mount that volume.
+    pub work_refused: Option<WorkRefused>,
     /// Image of hookd itself, which has stepd; by digest where the cluster tells it.
     pub hookd_image: String,
     /// Image of the runner, which has the externals; likewise.
@@ -49,7 +54,54 @@ pub struct WorkVolume {
     pub same_node: bool,
 }
 
+/// Why steps may not mount the claim of the work directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkRefused {
+    /// Others may have other parts of the claim, which a step could reach.
+    Shared {
+        /// Name of the claim.
+        claim: String,
+        /// The part.
+        sub_path: String,
+    },
+    /// Which part of the claim is mounted depends on a variable that is not known.
+    Unknown {
+        /// Its name.
+        variable: String,
+    },
+}
+
 impl Runner {
+    /// Whether steps may mount the work directory.
+    ///
+    /// The kubelet follows symlinks within a volume when it mounts a part of it. A step can put one
+    /// in place of a directory that the next container mounts, and so reach every other part of
+    /// the claim, that of another runner too.
+    ///
+    /// # Errors
+    /// `CLAIM_UNUSABLE` for a part of a claim whose other parts are not said to be trusted.
+    pub fn check_work(&self) -> Result<(), Failure> {
+        let Some(refused) = &self.work_refused else { return Ok(()) };
+        let (message, remedy) = match refused {
+            WorkRefused::Shared { claim, sub_path } => (
+                format!(
+                    "The work directory is the part {sub_path:?} (subPath) of claim {claim}: a step \
+                     could mount the other parts, of other runners for example"
+                ),
+                "Give each runner a claim of its own (`ephemeral`, as in deploy/values.yaml); if all \
+                 that the claim holds may be seen by every job, set HOOKD_TRUST_SHARED_CLAIM=true",
+            ),
+            WorkRefused::Unknown { variable } => (
+                format!(
+                    "The subPathExpr of the work directory names the variable {variable}, whose \
+                     value the runner pod does not show"
+                ),
+                "Use variables with a `value` or a `fieldRef` of the same container",
+            ),
+        };
+        Err(Failure::new(Reason::ClaimUnusable, message, remedy))
+    }
+
     /// Reads the runner pod and its claim.
     ///
     /// # Errors
@@ -80,14 +132,21 @@ impl Runner {
         let context = spec.security_context.unwrap_or_default();
         let groups = context.supplemental_groups.unwrap_or_default();
         let groups: Vec<_> = groups.into_iter().chain(context.fs_group).collect();
+        let (work, work_refused) = work_volume(pod, config);
         Self {
             name: config.pod_name.clone(),
             namespace: namespace.to_owned(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             node: spec.node_name.unwrap_or_default(),
+            host_ip: pod
+                .status
+                .as_ref()
+                .and_then(|status| status.host_ip.clone())
+                .unwrap_or_default(),
             pull_secrets: spec.image_pull_secrets.unwrap_or_default(),
             supplemental_groups: (!groups.is_empty()).then_some(groups),
-            work: work_volume(pod, config),
+            work,
+            work_refused,
             hook_template: hook_template::find(pod, config),
             hookd_image: image_that_mounts(pod, config, false),
             runner_image: config
@@ -125,26 +184,43 @@ fn image_that_mounts(pod: &Pod, config: &Config, read_only: bool) -> String {
         .unwrap_or_else(|| container.image.clone().unwrap_or_default())
 }
 
-/// The claim that the administrator named, or the one mounted at the work directory.
-fn work_volume(pod: &Pod, config: &Config) -> Option<WorkVolume> {
-    let spec = pod.spec.as_ref()?;
-    let work_dir = config.work_dir.to_str()?;
+/// The claim that the administrator named, or the one mounted at the work directory; and why no
+/// step may mount it.
+fn work_volume(pod: &Pod, config: &Config) -> (Option<WorkVolume>, Option<WorkRefused>) {
+    let Some((spec, work_dir)) = pod.spec.as_ref().zip(config.work_dir.to_str()) else {
+        return (None, None);
+    };
     let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-    let mount: Option<&VolumeMount> = containers
-        .flat_map(|container| container.volume_mounts.iter().flatten())
-        .find(|mount| mount.mount_path.trim_end_matches('/') == work_dir.trim_end_matches('/'));
-    let mounted = mount.and_then(|mount| {
-        let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)?;
-        match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => Some(claim.claim_name.clone()),
-            // A generic ephemeral volume's claim is named after its pod.
-            (None, Some(_)) => Some(format!("{}-{}", config.pod_name, volume.name)),
-            (None, None) => None,
-        }
+    let mut mounts = containers.flat_map(|container| {
+        container.volume_mounts.iter().flatten().map(move |mount| (container, mount))
     });
-    let claim = config.claim_name.clone().or(mounted)?;
-    let sub_path = mount.and_then(|mount| mount.sub_path.clone()).unwrap_or_default();
-    Some(WorkVolume { claim, sub_path, same_node: true })
+    let at = work_dir.trim_end_matches('/');
+    let mounted = mounts.find(|(_, mount)| mount.mount_path.trim_end_matches('/') == at);
+    let volume = mounted.and_then(|(_, mount)| {
+        spec.volumes.iter().flatten().find(|volume| volume.name == mount.name)
+    });
+    let (shared, own) = volume.map_or((None, None), |volume| {
+        let shared = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
+        // A generic ephemeral volume's claim is named after its pod, which nobody else mounts.
+        let own = volume.ephemeral.as_ref().map(|_| format!("{}-{}", config.pod_name, volume.name));
+        (shared, own)
+    });
+    let is_own =
+        own.is_some() && config.claim_name.as_ref().is_none_or(|name| own.as_ref() == Some(name));
+    let Some(claim) = config.claim_name.clone().or(shared).or(own) else { return (None, None) };
+    let sub_path = mounted.map_or_else(
+        || Ok(String::new()),
+        |(container, mount)| sub_path::of_mount(pod, container, mount),
+    );
+    let (sub_path, refused) = match sub_path {
+        Err(variable) => (String::new(), Some(WorkRefused::Unknown { variable })),
+        Ok(sub_path) if !sub_path.is_empty() && !is_own && !config.trust_shared_claim => {
+            let refused = WorkRefused::Shared { claim: claim.clone(), sub_path: sub_path.clone() };
+            (sub_path, Some(refused))
+        }
+        Ok(sub_path) => (sub_path, None),
+    };
+    (Some(WorkVolume { claim, sub_path, same_node: true }), refused)
 }
 
 /// Whether pods that share the claim must share a node.
@@ -163,74 +239,4 @@ fn same_node(claim: &PersistentVolumeClaim) -> Result<bool, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn pod(volume: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"spec": {
-            "containers": [{"name": "runner", "volumeMounts": [
-                {"name": "work", "mountPath": "/home/runner/_work/", "subPath": "w"}]}],
-            "volumes": [volume],
-        }}))
-        .unwrap()
-    }
-
-    #[test]
-    fn the_claim_is_found_in_the_runner_pod() {
-        let pod = pod(json!({"name": "work", "persistentVolumeClaim": {"claimName": "c"}}));
-        let work = work_volume(&pod, &Config::of(&[])).unwrap();
-        assert_eq!((work.claim.as_str(), work.sub_path.as_str()), ("c", "w"));
-    }
-
-    #[test]
-    fn the_claim_of_an_ephemeral_volume_is_named_after_the_pod() {
-        let pod = pod(json!({"name": "work", "ephemeral": {}}));
-        assert_eq!(work_volume(&pod, &Config::of(&[])).unwrap().claim, "r-work");
-    }
-
-    #[test]
-    fn a_claim_that_the_administrator_named_wins() {
-        let pod = pod(json!({"name": "work", "emptyDir": {}}));
-        assert_eq!(work_volume(&pod, &Config::of(&[])), None);
-        let named = Config::of(&["--claim-name", "mine"]);
-        assert_eq!(work_volume(&pod, &named).unwrap().claim, "mine");
-    }
-
-    #[test]
-    fn the_images_of_hookd_and_of_the_runner_are_known_by_digest() {
-        let mount = |read_only: bool| {
-            json!([{"name": "hookd", "mountPath": "/run/hookd",
-            "readOnly": read_only}])
-        };
-        let pod: Pod = serde_json::from_value(json!({
-            "spec": {
-                "initContainers": [{"name": "h", "image": "r/hookd:1", "volumeMounts": mount(false)}],
-                "containers": [{"name": "x", "image": "other"},
-                    {"name": "run", "image": "r/runner:1", "volumeMounts": mount(true)}],
-            },
-            "status": {
-                "initContainerStatuses": [{"name": "h", "image": "", "ready": true,
-                    "restartCount": 0, "imageID": "r/hookd@sha256:1"}],
-                "containerStatuses": [{"name": "run", "image": "", "ready": true,
-                    "restartCount": 0, "imageID": "sha256:2"}],
-            },
-        }))
-        .unwrap();
-        let runner = Runner::from_pod(&pod, "ns", &Config::of(&[]));
-        assert_eq!(runner.hookd_image, "r/hookd@sha256:1");
-        assert_eq!(runner.runner_image, "r/runner:1");
-    }
-
-    #[test]
-    fn only_a_shared_claim_lets_a_step_leave_the_runners_node() {
-        let claim =
-            |mode: &str| serde_json::from_value(json!({"spec": {"accessModes": [mode]}})).unwrap();
-        assert!(same_node(&claim("ReadWriteOnce")).unwrap());
-        assert!(!same_node(&claim("ReadWriteMany")).unwrap());
-        assert_eq!(
-            same_node(&claim("ReadWriteOncePod")).unwrap_err().reason,
-            Reason::ClaimUnusable
-        );
-    }
-}
+mod tests;

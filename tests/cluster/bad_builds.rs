@@ -46,6 +46,13 @@ fn an_unknown_base_image_is_told_in_the_registrys_words() {
 }
 
 #[test]
+fn an_image_that_cannot_be_determined_is_told_before_the_build() {
+    let outcome = outcome_of("FROM busybox:1\nCOPY --from=${X} / /\n");
+    outcome.assert_told(10, &["/v1/Dockerfile", "line 2", "${X}", "Correct the Dockerfile"]);
+    assert!(!outcome.text().contains("##[group]Build"), "{}", outcome.text());
+}
+
+#[test]
 fn a_missing_file_of_a_copy_is_named() {
     let outcome = outcome_of("FROM busybox:1\nCOPY not-there /\n");
     outcome.assert_told(EARLY + 20, &["not-there"]);

@@ -163,3 +163,27 @@ fn a_registry_that_cannot_be_asked_leaves_the_program_to_the_kubelet() {
     assert_eq!(outcome.assert_code(0).text(), "1\n");
     runner.assert_nothing_left();
 }
+
+/// shinsenter/php#64, Nico640/docker-unms#80, kipsilabs/altmount#578, FaserF/hassio-addons#73: the inits
+/// of s6-overlay, systemd and others run as PID 1 only.
+#[test]
+fn an_entrypoint_that_must_be_pid_1_is_pid_1_or_names_the_setting() {
+    let runner = RunnerPod::start();
+    let init = "printf '#!/bin/sh\\n[ $$ = 1 ] || { echo \"init: fatal: can only run as pid 1\" >&2; \
+                exit 100; }\\nexec \"$@\"\\n' > /init && chmod +x /init && \
+                printf '#!/bin/sh\\nexec /init \"$@\"\\n' > /start && chmod +x /start";
+    let dockerfile = |entrypoint: &str| {
+        format!(
+            "FROM busybox:1\nRUN {init}\nENTRYPOINT [\"{entrypoint}\"]\n\
+             CMD [\"/bin/echo\", \"the program ran\"]\n"
+        )
+    };
+    let known = runner.action("s6like", &[("Dockerfile", &dockerfile("/init"))]);
+    assert_eq!(runner.run(&known).assert_code(0).after_build(), "the program ran\n");
+    let hidden = runner.action("s6hidden", &[("Dockerfile", &dockerfile("/start"))]);
+    let outcome = runner.run(&hidden);
+    let log = outcome.assert_code(100).log();
+    assert!(log.contains("HOOKD_CONTAINER_STEPS=kubelet"), "{log}");
+    assert!(log.contains("can only run as pid 1"), "{log}");
+    runner.assert_nothing_left();
+}

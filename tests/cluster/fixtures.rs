@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, RunnerPod, images};
+use crate::support::{Outcome, RunnerPod, Setup, images};
 
 const TEMP: &str = "/home/runner/_work/_temp";
 const SHOP: &str = "/home/runner/_work/widget-shop";
@@ -80,7 +80,8 @@ fn publish_images() {
 #[test]
 fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
     publish_images();
-    let runner = RunnerPod::start();
+    // The job container of the runner's own example has `--user root`.
+    let runner = RunnerPod::with(&Setup::default().set("HOOKD_ALLOW_ROOT_USER", "true"));
     prepare_files(&runner);
 
     let prepared = call(&runner, "prepare_job_container_services", |input| {

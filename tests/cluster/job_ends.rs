@@ -169,3 +169,19 @@ fn a_job_pod_that_is_evicted_is_told_soon_and_as_that() {
     assert!(evicted.elapsed() < s(5), "{:?}", evicted.elapsed());
     outcome.assert_told(60, &["title=Evicted", "runner-workflow", "EvictionByEvictionAPI"]);
 }
+
+/// As with cgroup v2 after an out-of-memory kill, which takes stepd along.
+#[test]
+fn after_the_job_container_has_ended_each_later_step_says_so_at_once() {
+    let runner = RunnerPod::start();
+    let mut job = JobRun::start(&runner);
+    let ends =
+        Program::script(&runner, "sh", "kill -TERM 1; sleep 1000").set("GITHUB_ACTION", "ends");
+    job.run_program(&ends).assert_told(30, &["ended with exit code 0 while its step ran"]);
+    for _ in 0..2 {
+        let outcome = job.run("echo never");
+        outcome.assert_told(15, &["The job container is gone since step", "ends", "exit code 0"]);
+        assert!(!outcome.text().contains("never"), "{}", outcome.text());
+    }
+    job.clean_up().assert_code(0);
+}

@@ -24,7 +24,7 @@ services:
   queue:
     image: busybox:1
     ports: ["8102:7102"]
-    options: --hostname queue --health-cmd true
+    options: --hostname queue --health-cmd true --health-interval 1s
     entrypoint: /bin/sh
     command: -c "while :; do echo queue | nc -l -p 7102; done"
 env: {LEVEL: job}

@@ -17,14 +17,20 @@ fn sleepers(stepd: &Stepd) -> usize {
 /// A session of a stepd whose socket is in `dir`.
 fn connect(dir: &Path) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stepd"));
-    command.args(["connect", "--dir"]).arg(dir).stdin(Stdio::null()).spawn().unwrap()
+    command.args(["connect", "--server-pid", &own_pid(), "--dir"]).arg(dir);
+    command.stdin(Stdio::null()).spawn().unwrap()
 }
 
 /// As [`connect`], of a session that says nothing and is not closed.
 fn connect_silently(dir: &Path, silence: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stepd"));
-    command.args(["connect", "--silence", silence, "--dir"]).arg(dir);
+    command.args(["connect", "--server-pid", &own_pid(), "--silence", silence, "--dir"]).arg(dir);
     command.stdin(Stdio::piped()).spawn().unwrap()
+}
+
+/// Of this test, which listens itself.
+fn own_pid() -> String {
+    std::process::id().to_string()
 }
 
 /// Listens as stepd does.

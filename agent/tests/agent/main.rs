@@ -2,6 +2,8 @@
 //! process that came from outside. Needs root, for the namespaces.
 #![allow(clippy::unwrap_used, reason = "clippy.toml allows it in test functions only")]
 
+mod attacks;
+mod bounds;
 mod ends;
 mod output;
 mod programs;

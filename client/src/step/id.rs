@@ -1,4 +1,4 @@
-//! Names of steps.
+//! Names that nobody can guess: of steps, and of files beside those of a job.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,7 +10,7 @@ const LENGTH: usize = 20;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// A name that no other step has.
-pub(super) fn fresh() -> io::Result<String> {
+pub(crate) fn fresh() -> io::Result<String> {
     let mut random = [0; LENGTH];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     Ok(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())

@@ -7,6 +7,7 @@ pub mod events;
 pub mod job;
 pub mod logs;
 pub mod pod;
+pub mod pod_security;
 mod refusal;
 pub mod retry;
 pub mod tunnel;

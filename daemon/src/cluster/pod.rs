@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus,
+    ContainerState, ContainerStateTerminated, ContainerStatus, Pod,
 };
 
 use crate::cluster::watch::Seen;
@@ -56,7 +56,9 @@ pub fn standing(pod: &Pod, container: &str) -> Standing {
     }
     let waiting = state(status).and_then(|state| state.waiting.as_ref());
     match waiting.and_then(|waiting| waiting.reason.as_deref()) {
-        None | Some("ContainerCreating" | "PodInitializing") => not_started(pod),
+        None | Some("ContainerCreating" | "PodInitializing") => {
+            init::waiting(pod).unwrap_or_else(|| not_started(pod))
+        }
         Some(reason) => {
             let message = waiting.and_then(|waiting| waiting.message.as_deref());
             let image = status.map_or("", |status| status.image.as_str());
@@ -200,7 +202,7 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         return Some(failure);
     }
     let status = pod.status.as_ref()?;
-    if let Some(failure) = init_failure(status) {
+    if let Some(failure) = init::failure(status) {
         return Some(failure);
     }
     if status.phase.as_deref() == Some("Failed") {
@@ -215,22 +217,6 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         ));
     }
     None
-}
-
-/// A pod whose init container failed starts no other.
-fn init_failure(status: &PodStatus) -> Option<Failure> {
-    let mut statuses = status.init_container_statuses.iter().flatten();
-    let (name, end) = statuses.find_map(|status| {
-        let end = status.state.as_ref()?.terminated.as_ref()?;
-        (end.exit_code != 0).then_some((&status.name, end))
-    })?;
-    let words = end.message.as_deref().map(one_line).unwrap_or_default();
-    Some(Failure::new(
-        Reason::StartFailed,
-        format!("Init container {name} ended with exit code {}: {words}", end.exit_code),
-        "Correct it in the hook template; `hookd-tools` is hookd's own and needs /bin/sh and cp in \
-         the runner's image",
-    ))
 }
 
 /// The container has no state of its own yet: the scheduler's and the volumes' turn.
@@ -266,6 +252,7 @@ pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+mod init;
 mod waiting;
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! `build_image`: a Dockerfile becomes an image in the registry, by a Kaniko Job.
 //!
 //! The context goes to Kaniko's standard input. A Job whose context did not arrive whole is
-//! thrown away and made again under the next name; from then on the Job ends by itself, and its
-//! log and digest can be had by whoever asks.
+//! thrown away and made again under the next name (`arrival.rs` decides that); from then on the Job ends
+//! by itself, and its log and digest can be read by whoever asks.
 
 use std::path::Path;
-use std::time::Duration;
 
 use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
@@ -13,26 +12,29 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::cluster::attach::{self, Pieces};
-use crate::cluster::pod::{self, Ended, Standing};
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod::{self, Ended};
+use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, logs};
+use crate::config::ProxySource;
+use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::builds::{self, Fingerprint, Hashed};
 use crate::image::registry::{self, Destination};
-use crate::image::{context, group, verdict};
-use crate::spec::{build_job, names};
+use crate::image::{context, dockerfile, group, verdict};
+use crate::spec::build_job::proxy::Proxy;
+use crate::spec::{build_job, names, template};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
 use crate::step::output::{self, Place};
 use crate::step::room::with_room;
 use crate::step::start::{Awaited, started};
 
+mod arrival;
+
 /// Jobs tried for one build, should the context not arrive.
 pub const ATTEMPTS: u32 = 3;
-/// The builder's log is none of the program's output.
-const LOG: Place = Place { stream: Stream::Stderr, position: log_position };
 /// Lines of the log in which the reason of a failure stands.
 const TAIL_LINES: i64 = 200;
 
@@ -42,6 +44,14 @@ struct Build<'a> {
     step: &'a StepId,
     dockerfile: &'a Path,
     destination: Destination,
+}
+
+/// How the builder ended.
+enum Finished {
+    /// Well.
+    Ended(Ended),
+    /// Without having had its whole context; why.
+    WithoutContext(String),
 }
 
 /// Builds the image, or finds it built.
@@ -54,19 +64,32 @@ pub async fn build(
     dockerfile: &Path,
     caller: &mut Caller,
 ) -> Result<BuiltReference, Failure> {
+    let destination = registry::destination(&context.config.registry, step)?;
     if let Some(image) = &caller.cursor.image {
+        // Whoever calls may have written the cursor: only what is in our repository was built.
+        if image.reference != destination.reference(&image.digest) {
+            return Err(foreign(&image.reference, &destination));
+        }
         return Ok(image.clone());
     }
-    let destination = registry::destination(&context.config.registry, step)?;
     let build = Build { context, step, dockerfile, destination };
-    let (job, made_of) = match build.running_job(caller).await? {
+    let (mut job, mut made_of) = match build.running_job(caller).await? {
         Some(job) => (job, None),
         None => match build.built_before(caller).await? {
             Some(image) => return Ok(image),
             None => build.start(caller).await?,
         },
     };
-    let ended = build.finish(&job, caller).await?;
+    let ended = loop {
+        caller.settled();
+        match build.finish(&job, caller).await? {
+            Finished::Ended(ended) => break ended,
+            Finished::WithoutContext(why) => {
+                build.next_attempt(&why, caller).await?;
+                (job, made_of) = build.start(caller).await?;
+            }
+        }
+    };
     let digest = build.digest(&job, &ended)?;
     let image = BuiltReference { reference: build.destination.reference(&digest), digest };
     if let Some(made_of) = made_of {
@@ -108,25 +131,26 @@ impl Build<'_> {
         if position.context_sent && found.is_some() {
             return Ok(found);
         }
-        self.next_attempt(caller).await?;
+        self.next_attempt("hookd was interrupted while it sent it", caller).await?;
         Ok(None)
     }
 
-    /// Gives this attempt up and counts on.
-    async fn next_attempt(&self, caller: &mut Caller) -> Result<(), Failure> {
+    /// Gives this attempt up, because its context did not arrive whole, and counts on.
+    async fn next_attempt(&self, why: &str, caller: &mut Caller) -> Result<(), Failure> {
         let position = caller.cursor.build.get_or_insert_default();
         let name = names::build(&self.context.config.pod_name, self.step, position.attempt);
         let attempt = position.attempt + 1;
         if attempt >= ATTEMPTS {
             return Err(Failure::new(
                 Reason::ApiUnreachable,
-                format!("The build context could not be sent to {ATTEMPTS} Jobs in turn"),
+                format!("The build context could not be sent to {ATTEMPTS} Jobs in turn: {why}"),
                 "Look at the API server and at the kubelet of the build's node; run the job again",
             ));
         }
         let token = position.token.take();
         *position = BuildPosition { attempt, token, ..BuildPosition::default() };
-        job::delete(&self.context.jobs(), &name, &self.context.retry()).await?;
+        let (jobs, runner) = (self.context.jobs(), &self.context.config.pod_name);
+        job::delete(&jobs, runner, &name, &self.context.retry()).await?;
         let message = "The build is started again: its context did not arrive whole";
         caller.progress(Phase::BuildPending, message).await
     }
@@ -136,7 +160,8 @@ impl Build<'_> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.open_context().await?;
-            let job = self.create(source.dockerfile_name(), caller).await?;
+            let (source, endpoint) = self.endpoint(source).await?;
+            let job = self.create(source.dockerfile_name(), &endpoint, caller).await?;
             group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
                 .await?;
             let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
@@ -149,12 +174,11 @@ impl Build<'_> {
             let sent = self.send_context(source, &pod).await;
             let made_of = match sent {
                 Ok(made_of) => Some(made_of),
-                // Kaniko looks at the registry before it reads: it may have ended already.
                 Err(failure) if failure.reason != Reason::ContextInvalid => {
-                    tracing::info!(error = report(&failure), "the context was not taken whole");
-                    let ended = ends_soon(&mut watch).await;
-                    if !ended || verdict::lacks_context(&self.tail(&pod.name_any()).await) {
-                        self.next_attempt(caller).await?;
+                    let words = report(&failure);
+                    tracing::info!(error = words, "it is not known whether the context arrived");
+                    if let Some(why) = self.lacks_context(&mut watch, &pod, &words).await {
+                        self.next_attempt(&why, caller).await?;
                         continue;
                     }
                     None
@@ -177,18 +201,66 @@ impl Build<'_> {
             .map_err(context_failure)
     }
 
-    async fn create(&self, dockerfile: &str, caller: &mut Caller) -> Result<Job, Failure> {
+    /// What the build may push and pull: the images are those that its Dockerfile names.
+    async fn endpoint(
+        &self,
+        source: context::BuildContext,
+    ) -> Result<(context::BuildContext, EndpointConfig), Failure> {
+        let read = tokio::task::spawn_blocking(move || {
+            let text = source.read_dockerfile(dockerfile::LIMIT).map_err(context_failure)?;
+            Ok((source, dockerfile::images(&text)))
+        });
+        let (source, images) = read
+            .await
+            .map_err(|error| Failure::internal("Reading the Dockerfile failed").because(error))??;
+        let images = images.map_err(|error| verdict::images_unknown(self.dockerfile, &error))?;
+        let registry = &self.context.config.registry;
+        Ok((source, EndpointConfig::new(registry, &self.destination, &images)))
+    }
+
+    /// The registries' names for the log: those of the images are read again from the Dockerfile,
+    /// since the Job may be an earlier daemon's.
+    async fn shown(&self) -> Shown {
+        let images = match self.open_context().await {
+            Ok(source) => self.endpoint(source).await.ok().map(|(_, endpoint)| endpoint),
+            Err(_) => None,
+        };
+        let registry = &self.context.config.registry;
+        let without = || EndpointConfig::new(registry, &self.destination, &[]);
+        Shown::new(&images.unwrap_or_else(without))
+    }
+
+    async fn create(
+        &self,
+        dockerfile: &str,
+        endpoint: &EndpointConfig,
+        caller: &mut Caller,
+    ) -> Result<Job, Failure> {
         let runner = &self.context.known().await?.runner;
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
         let config = &self.context.config;
-        let job = build_job::job(
+        let mut job = build_job::job(
             runner,
             (self.step, attempt),
             dockerfile,
-            &self.destination,
+            endpoint,
             &config.registry,
             &config.build,
-        );
+        )?;
+        // Kaniko could not read what is no text, and nor could hookd's own client.
+        let own = std::env::vars_os();
+        let own =
+            own.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+        let proxy = Proxy::from_environment(own).bypassed_for(&self.destination, &config.registry);
+        proxy.apply_to_endpoint(&mut job);
+        if config.build.proxy == ProxySource::Sidecar {
+            proxy.apply_to_build(&mut job);
+        }
+        let placed = template::build::place(self.context.template()?.as_ref(), job)?;
+        for warning in self.context.new_warnings(placed.warnings) {
+            caller.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
+        }
+        let job = placed.job;
         let (jobs, retry) = (self.context.jobs(), self.context.retry());
         let create = || job::create(&jobs, &job, &retry);
         with_room(self.context, Phase::BuildPending, caller, create).await
@@ -224,21 +296,29 @@ impl Build<'_> {
     }
 
     /// Streams the log to its end.
-    async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Ended, Failure> {
+    async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Finished, Failure> {
         let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
         let awaited =
             Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
-        let ended = output::stream(self.context, &mut watch, target, LOG, caller).await?;
+        let shown = self.shown().await;
+        // The builder's log is none of the program's output.
+        let place =
+            Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
+        let ended = output::stream(self.context, &mut watch, target, place, caller).await?;
         if ended.exit_code == 0 {
-            return Ok(ended);
+            return Ok(Finished::Ended(ended));
         }
         // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
         if ended.reason == pod::OOM_KILLED {
             return Err(pod::oom_failure(&pod, build_job::CONTAINER));
         }
+        if let Some(why) = self.ended_without_context(&pod.name_any(), ended.exit_code).await {
+            return Ok(Finished::WithoutContext(why));
+        }
         let tail = self.tail(&pod.name_any()).await;
+        let tail = shown.restore(&tail);
         Err(verdict::explain(self.dockerfile, &self.destination, ended.exit_code, &tail))
     }
 
@@ -266,22 +346,16 @@ impl Build<'_> {
     }
 }
 
-fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
-    cursor.build.as_mut().map(|build| &mut build.log)
+fn foreign(image: &str, destination: &Destination) -> Failure {
+    Failure::new(
+        Reason::InvalidInput,
+        format!("`resume.cursor` names image {image}, which is not in {}", destination.pull),
+        "Send the cursor as hookd sent it; run the job again if the registry's settings have changed",
+    )
 }
 
-/// True if the container has ended or does within a few seconds.
-async fn ends_soon(watch: &mut PodWatch) -> bool {
-    let over = |seen: &Seen| match seen {
-        Seen::Pod(pod) => {
-            matches!(
-                pod::standing(pod, build_job::CONTAINER),
-                Standing::Ended(_) | Standing::Doomed(_)
-            )
-        }
-        Seen::Gone | Seen::NotYet => false,
-    };
-    tokio::time::timeout(Duration::from_secs(3), watch.until(over)).await.is_ok()
+fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
+    cursor.build.as_mut().map(|build| &mut build.log)
 }
 
 fn context_failure(error: context::ContextError) -> Failure {

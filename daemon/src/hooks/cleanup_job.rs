@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt};
 use hookd_api::v1::{CleanupJobResponse, ServiceLog};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
@@ -23,6 +24,11 @@ use crate::step::{agent_calls, ended_services};
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;
+/// Bytes of all logs together: one message carries them, which may have 4 MiB.
+const LOGS: usize = 2 << 20;
+/// Services whose logs are shown, and those that are read at the same time.
+const SERVICES: usize = 256;
+const LOGS_AT_ONCE: usize = 4;
 /// The runner waits for a clean-up; nobody waits for long for a log.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -32,6 +38,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the API refuses or stays away.
 pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
+    context.network.clear().await;
     let service_logs = service_logs(context).await;
     let selector = format!("{RUNNER_LABEL}={}", context.config.pod_name);
     let retry = context.retry();
@@ -43,6 +50,7 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
         delete_all(context.secrets(), &selector, &retry),
     )?;
     context.agents.clear();
+    context.crashes.clear();
     Ok(CleanupJobResponse { deleted: jobs + pods + secrets, service_logs })
 }
 
@@ -56,9 +64,14 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
     };
     let ended = ended_services::of_pod(&pod);
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
-    let services =
-        containers.into_iter().map(|container| container.name).filter(|name| name != JOB);
-    let logs = services.map(|service| {
+    let services: Vec<_> = containers
+        .into_iter()
+        .map(|container| container.name)
+        .filter(|name| name != JOB)
+        .take(SERVICES)
+        .collect();
+    let share = LOGS / services.len().max(1);
+    let logs = services.into_iter().map(|service| {
         let (pods, name) = (&pods, &name);
         let ended = ended.iter().find(|ended| ended.name == service);
         let end = ended.map(|ended| format!("\n({})\n", ended.message)).unwrap_or_default();
@@ -70,10 +83,10 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
                 Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),
                 Err(_) => "(the log cannot be read: no answer)".to_owned(),
             };
-            ServiceLog { name: service, text: text + &end }
+            ServiceLog { name: service, text: logs::last_lines(text, share) + &end }
         }
     });
-    futures::future::join_all(logs).await
+    stream::iter(logs).buffered(LOGS_AT_ONCE).collect().await
 }
 
 async fn delete_all<K>(api: Api<K>, selector: &str, retry: &Retry) -> Result<u32, Failure>
@@ -86,8 +99,8 @@ where
     let params = ListParams::default().labels(selector);
     let list =
         retry.run(&format!("list {}", K::plural(&())), || api.list_metadata(&params)).await?;
-    let names: Vec<_> = list.items.iter().map(ResourceExt::name_any).collect();
-    let deleted = try_join_all(names.iter().map(|name| job::delete(&api, name, retry))).await?;
+    let found = list.items.iter().map(|found| job::delete_found(&api, &found.metadata, retry));
+    let deleted = try_join_all(found).await?;
     Ok(u32::try_from(deleted.into_iter().filter(|found| *found).count()).unwrap_or(u32::MAX))
 }
 
@@ -107,10 +120,10 @@ pub async fn delete_step(
     let builds = (0..builds).map(|attempt| names::build(runner, step, attempt));
     let builds = builds.map(|name| {
         let jobs = jobs.clone();
-        async move { job::delete(&jobs, &name, retry).await }
+        async move { job::delete(&jobs, runner, &name, retry).await }
     });
     let name = names::step(runner, step);
-    let run = job::delete_with_secret(&jobs, &secrets, &name, retry);
+    let run = job::delete_with_secret(&jobs, &secrets, runner, &name, retry);
     let (builds, run) = tokio::try_join!(try_join_all(builds), run)?;
     Ok(run || builds.contains(&true))
 }
@@ -225,18 +238,31 @@ async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
 async fn delete_job_pod(context: &Context, step: &StepId) {
     let runner = &context.config.pod_name;
     let (pods, secrets, retry) = (context.pods(), context.secrets(), context.retry());
-    let (environment, pull) =
-        (names::services_secret(runner, step), names::pull_secret(runner, step));
+    let environment = names::services_secret(runner, step);
     // One that cannot be deleted does not keep the others.
     let (pod, environment, pull) = tokio::join!(
         job::delete_pod_of(runner, &pods, &retry),
-        job::delete(&secrets, &environment, &retry),
-        job::delete(&secrets, &pull, &retry),
+        job::delete(&secrets, runner, &environment, &retry),
+        delete_pull_secrets(context, step),
     );
     context.agents.clear();
+    context.network.clear().await;
     for failure in [pod, environment, pull].into_iter().filter_map(Result::err) {
         tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod or its Secrets");
     }
+}
+
+/// The Secrets with credentials for a job's images: those of every index up to one that does not exist.
+async fn delete_pull_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
+    let (secrets, retry) = (context.secrets(), context.retry());
+    let runner = &context.config.pod_name;
+    for index in 0.. {
+        let name = names::pull_secret(runner, step, index);
+        if !job::delete(&secrets, runner, &name, &retry).await? {
+            return Ok(index > 0);
+        }
+    }
+    Ok(true)
 }
 
 async fn delete_jobs(context: &Context, step: &StepId, builds: u32) {

@@ -16,6 +16,7 @@ use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::config::{Config, Tools};
 use crate::error::Failure;
+use crate::forward::JobNetwork;
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
@@ -23,6 +24,7 @@ use crate::runner::{HookTemplate, Runner};
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
 use crate::step::agents::Agents;
+use crate::step::crashes::Crashes;
 use crate::step::registry::Registry;
 
 pub mod build_image;
@@ -30,6 +32,7 @@ pub mod cleanup_job;
 pub mod prepare_job;
 pub mod run_container_step;
 pub mod run_script_step;
+pub mod service_network;
 
 /// What all operations need.
 pub struct Context {
@@ -41,12 +44,16 @@ pub struct Context {
     pub namespace: String,
     /// The steps that this daemon has seen.
     pub steps: Registry,
+    /// The calls that daemons died with.
+    pub crashes: Crashes,
     /// The agents in job pods.
     pub agents: Agents,
     /// What registries tell of images.
     pub images: Lookup,
     /// Images that this job built.
     pub builds: Builds,
+    /// How steps reach the services of the job.
+    pub network: JobNetwork,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -116,14 +123,17 @@ impl Context {
     /// A context that has asked the cluster nothing yet.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
         let images = Lookup::new(&config.registry);
+        let crashes = Crashes::load(&config.socket_dir);
         Self {
             config,
             client,
             namespace,
             steps: Registry::default(),
+            crashes,
             agents: Agents::default(),
             images,
             builds: Builds::default(),
+            network: JobNetwork::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),
@@ -196,7 +206,7 @@ impl Context {
     /// that pod alone.
     pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
         let known = self.known().await.ok()?;
-        let own = self.credentials.get_or_init(|| async {
+        let shared = self.credentials.get_or_init(|| async {
             let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
             let names = names.chain(self.config.registry.secret.as_deref());
             let secrets = self.secrets();
@@ -205,8 +215,7 @@ impl Context {
             let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
             found.flat_map(|secret| Credentials::of_secret(&secret)).collect()
         });
-        let all: Vec<_> = more.iter().chain(own.await).cloned().collect();
-        self.images.find(image, &all).await
+        self.images.find(image, more, shared.await).await
     }
 
     /// What is known already, without asking.

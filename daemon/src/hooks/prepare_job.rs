@@ -7,17 +7,18 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use crate::blocking;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
 use crate::config::Tools;
 use crate::error::{Failure, Reason, report};
-use crate::hooks::Context;
+use crate::hooks::{Context, service_network};
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
-use crate::image::lookup::Healthcheck;
+use crate::image::lookup::ImageConfig;
 use crate::install;
-use crate::spec::create_options::{self, CreateOptions};
+use crate::spec::create_options;
 use crate::spec::job_pod::{self, JobSpec, Plan, Surroundings};
 use crate::spec::names;
 use crate::spec::tools::{self, Delivery};
@@ -36,6 +37,8 @@ pub async fn prepare(
     spec: &JobSpec,
     caller: &mut Caller,
 ) -> Result<JobPrepared, Failure> {
+    // Another job's ports would be in the way.
+    context.network.clear().await;
     if spec.container.is_none() && spec.services.is_empty() {
         // The runner asks for no such job, but its contract allows it.
         return Ok(JobPrepared::default());
@@ -44,9 +47,9 @@ pub async fn prepare(
     context.forget_warnings();
     // What is known of an earlier pod of this name says nothing of the new one.
     context.agents.clear();
-    let health = health(context, spec).await;
+    let images = images(context, spec).await;
     let delivery = known.delivery(&context.config);
-    match attempt(context, step, spec, (delivery, &health), caller).await {
+    match attempt(context, step, spec, (delivery, &images), caller).await {
         Err(failure) if failure.reason == Reason::Unsupported && may_copy(context, delivery) => {
             let message = format!(
                 "{failure}. The job's pod is made again, with an init container; set \
@@ -55,7 +58,7 @@ pub async fn prepare(
             caller.progress(Phase::RunPending, message).await?;
             replace(context).await?;
             let delivery = Delivery::InitContainer;
-            attempt(context, step, spec, (delivery, &health), caller).await
+            attempt(context, step, spec, (delivery, &images), caller).await
         }
         prepared => prepared,
     }
@@ -66,16 +69,18 @@ fn may_copy(context: &Context, delivery: Delivery) -> bool {
     delivery == Delivery::ImageVolumes && context.config.tools == Tools::Auto
 }
 
-/// HEALTHCHECK of the images of the services, where their options name none.
-async fn health(context: &Context, spec: &JobSpec) -> Vec<Option<Healthcheck>> {
+/// The images of the services: their HEALTHCHECK, where their options name none, and their EXPOSE, if
+/// there are several services.
+async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
+    let several = spec.services.len() > 1;
     let services = spec.services.iter().map(|service| async move {
         // Bad options are told when the pod is planned.
         create_options::parse(&service.create_options)
             .ok()
-            .filter(CreateOptions::asks_the_images_health)?;
-        let own = service.registry.as_ref().map(Credentials::of_registry);
+            .filter(|options| several || options.asks_the_images_health())?;
+        let own = service.registry.as_ref().and_then(Credentials::of_registry);
         let own: Vec<_> = own.into_iter().collect();
-        context.image(&service.image, &own).await?.config.healthcheck.clone()
+        Some(context.image(&service.image, &own).await?.config.clone())
     });
     futures::future::join_all(services).await
 }
@@ -84,7 +89,7 @@ async fn attempt(
     context: &Context,
     step: &StepId,
     spec: &JobSpec,
-    (delivery, health): (Delivery, &[Option<Healthcheck>]),
+    (delivery, images): (Delivery, &[Option<ImageConfig>]),
     caller: &mut Caller,
 ) -> Result<JobPrepared, Failure> {
     let known = context.known().await?;
@@ -94,21 +99,29 @@ async fn attempt(
         template: template.as_ref(),
         registry_secret: context.config.registry.secret.as_deref(),
         delivery,
-        health,
+        images,
+        policy: &context.config.policy,
     };
-    let plan = job_pod::plan(&known.runner, step, spec, around)?;
-    make_ready(context, &plan, delivery).await?;
-    for note in context.new_warnings(plan.notes.clone()) {
+    let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
+    let network = service_network::open(spec, &mut plan).await?;
+    let warnings = make_ready(context, &plan, delivery).await?;
+    let notes = plan.notes.iter().cloned().chain(warnings).collect();
+    for note in context.new_warnings(notes) {
         caller.progress(Phase::RunPending, note).await?;
     }
     let began = Instant::now();
     let phase = Phase::RunPending;
     let pod = with_room(context, phase, caller, || create(context, &plan)).await?;
+    caller.settled();
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
     let name = plan.prepared.job_pod.clone();
     let parts = (name.as_str(), plan.containers.as_slice());
     let running = ready(context, parts, &mut watch, caller).await?;
     let mut prepared = plan.prepared;
+    if let Some(network) = network {
+        let network = network.adopt(&pod, &mut prepared).await?;
+        network.start(context, watch.now().pod().unwrap_or(&pod)).await;
+    }
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
     }
@@ -122,22 +135,31 @@ async fn attempt(
     Ok(prepared)
 }
 
-/// Prepares the runner's side of the pod's mounts.
-async fn make_ready(context: &Context, plan: &Plan, delivery: Delivery) -> Result<(), Failure> {
+/// Prepares the runner's side of the pod's mounts; warnings for the user.
+async fn make_ready(
+    context: &Context,
+    plan: &Plan,
+    delivery: Delivery,
+) -> Result<Vec<String>, Failure> {
     let directories = plan.directories.clone();
     let copy = (delivery == Delivery::InitContainer && plan.prepared.container.is_some())
-        .then(|| context.config.work_dir.join(tools::COPY_DIR));
-    let made = tokio::task::spawn_blocking(move || {
+        .then_some(tools::COPY_DIR);
+    if !directories.is_empty() {
+        context.known().await?.runner.check_work()?;
+    }
+    let work_dir = context.config.work_dir.clone();
+    blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
         if let Some(directory) = copy {
-            install::copy_stepd(&directory).map_err(|error| {
+            install::copy_stepd(&work_dir, directory).map_err(|error| {
                 let remedy = "The runner's user must own its work directory";
                 Failure::new(Reason::ClaimUnusable, report(&error), remedy)
             })?;
         }
-        files::make_directories(&directories)?;
-        files::open_home(&directories)
-    });
-    made.await.map_err(|error| Failure::internal("Making directories failed").because(error))?
+        let warnings = files::make_directories(&work_dir, &directories)?;
+        files::open_home(&work_dir, &directories);
+        Ok(warnings)
+    })
+    .await?
 }
 
 /// Creates Secrets and pod, in place of a pod that an earlier job left.

@@ -9,18 +9,19 @@ use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
+use crate::blocking;
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, pod};
 use crate::config::ContainerSteps;
 use crate::error::{Failure, Reason};
-use crate::hooks::{Context, build_image};
+use crate::hooks::{Context, build_image, service_network};
 use crate::ids::StepId;
 use crate::image::lookup::ImageConfig;
 use crate::runner::Runner;
 use crate::spec::container::{ContainerStep, Source};
 use crate::spec::step_job::{self, JobSettings, Plan, Starter};
 use crate::spec::tools::Delivery;
-use crate::spec::{mounts, names};
+use crate::spec::{init, mounts, names};
 use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
 use crate::step::cursor::{LogPosition, RunPosition};
@@ -30,7 +31,8 @@ use crate::step::start::{self, Awaited, started};
 use crate::step::{action_args, ended_services, files, program};
 
 /// The program's log: the kubelet keeps its two streams as one.
-const LOG: Place = Place { stream: Stream::Stdout, position: log_position };
+const LOG: Place<'static> =
+    Place { stream: Stream::Stdout, position: log_position, shown: None };
 
 /// Runs the step; its exit code.
 ///
@@ -42,6 +44,7 @@ pub async fn run(
     spec: &ContainerStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
+    spec.options.check(step_job::CONTAINER, &context.config.policy)?;
     ended_services::report(context, caller).await?;
     let spec = &with_whole_args(context, spec).await?;
     let image = match &spec.source {
@@ -51,6 +54,7 @@ pub async fn run(
         }
     };
     let (job, by_stepd) = ensure_job(context, step, spec, &image, caller).await?;
+    caller.settled();
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
     let awaited =
         Awaited { job: Some(&job), container: step_job::CONTAINER, phase: Phase::RunPending };
@@ -80,11 +84,11 @@ async fn with_whole_args(
 ) -> Result<ContainerStep, Failure> {
     let (mut spec, roots) = (spec.clone(), context.config.context_roots());
     let work_dir = context.config.work_dir.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    blocking::run(blocking::DEADLINE, "Reading the action's definition", move || {
         spec.args = action_args::whole(&spec, &work_dir, &roots);
         spec
-    });
-    read.await.map_err(|error| Failure::internal("Reading the arguments failed").because(error))
+    })
+    .await
 }
 
 fn log_position(cursor: &mut crate::step::cursor::Cursor) -> Option<&mut LogPosition> {
@@ -107,27 +111,35 @@ async fn ensure_job(
     if let Some(run) = caller.cursor.run.clone() {
         let found = job::find(&context.jobs(), &name, &retry).await?;
         let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
-        return Ok((found.ok_or_else(|| lost(&name))?, run.by_stepd));
+        let found = found.ok_or_else(|| lost(&name))?;
+        // Whoever calls may have written the cursor: the Job says who starts its program.
+        let starter = if run.by_stepd.is_some() { Starter::Stepd } else { Starter::Kubelet };
+        return Ok((awaiting(starter, found, runner)?, run.by_stepd));
     }
-    let (mounts, by_stepd) =
-        tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let (ready, by_stepd) = tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let (mounts, warnings) = ready?;
+    for warning in step_job::notes(runner, spec).into_iter().chain(warnings) {
+        caller.progress(Phase::RunPending, warning).await?;
+    }
     let template = context.template()?;
+    let services = service_network::host_aliases(context).await?;
     let settings = JobSettings {
         pull_secret: context.config.registry.secret.as_deref(),
         timeout: context.config.step_timeout,
         template: template.as_ref(),
+        services: &services,
     };
     let (jobs, secrets) = (context.jobs(), context.secrets());
     let job = if let Some((image, _)) = &by_stepd {
         let image = (image.as_str(), Starter::Stepd);
-        let plan = step_job::job(runner, step, spec, mounts?, image, settings)?;
+        let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
         let wanted = warned(context, plan, caller).await?;
         let create = || job::create(&jobs, &wanted, &retry);
         let made = with_room(context, Phase::RunPending, caller, create).await?;
         awaiting(Starter::Stepd, made, runner)?
     } else {
         let image = (image, Starter::Kubelet);
-        let plan = step_job::job(runner, step, spec, mounts?, image, settings)?;
+        let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
         let wanted = warned(context, plan, caller).await?;
         let secret = step_job::secret(runner, step, &spec.environment);
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
@@ -186,7 +198,11 @@ async fn by_stepd(
     }
     let info = context.image(image, &[]).await?;
     // The kubelet says of an image without a program what is wrong.
-    info.config.command(spec.entry_point.as_deref(), &spec.args)?;
+    let command = info.config.command(spec.entry_point.as_deref(), &spec.args)?;
+    if init::wants_pid_1(&command, &|name| spec.environment.contains_key(name)) {
+        tracing::info!(image, "its program must be PID 1: the kubelet starts it");
+        return None;
+    }
     Some((info.reference.clone(), info.config.clone()))
 }
 
@@ -207,19 +223,29 @@ fn program_of(
     })
 }
 
-/// Prepares the runner's side of the step's mounts.
-async fn make_ready(context: &Context, spec: &ContainerStep) -> Result<mounts::Mounts, Failure> {
-    let work = context.known().await?.runner.work.as_ref();
-    let mounts = mounts::of_step(&spec.mounts, &context.config.work_dir, work)?;
+/// Prepares the runner's side of the step's mounts; warnings for the user.
+async fn make_ready(
+    context: &Context,
+    spec: &ContainerStep,
+) -> Result<(mounts::Mounts, Vec<String>), Failure> {
+    let runner = &context.known().await?.runner;
+    let (work_dir, work) = (&context.config.work_dir, runner.work.as_ref());
+    let mut mounts = mounts::of_step(&spec.mounts, work_dir, work)?;
+    mounts.add_user(step_job::CONTAINER, &spec.volumes.volumes, work_dir, work)?;
+    if !mounts.directories.is_empty() {
+        runner.check_work()?;
+    }
     let directories = mounts.directories.clone();
     let (given, environment) = (spec.mounts.clone(), spec.environment.clone());
     let work_dir = context.config.work_dir.clone();
-    let made = tokio::task::spawn_blocking(move || {
-        files::make_directories(&directories)?;
-        files::open_to_all(&given, &environment, &work_dir)
-    });
-    made.await.map_err(|error| Failure::internal("Making directories failed").because(error))??;
-    Ok(mounts)
+    let warnings: Result<_, Failure> =
+        blocking::run(blocking::DEADLINE, "Making the step's directories", move || {
+            let warnings = files::make_directories(&work_dir, &directories)?;
+            files::open_to_all(&given, &environment, &work_dir);
+            Ok(warnings)
+        })
+        .await?;
+    Ok((mounts, warnings?))
 }
 
 fn lost(name: &str) -> Failure {

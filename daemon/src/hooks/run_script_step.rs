@@ -5,13 +5,17 @@ use std::time::{Duration, SystemTime};
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::Phase;
 
+use crate::blocking;
+use crate::cluster::client::ANSWER;
+use crate::cluster::watch::Seen;
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::spec::names;
 use crate::spec::script::ScriptStep;
+use crate::step::agents::AgentPod;
 use crate::step::caller::Caller;
-use crate::step::{ended_services, files, program};
+use crate::step::{ended_services, files, job_end, program};
 
 /// Runs the step; its exit code.
 ///
@@ -24,8 +28,12 @@ pub async fn run(
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
+    if caller.cursor.started.is_none() {
+        not_ended(&pod).await?;
+    }
     make_ready(context, spec).await?;
     ended_services::report(context, caller).await?;
+    let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
     let spec = spec.clone();
     let program = StartStepRequest {
         step_id: step.to_string(),
@@ -38,11 +46,24 @@ pub async fn run(
     let left = limit.saturating_sub(age(caller).await?);
     let ended = tokio::time::timeout(left, program::run(context, &pod, (&program, (0, 0)), caller));
     let ended = ended.await.unwrap_or_else(|_| Err(late(limit)));
+    if ended.is_err() && pod.end().is_some() {
+        pod.ended_during(name);
+    }
     if ended.is_ok() {
         // It may say why the step failed. A caller that is gone hears of neither.
         let _ = ended_services::report(context, caller).await;
     }
     ended
+}
+
+/// The job container may have ended with an earlier step, as with cgroup v2 it does when one uses too
+/// much memory. A daemon that was just started has to hear of the pod first.
+async fn not_ended(pod: &AgentPod) -> Result<(), Failure> {
+    let mut watch = pod.watch();
+    let known = watch.until(|seen| !matches!(seen, Seen::NotYet));
+    // Without an answer the step itself finds out.
+    let _ = tokio::time::timeout(ANSWER, known).await;
+    pod.end().map_or(Ok(()), Err)
 }
 
 /// How long ago the step was first asked for, by this daemon or one before it.
@@ -67,7 +88,8 @@ fn late(limit: Duration) -> Failure {
 /// Lets the step's user write to what the step writes to.
 async fn make_ready(context: &Context, spec: &ScriptStep) -> Result<(), Failure> {
     let (environment, work_dir) = (spec.environment.clone(), context.config.work_dir.clone());
-    let opened =
-        tokio::task::spawn_blocking(move || files::open_file_commands(&environment, &work_dir));
-    opened.await.map_err(|error| Failure::internal("Opening files failed").because(error))?
+    blocking::run(blocking::DEADLINE, "Opening the step's command files", move || {
+        files::open_file_commands(&environment, &work_dir);
+    })
+    .await
 }

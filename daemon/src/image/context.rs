@@ -8,7 +8,6 @@
 //! runner, so that layers that copy from it are found in the cache.
 
 mod archive;
-mod beneath;
 mod dockerignore;
 mod error;
 mod glob;
@@ -17,13 +16,15 @@ mod walk;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 
-use beneath::Refused;
-pub use beneath::normalised;
+use crate::beneath::{self, Refused};
+
+pub use crate::beneath::normalised;
 use dockerignore::Rules;
 pub use error::ContextError;
 
@@ -93,6 +94,30 @@ impl BuildContext {
     /// The Dockerfile's name, relative to the context.
     pub fn dockerfile_name(&self) -> &str {
         &self.dockerfile
+    }
+
+    /// Reads the Dockerfile, without moving to another place in the file that is sent.
+    ///
+    /// # Errors
+    /// A file that may not be read, or has more than `limit` bytes.
+    pub fn read_dockerfile(&self, limit: u64) -> Result<Vec<u8>, ContextError> {
+        let path = self.path.join(&self.dockerfile);
+        let needed = self.needed.iter().find(|(name, _)| *name == self.dockerfile);
+        let (_, file) = needed.ok_or_else(|| ContextError::NotFound { path: path.clone() })?;
+        let mut text = Vec::new();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            let length = file
+                .read_at(&mut piece, text.len() as u64)
+                .map_err(|source| ContextError::Read { path: path.clone(), source })?;
+            text.extend_from_slice(&piece[..length]);
+            if text.len() as u64 > limit {
+                return Err(ContextError::TooLarge { path, limit });
+            }
+            if length == 0 {
+                return Ok(text);
+            }
+        }
     }
 
     /// Sends the context as a tar.gz stream.

@@ -7,13 +7,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::config::RegistryConfig;
 use crate::error::report;
 use crate::image::credentials::Credentials;
-use crate::image::distribution::{Distribution, RegistryError};
+use crate::image::distribution::{
+    Access, ClientOptions, Description, RegistryClient, RegistryError, describe,
+};
 use crate::image::reference::Reference;
 use crate::image::sources::Sources;
 
@@ -24,10 +28,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const UNREACHABLE: Duration = Duration::from_secs(30);
 const LONGEST_UNREACHABLE: Duration = Duration::from_secs(600);
 
+/// Images and registries that are remembered. A job has a handful; a caller may name any number.
+const MAX_KNOWN: usize = 128;
+/// Images that are asked for at the same time.
+const MAX_REQUESTS: usize = 4;
+/// Users that are tried for one image.
+const MAX_USERS: usize = 5;
+
 /// What is known of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageInfo {
-    /// The image as a pod is to name it: with its digest, if the registry of its name told it.
+    /// The image as a pod is to name it: with the digest that was verified.
     pub reference: String,
     /// What it runs.
     pub config: ImageConfig,
@@ -41,6 +52,12 @@ pub struct ImageConfig {
     cmd: Option<Vec<String>>,
     /// HEALTHCHECK; docker's extension, which OCI configurations may have too.
     pub healthcheck: Option<Healthcheck>,
+    /// SHELL, in which health commands run; none: `/bin/sh -c`.
+    #[serde(skip_serializing)]
+    pub shell: Option<Vec<String>>,
+    /// EXPOSE: "6379/tcp" and the like.
+    #[serde(skip_serializing, deserialize_with = "keys")]
+    pub exposed_ports: Vec<String>,
 }
 
 /// HEALTHCHECK of an image; times in nanoseconds, 0 or absent: docker's default.
@@ -50,22 +67,51 @@ pub struct Healthcheck {
     /// ["NONE"], ["CMD", program, arguments...] or ["CMD-SHELL", command].
     pub test: Vec<String>,
     /// Between two checks.
+    #[serde(deserialize_with = "number")]
     pub interval: u64,
     /// For one check.
+    #[serde(deserialize_with = "number")]
     pub timeout: u64,
     /// While it lasts, failures do not count.
+    #[serde(deserialize_with = "number")]
     pub start_period: u64,
+    /// Between two checks while the start period lasts.
+    #[serde(deserialize_with = "number")]
+    pub start_interval: u64,
     /// Failures in a row.
+    #[serde(deserialize_with = "number")]
     pub retries: u32,
+}
+
+/// A number that an image has written: no more than 32 or 63 bits, and 0 if it is none.
+fn number<'de, D: serde::Deserializer<'de>, N: TryFrom<i64> + Default>(
+    from: D,
+) -> Result<N, D::Error> {
+    let written = serde_json::Value::deserialize(from)?;
+    // `as` stops at the ends of the range.
+    let number = written.as_i64().or(written.as_f64().map(|number| number as i64));
+    let number = number.unwrap_or_default();
+    let fits =
+        [number, i64::from(u32::MAX)].into_iter().find_map(|number| N::try_from(number).ok());
+    Ok(fits.filter(|_| number > 0).unwrap_or_default())
+}
+
+/// The keys of an object; null is an empty one.
+fn keys<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let object = Option::<HashMap<String, serde::de::IgnoredAny>>::deserialize(from)?;
+    Ok(object.unwrap_or_default().into_keys().collect())
 }
 
 /// Asks registries; remembers their answers for the job.
 #[derive(Debug)]
 pub struct Lookup {
     sources: Sources,
-    registries: Distribution,
-    known: Mutex<HashMap<String, Arc<ImageInfo>>>,
+    /// None: it could not be made.
+    client: Option<RegistryClient>,
+    /// By the image, and by the container's own credentials: another container may not know it.
+    known: Mutex<HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>>,
     unreachable: Mutex<HashMap<String, Silence>>,
+    slots: Semaphore,
 }
 
 /// A registry that did not answer.
@@ -98,52 +144,115 @@ impl ImageConfig {
     }
 }
 
+impl ImageConfig {
+    /// Bytes of all its words: they go into cursors, and to the kernel as arguments.
+    pub fn size(&self) -> usize {
+        let health = self.healthcheck.as_ref().map(|health| &health.test);
+        let words = [self.entrypoint.as_ref(), self.cmd.as_ref(), health].into_iter().flatten();
+        words.flatten().map(|word| word.len() + 1).sum()
+    }
+}
+
 impl Lookup {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
         let sources = Sources::new(registry);
-        let registries = Distribution::new(sources.insecure());
-        Self { sources, registries, known: Mutex::default(), unreachable: Mutex::default() }
+        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority: None };
+        let client = RegistryClient::new(&options);
+        let client = client.inspect_err(|error| {
+            tracing::warn!(error = report(error), "registries cannot be asked for images");
+        });
+        Self {
+            sources,
+            client: client.ok(),
+            known: Mutex::default(),
+            unreachable: Mutex::default(),
+            slots: Semaphore::new(MAX_REQUESTS),
+        }
     }
 
-    /// What a registry tells of the image; `credentials` are those of the pod that is to run it.
-    pub async fn find(&self, image: &str, credentials: &[Credentials]) -> Option<Arc<ImageInfo>> {
-        if let Some(known) = lock(&self.known).get(image) {
+    /// What a registry tells of the image; `own` are the credentials of the container that is to run it,
+    /// which are tried before those that all pods share.
+    pub async fn find(
+        &self,
+        image: &str,
+        own: &[Credentials],
+        shared: &[Credentials],
+    ) -> Option<Arc<ImageInfo>> {
+        let key = (image.to_owned(), own.to_vec());
+        if let Some(known) = lock(&self.known).get(&key) {
             return Some(known.clone());
         }
         let reference: Reference = image.parse().ok()?;
+        // Answers take memory while they are read.
+        let _slot = self.slots.acquire().await.ok()?;
         for source in self.sources.of(&reference) {
-            let host = &source.reference.registry;
-            if lock(&self.unreachable)
-                .get(host)
-                .is_some_and(|silence| Instant::now() < silence.until)
-            {
+            let host = &source.registry;
+            let silent = lock(&self.unreachable).get(host).copied();
+            if silent.is_some_and(|silence| Instant::now() < silence.until) {
                 continue;
             }
-            let credentials = Credentials::find(credentials, host);
-            let asked = self.registries.image(&source.reference, credentials);
-            let answer = tokio::time::timeout(PATIENCE, asked).await;
-            match answer.unwrap_or(Err(RegistryError::Late)) {
-                Ok((digest, config)) => {
-                    // Another registry may have another image of that name.
-                    let reference =
-                        if source.same { at_digest(image, &digest) } else { image.to_owned() };
+            let answer = tokio::time::timeout(PATIENCE, self.ask(&source, own, shared)).await;
+            match answer.unwrap_or_else(|_| Err(RegistryError::Timeout { host: host.clone() })) {
+                Ok(Description { digest, config }) => {
+                    let reference = at_digest(image, &digest);
                     let info = Arc::new(ImageInfo { reference, config });
-                    lock(&self.known).insert(image.to_owned(), info.clone());
+                    let mut known = lock(&self.known);
+                    if known.len() >= MAX_KNOWN {
+                        known.clear();
+                    }
+                    known.insert(key, info.clone());
                     return Some(info);
                 }
-                Err(error) => {
-                    tracing::info!(image, host, error = report(&error), "image not looked up");
-                    if error.is_silence() {
-                        let mut silences = lock(&self.unreachable);
-                        let silence = Silence::after(silences.get(host));
-                        silences.insert(host.clone(), silence);
-                    }
-                }
+                Err(error) => self.note(image, host, &error),
             }
         }
         None
     }
+
+    fn note(&self, image: &str, host: &str, error: &RegistryError) {
+        tracing::info!(image, host, error = report(error), "image not looked up");
+        if error.is_no_answer() {
+            let mut silences = lock(&self.unreachable);
+            let silence = Silence::after(silences.get(host));
+            if silences.len() >= MAX_KNOWN {
+                silences.clear();
+            }
+            silences.insert(host.to_owned(), silence);
+        }
+    }
+
+    /// Asks with each of the credentials that count for the image, as the kubelet does, until the
+    /// registry shows it to one; without any if there are none.
+    async fn ask(
+        &self,
+        image: &Reference,
+        own: &[Credentials],
+        shared: &[Credentials],
+    ) -> Result<Description, RegistryError> {
+        let (host, repository) = (&image.registry, &image.repository);
+        let no_client = || RegistryError::Timeout { host: host.clone() };
+        let client = self.client.as_ref().ok_or_else(no_client)?;
+        let own = Credentials::matching(own, host, repository);
+        let shared = Credentials::matching(shared, host, repository);
+        let mut users: Vec<_> = own.into_iter().chain(shared).cloned().map(Some).collect();
+        users.truncate(MAX_USERS);
+        let last = if users.is_empty() { None } else { users.pop().flatten() };
+        for user in users {
+            let session = client.session(host, repository, user, Access::Pull)?;
+            match describe(&session, &image.version).await {
+                Err(RegistryError::Refused { status, .. }) if is_denied(status) => {}
+                answer => return answer,
+            }
+        }
+        let session = client.session(host, repository, last, Access::Pull)?;
+        describe(&session, &image.version).await
+    }
+}
+
+/// The registry does not show the image to this user; some say that it does not exist.
+fn is_denied(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
 }
 
 /// The image under the name that its user gave it, with the digest that decides.
@@ -156,54 +265,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(json: &str) -> ImageConfig {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn words(text: &str) -> Vec<String> {
-        text.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn entrypoint_cmd_and_arguments_meet_as_in_docker() {
-        let both = config(r#"{"Entrypoint":["run","it"],"Cmd":["by","default"]}"#);
-        let command = |config: &ImageConfig, entry, args| config.command(entry, &words(args));
-        assert_eq!(command(&both, None, ""), Some(words("run it by default")));
-        assert_eq!(command(&both, None, "a b"), Some(words("run it a b")));
-        // An entrypoint of one's own drops the image's CMD.
-        assert_eq!(command(&both, Some("/x"), ""), Some(words("/x")));
-        assert_eq!(command(&both, Some("/x"), "a"), Some(words("/x a")));
-        let cmd = config(r#"{"Entrypoint":null,"Cmd":["sh"]}"#);
-        assert_eq!(command(&cmd, None, ""), Some(words("sh")));
-        assert_eq!(command(&cmd, None, "echo x"), Some(words("echo x")));
-        assert_eq!(command(&config("{}"), None, ""), None);
-    }
-
-    #[test]
-    fn a_digest_goes_behind_the_name_that_was_given() {
-        assert_eq!(at_digest("busybox:1", "sha256:0"), "busybox:1@sha256:0");
-        assert_eq!(at_digest("a/b@sha256:1", "sha256:0"), "a/b@sha256:1");
-    }
-
-    #[tokio::test]
-    async fn a_registry_that_is_away_costs_one_attempt() {
-        let registry =
-            RegistryConfig { insecure: vec!["localhost:1".into()], ..Default::default() };
-        let lookup = Lookup::new(&registry);
-        assert_eq!(lookup.find("localhost:1/a/b:1", &[]).await, None);
-        assert!(lock(&lookup.unreachable).contains_key("localhost:1"));
-        assert_eq!(lookup.find("not a name", &[]).await, None);
-    }
-
-    #[test]
-    fn a_registry_that_never_answers_is_asked_ever_more_rarely() {
-        let first = Silence::after(None);
-        let second = Silence::after(Some(&first));
-        assert_eq!((first.length, second.length), (UNREACHABLE, UNREACHABLE * 4));
-        let long = Silence { length: LONGEST_UNREACHABLE, ..first };
-        assert_eq!(Silence::after(Some(&long)).length, LONGEST_UNREACHABLE);
-    }
-}
+mod tests;

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use crate::cluster::pod::one_line;
+use crate::endpoint::ENDPOINT;
 use crate::error::{Failure, Reason};
+use crate::image::build_log::plain;
+use crate::image::dockerfile::DockerfileError;
 use crate::image::registry::Destination;
 
 /// Words of the registry's answers and of the network's.
@@ -16,8 +19,11 @@ const UNREACHABLE: [&str; 6] = [
     "HTTP response to HTTPS client",
 ];
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
-const UNKNOWN_IMAGE: [&str; 4] =
-    ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found", "image not found on"];
+/// Words of the build's own registry endpoint.
+const NOT_NAMED: [&str; 2] = ["is no part of the images that", "is not part of this build"];
+const UNKNOWN_IMAGE: [&str; 3] = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found"];
+/// Kaniko's words for a base image that it did not get, whatever the reason.
+const NO_IMAGE: &str = "image not found on";
 
 /// Says in one sentence why Kaniko ended with `exit_code`; the whole story is in its log, which
 /// the user has seen.
@@ -28,6 +34,7 @@ pub fn explain(
     tail: &str,
 ) -> Failure {
     let dockerfile = dockerfile.display();
+    let tail = &plain(tail);
     let Some(words) = error_line(tail) else {
         return Failure::new(
             Reason::BuildFailed,
@@ -36,7 +43,7 @@ pub fn explain(
         );
     };
     let words = match registry_words(tail) {
-        Some(cause) if words.contains("image not found on") => format!("{words}: {cause}"),
+        Some(cause) if words.contains(NO_IMAGE) => format!("{words}: {cause}"),
         _ => words,
     };
     let has = |marks: &[&str]| marks.iter().any(|mark| words.contains(mark));
@@ -51,6 +58,21 @@ pub fn explain(
             Reason::BuildFailed,
             format!("a RUN command ended with exit code {code}"),
             "Read the command's own output in the build's log above",
+        );
+    }
+    if words.contains(ENDPOINT) {
+        return failed(
+            Reason::BuildFailed,
+            words,
+            "Look at the log of container registry-endpoint in the build's pod, and run the job again",
+        );
+    }
+    if has(&NOT_NAMED) {
+        return failed(
+            Reason::BuildFailed,
+            words,
+            "Name the image in a FROM line of this Dockerfile: a build reads no others, not even those \
+             of ONBUILD in a base image",
         );
     }
     if pushing && has(&UNREACHABLE) {
@@ -95,12 +117,20 @@ pub fn explain(
              HOOKD_REGISTRY_MIRRORS",
         );
     }
+    if words.contains(NO_IMAGE) {
+        return failed(Reason::ImagePullFailed, words, "Check the FROM lines, and their registry");
+    }
     failed(Reason::BuildFailed, words, "Read the build's log above")
 }
 
-/// True if Kaniko ended because its context did not arrive whole.
-pub fn lacks_context(tail: &str) -> bool {
-    error_line(tail).is_some_and(|words| words.contains("error resolving source context"))
+/// Why a Dockerfile is not built whose images cannot be determined.
+pub fn images_unknown(dockerfile: &Path, error: &DockerfileError) -> Failure {
+    let dockerfile = dockerfile.display();
+    Failure::new(
+        Reason::BuildFailed,
+        format!("The build of {dockerfile} failed: dockerfile parse error on {error}"),
+        "Correct the Dockerfile: the images that it names must be known before it is built",
+    )
 }
 
 /// The registry's own words: for mapped and mirrored registries Kaniko has them in a warning only.
@@ -115,10 +145,12 @@ fn registry_words(tail: &str) -> Option<String> {
 fn error_line(tail: &str) -> Option<String> {
     let line = tail.lines().rev().find(|line| {
         let line = line.trim_start();
-        line.starts_with("error ") || line.starts_with("Error") || line.contains("FATA[")
+        ["error ", "Error", "FATA["].iter().any(|start| line.starts_with(start))
     })?;
     let line = one_line(line);
-    let words = line.trim_start_matches("error building image: ");
+    let words = line.trim().strip_prefix("FATA[").and_then(|fatal| fatal.split_once("] "));
+    let words = words.map_or(line.trim(), |(_, words)| words);
+    let words = words.trim_start_matches("error building image: ");
     Some(words.chars().take(600).collect())
 }
 
@@ -188,10 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_context_is_told_from_other_ends() {
-        let usage = "  -v, --verbosity string   Log level\n".repeat(70);
-        assert!(lacks_context(&format!("Error: error resolving source context: EOF\n{usage}")));
-        assert!(!lacks_context("error building image: x\n"));
+    fn a_fatal_line_is_the_reason_with_colours_and_without() {
+        for line in [
+            "\u{1b}[31mFATA\u{1b}[0m[0003] Timed out snapshotting FS in 90m   ",
+            "FATA[0003] Timed out snapshotting FS in 90m",
+            "\u{1b}[1;31merror building image: Timed out snapshotting FS in 90m\u{1b}[0m",
+        ] {
+            let failure = explained(&format!("\u{1b}[36mINFO\u{1b}[0m[0001] x\n{line}\n"));
+            let words = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
+            assert_eq!(failure.message, words);
+        }
     }
 
     #[test]
@@ -209,6 +247,56 @@ mod tests {
         );
         assert_eq!(refused.reason, Reason::RegistryRefused);
         assert!(refused.message.contains("r:5000"));
+    }
+
+    #[test]
+    fn a_base_image_that_was_not_got_is_judged_by_its_registrys_words() {
+        for (cause, reason) in [
+            ("MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)", Reason::ImagePullFailed),
+            ("UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)", Reason::RegistryRefused),
+            ("DENIED: no (registry q.io answers 403 Forbidden)", Reason::RegistryRefused),
+            (
+                "UNAVAILABLE: registry q.io cannot be reached: connection refused (q.io cannot be \
+                 reached: connect: Connection refused)",
+                Reason::RegistryUnreachable,
+            ),
+            ("DENIED: 1 is no part of the images that FROM names", Reason::BuildFailed),
+            ("UNKNOWN: (registry q.io answers 500 Internal Server Error)", Reason::ImagePullFailed),
+        ] {
+            let failure = explained(&format!(
+                "WARN[0000] Failed to retrieve image q.io/a/b:1 from its registry: GET \
+                 https://q.io/v2/a/b/manifests/1: {cause}. Will try with the next registry, or fallback \
+                 to the original registry.\nerror building image: image not found on any configured \
+                 mapped registries for q.io/a/b:1\n",
+            ));
+            assert_eq!(failure.reason, reason, "{failure}");
+            assert!(failure.message.contains(cause), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_endpoint_is_not_taken_for_one_of_the_registry() {
+        let gone = explained(
+            "error pushing image: failed to push to destination r:5000/hookd/build:s: Get \
+             \"http://r:5000/v2/\": dial the build's registry endpoint: connect: connection refused",
+        );
+        assert_eq!(gone.reason, Reason::BuildFailed);
+        assert!(gone.remedy.contains("registry-endpoint"), "{}", gone.remedy);
+        let unnamed = explained(
+            "error building image: GET https://index.docker.io/v2/a/b/manifests/1: DENIED: 1 is no part \
+             of the images that FROM, COPY --from and RUN --mount name",
+        );
+        assert_eq!(unnamed.reason, Reason::BuildFailed);
+        assert!(unnamed.remedy.contains("FROM"), "{}", unnamed.remedy);
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_determined_is_told_with_its_line() {
+        let error = crate::image::dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
+        let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
+        assert!(
+            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
+        );
     }
 
     #[test]

@@ -26,16 +26,20 @@ fn code(reason: Reason) -> Code {
     match reason {
         Reason::Cancelled => Code::Cancelled,
         Reason::InvalidInput | Reason::ContextInvalid => Code::InvalidArgument,
-        Reason::ApiUnreachable | Reason::RegistryUnreachable => Code::Unavailable,
-        Reason::PermissionMissing | Reason::AdmissionDenied | Reason::RegistryRefused => {
-            Code::PermissionDenied
+        Reason::ApiUnreachable | Reason::RegistryUnreachable | Reason::VolumeStalled => {
+            Code::Unavailable
         }
+        Reason::PermissionMissing
+        | Reason::AdmissionDenied
+        | Reason::PolicyDenied
+        | Reason::RegistryRefused => Code::PermissionDenied,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
-        Reason::OomKilled | Reason::PodUnschedulable | Reason::QuotaExceeded => {
-            Code::ResourceExhausted
-        }
+        Reason::OomKilled
+        | Reason::PodUnschedulable
+        | Reason::QuotaExceeded
+        | Reason::TooManyCalls => Code::ResourceExhausted,
         Reason::OutputLost => Code::DataLoss,
-        Reason::Evicted | Reason::StepLost => Code::Aborted,
+        Reason::DaemonCrashed | Reason::Evicted | Reason::StepLost => Code::Aborted,
         Reason::Unsupported => Code::Unimplemented,
         Reason::Internal => Code::Internal,
         Reason::BuildFailed

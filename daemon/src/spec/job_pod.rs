@@ -7,15 +7,17 @@ use hookd_api::v1::{ContainerSpec, JobPrepared};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, Secret, Volume};
 
+use crate::config::PolicyConfig;
 use crate::error::Failure;
 use crate::ids::StepId;
-use crate::image::lookup::Healthcheck;
+use crate::image::lookup::ImageConfig;
 use crate::runner::Runner;
+use crate::spec::create_options::ContainerKind;
 use crate::spec::ports;
-use crate::spec::services::{self, JOB};
+use crate::spec::services::{self, JOB, Named};
 use crate::spec::template::{Target, Template};
 use crate::spec::tools::{self, Delivery};
-use crate::spec::{args, mounts, names, pull_secret, step_job};
+use crate::spec::{args, names, pull_secret, step_job};
 
 mod part;
 
@@ -41,8 +43,10 @@ pub struct Surroundings<'a> {
     pub registry_secret: Option<&'a str>,
     /// How stepd gets in.
     pub delivery: Delivery,
-    /// HEALTHCHECK of the services' images, in their order, as far as it is known.
-    pub health: &'a [Option<Healthcheck>],
+    /// The services' images, in their order, as far as they are known.
+    pub images: &'a [Option<ImageConfig>],
+    /// What the workflow may ask for.
+    pub policy: &'a PolicyConfig,
 }
 
 /// All that is to be made for a job, and what its workflow is told.
@@ -76,14 +80,18 @@ pub fn plan(
 ) -> Result<Plan, Failure> {
     let images: Vec<_> = spec.services.iter().map(|service| service.image.as_str()).collect();
     let names = services::container_names(&images);
-    let job = spec.container.as_ref().map(|spec| Part::new(JOB.to_owned(), spec, None));
+    let job = spec.container.as_ref();
+    let job =
+        job.map(|spec| Part::new(JOB.to_owned(), ContainerKind::Job, spec, None, around.policy));
     let job = job.transpose()?;
-    let health = around.health.iter().map(Option::as_ref).chain(std::iter::repeat(None));
-    let services = spec.services.iter().zip(names).zip(health);
-    let services = services.map(|((spec, name), health)| Part::new(name, spec, health));
+    let images = around.images.iter().map(Option::as_ref).chain(std::iter::repeat(None));
+    let services = spec.services.iter().zip(names).zip(images).map(|((spec, name), image)| {
+        Part::new(name, ContainerKind::Service, spec, image, around.policy)
+    });
     let services = services.collect::<Result<Vec<_>, _>>()?;
     let parts = || job.iter().chain(&services);
-    let ports: Vec<_> = parts().map(|part| (part.name.as_str(), &part.ports)).collect();
+    let ports: Vec<_> = parts().map(|part| (part.name.as_str(), part.listens())).collect();
+    let ports: Vec<_> = ports.iter().map(|(name, ports)| (*name, ports)).collect();
     ports::check_apart(&ports)?;
 
     let name = names::job_pod(&runner.name);
@@ -96,17 +104,20 @@ pub fn plan(
         built.add_service(runner, service, around.work_dir, &secret)?;
     }
     let pull =
-        pull_secret::secret(runner, step, parts().filter_map(|part| part.spec.registry.as_ref()));
-    let pull_name = pull.as_ref().and_then(|secret| secret.metadata.name.clone());
+        pull_secret::secrets(runner, step, parts().filter_map(|part| part.spec.registry.as_ref()));
+    let pull_names = pull.iter().filter_map(|secret| secret.metadata.name.clone());
     let environment = services_secret(runner, step, std::mem::take(&mut built.values));
-    let named: Vec<_> =
-        services.iter().map(|part| (part.spec.image.as_str(), &part.options)).collect();
-    let (host_aliases, told) = services::host_aliases(&named);
+    let named = parts().map(|part| Named {
+        container: &part.name,
+        image: (part.kind == ContainerKind::Service).then_some(part.spec.image.as_str()),
+        options: &part.options,
+    });
+    let hosts = services::hosts(&named.collect::<Vec<_>>(), &runner.host_ip, job.is_some());
     let groups = parts().flat_map(|part| part.options.groups().iter().copied());
     let groups: Vec<_> =
         runner.supplemental_groups.iter().flatten().copied().chain(groups).collect();
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
-    let secrets = [around.registry_secret.map(str::to_owned), pull_name].into_iter().flatten();
+    let secrets = around.registry_secret.map(str::to_owned).into_iter().chain(pull_names);
     let pull_secrets = secrets.map(|name| step_job::pull_secret_named(&name));
     let pull_secrets: Vec<_> = runner.pull_secrets.iter().cloned().chain(pull_secrets).collect();
     let mut metadata = names::metadata(runner, step, &name);
@@ -122,7 +133,8 @@ pub fn plan(
             volumes: Some(built.volumes).filter(|volumes| !volumes.is_empty()),
             image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
             affinity: same_node.then(|| step_job::on_node(&runner.node)),
-            host_aliases: (!host_aliases.is_empty()).then_some(host_aliases),
+            host_aliases: Some(hosts.aliases).filter(|aliases| !aliases.is_empty()),
+            hostname: job.as_ref().and_then(|job| job.options.hostname()),
             security_context: Some(PodSecurityContext {
                 supplemental_groups: (!groups.is_empty()).then_some(groups),
                 seccomp_profile: Some(step_job::runtime_default()),
@@ -148,7 +160,11 @@ pub fn plan(
         secrets: environment.into_iter().chain(pull).collect(),
         directories: built.directories,
         environment: variables,
-        notes: parts().flat_map(Part::notes).chain(told).chain(warnings).collect(),
+        notes: parts()
+            .flat_map(|part| part.notes(job.is_some()))
+            .chain(hosts.notes)
+            .chain(warnings)
+            .collect(),
         containers: parts().map(|part| part.name.clone()).collect(),
         prepared: JobPrepared {
             container: job.as_ref().map(|job| job.prepared(&name)),
@@ -196,16 +212,16 @@ impl Built {
         around: Surroundings<'_>,
     ) -> Result<(), Failure> {
         let tools = tools::of_job(runner, around.delivery);
-        let contract = mounts::of_job(JOB, job.spec, around.work_dir, runner.work.as_ref())?;
+        let contract = job.mounts(around.work_dir, runner.work.as_ref())?;
         let all = tools.mounts.into_iter().chain(contract.mounts).collect();
-        let (mut container, volumes) = job.container(all);
+        let mut container = job.container(all);
         container.command = Some(tools.command);
         // docker mode ignores the image's entrypoint too.
         container.args = None;
         self.containers.push(container);
         self.init_container = tools.init_container;
         self.add_volumes(tools.volumes);
-        self.add_volumes(contract.volumes.into_iter().chain(volumes));
+        self.add_volumes(contract.volumes);
         self.directories.extend(contract.directories);
         Ok(())
     }
@@ -217,8 +233,8 @@ impl Built {
         work_dir: &Path,
         secret: &str,
     ) -> Result<(), Failure> {
-        let contract = mounts::of_job(&service.name, service.spec, work_dir, runner.work.as_ref())?;
-        let (mut container, volumes) = service.container(contract.mounts);
+        let contract = service.mounts(work_dir, runner.work.as_ref())?;
+        let mut container = service.container(contract.mounts);
         let program = Some(service.spec.entry_point.as_str()).filter(|program| !program.is_empty());
         let program = program.or_else(|| service.options.entrypoint());
         container.command = program.map(|program| vec![args::quote_dollars(program)]);
@@ -231,7 +247,7 @@ impl Built {
         });
         container.env = Some(variables.collect());
         self.containers.push(container);
-        self.add_volumes(contract.volumes.into_iter().chain(volumes));
+        self.add_volumes(contract.volumes);
         self.directories.extend(contract.directories);
         Ok(())
     }

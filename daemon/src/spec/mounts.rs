@@ -1,14 +1,18 @@
 //! Mounts of a step: the paths of the contract, from the work volume.
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use hookd_api::v1::{ContainerSpec, Mount};
+use hookd_api::v1::Mount;
 use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::error::{Failure, Reason};
 use crate::runner::WorkVolume;
+use crate::spec::names;
+use crate::spec::volumes::{UserVolume, VolumeSource};
 
 /// Name of the work volume in a pod.
 pub const WORK: &str = "work";
@@ -63,48 +67,88 @@ pub const EXTERNALS: &str = "/__e";
 /// Name of its volume.
 pub const EXTERNALS_VOLUME: &str = "externals";
 
-/// Maps the mounts of a job's container or service. `name`: of the container, for volumes that it
-/// has for itself. What the runner has outside its work directory is an empty directory here, which
-/// stepd fills in the case of the externals.
+/// Maps the runner's own mounts of a job's container or service. `name`: of the container, for
+/// volumes that it has for itself. What the runner has outside its work directory is an empty
+/// directory here, which stepd fills in the case of the externals.
 ///
 /// # Errors
-/// A mount by the user from elsewhere than the work directory.
+/// The work directory on no claim.
 pub fn of_job(
     name: &str,
-    spec: &ContainerSpec,
+    system: &[Mount],
     work_dir: &Path,
     work: Option<&WorkVolume>,
 ) -> Result<Mounts, Failure> {
-    let system = &spec.system_mount_volumes;
     let is_beneath =
         |mount: &&Mount| beneath(Path::new(&mount.source_volume_path), work_dir).is_some();
     let (inside, outside): (Vec<_>, Vec<_>) = system
         .iter()
         .filter(|mount| mount.source_volume_path != DOCKER_SOCKET)
         .partition(is_beneath);
-    let (named, paths): (Vec<_>, Vec<_>) = spec
-        .user_mount_volumes
-        .iter()
-        .partition(|mount| !mount.source_volume_path.starts_with('/'));
-    let from_work: Vec<_> = inside.into_iter().chain(paths).cloned().collect();
-    let mut mounts = of_step(&from_work, work_dir, work)?;
-    for (at, mount) in outside.into_iter().chain(named).enumerate() {
-        let volume = match mount.source_volume_path.as_str() {
-            _ if mount.target_volume_path == EXTERNALS => EXTERNALS_VOLUME.to_owned(),
-            named if !named.is_empty() && !named.starts_with('/') => volume_name(named)?,
-            _ => format!("{name}-{at}"),
-        };
-        // stepd writes links into the externals; nobody else needs to.
-        let read_only = mount.read_only && mount.target_volume_path != EXTERNALS;
+    let inside: Vec<_> = inside.into_iter().cloned().collect();
+    let mut mounts = of_step(&inside, work_dir, work)?;
+    for (at, mount) in outside.into_iter().enumerate() {
+        let externals = mount.target_volume_path == EXTERNALS;
+        let volume =
+            if externals { EXTERNALS_VOLUME.to_owned() } else { format!("{name}-runner-{at}") };
         mounts.mounts.push(VolumeMount {
             name: volume.clone(),
             mount_path: mount.target_volume_path.clone(),
-            read_only: read_only.then_some(true),
+            // stepd writes links into the externals; nobody else needs to.
+            read_only: (mount.read_only && !externals).then_some(true),
             ..VolumeMount::default()
         });
         mounts.volumes.push(empty_dir(&volume));
     }
     Ok(mounts)
+}
+
+impl Mounts {
+    /// Adds the user's volumes of the container `name`.
+    ///
+    /// # Errors
+    /// A directory from elsewhere than the work directory, or the work directory on no claim.
+    pub fn add_user(
+        &mut self,
+        name: &str,
+        volumes: &[UserVolume],
+        work_dir: &Path,
+        work: Option<&WorkVolume>,
+    ) -> Result<(), Failure> {
+        for (at, volume) in volumes.iter().enumerate() {
+            if let VolumeSource::Directory(path) = &volume.source {
+                let mount = Mount {
+                    source_volume_path: path.clone(),
+                    target_volume_path: volume.target.clone(),
+                    read_only: volume.read_only,
+                    ..Mount::default()
+                };
+                let from_work = of_step(&[mount], work_dir, work).map_err(|mut failure| {
+                    failure.message = format!("Container {name}: {}", failure.message);
+                    failure
+                })?;
+                self.volumes.extend(from_work.volumes);
+                self.mounts.extend(from_work.mounts);
+                self.directories.extend(from_work.directories);
+                continue;
+            }
+            let made = match &volume.source {
+                VolumeSource::Named(named) => empty_dir(&volume_name(named)),
+                VolumeSource::Memory(size) => in_memory(&format!("{name}-user-{at}"), *size),
+                _ => empty_dir(&format!("{name}-user-{at}")),
+            };
+            self.mounts.push(VolumeMount {
+                name: made.name.clone(),
+                mount_path: volume.target.clone(),
+                read_only: volume.read_only.then_some(true),
+                ..VolumeMount::default()
+            });
+            self.volumes.push(made);
+        }
+        let mut names = HashSet::new();
+        self.volumes.retain(|volume| names.insert(volume.name.clone()));
+        Ok(())
+    }
 }
 
 /// An empty directory that lives as long as the pod.
@@ -116,23 +160,29 @@ pub fn empty_dir(name: &str) -> Volume {
     }
 }
 
-/// A named volume is the job's: containers that name it share it.
-fn volume_name(named: &str) -> Result<String, Failure> {
+fn in_memory(name: &str, size: Option<u64>) -> Volume {
+    let medium = Some("Memory".to_owned());
+    let size_limit = size.map(|size| Quantity(size.to_string()));
+    let empty_dir = EmptyDirVolumeSource { medium, size_limit, ..EmptyDirVolumeSource::default() };
+    Volume { name: name.to_owned(), empty_dir: Some(empty_dir), ..Volume::default() }
+}
+
+/// A named volume is the job's: containers that name it share it. Names that docker tells apart stay
+/// apart: one that Kubernetes cannot have as it is gets a hash behind it.
+fn volume_name(named: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let name: String = named
         .to_ascii_lowercase()
         .bytes()
         .map(|byte| if plain(byte) { char::from(byte) } else { '-' })
+        .take(40)
         .collect();
     let name = name.trim_matches('-');
-    if name.is_empty() || name.len() > 50 {
-        return Err(Failure::new(
-            Reason::InvalidInput,
-            format!("{named:?} is not a name of a volume"),
-            "Name it with up to 50 letters and digits",
-        ));
+    if name == named {
+        format!("named-{name}")
+    } else {
+        format!("named-{name}-{}", names::hash(named))
     }
-    Ok(format!("named-{name}"))
 }
 
 /// The work volume.

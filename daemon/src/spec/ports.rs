@@ -77,6 +77,24 @@ impl Ports {
         (!self.ports.is_empty()).then(|| self.ports.iter().map(port).collect())
     }
 
+    /// These and what the image exposes, where the workflow does not say that others are meant: it
+    /// names none, or one of the image's.
+    pub fn with_exposed(&self, exposed: &[String]) -> Self {
+        let mut of_image = Self::default();
+        for port in exposed.iter().take(usize::from(LONGEST_RANGE)) {
+            // What is no port is the image's mistake.
+            let _ = parse_one(port, &mut of_image);
+        }
+        let meant =
+            self.ports.is_empty() || self.ports.iter().any(|port| of_image.ports.contains(port));
+        let mut all = self.clone();
+        if meant {
+            let more = of_image.ports.into_iter().filter(|port| !self.ports.contains(port));
+            all.ports.extend(more);
+        }
+        all
+    }
+
     /// For the workflow's contexts: each port, and where steps reach it.
     pub fn in_context(&self) -> BTreeMap<String, String> {
         self.ports.iter().map(|(_, port)| (port.to_string(), port.to_string())).collect()
@@ -98,10 +116,11 @@ pub fn check_apart(containers: &[(&str, &Ports)]) -> Result<(), Failure> {
                 Reason::InvalidInput,
                 format!(
                     "Port {} ({}) is asked for by both container {other} and container {name}, \
-                     which share the network of the job's pod",
+                     by `ports:` or by EXPOSE of their images; they share the network of the job's \
+                     pod",
                     port.1, port.0
                 ),
-                "Let one of them listen at another port",
+                "Let one of them listen at another port, and name that port in its `ports:`",
             ));
         }
     }
@@ -150,6 +169,11 @@ mod tests {
         for word in ["6379", "redis-0", "redis-1"] {
             assert!(error.message.contains(word), "{error}");
         }
+        // What the image alone says counts too.
+        let exposed = ["6379/tcp".to_owned(), "what".to_owned()];
+        let (silent, moved) = (ports(&[]).unwrap(), ports(&["6380"]).unwrap());
+        assert!(check_apart(&[("a", &one), ("b", &silent.with_exposed(&exposed))]).is_err());
+        assert!(check_apart(&[("a", &one), ("b", &moved.with_exposed(&exposed))]).is_ok());
         let udp = ports(&["6379/udp"]).unwrap();
         assert!(check_apart(&[("redis-0", &one), ("redis-1", &udp)]).is_ok());
     }

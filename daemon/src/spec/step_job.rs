@@ -6,9 +6,9 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, EnvVar, EnvVarSource, LocalObjectReference, NodeAffinity, NodeSelector,
-    NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec, PodTemplateSpec,
-    SeccompProfile, Secret, SecretKeySelector,
+    Affinity, Container, EnvVar, EnvVarSource, HostAlias, LocalObjectReference, NodeAffinity,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Secret, SecretKeySelector,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -16,7 +16,9 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::runner::Runner;
 use crate::spec::container::ContainerStep;
+use crate::spec::create_options::ContainerKind;
 use crate::spec::mounts::Mounts;
+use crate::spec::services::{self, Hosts, Named};
 use crate::spec::template::{Target, Template};
 use crate::spec::{args, names, tools};
 
@@ -62,6 +64,8 @@ pub struct JobSettings<'a> {
     pub timeout: Duration,
     /// The template for pods.
     pub template: Option<&'a Template>,
+    /// Names and addresses of the job's services.
+    pub services: &'a [HostAlias],
 }
 
 /// The Job of a container step, and what its user is to know of it.
@@ -93,6 +97,7 @@ pub fn job(
         volume_mounts: Some(mounts.mounts),
         ..Container::default()
     };
+    spec.options.apply(&mut container, ContainerKind::Step, None);
     match starter {
         Starter::Kubelet => natively(&mut container, spec, &name),
         Starter::Stepd => {
@@ -103,13 +108,19 @@ pub fn job(
         }
     }
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
+    let hosts = hosts(runner, spec);
+    let groups = runner.supplemental_groups.iter().flatten().chain(spec.options.groups());
+    let groups: Vec<_> = groups.copied().collect();
     let pod = PodSpec {
         containers: vec![container],
         volumes: Some(volumes),
         image_pull_secrets: pull_secrets(runner, settings.pull_secret),
         affinity: same_node.then(|| on_node(&runner.node)),
+        host_aliases: Some(with_services(hosts.aliases, settings.services))
+            .filter(|aliases| !aliases.is_empty()),
+        hostname: spec.options.hostname(),
         security_context: Some(PodSecurityContext {
-            supplemental_groups: runner.supplemental_groups.clone(),
+            supplemental_groups: (!groups.is_empty()).then_some(groups),
             seccomp_profile: Some(runtime_default()),
             ..PodSecurityContext::default()
         }),
@@ -126,6 +137,34 @@ pub fn job(
         warnings = template.warnings().iter().cloned().chain(merged.warnings).collect();
     }
     Ok(Plan { job, warnings })
+}
+
+/// The names that the step's options give, and what the user must know of them.
+fn hosts(runner: &Runner, spec: &ContainerStep) -> Hosts {
+    let named = Named { container: CONTAINER, image: None, options: &spec.options };
+    services::hosts(&[named], &runner.host_ip, true)
+}
+
+/// The step's own hosts and the names of the job's services; one entry for each address.
+fn with_services(mut own: Vec<HostAlias>, services: &[HostAlias]) -> Vec<HostAlias> {
+    for service in services {
+        match own.iter_mut().find(|alias| alias.ip == service.ip) {
+            Some(alias) => {
+                let names = service.hostnames.iter().flatten().cloned();
+                alias.hostnames.get_or_insert_default().extend(names);
+            }
+            None => own.push(service.clone()),
+        }
+    }
+    own
+}
+
+/// What of a step's options means something else in a pod, or nothing.
+pub fn notes(runner: &Runner, spec: &ContainerStep) -> Vec<String> {
+    let warnings = spec.options.warnings(ContainerKind::Step).into_iter();
+    let warnings = warnings.chain(spec.volumes.warnings.iter().cloned());
+    let warnings = warnings.map(|warning| format!("Container {CONTAINER}: {warning}"));
+    warnings.chain(hosts(runner, spec).notes).collect()
 }
 
 /// Who starts the program of this Job.

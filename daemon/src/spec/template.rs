@@ -6,7 +6,8 @@
 //! without is refused with the name of the field. Null and empty values count as absent.
 //!
 //! The container `$job` changes the job container and those of container steps, `$<service>` that
-//! service, `$build` the container of a build; every other container is added.
+//! service, `$build` the container of a build; every other container is added. What else build pods
+//! take of it, [`build`] says.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::error::{Failure, Reason};
 use crate::spec::services::JOB;
 use crate::spec::{build_job, step_job};
 
+pub mod build;
 mod container;
 mod pod;
 mod read;
@@ -85,8 +87,11 @@ impl Template {
     /// or sets what hookd cannot work without.
     pub fn parse(file: &str, text: &str) -> Result<Self, Failure> {
         let template = read::template(file, text)?;
+        template.check_build().map_err(|failure| {
+            Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
+        })?;
         // What cannot become a pod is reported at once, not in the middle of a job.
-        for target in [Target::JobPod, Target::StepPod, Target::BuildPod] {
+        for target in [Target::JobPod, Target::StepPod] {
             template.merge(target.bare_pod(), target).map_err(|failure| {
                 Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
             })?;

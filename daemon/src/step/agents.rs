@@ -16,6 +16,7 @@ use crate::error::{Failure, Reason, report};
 use crate::hooks::{Context, Leaving};
 use crate::spec::services::JOB;
 use crate::spec::tools::{STEPD, STEPD_DIR};
+use crate::step::job_end;
 
 /// The API of an agent.
 pub type Agent = StepServiceClient<Channel>;
@@ -45,6 +46,8 @@ pub struct AgentPod {
     /// One watch of the runner pod for the whole job, not one a step.
     _leaving: Arc<Leaving>,
     tunnel: tokio::sync::Mutex<Option<Tunnel>>,
+    /// The step that ran when the container ended.
+    ended_during: Mutex<Option<String>>,
     /// Ends of services that were reported: name, and how often it was started again before.
     reported: Mutex<HashSet<(String, i32)>>,
 }
@@ -90,6 +93,7 @@ impl AgentPod {
             watch,
             _leaving: context.watch_for_leaving(),
             tunnel: tokio::sync::Mutex::default(),
+            ended_during: Mutex::default(),
             reported: Mutex::default(),
         }
     }
@@ -108,6 +112,18 @@ impl AgentPod {
     /// Name of stepd's container.
     pub fn container(&self) -> &'static str {
         self.container
+    }
+
+    /// Remembers the step that ran when the container ended; the first one counts.
+    pub fn ended_during(&self, step: Option<String>) {
+        let mut known = self.ended_during.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.take().or(step);
+    }
+
+    /// Why no further step can run in the container, if it has ended.
+    pub fn end(&self) -> Option<Failure> {
+        let during = self.ended_during.lock().unwrap_or_else(PoisonError::into_inner);
+        job_end::of(&self.watch.now(), self.container, during.as_deref())
     }
 
     /// The pod's states.

@@ -1,157 +1,169 @@
 //! The runner's files that a step is to use: directories exist, and what the step writes to is
 //! writable for the image's user, whoever that is.
+//!
+//! All of it lies in the work directory, which the steps of the job write to: nothing is followed,
+//! and what a job did to its own files ends no later step. Where hookd cannot put something right,
+//! it says so, and the step runs with what is there, as in docker mode.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use hookd_api::v1::Mount;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode};
+use rustix::io::Errno;
 
+use crate::beneath::{Kept, Tree, Widened};
 use crate::error::{Failure, Reason, report};
+use crate::spec::mounts::beneath;
 
 /// Where the runner's file commands (GITHUB_OUTPUT and the others) are mounted.
 const FILE_COMMANDS: &str = "/github/file_commands";
+/// ... and where the job container sees them.
+const JOB_FILE_COMMANDS: &str = "/__w/_temp/_runner_file_commands";
+/// Their directory in the work directory.
+const FILE_COMMANDS_DIR: &str = "_temp/_runner_file_commands";
 /// The step's HOME.
 const HOME: &str = "/github/home";
+/// Its directory in the work directory.
+const HOME_DIR: &str = "_temp/_github_home";
 
-/// Makes the directories that are to be mounted, as the runner's user: the kubelet would make
-/// them as root.
+/// Makes the directories beneath the work directory that are to be mounted, as the runner's user:
+/// the kubelet would make them as root. Returns warnings for the user.
 ///
 /// # Errors
-/// A directory that cannot be made.
-pub fn make_directories(directories: &[PathBuf]) -> Result<(), Failure> {
-    directories.iter().try_for_each(|directory| {
-        std::fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))
-    })
+/// A volume that takes no directory, whatever the job did.
+pub fn make_directories(work_dir: &Path, directories: &[PathBuf]) -> Result<Vec<String>, Failure> {
+    let tree = Tree::open(work_dir).map_err(|error| unusable(work_dir, error))?;
+    let mut warnings = Vec::new();
+    for directory in directories {
+        let inside = beneath(directory, work_dir).unwrap_or_default();
+        match make(&tree, &inside) {
+            Ok(None) => {}
+            Ok(Some(kind)) => warnings.push(format!(
+                "{} was a {}: hookd replaced it with an empty directory",
+                directory.display(),
+                name(kind)
+            )),
+            Err(error) if is_the_jobs_doing(error) => warnings.push(format!(
+                "{} cannot be made ready for the step: {}; the step starts with what is there",
+                directory.display(),
+                io::Error::from(error)
+            )),
+            Err(error) => return Err(unusable(directory, error)),
+        }
+    }
+    Ok(warnings)
 }
 
-/// Opens HOME and this step's file-command files to every user.
-///
-/// # Errors
-/// A file that is there and is not ours to open.
-pub fn open_to_all(
-    mounts: &[Mount],
-    environment: &BTreeMap<String, String>,
-    work_dir: &Path,
-) -> Result<(), Failure> {
+/// What was replaced by the directory, if something was.
+fn make(tree: &Tree, inside: &Path) -> Result<Option<FileType>, Errno> {
+    // The runner's own directories have names like _temp.
+    let own = inside.as_os_str().as_encoded_bytes().starts_with(b"_");
+    match tree.kind(inside) {
+        Ok(FileType::Directory) => return Ok(None),
+        // Files can be mounted too.
+        Ok(_) if !own => return Ok(None),
+        _ => {}
+    }
+    let kept = if own { Kept::Nothing } else { Kept::Files };
+    tree.directory(inside, kept).map(|(_, replaced)| replaced)
+}
+
+/// What permissions and types of files answer; all else is the volume's.
+fn is_the_jobs_doing(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::ACCESS
+            | Errno::PERM
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::NOENT
+            | Errno::AGAIN
+            | Errno::NOTEMPTY
+            | Errno::BUSY
+    )
+}
+
+/// Opens HOME and this step's file-command files to every user, as far as they are the runner's. A
+/// HOME that its owner has closed to others stays closed.
+pub fn open_to_all(mounts: &[Mount], environment: &BTreeMap<String, String>, work_dir: &Path) {
     let source = |target: &str| {
-        let mount = mounts.iter().find(|mount| mount.target_volume_path == target);
-        mount.map(|mount| Path::new(&mount.source_volume_path))
+        let mount = mounts.iter().find(|mount| mount.target_volume_path == target)?;
+        beneath(Path::new(&mount.source_volume_path), work_dir)
     };
     if let Some(home) = source(HOME) {
-        open(home, work_dir, Mode::from_raw_mode(0o777))?;
+        widen(work_dir, &home, FileType::Directory, true);
     }
-    let Some(directory) = source(FILE_COMMANDS) else { return Ok(()) };
-    let names =
-        environment.values().filter_map(|value| Path::new(value).strip_prefix(FILE_COMMANDS).ok());
-    for name in names {
-        open(&directory.join(name), work_dir, Mode::from_raw_mode(0o666))?;
+    let Some(directory) = source(FILE_COMMANDS) else { return };
+    for name in file_commands(environment, FILE_COMMANDS) {
+        widen(work_dir, &directory.join(name), FileType::RegularFile, false);
     }
-    Ok(())
 }
 
 /// Opens the file-command files that a script step's environment names, as the job container sees
 /// them beneath /__w.
-///
-/// # Errors
-/// A file that is there and is not ours to open.
-pub fn open_file_commands(
-    environment: &BTreeMap<String, String>,
-    work_dir: &Path,
-) -> Result<(), Failure> {
-    let inside =
-        environment.values().filter_map(|value| Path::new(value).strip_prefix("/__w").ok());
-    let commands = inside.filter(|path| path.starts_with("_temp/_runner_file_commands"));
-    commands
-        .map(|path| work_dir.join(path))
-        .try_for_each(|path| open(&path, work_dir, Mode::from_raw_mode(0o666)))
-}
-
-/// Opens the job's HOME among these directories to every user.
-///
-/// # Errors
-/// When it is not ours to open.
-pub fn open_home(directories: &[PathBuf]) -> Result<(), Failure> {
-    let home = directories.iter().find(|path| path.ends_with("_temp/_github_home"));
-    let Some((home, parent)) = home.and_then(|home| Some((home, home.parent()?))) else {
-        return Ok(());
-    };
-    open(home, parent, Mode::from_raw_mode(0o777))
-}
-
-/// Changes the mode without following a link that a job may have put there.
-fn open(path: &Path, work_dir: &Path, mode: Mode) -> Result<(), Failure> {
-    let change = || -> io::Result<()> {
-        let inside = path.strip_prefix(work_dir).map_err(io::Error::other)?;
-        let root = rustix::fs::open(work_dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let file = rustix::fs::openat2(root, inside, flags, Mode::empty(), resolve)?;
-        let now = Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
-        if !now.contains(mode) {
-            rustix::fs::fchmod(&file, now | mode)?;
-        }
-        Ok(())
-    };
-    match change() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        changed => changed.map_err(|error| unusable(path, &error)),
+pub fn open_file_commands(environment: &BTreeMap<String, String>, work_dir: &Path) {
+    for name in file_commands(environment, JOB_FILE_COMMANDS) {
+        let file = Path::new(FILE_COMMANDS_DIR).join(name);
+        widen(work_dir, &file, FileType::RegularFile, false);
     }
 }
 
-fn unusable(path: &Path, error: &io::Error) -> Failure {
+/// Opens the job's HOME to every user if it is among these directories.
+pub fn open_home(work_dir: &Path, directories: &[PathBuf]) {
+    let home = Path::new(HOME_DIR);
+    if directories.contains(&work_dir.join(home)) {
+        widen(work_dir, home, FileType::Directory, false);
+    }
+}
+
+/// Names of the files in `directory` that variables name.
+fn file_commands<'a>(
+    environment: &'a BTreeMap<String, String>,
+    directory: &'a str,
+) -> impl Iterator<Item = &'a Path> {
+    let names =
+        environment.values().filter_map(move |value| Path::new(value).strip_prefix(directory).ok());
+    // A workflow may set any variable to any path: no other file is opened for it.
+    names.filter(|name| {
+        let mut components = name.components();
+        matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
+    })
+}
+
+/// Lets every user write to what the runner made. What a job did to it is the job's affair.
+fn widen(work_dir: &Path, inside: &Path, kind: FileType, keep_private: bool) {
+    let bits = if kind == FileType::Directory { 0o777 } else { 0o666 };
+    let changed = Tree::open(work_dir)
+        .and_then(|tree| tree.widen(inside, kind, Mode::from_raw_mode(bits), keep_private));
+    match changed {
+        Ok(Widened::Done) | Err(Errno::NOENT) => {}
+        Ok(left) => tracing::info!(path = %inside.display(), ?left, "mode left as the job made it"),
+        Err(error) => {
+            let error = io::Error::from(error);
+            tracing::warn!(path = %inside.display(), %error, "the mode cannot be changed");
+        }
+    }
+}
+
+fn name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "symlink",
+        FileType::RegularFile => "file",
+        _ => "special file",
+    }
+}
+
+fn unusable(path: &Path, error: Errno) -> Failure {
+    let error = io::Error::from(error);
     Failure::new(
         Reason::InvalidInput,
-        format!("{} cannot be made ready for the step: {}", path.display(), report(error)),
+        format!("{} cannot be made ready for the step: {}", path.display(), report(&error)),
         "The runner's user must own its work directory; look at the volume's permissions",
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn mount(source: &Path, target: &str) -> Mount {
-        Mount {
-            source_volume_path: source.to_str().unwrap().into(),
-            target_volume_path: target.into(),
-            ..Mount::default()
-        }
-    }
-
-    fn mode(path: &Path) -> u32 {
-        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn this_steps_file_commands_and_home_are_opened_and_others_are_not() {
-        let work = tempfile::tempdir().unwrap();
-        let (commands, home) = (work.path().join("commands"), work.path().join("home"));
-        make_directories(&[commands.clone(), home.clone()]).unwrap();
-        for name in ["set_output_1", "set_output_0"] {
-            std::fs::write(commands.join(name), "").unwrap();
-            let closed = std::fs::Permissions::from_mode(0o644);
-            std::fs::set_permissions(commands.join(name), closed).unwrap();
-        }
-        let output = ("GITHUB_OUTPUT".to_owned(), "/github/file_commands/set_output_1".to_owned());
-        let gone = ("GITHUB_ENV".to_owned(), "/github/file_commands/gone".to_owned());
-        let mounts = [mount(&commands, FILE_COMMANDS), mount(&home, HOME)];
-        open_to_all(&mounts, &BTreeMap::from([output, gone]), work.path()).unwrap();
-        assert_eq!(mode(&commands.join("set_output_1")), 0o666);
-        assert_eq!(mode(&commands.join("set_output_0")), 0o644);
-        assert_eq!(mode(&home), 0o777);
-    }
-
-    #[test]
-    fn a_link_in_place_of_home_is_not_followed() {
-        let work = tempfile::tempdir().unwrap();
-        let outside = tempfile::tempdir().unwrap();
-        let home = work.path().join("home");
-        std::os::unix::fs::symlink(outside.path(), &home).unwrap();
-        let error = open_to_all(&[mount(&home, HOME)], &BTreeMap::new(), work.path()).unwrap_err();
-        assert!(error.message.contains("home"), "{error}");
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use crate::cluster::logs::{Log, Sink};
 use crate::cluster::pod::{self, Ended, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
+use crate::endpoint::Shown;
 use crate::error::{Failure, Reason};
 use crate::hooks::Context;
 use crate::step::caller::Caller;
@@ -15,11 +16,13 @@ use crate::step::start;
 
 /// Where a log goes.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Place<'a> {
     /// The caller's stream: standard output is the program's alone.
     pub stream: Stream,
     /// Where in the caller's cursor the position of this log stands.
     pub position: fn(&mut Cursor) -> Option<&mut LogPosition>,
+    /// Restores the names of registries in a build's log.
+    pub shown: Option<&'a Shown>,
 }
 
 /// Streams the log of `container` in the pod of `job` until the container has ended.
@@ -30,7 +33,7 @@ pub async fn stream(
     context: &Context,
     watch: &mut PodWatch,
     (job, pod, container): (&Job, &str, &str),
-    place: Place,
+    place: Place<'_>,
     caller: &mut Caller,
 ) -> Result<Ended, Failure> {
     let pods = context.pods();
@@ -70,7 +73,7 @@ fn is_over(seen: &Seen, container: &str) -> bool {
 
 struct CallerSink<'a> {
     caller: &'a mut Caller,
-    place: Place,
+    place: Place<'a>,
     /// The caller knows that the connection broke.
     told: bool,
 }
@@ -82,6 +85,8 @@ impl Sink for CallerSink<'_> {
                 place.clone_from(position);
             }
         };
+        let shown = self.place.shown;
+        let data = shown.map_or_else(|| data.clone(), |shown| shown.restore_bytes(&data));
         self.caller.output(self.place.stream, data, advance).await
     }
 

@@ -20,9 +20,11 @@ use crate::cluster::pod;
 use crate::cluster::retry::Pauses;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
+use crate::spec::step_job;
 use crate::step::agent_calls::lost;
 use crate::step::agents::{Agent, AgentPod};
 use crate::step::caller::{Acked, Caller};
+use crate::step::pid_1::{self, Tail};
 
 /// An outage as long as this is worth a line.
 const WORTH_SAYING: Duration = Duration::from_secs(1);
@@ -35,6 +37,20 @@ enum Broken {
     Lost(String),
     /// For good.
     Failed(Failure),
+}
+
+/// Who has the program's output, and what hookd knows of it.
+struct Receiver<'a> {
+    caller: &'a mut Caller,
+    /// Since when the program is attached to.
+    attached: Option<Instant>,
+    tail: Tail,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(caller: &'a mut Caller) -> Self {
+        Self { caller, attached: None, tail: Tail::default() }
+    }
 }
 
 /// A time without the agent: it lasts until the step has moved on.
@@ -84,13 +100,15 @@ pub async fn run(
 ) -> Result<i32, Failure> {
     let mut watch = pod.watch();
     let mut outage: Option<Outage> = None;
+    let mut receiver = Receiver::new(caller);
     loop {
-        let (sent, mut attached) = (caller.sent(), None);
-        let attempt = attempt(context, pod, (program, before), (caller, &mut attached));
+        receiver.attached = None;
+        let sent = receiver.caller.sent();
+        let attempt = attempt(context, pod, (program, before), &mut receiver);
         let why = tokio::select! {
             biased;
             ended = attempt => match ended {
-                Ok(end) => return exit_code(pod, end, caller).await,
+                Ok(end) => return exit_code(pod, end, &mut receiver).await,
                 Err(Broken::Failed(failure)) => return Err(failure),
                 Err(Broken::Lost(why)) => why,
             },
@@ -98,8 +116,8 @@ pub async fn run(
         };
         tracing::info!(why, "the way to the agent broke; making it again");
         let outage = outage.get_or_insert_with(Outage::begin);
-        outage.was_attached(attached, caller.sent() != sent);
-        outage.goes_on(caller).await?;
+        outage.was_attached(receiver.attached, receiver.caller.sent() != sent);
+        outage.goes_on(receiver.caller).await?;
         if outage.since.elapsed() > context.config.api_timeout {
             return Err(unreachable(context, pod, &why));
         }
@@ -110,17 +128,16 @@ pub async fn run(
     }
 }
 
-/// Starts the program, or finds it started, and follows it to its end or a break; says since when
-/// it was `attached` to.
+/// Starts the program, or finds it started, and follows it to its end or a break.
 async fn attempt(
     context: &Context,
     pod: &AgentPod,
     (program, before): (&StartStepRequest, Before),
-    (caller, attached): (&mut Caller, &mut Option<Instant>),
+    receiver: &mut Receiver<'_>,
 ) -> Result<StepEnd, Broken> {
     let agent = pod.agent(&context.client, &context.namespace).await;
     let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
-    let ended = follow(&mut agent, (program, before), (caller, attached)).await;
+    let ended = follow(&mut agent, (program, before), receiver).await;
     if matches!(ended, Err(Broken::Lost(_))) {
         pod.broke(number).await;
     }
@@ -131,8 +148,9 @@ async fn attempt(
 async fn follow(
     agent: &mut Agent,
     (program, before): (&StartStepRequest, Before),
-    (caller, attached): (&mut Caller, &mut Option<Instant>),
+    receiver: &mut Receiver<'_>,
 ) -> Result<StepEnd, Broken> {
+    let Receiver { caller, attached, tail } = receiver;
     let mut acked = caller.acked();
     // What was sent and not acted on stays with the agent, should we die: it comes once more.
     let from = acted_on(*acked.borrow_and_update(), caller.sent());
@@ -142,6 +160,7 @@ async fn follow(
     let answer = answer.map_err(|_| Broken::Lost("no answer within 15 s".to_owned()))?;
     let mut events = answer.map_err(judge)?.into_inner();
     *attached = Some(Instant::now());
+    caller.settled();
     loop {
         acks.send_if_modified(|told| {
             let acked = *acked.borrow_and_update();
@@ -160,6 +179,7 @@ async fn follow(
                 let stream = if output.stderr { Stream::Stderr } else { Stream::Stdout };
                 let data = new_bytes(output, of_program(caller.sent(), before))?;
                 if !data.is_empty() {
+                    tail.push(stream == Stream::Stderr, &data);
                     caller.output(stream, data, |_| {}).await.map_err(Broken::Failed)?;
                 }
             }
@@ -243,7 +263,12 @@ fn output_lost(why: &str) -> Failure {
 }
 
 /// The program's code, with the words that belong to it.
-async fn exit_code(pod: &AgentPod, end: StepEnd, caller: &mut Caller) -> Result<i32, Failure> {
+async fn exit_code(
+    pod: &AgentPod,
+    end: StepEnd,
+    receiver: &mut Receiver<'_>,
+) -> Result<i32, Failure> {
+    let Receiver { caller, tail, .. } = receiver;
     if !end.error.is_empty() {
         caller.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }
@@ -251,6 +276,10 @@ async fn exit_code(pod: &AgentPod, end: StepEnd, caller: &mut Caller) -> Result<
         let message = pod::oom_note(&pod.watch().now(), pod.container());
         tracing::info!(pod = pod.name(), "{message}");
         caller.progress(Phase::RunRunning, message).await?;
+    }
+    // A step in a job container is no PID 1 with docker either.
+    if end.exit_code != 0 && pod.container() == step_job::CONTAINER && tail.wants_pid_1() {
+        caller.progress(Phase::RunRunning, pid_1::NOTE).await?;
     }
     Ok(end.exit_code)
 }

@@ -35,7 +35,10 @@ pub(crate) fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Va
         object["metadata"]["namespace"] = namespace.into();
         match object["kind"].as_str() {
             Some("Role") => forbid(object, setup),
-            Some("Pod") => set_environment(object, setup),
+            Some("Pod") => {
+                set_environment(object, setup);
+                set_sub_path(object, setup);
+            }
             _ => {}
         }
     }
@@ -80,6 +83,18 @@ fn forbid(role: &mut Value, setup: &Setup) {
     for rule in role["rules"].as_array_mut().unwrap() {
         if rule["resources"].as_array().unwrap().contains(&resource.into()) {
             rule["verbs"].as_array_mut().unwrap().retain(|given| given != verb);
+        }
+    }
+}
+
+/// Mounts a part of the claim only.
+fn set_sub_path(pod: &mut Value, setup: &Setup) {
+    let Some(part) = setup.sub_path else { return };
+    for containers in ["initContainers", "containers"] {
+        let all = pod["spec"][containers].as_array_mut().unwrap().iter_mut();
+        let mounts = all.flat_map(|container| container["volumeMounts"].as_array_mut().unwrap());
+        for mount in mounts.filter(|mount| mount["name"] == "work") {
+            mount["subPath"] = part.into();
         }
     }
 }

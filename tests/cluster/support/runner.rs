@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.
     pub(crate) forbidden: Option<(&'static str, &'static str)>,
+    /// The part of the claim that is the work directory; none: all of it.
+    pub(crate) sub_path: Option<&'static str>,
     /// The test breaks what other tests use.
     pub(crate) alone: bool,
 }
@@ -73,13 +75,14 @@ impl RunnerPod {
     /// As `setup` says, within a turn.
     pub(crate) fn in_turn(turn: Turn, setup: &Setup) -> Self {
         let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
-        let volume = cluster().volume(&namespace);
+        let claim = cluster().volume(&namespace);
+        let volume = setup.sub_path.map_or_else(|| claim.clone(), |part| claim.join(part));
         fs::create_dir_all(&volume).unwrap();
         chown(&volume, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
         let (environment, calls) = (OnceLock::new(), AtomicU32::new(0));
         // First, so that what is made is deleted even if not all of it can be.
         let mut runner = Self { namespace, uid: String::new(), turn, volume, environment, calls };
-        cluster::create(&manifests::of_runner(&runner.namespace, &runner.volume, setup));
+        cluster::create(&manifests::of_runner(&runner.namespace, &claim, setup));
         runner.k(&["wait", "--for=condition=Ready", "pod/runner", "--timeout=120s"]);
         let pod = runner.object("pod", RUNNER);
         pod["metadata"]["uid"].as_str().unwrap().clone_into(&mut runner.uid);

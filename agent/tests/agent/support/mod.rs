@@ -54,8 +54,12 @@ impl Stepd {
 
     /// As another user: `wrapper` is put before stepd.
     pub(crate) fn start_as(arguments: &[&str], wrapper: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments, wrapper)
+    }
+
+    /// As [`Stepd::start_as`], with its socket and its spool in `dir`.
+    pub(crate) fn start_in(dir: tempfile::TempDir, arguments: &[&str], wrapper: &[&str]) -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests make namespaces: run as root");
-        let dir = tempfile::tempdir().unwrap();
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(dir.path(), everybody).unwrap();
         let unshare = Command::new("unshare")

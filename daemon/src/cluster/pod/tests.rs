@@ -201,3 +201,32 @@ fn a_kubelet_that_hears_nothing_of_the_api_server_is_given_more_time_than_a_miss
     assert!(deaf > missing * 3, "{deaf:?}, {missing:?}");
     assert!(told.contains("has not read the pod's Secrets"), "{told}");
 }
+
+/// A pod with a sidecar in this state, whose own container is in the other.
+fn beside(sidecar: Value, own: Value) -> Standing {
+    let status = |name: &str, image: &str, state: Value| {
+        json!({"name": name, "image": image, "imageID": "", "ready": false, "restartCount": 0,
+            "state": state})
+    };
+    let pod = pod(json!({
+        "phase": "Pending",
+        "initContainerStatuses": [status("registry-endpoint", "hookd:1", sidecar)],
+        "containerStatuses": [status("step", "busybox:9", own)],
+    }));
+    standing(&pod, "step")
+}
+
+#[test]
+fn a_sidecar_that_cannot_start_is_told_with_its_words_and_its_settings() {
+    let initializing = json!({"waiting": {"reason": "PodInitializing"}});
+    let ended = json!({"terminated": {"exitCode": 1, "message": "ca.crt cannot be read"}});
+    let failure = doomed(beside(ended.clone(), initializing.clone()));
+    assert!(failure.message.contains("ca.crt cannot be read"), "{failure}");
+    assert!(failure.remedy.contains("HOOKD_REGISTRY_CA_CONFIGMAP"), "{}", failure.remedy);
+    // The kubelet starts it again while the build goes on.
+    assert!(matches!(beside(ended, json!({"running": {}})), Standing::Running));
+    let pulling = json!({"waiting": {"reason": "ErrImagePull", "message": "hookd:1: not found"}});
+    let failure = doomed(beside(pulling, initializing));
+    assert_eq!(failure.reason, Reason::ImagePullFailed);
+    assert!(failure.message.contains("hookd:1"), "{failure}");
+}

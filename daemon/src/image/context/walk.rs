@@ -14,7 +14,8 @@ use rustix::io::Errno;
 
 use super::archive::{Archive, Content, Fault};
 use super::dockerignore::Matched;
-use super::{BuildContext, ContextError, ContextSummary, READ, beneath, failed_at, kind};
+use super::{BuildContext, ContextError, ContextSummary, READ, failed_at, kind};
+use crate::beneath;
 
 /// Bytes read at a time.
 const PIECE: usize = 64 << 10;

@@ -1,133 +1,182 @@
-//! Against a registry of a few lines on loopback.
+//! Against registries on loopback, most of which attack.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::collections::HashMap;
+use std::time::Duration;
 
+use reqwest::StatusCode;
+
+use super::fake::{FakeRegistry, Reply, descriptor, image};
+use super::image::digest_of;
 use super::*;
+use crate::image::credentials::Credentials;
 
-/// Status, headers and body.
-type Reply = (u16, Vec<String>, String);
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// Answers each request by its own address, the path and the headers; its address.
-fn registry(answer: fn(&str, &str, &str) -> Reply) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let own = address.clone();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            serve(&connection.unwrap(), |path, headers| answer(&own, path, headers));
-        }
-    });
-    address
+fn session(host: &str, known: &[&str], access: Access) -> Session {
+    let insecure = [host, "localhost"].map(str::to_owned).to_vec();
+    let client = RegistryClient::new(&ClientOptions { insecure, authority: None }).unwrap();
+    let credentials = known.iter().map(|host| user_of(host)).next();
+    client.session(host, "a/b", credentials, access).unwrap()
 }
 
-fn serve(connection: &TcpStream, answer: impl Fn(&str, &str) -> Reply) {
-    let mut lines = BufReader::new(connection).lines().map_while(Result::ok);
-    let Some(first) = lines.next() else { return };
-    let headers: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let (status, more, body) = answer(&path, &headers.join("\n").to_ascii_lowercase());
-    let more: String = more.into_iter().map(|header| format!("{header}\r\n")).collect();
-    let mut connection = connection;
-    let length = body.len();
-    let _ = write!(
-        connection,
-        "HTTP/1.1 {status} X\r\n{more}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-    );
-}
-
-async fn ask(
-    address: &str,
-    name: &str,
-    credentials: &[Credentials],
-) -> Result<(String, ImageConfig), RegistryError> {
-    let image: Reference = format!("{address}/{name}").parse().unwrap();
-    let known = Credentials::find(credentials, address);
-    Distribution::new(&[address.to_owned()]).image(&image, known).await
-}
-
-fn plain(_: &str, path: &str, _: &str) -> Reply {
-    let digest = vec![format!("{DIGEST}: sha256:list")];
-    match path {
-        "/v2/a/b/manifests/1" => {
-            let entry = |digest, architecture| {
-                format!(
-                    r#"{{"digest":"{digest}","platform":{{"os":"linux","architecture":"{architecture}"}}}}"#
-                )
-            };
-            let both = [("sha256:x", "amd64"), ("sha256:x", "arm64"), ("sha256:y", "s390x")];
-            let entries = both.map(|(digest, architecture)| entry(digest, architecture)).join(",");
-            (200, digest, format!(r#"{{"manifests":[{entries}]}}"#))
-        }
-        "/v2/a/b/manifests/sha256:x" => {
-            (200, digest, r#"{"config":{"digest":"sha256:c"},"layers":[]}"#.into())
-        }
-        "/v2/a/b/blobs/sha256:c" => {
-            (200, vec![], r#"{"config":{"Entrypoint":["/x"],"Healthcheck":null}}"#.into())
-        }
-        "/v2/a/b/manifests/garbage" => (200, digest, "<html>".into()),
-        _ => (404, vec![], String::new()),
-    }
-}
-
-#[tokio::test]
-async fn an_index_is_followed_to_this_platform_and_its_own_digest_told() {
-    let address = registry(plain);
-    let (digest, config) = ask(&address, "a/b:1", &[]).await.unwrap();
-    assert_eq!(digest, "sha256:list");
-    assert_eq!(config.command(None, &[]), Some(vec!["/x".to_owned()]));
-    assert_eq!(config.healthcheck, None);
-    let error = ask(&address, "a/b:none", &[]).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Refused(StatusCode::NOT_FOUND)), "{error}");
-    let error = ask(&address, "a/b:garbage", &[]).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Garbage(_)), "{error}");
-}
-
-fn guarded(own: &str, path: &str, headers: &str) -> Reply {
-    // "u:p" in base64, in lower case as all headers are here.
-    let basic = headers.contains("authorization: basic dtpw");
-    match path.split_once('?') {
-        Some(("/token", query)) if basic && query.contains("repository%3Aa%2Fb%3Apull") => {
-            (200, vec![], r#"{"token":"t0ken"}"#.into())
-        }
-        None if headers.contains("authorization: bearer t0ken") => plain(own, path, headers),
-        None => {
-            let realm =
-                format!("www-authenticate: Bearer realm=\"http://{own}/token\",service=\"s\"");
-            (401, vec![realm], String::new())
-        }
-        Some(_) => (403, vec![], String::new()),
-    }
-}
-
-fn user_of(address: &str) -> Vec<Credentials> {
+fn user_of(host: &str) -> Credentials {
     let registry = hookd_api::v1::Registry {
         username: "u".into(),
         password: "p".into(),
-        server_url: address.to_owned(),
+        server_url: host.to_owned(),
     };
-    vec![Credentials::of_registry(&registry)]
+    Credentials::of_registry(&registry).unwrap()
+}
+
+async fn ask(registry: &FakeRegistry, version: &str) -> Result<Description, RegistryError> {
+    describe(&session(&registry.host, &[], Access::Pull), version).await
+}
+
+/// An index with a tag, over the image that `image` makes; with the fields that the entry gets.
+fn indexed(media_type: &str, more: &str) -> (HashMap<String, Reply>, String) {
+    let (mut all, digest) = image("a/b", r#"{"Entrypoint":["/x"]}"#);
+    let size = 2;
+    let others = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:0","size":1,
+        "platform":{"os":"linux","architecture":"s390x"}}"#;
+    let manifest_size = manifest_of(&all, &digest).len();
+    let entry = format!(
+        r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{manifest_size}{more}}}"#
+    );
+    let index = format!(
+        r#"{{"schemaVersion":{size},"mediaType":"{INDEX}","manifests":[{others},{entry}]}}"#
+    );
+    let digest = digest_of(index.as_bytes());
+    all.insert("/v2/a/b/manifests/index".into(), Reply::ok(index));
+    (all, digest)
+}
+
+fn manifest_of(all: &HashMap<String, Reply>, digest: &str) -> Vec<u8> {
+    all[&format!("/v2/a/b/manifests/{digest}")].body().to_vec()
+}
+
+fn ours() -> String {
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    format!(r#","platform":{{"os":"linux","architecture":"{architecture}"}}"#)
 }
 
 #[tokio::test]
-async fn a_registry_that_wants_a_token_gets_it_with_the_pods_credentials() {
-    let address = registry(guarded);
-    assert!(ask(&address, "a/b:1", &user_of(&address)).await.is_ok());
-    let error = ask(&address, "a/b:1", &[]).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Refused(StatusCode::FORBIDDEN)), "{error}");
+async fn an_index_leads_to_this_platform_and_keeps_its_own_digest() {
+    let (all, digest) = indexed(MANIFEST, &ours());
+    let found = ask(&FakeRegistry::of(all), "index").await.unwrap();
+    assert_eq!(found.digest, digest);
+    assert_eq!(found.config.command(None, &[]), Some(vec!["/x".to_owned()]));
 }
 
-fn with_password(own: &str, path: &str, headers: &str) -> Reply {
-    if headers.contains("authorization: basic dtpw") {
-        return plain(own, path, headers);
+#[tokio::test]
+async fn a_digest_is_computed_and_never_taken_from_a_header() {
+    let (mut all, digest) = image("a/b", "{}");
+    let lie = format!("docker-content-digest: sha256:{}", "0".repeat(64));
+    let tag = all.get_mut("/v2/a/b/manifests/1").unwrap();
+    *tag = tag.clone().with(lie);
+    let registry = FakeRegistry::of(all);
+    assert_eq!(ask(&registry, "1").await.unwrap().digest, digest);
+    let error = ask(&registry, "none").await.unwrap_err();
+    let refused = matches!(error, RegistryError::Refused { status: StatusCode::NOT_FOUND, .. });
+    assert!(refused, "{error}");
+}
+
+/// Each document in turn is replaced by others: all are refused.
+#[tokio::test]
+async fn bytes_that_do_not_match_their_digest_are_refused() {
+    let (good, digest) = image("a/b", r#"{"Entrypoint":["/x"]}"#);
+    let (evil, evil_digest) = image("a/b", r#"{"Entrypoint":["/y"]}"#);
+    let blob = |all: &HashMap<String, Reply>| {
+        all.keys().find(|path| path.contains("/blobs/")).unwrap().clone()
+    };
+    let manifest = |digest: &str| format!("/v2/a/b/manifests/{digest}");
+    for (version, path, from) in [
+        ("1", blob(&good), blob(&evil)),
+        (digest.as_str(), manifest(&digest), manifest(&evil_digest)),
+    ] {
+        let mut all = good.clone();
+        all.insert(path, evil[&from].clone());
+        let error = ask(&FakeRegistry::of(all), version).await.unwrap_err();
+        assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{version}: {error}");
     }
-    (401, vec!["www-authenticate: Basic realm=\"x\"".to_owned()], String::new())
+    let (mut all, _) = indexed(MANIFEST, &ours());
+    all.insert(manifest(&digest), evil[&manifest(&evil_digest)].clone());
+    let error = ask(&FakeRegistry::of(all), "index").await.unwrap_err();
+    assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{error}");
+}
+
+fn tagged(manifest: impl Into<Vec<u8>>) -> FakeRegistry {
+    FakeRegistry::of([("/v2/a/b/manifests/1".to_owned(), Reply::ok(manifest))].into())
 }
 
 #[tokio::test]
-async fn a_registry_that_wants_a_password_gets_it() {
-    let address = registry(with_password);
-    assert!(ask(&address, "a/b:1", &user_of(&address)).await.is_ok());
-    let error = ask(&address, "a/b:1", &[]).await.unwrap_err();
-    assert!(matches!(error, RegistryError::Refused(StatusCode::UNAUTHORIZED)), "{error}");
+async fn what_is_no_manifest_is_refused() {
+    let config = descriptor(CONFIG, b"{}", "");
+    let layer = descriptor("application/vnd.oci.image.layer.v1.tar", b"{}", "");
+    for manifest in [
+        "<html>".to_owned(),
+        "{}".to_owned(),
+        format!(r#"{{"schemaVersion":1,"config":{config}}}"#),
+        format!(r#"{{"schemaVersion":2,"mediaType":"text/html","config":{config}}}"#),
+        format!(r#"{{"schemaVersion":2,"mediaType":"{INDEX}","config":{config}}}"#),
+        format!(r#"{{"schemaVersion":2,"config":{layer}}}"#),
+        format!(r#"{{"schemaVersion":2,"config":{config},"manifests":[]}}"#),
+        format!(r#"{{"schemaVersion":2,"config":{config},"config":{config}}}"#),
+        r#"{"schemaVersion":2,"manifests":[]}"#.to_owned(),
+        format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{CONFIG}","digest":"../../x","size":1}}}}"#
+        ),
+    ] {
+        let error = ask(&tagged(manifest.clone()), "1").await.unwrap_err();
+        assert!(matches!(error, RegistryError::Invalid { .. }), "{manifest}: {error}");
+    }
 }
+
+#[tokio::test]
+async fn a_document_of_another_size_than_announced_is_refused() {
+    let (all, digest) = image("a/b", "{}");
+    let wrong = format!(r#"{{"mediaType":"{MANIFEST}","digest":"{digest}","size":1{}}}"#, ours());
+    let mut all = all;
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{wrong}]}}"#);
+    all.insert("/v2/a/b/manifests/index".into(), Reply::ok(index));
+    let error = ask(&FakeRegistry::of(all), "index").await.unwrap_err();
+    assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_document_without_end_is_not_read_to_its_end() {
+    let error = ask(&tagged(vec![b' '; 5 << 20]), "1").await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn indexes_within_indexes_are_followed_twice_at_most() {
+    let (mut all, digest) = image("a/b", "{}");
+    let mut document = manifest_of(&all, &digest);
+    let mut media_type = MANIFEST;
+    for depth in 1..=3 {
+        let entry = descriptor(media_type, &document, &ours());
+        document = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#).into_bytes();
+        media_type = INDEX;
+        let path = format!("/v2/a/b/manifests/{}", digest_of(&document));
+        all.insert(path, Reply::ok(document.clone()));
+        all.insert(format!("/v2/a/b/manifests/depth{depth}"), Reply::ok(document.clone()));
+    }
+    let registry = FakeRegistry::of(all);
+    assert!(ask(&registry, "depth2").await.is_ok());
+    let error = ask(&registry, "depth3").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Invalid { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_dripping_answer_meets_the_callers_deadline() {
+    let (mut all, _) = image("a/b", "{}");
+    let tag = all.get_mut("/v2/a/b/manifests/1").unwrap();
+    *tag = tag.clone().dripping(Duration::from_millis(200));
+    let registry = FakeRegistry::of(all);
+    let asked = ask(&registry, "1");
+    assert!(tokio::time::timeout(Duration::from_millis(500), asked).await.is_err());
+}
+
+mod sessions;

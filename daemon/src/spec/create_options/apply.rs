@@ -1,51 +1,101 @@
 //! From options to the fields of a container.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, ExecAction, Probe, ResourceRequirements,
-    SecurityContext, Volume, VolumeMount,
+    AppArmorProfile, Capabilities, Container, ResourceRequirements, SeccompProfile, SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::{CreateOptions, Health};
-use crate::image::lookup::Healthcheck;
+use super::{ContainerKind, CreateOptions};
+use crate::image::lookup::ImageConfig;
+use crate::spec::services;
+use crate::spec::volumes::{self, UserVolume};
+
+/// Requested beside a limit, which the API server would else take for the request too: docker starts a
+/// container wherever it is, however busy the machine.
+const REQUESTED_MILLI_CPUS: u64 = 10;
+const REQUESTED_MEMORY: u64 = 16 << 20;
 
 impl CreateOptions {
-    /// Sets what the options ask for; returns the volumes that the pod needs for it. `image` is the
-    /// HEALTHCHECK of the container's image.
-    pub fn apply(&self, container: &mut Container, image: Option<&Healthcheck>) -> Vec<Volume> {
+    /// Sets what the options ask for. `image` is what is known of the container's image.
+    pub fn apply(
+        &self,
+        container: &mut Container,
+        kind: ContainerKind,
+        image: Option<&ImageConfig>,
+    ) {
         container.resources = self.resources();
         container.security_context = self.security_context();
-        container.startup_probe = self.health.probe(image);
+        container.image_pull_policy = self.pull_policy.map(str::to_owned);
+        if kind == ContainerKind::Service {
+            container.startup_probe = self.health.probe(image);
+            container.tty = self.tty.then_some(true);
+            container.stdin = self.stdin.then_some(true);
+        }
         if let Some(directory) = &self.working_directory {
             container.working_dir = Some(directory.clone());
         }
-        let shm = self.shm_size.iter().map(|size| ("/dev/shm".to_owned(), Some(size.clone())));
-        let memory = self.tmpfs.iter().cloned().chain(shm).enumerate();
-        let name = container.name.clone();
-        memory
-            .map(|(at, (path, size))| {
-                let volume = format!("{name}-memory-{at}");
-                container.volume_mounts.get_or_insert_default().push(VolumeMount {
-                    name: volume.clone(),
-                    mount_path: path,
-                    ..VolumeMount::default()
-                });
-                in_memory(volume, size)
-            })
-            .collect()
+    }
+
+    /// One line for each option that a container of this kind does not get, with the reason.
+    pub fn warnings(&self, kind: ContainerKind) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
+        let mut warn = |given: bool, flag: &str, why: &str| {
+            if given {
+                warnings.push(format!("`{flag}` in `options:` is ignored: {why}"));
+            }
+        };
+        let (job, step) = (kind == ContainerKind::Job, kind == ContainerKind::Step);
+        warn(
+            (job || step) && self.health.is_set(),
+            "--health-*, --no-healthcheck",
+            "only services are waited for until they are healthy; check it in a step instead",
+        );
+        warn(
+            job && self.entrypoint.is_some(),
+            "--entrypoint",
+            "the program of the job container is the agent that starts the steps; start yours in \
+             a step",
+        );
+        warn(
+            kind == ContainerKind::Service && self.init,
+            "--init",
+            "a service is started by the kubelet; use an image whose entrypoint reaps (tini)",
+        );
+        warn(
+            self.no_new_privileges && self.privileged,
+            "--security-opt no-new-privileges",
+            "Kubernetes does not take it together with --privileged",
+        );
+        warn(step && self.tty, "--tty", "a step's output goes to its log; it has no terminal");
+        warn(
+            step && self.stdin,
+            "--interactive",
+            "a step has no standard input; write a file to the workspace instead",
+        );
+        warnings
     }
 
     /// True if the image's HEALTHCHECK counts: the options name no other, and do not turn it off.
     pub fn asks_the_images_health(&self) -> bool {
-        self.health.command.is_none() && !self.health.none
+        self.health.command.as_ref().is_none_or(String::is_empty) && !self.health.none
     }
 
     /// The entrypoint, in place of the image's; docker takes one word.
     pub fn entrypoint(&self) -> Option<&str> {
         self.entrypoint.as_deref().filter(|program| !program.is_empty())
+    }
+
+    /// --hostname, if a pod can have it: one label.
+    pub fn hostname(&self) -> Option<String> {
+        let name = self.hostname.as_ref()?.to_ascii_lowercase();
+        services::is_label(&name).then_some(name)
+    }
+
+    /// --workdir.
+    pub fn working_directory(&self) -> Option<&str> {
+        self.working_directory.as_deref()
     }
 
     /// Variables of --env.
@@ -58,15 +108,25 @@ impl CreateOptions {
         &self.groups
     }
 
+    /// Volumes of --volume, --mount, --tmpfs and --shm-size.
+    pub fn volumes(&self) -> impl Iterator<Item = UserVolume> + '_ {
+        let shm = self.shm_size.map(volumes::shared_memory);
+        // A mount at the same place is the more explicit one.
+        let shm = shm.filter(|shm| self.volumes.iter().all(|other| other.target != shm.target));
+        self.volumes.iter().cloned().chain(shm)
+    }
+
     fn resources(&self) -> Option<ResourceRequirements> {
-        let quantity = |text: &Option<String>| text.clone().map(Quantity);
         let pairs = |pairs: [(&str, Option<Quantity>); 2]| {
             let pairs =
                 pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             Some(pairs.collect::<BTreeMap<_, _>>()).filter(|pairs| !pairs.is_empty())
         };
-        let limits = pairs([("cpu", quantity(&self.cpus)), ("memory", quantity(&self.memory))]);
-        let requests = pairs([("cpu", None), ("memory", quantity(&self.memory_reservation))]);
+        let least_memory = self.memory.map(|limit| limit.min(REQUESTED_MEMORY));
+        let memory = self.memory_reservation.or(least_memory);
+        let cpus = self.cpus.map(|limit| limit.min(REQUESTED_MILLI_CPUS));
+        let limits = pairs([("cpu", self.cpus.map(cpu)), ("memory", self.memory.map(bytes))]);
+        let requests = pairs([("cpu", cpus.map(cpu)), ("memory", memory.map(bytes))]);
         (limits.is_some() || requests.is_some()).then(|| ResourceRequirements {
             limits,
             requests,
@@ -77,67 +137,36 @@ impl CreateOptions {
     fn security_context(&self) -> Option<SecurityContext> {
         let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
         let (add, drop) = (some(&self.cap_add), some(&self.cap_drop));
+        let unconfined = "Unconfined".to_owned();
         let context = SecurityContext {
             privileged: self.privileged.then_some(true),
             read_only_root_filesystem: self.read_only.then_some(true),
-            run_as_user: self.user.map(|(user, _)| user),
-            run_as_group: self.user.and_then(|(_, group)| group),
+            allow_privilege_escalation: (self.no_new_privileges && !self.privileged)
+                .then_some(false),
+            run_as_user: self.user.map(|user| user.user),
+            run_as_group: self.user.and_then(|user| user.group),
             capabilities: (add.is_some() || drop.is_some()).then_some(Capabilities { add, drop }),
+            seccomp_profile: self
+                .seccomp_unconfined
+                .then(|| SeccompProfile { type_: unconfined.clone(), localhost_profile: None }),
+            app_armor_profile: self
+                .apparmor_unconfined
+                .then(|| AppArmorProfile { type_: unconfined, localhost_profile: None }),
             ..SecurityContext::default()
         };
         (context != SecurityContext::default()).then_some(context)
     }
 }
 
-/// docker's time where nobody says another.
-const THIRTY_SECONDS: Duration = Duration::from_secs(30);
-/// docker's number of failures, likewise.
-const RETRIES: u32 = 3;
-
-impl Health {
-    /// docker asks until the first success, at most `retries` times after the start period. The
-    /// kubelet asks every second, so that nobody waits for the end of an interval.
-    fn probe(&self, image: Option<&Healthcheck>) -> Option<Probe> {
-        let command = self.test(image)?;
-        let of_image = |time: fn(&Healthcheck) -> u64| {
-            image.map(time).filter(|time| *time > 0).map(Duration::from_nanos)
-        };
-        let interval = self.interval.or(of_image(|image| image.interval));
-        let timeout = self.timeout.or(of_image(|image| image.timeout)).unwrap_or(THIRTY_SECONDS);
-        let start = self.start_period.or(of_image(|image| image.start_period));
-        let retries = self.retries.or(image.map(|image| image.retries)).filter(|n| *n > 0);
-        let patience = start.unwrap_or_default()
-            + interval.unwrap_or(THIRTY_SECONDS) * retries.unwrap_or(RETRIES);
-        let seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
-        Some(Probe {
-            exec: Some(ExecAction { command: Some(command) }),
-            period_seconds: Some(1),
-            timeout_seconds: Some(seconds(timeout).max(1)),
-            failure_threshold: Some(seconds(patience).max(1)),
-            ..Probe::default()
-        })
-    }
-
-    /// The program that tells the container's health, if it has one.
-    fn test(&self, image: Option<&Healthcheck>) -> Option<Vec<String>> {
-        if self.none {
-            return None;
-        }
-        let shell = |command: &str| ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
-        if let Some(command) = self.command.as_ref().filter(|command| !command.is_empty()) {
-            return Some(shell(command));
-        }
-        match image?.test.as_slice() {
-            [kind, command] if kind == "CMD-SHELL" => Some(shell(command)),
-            [kind, program @ ..] if kind == "CMD" && !program.is_empty() => Some(program.to_vec()),
-            _ => None,
-        }
-    }
+/// Thousandths as a quantity.
+fn cpu(milli: u64) -> Quantity {
+    Quantity(if milli.is_multiple_of(1000) {
+        (milli / 1000).to_string()
+    } else {
+        format!("{milli}m")
+    })
 }
 
-fn in_memory(name: String, size: Option<String>) -> Volume {
-    let medium = Some("Memory".to_owned());
-    let size_limit = size.map(Quantity);
-    let empty_dir = EmptyDirVolumeSource { medium, size_limit, ..EmptyDirVolumeSource::default() };
-    Volume { name, empty_dir: Some(empty_dir), ..Volume::default() }
+fn bytes(number: u64) -> Quantity {
+    Quantity(number.to_string())
 }

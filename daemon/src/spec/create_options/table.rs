@@ -18,8 +18,15 @@ pub(super) struct Flag {
 pub(super) enum Meaning {
     /// Nothing is to be done: the pod is so anyway.
     Nothing,
-    /// There is nothing like it: a warning.
-    NoEquivalent,
+    /// There is nothing like it: a warning with this advice.
+    NoEquivalent(&'static str),
+    /// Only the administrator may allow it; there is nothing like it either.
+    Power,
+    /// Power if another namespace is named than the container's own.
+    Namespace,
+    Network,
+    SecurityOption,
+    ContentTrust,
     Cpus,
     Memory,
     MemoryReservation,
@@ -30,10 +37,17 @@ pub(super) enum Meaning {
     Entrypoint,
     Environment,
     Name,
+    Hostname,
     Host,
+    Volume,
+    Mount,
     Tmpfs,
     Privileged,
     ReadOnly,
+    Init,
+    Terminal,
+    Input,
+    Pull,
     CapAdd,
     CapDrop,
     HealthCommand,
@@ -41,6 +55,7 @@ pub(super) enum Meaning {
     HealthInterval,
     HealthTimeout,
     HealthStart,
+    HealthStartInterval,
     HealthRetries,
 }
 
@@ -52,9 +67,31 @@ const fn switch(name: &'static str, short: Option<char>, meaning: Meaning) -> Fl
     Flag { name, short, takes_value: false, meaning }
 }
 
-const fn none(name: &'static str) -> Flag {
-    value(name, None, Meaning::NoEquivalent)
+const fn none(name: &'static str, advice: &'static str) -> Flag {
+    value(name, None, Meaning::NoEquivalent(advice))
 }
+
+const fn power(name: &'static str) -> Flag {
+    value(name, None, Meaning::Power)
+}
+
+const fn namespace(name: &'static str) -> Flag {
+    value(name, None, Meaning::Namespace)
+}
+
+const LIMITS: &str = "use `--cpus` and `--memory`";
+const WEIGHT: &str = "weights are those of the cluster; use `--cpus` for a limit";
+const DISK: &str = "the cluster has no limits for block devices";
+const LABELS: &str = "the hook template can label the job's pod";
+const DNS: &str = "use `--add-host`, or `dnsConfig` of the hook template";
+const ADDRESS: &str = "use `--network-alias` and reach the container by its name";
+const LOGS: &str = "the cluster keeps the logs";
+const PORTS: &str = "all containers of the job reach the container's ports on localhost";
+const LIFE: &str = "no container of a job is restarted, and each is stopped at the job's end";
+const ENVIRONMENT: &str = "write the variables to `env:` of the container";
+const WINDOWS: &str = "it is for Windows";
+const NODE: &str = "it is a matter of the node, which the cluster's administrator sets up";
+const VOLUMES: &str = "use `volumes:`; a named volume is shared by the containers that name it";
 
 /// Every flag.
 pub(super) const FLAGS: &[Flag] = &[
@@ -70,96 +107,98 @@ pub(super) const FLAGS: &[Flag] = &[
     value("name", None, Meaning::Name),
     value("network-alias", None, Meaning::Name),
     value("net-alias", None, Meaning::Name),
-    value("hostname", Some('h'), Meaning::Name),
+    value("hostname", Some('h'), Meaning::Hostname),
     value("add-host", None, Meaning::Host),
+    value("volume", Some('v'), Meaning::Volume),
+    value("mount", None, Meaning::Mount),
     value("tmpfs", None, Meaning::Tmpfs),
-    switch("privileged", None, Meaning::Privileged),
+    value("pull", None, Meaning::Pull),
     switch("read-only", None, Meaning::ReadOnly),
-    value("cap-add", None, Meaning::CapAdd),
     value("cap-drop", None, Meaning::CapDrop),
     value("health-cmd", None, Meaning::HealthCommand),
     switch("no-healthcheck", None, Meaning::NoHealth),
     value("health-interval", None, Meaning::HealthInterval),
     value("health-timeout", None, Meaning::HealthTimeout),
     value("health-start-period", None, Meaning::HealthStart),
+    value("health-start-interval", None, Meaning::HealthStartInterval),
     value("health-retries", None, Meaning::HealthRetries),
-    // stepd reaps; a pod is removed at the end and has no terminal.
-    switch("init", None, Meaning::Nothing),
+    switch("init", None, Meaning::Init),
+    switch("interactive", Some('i'), Meaning::Input),
+    switch("tty", Some('t'), Meaning::Terminal),
+    // A pod is removed at the end, and nothing is printed of a pull that goes well.
     switch("rm", None, Meaning::Nothing),
-    switch("interactive", Some('i'), Meaning::Nothing),
-    switch("tty", Some('t'), Meaning::Nothing),
-    value("pull", None, Meaning::Nothing),
     switch("quiet", Some('q'), Meaning::Nothing),
-    value("label", Some('l'), Meaning::Nothing),
-    switch("publish-all", Some('P'), Meaning::NoEquivalent),
-    switch("oom-kill-disable", None, Meaning::NoEquivalent),
-    switch("disable-content-trust", None, Meaning::Nothing),
-    switch("use-api-socket", None, Meaning::NoEquivalent),
-    value("attach", Some('a'), Meaning::NoEquivalent),
-    value("cpu-shares", Some('c'), Meaning::NoEquivalent),
-    value("publish", Some('p'), Meaning::NoEquivalent),
-    value("volume", Some('v'), Meaning::NoEquivalent),
-    none("annotation"),
-    none("blkio-weight"),
-    none("blkio-weight-device"),
-    none("cgroup-parent"),
-    none("cgroupns"),
-    none("cidfile"),
-    none("cpu-count"),
-    none("cpu-percent"),
-    none("cpu-period"),
-    none("cpu-quota"),
-    none("cpu-rt-period"),
-    none("cpu-rt-runtime"),
-    none("cpuset-cpus"),
-    none("cpuset-mems"),
-    none("device"),
-    none("device-cgroup-rule"),
-    none("device-read-bps"),
-    none("device-read-iops"),
-    none("device-write-bps"),
-    none("device-write-iops"),
-    none("dns"),
-    none("dns-opt"),
-    none("dns-option"),
-    none("dns-search"),
-    none("domainname"),
-    none("env-file"),
-    none("expose"),
-    none("gpus"),
-    none("health-start-interval"),
-    none("io-maxbandwidth"),
-    none("io-maxiops"),
-    none("ip"),
-    none("ip6"),
-    none("ipc"),
-    none("isolation"),
-    none("kernel-memory"),
-    none("label-file"),
-    none("link"),
-    none("link-local-ip"),
-    none("log-driver"),
-    none("log-opt"),
-    none("mac-address"),
-    none("memory-swap"),
-    none("memory-swappiness"),
-    none("mount"),
-    none("net"),
-    none("network"),
-    none("oom-score-adj"),
-    none("pid"),
-    none("pids-limit"),
-    none("platform"),
-    none("restart"),
-    none("runtime"),
-    none("security-opt"),
-    none("stop-signal"),
-    none("stop-timeout"),
-    none("storage-opt"),
-    none("sysctl"),
-    none("ulimit"),
-    none("userns"),
-    none("uts"),
-    none("volume-driver"),
-    none("volumes-from"),
+    switch("disable-content-trust", None, Meaning::ContentTrust),
+    // What only the administrator may allow.
+    switch("privileged", None, Meaning::Privileged),
+    value("cap-add", None, Meaning::CapAdd),
+    value("security-opt", None, Meaning::SecurityOption),
+    value("net", None, Meaning::Network),
+    value("network", None, Meaning::Network),
+    namespace("cgroupns"),
+    namespace("ipc"),
+    namespace("pid"),
+    namespace("userns"),
+    namespace("uts"),
+    power("cgroup-parent"),
+    power("device"),
+    power("device-cgroup-rule"),
+    power("sysctl"),
+    // What Kubernetes has nothing like.
+    switch("publish-all", Some('P'), Meaning::NoEquivalent(PORTS)),
+    value("publish", Some('p'), Meaning::NoEquivalent(PORTS)),
+    none("expose", PORTS),
+    switch("oom-kill-disable", None, Meaning::NoEquivalent("raise `--memory` instead")),
+    none("oom-score-adj", "raise `--memory` instead"),
+    switch("use-api-socket", None, Meaning::NoEquivalent("there is no docker daemon")),
+    value("attach", Some('a'), Meaning::NoEquivalent(LOGS)),
+    value("cpu-shares", Some('c'), Meaning::NoEquivalent(WEIGHT)),
+    value("label", Some('l'), Meaning::NoEquivalent(LABELS)),
+    none("label-file", LABELS),
+    none("annotation", LABELS),
+    none("blkio-weight", DISK),
+    none("blkio-weight-device", DISK),
+    none("device-read-bps", DISK),
+    none("device-read-iops", DISK),
+    none("device-write-bps", DISK),
+    none("device-write-iops", DISK),
+    none("storage-opt", DISK),
+    none("cidfile", "`job.container.id` has the container's name"),
+    none("cpu-period", LIMITS),
+    none("cpu-quota", LIMITS),
+    none("cpu-rt-period", LIMITS),
+    none("cpu-rt-runtime", LIMITS),
+    none("cpuset-cpus", LIMITS),
+    none("cpuset-mems", LIMITS),
+    none("kernel-memory", LIMITS),
+    none("memory-swap", LIMITS),
+    none("memory-swappiness", LIMITS),
+    none("pids-limit", "the kubelet's `podPidsLimit` limits the pod"),
+    none("ulimit", "the limits are those of the node's container runtime"),
+    none("cpu-count", WINDOWS),
+    none("cpu-percent", WINDOWS),
+    none("io-maxbandwidth", WINDOWS),
+    none("io-maxiops", WINDOWS),
+    none("isolation", WINDOWS),
+    none("dns", DNS),
+    none("dns-opt", DNS),
+    none("dns-option", DNS),
+    none("dns-search", DNS),
+    none("domainname", DNS),
+    none("env-file", ENVIRONMENT),
+    none("gpus", "request `nvidia.com/gpu` or the like in `resources` of the hook template"),
+    none("ip", ADDRESS),
+    none("ip6", ADDRESS),
+    none("link", ADDRESS),
+    none("link-local-ip", ADDRESS),
+    none("mac-address", ADDRESS),
+    none("log-driver", LOGS),
+    none("log-opt", LOGS),
+    none("platform", NODE),
+    none("runtime", NODE),
+    none("restart", LIFE),
+    none("stop-signal", LIFE),
+    none("stop-timeout", LIFE),
+    none("volume-driver", VOLUMES),
+    none("volumes-from", VOLUMES),
 ];

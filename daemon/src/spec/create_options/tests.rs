@@ -1,14 +1,19 @@
 use k8s_openapi::api::core::v1::Container;
 
-use k8s_openapi::api::core::v1::Probe;
-
+use super::words::split;
 use super::*;
-use crate::image::lookup::Healthcheck;
 
-fn container(options: &str) -> (Container, usize) {
-    let mut container = Container { name: "job".into(), ..Container::default() };
-    let volumes = parse(options).unwrap().apply(&mut container, None);
-    (container, volumes.len())
+fn container(options: &str) -> Container {
+    let mut container = Container { name: "db".into(), ..Container::default() };
+    parse(options).unwrap().apply(&mut container, ContainerKind::Service, None);
+    container
+}
+
+/// The one warning of these options.
+fn warning(options: &str) -> String {
+    let mut warnings = parse(options).unwrap().warnings(ContainerKind::Service);
+    assert_eq!(warnings.len(), 1, "{options}: {warnings:?}");
+    warnings.remove(0)
 }
 
 #[test]
@@ -20,12 +25,12 @@ fn words_are_those_of_a_shell() {
 
 #[test]
 fn resources_users_and_capabilities_become_fields() {
-    let (container, _) = container(
+    let container = container(
         "--cpus 1.5 -m512m --memory-reservation=256m --user 1001:1002 --cap-add CAP_NET_ADMIN --read-only -w /src",
     );
     let resources = container.resources.unwrap();
     let limits = resources.limits.unwrap();
-    assert_eq!((limits["cpu"].0.as_str(), limits["memory"].0.as_str()), ("1.5", "536870912"));
+    assert_eq!((limits["cpu"].0.as_str(), limits["memory"].0.as_str()), ("1500m", "536870912"));
     assert_eq!(resources.requests.unwrap()["memory"].0, "268435456");
     let context = container.security_context.unwrap();
     assert_eq!((context.run_as_user, context.run_as_group), (Some(1001), Some(1002)));
@@ -34,36 +39,62 @@ fn resources_users_and_capabilities_become_fields() {
     assert_eq!(container.working_dir.as_deref(), Some("/src"));
 }
 
+// ARC#3641: docker starts a container on a machine that is busy, or just as large as its limit.
 #[test]
-fn a_health_command_becomes_a_startup_probe_that_lasts_as_long_as_dockers() {
-    let options = "--health-cmd \"pg_isready -U x\" --health-interval 10s --health-timeout 5s \
-                   --health-retries 5 --health-start-period 1m30s";
-    let probe = container(options).0.startup_probe.unwrap();
-    assert_eq!(probe.exec.unwrap().command.unwrap(), ["/bin/sh", "-c", "pg_isready -U x"]);
-    assert_eq!((probe.period_seconds, probe.timeout_seconds), (Some(1), Some(5)));
-    assert_eq!(probe.failure_threshold, Some(140));
-    assert_eq!(container("--health-cmd x --no-healthcheck").0.startup_probe, None);
-    assert_eq!(container("--no-healthcheck --health-cmd x").0.startup_probe, None);
-}
-
-#[test]
-fn memory_file_systems_become_volumes_in_memory() {
-    let (container, volumes) = container("--shm-size 1g --tmpfs /run:size=64m,mode=777");
-    let mounts: Vec<_> =
-        container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path).collect();
-    assert_eq!((mounts, volumes), (vec!["/run".to_owned(), "/dev/shm".to_owned()], 2));
+fn a_limit_is_no_request_of_the_same_size() {
+    let requests = |options: &str| {
+        let resources = container(options).resources.unwrap();
+        let mut requests = resources.requests.unwrap_or_default();
+        ["cpu", "memory"].map(|name| requests.remove(name).map(|quantity| quantity.0))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(requests("--cpus 2 --memory 8g"), [some("10m"), some("16777216")]);
+    assert_eq!(requests("--cpus 0.001 --memory 6m"), [some("1m"), some("6291456")]);
+    assert_eq!(requests("--memory 1g --memory-reservation 64m"), [None, some("67108864")]);
+    for options in ["--cpus 0", "--memory 0", "--memory-reservation 0b", ""] {
+        assert_eq!(container(options).resources, None, "{options}");
+    }
 }
 
 #[test]
 fn what_has_no_equivalent_is_warned_of_by_name() {
-    let warnings =
-        parse("--ulimit nofile=1024 --gpus all --network=host --user postgres --init -e NAME")
-            .unwrap()
-            .warnings;
-    for flag in ["--ulimit", "--gpus", "--network", "--user postgres", "--env NAME"] {
-        assert!(warnings.iter().any(|warning| warning.contains(flag)), "{flag}: {warnings:?}");
+    for (options, words) in [
+        ("--ulimit nofile=1024", "`--ulimit`"),
+        ("--gpus all", "`--gpus`"),
+        ("--network=own", "`--network`"),
+        ("--user postgres", "`--user postgres`"),
+        ("--user 1001:docker", "`--user 1001:docker`"),
+        ("--group-add docker", "`--group-add docker`"),
+        ("-e NAME", "`--env NAME`"),
+        ("--cpu-shares 512 -c 1", "`--cpu-shares`"),
+        ("--disable-content-trust=false", "`--disable-content-trust`"),
+        ("--tmpfs /x:noexec", "`noexec`"),
+        ("-v /home/runner/_work/a:/a:shared", "`shared`"),
+        ("--init", "`--init`"),
+        ("--entrypoint ''", "`--entrypoint`"),
+    ] {
+        assert!(warning(options).contains(words), "{options}: {}", warning(options));
     }
-    assert_eq!(warnings.len(), 5);
+    for options in ["--init=false", "--oom-kill-disable=false", "--rm -it", "--user '' -u 1001"] {
+        let warnings = parse(options).unwrap().warnings(ContainerKind::Service);
+        assert_eq!(warnings, [""; 0], "{options}");
+    }
+    assert_eq!(container("--user 1001:docker").security_context.unwrap().run_as_user, Some(1001));
+}
+
+#[test]
+fn letters_may_be_joined_as_in_docker() {
+    let options = parse("-itu 1001 -ePORT=1 -m=64m").unwrap();
+    assert_eq!((options.tty, options.stdin), (true, true));
+    assert_eq!(options.user, Some(User { user: 1001, group: None }));
+    assert_eq!(options.environment["PORT"], "1");
+    assert_eq!(options.memory, Some(64 << 20));
+    assert_eq!(parse("-iu0").unwrap().user, Some(User { user: 0, group: None }));
+    assert!(!parse("-i=false").unwrap().stdin);
+    assert!(!parse("--privileged --privileged=false").unwrap().privileged);
+    for on in ["--privileged", "--privileged=1", "--privileged=T", "--privileged=TRUE"] {
+        assert!(parse(on).unwrap().privileged, "{on}");
+    }
 }
 
 #[test]
@@ -72,23 +103,49 @@ fn names_and_hosts_are_kept() {
         parse("--name db --network-alias=database -h pg --add-host a:10.0.0.1 --add-host b=[::1]");
     let options = options.unwrap();
     assert_eq!(options.names, ["db", "database", "pg"]);
-    let hosts = [("10.0.0.1", "a"), ("::1", "b")];
-    assert_eq!(options.hosts, hosts.map(|(address, name)| (address.to_owned(), name.to_owned())));
+    assert_eq!(options.hostname().as_deref(), Some("pg"));
+    let hosts: Vec<_> =
+        options.hosts.iter().map(|host| (host.name.as_str(), host.address.as_str())).collect();
+    assert_eq!(hosts, [("a", "10.0.0.1"), ("b", "::1")]);
 }
 
 #[test]
 fn a_mistake_is_named() {
     for (options, words) in [
         ("--helth-cmd x", "`--helth-cmd` in `options:`"),
-        ("--memory", "`--memory` in `options:` of a container needs a value"),
+        ("--memory", "`--memory` in `options:` needs a value"),
         ("--memory lots", "is no size"),
-        ("--health-interval 5", "is no time"),
+        ("--memory -1", "is no size"),
+        ("--memory 1e400", "is no size"),
+        ("--memory 99999999t", "is no size"),
+        ("--memory 5m", "below 6m"),
+        ("--memory 8m --memory-reservation 9m", "larger than `--memory`"),
+        ("--cpus two", "is no number of CPUs"),
+        ("--cpus -1", "is no number of CPUs"),
+        ("--cpus 99999999999999999999", "is no number of CPUs"),
+        ("--user -1", "is no id"),
+        ("--user 4294967295", "is no id"),
+        ("--user 1:99999999999", "is no id"),
+        ("--group-add -1", "is no id"),
+        ("--cap-add ''", "is no capability"),
+        ("--pull sometimes", "is not always"),
+        ("--privileged=yes", "neither true nor false"),
+        ("--workdir src", "no absolute path"),
+        ("--env =x", "names no variable"),
+        ("--add-host a", "is not NAME:ADDRESS"),
+        ("--mount type=bind,target=/x", "names no source"),
+        ("--mount type=npipe,target=/x", "of a type"),
+        ("--mount type=volume,source=x", "names no target"),
+        ("--tmpfs /x:size=lots", "has a size that is none"),
+        ("--health-retries -1", "is no number"),
         ("redis", "`redis`"),
+        ("-", "`-`"),
     ] {
-        let error = parse(options).unwrap_err();
+        let error = parse(options).expect_err(options);
         assert_eq!(error.reason, Reason::InvalidInput);
-        assert!(error.message.contains(words), "{error}");
+        assert!(error.message.contains(words), "{options}: {error}");
     }
+    assert!(parse(&"--rm ".repeat(20_000)).is_err());
 }
 
 #[test]
@@ -98,26 +155,4 @@ fn no_flag_stands_twice_in_the_table() {
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     assert!(shorts.iter().enumerate().all(|(at, short)| !shorts[..at].contains(short)));
-}
-
-fn probe_of_image(options: &str, image: &Healthcheck) -> Option<Probe> {
-    let mut container = Container::default();
-    parse(options).unwrap().apply(&mut container, Some(image));
-    container.startup_probe
-}
-
-#[test]
-fn an_images_own_health_check_holds_where_the_options_say_nothing_else() {
-    let json = r#"{"Test":["CMD","/check","-q"],"Interval":2000000000,"Retries":5}"#;
-    let image: Healthcheck = serde_json::from_str(json).unwrap();
-    let probe = probe_of_image("", &image).unwrap();
-    let command = |probe: &Probe| probe.exec.as_ref().unwrap().command.clone().unwrap();
-    assert_eq!(command(&probe), ["/check", "-q"]);
-    assert_eq!((probe.failure_threshold, probe.timeout_seconds), (Some(10), Some(30)));
-    let probe = probe_of_image("--health-interval 3s --health-cmd other", &image).unwrap();
-    assert_eq!(command(&probe), ["/bin/sh", "-c", "other"]);
-    assert_eq!(probe.failure_threshold, Some(15));
-    assert_eq!(probe_of_image("--no-healthcheck", &image), None);
-    let none: Healthcheck = serde_json::from_str(r#"{"Test":["NONE"]}"#).unwrap();
-    assert_eq!(probe_of_image("", &none), None);
 }

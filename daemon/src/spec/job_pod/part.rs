@@ -1,30 +1,40 @@
 //! One container of a job, from its input to the pod.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use hookd_api::v1::{ContainerSpec, PreparedContainer};
-use k8s_openapi::api::core::v1::{Container, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
+use crate::config::PolicyConfig;
 use crate::error::{Failure, Reason};
-use crate::image::lookup::Healthcheck;
+use crate::image::lookup::ImageConfig;
+use crate::runner::WorkVolume;
 use crate::spec::container;
-use crate::spec::create_options::{self, CreateOptions};
+use crate::spec::create_options::{self, ContainerKind, CreateOptions};
+use crate::spec::mounts::{self, Mounts};
 use crate::spec::ports::{self, Ports};
+use crate::spec::volumes::{self, UserVolumes};
 
 /// One container on its way into the pod.
 pub(super) struct Part<'a> {
     pub(super) name: String,
     pub(super) spec: &'a ContainerSpec,
+    pub(super) kind: ContainerKind,
     pub(super) options: CreateOptions,
+    pub(super) volumes: UserVolumes,
     pub(super) ports: Ports,
-    pub(super) health: Option<&'a Healthcheck>,
+    pub(super) image: Option<&'a ImageConfig>,
 }
 
 impl<'a> Part<'a> {
+    /// Reads and checks what the workflow says of a container.
     pub(super) fn new(
         name: String,
+        kind: ContainerKind,
         spec: &'a ContainerSpec,
-        health: Option<&'a Healthcheck>,
+        image: Option<&'a ImageConfig>,
+        policy: &PolicyConfig,
     ) -> Result<Self, Failure> {
         if spec.image.is_empty() {
             return Err(Failure::new(
@@ -34,9 +44,27 @@ impl<'a> Part<'a> {
             ));
         }
         container::check_environment(&spec.environment_variables)?;
-        let options = create_options::parse(&spec.create_options)?;
+        let options = create_options::parse(&spec.create_options).map_err(|mut failure| {
+            failure.message = format!("Container {name}: {}", failure.message);
+            failure
+        })?;
+        container::check_environment(options.environment())?;
+        options.check(&name, policy)?;
+        let volumes =
+            volumes::read(&name, &spec.user_mount_volumes, &options, &spec.system_mount_volumes)?;
         let ports = ports::parse(&spec.port_mappings)?;
-        Ok(Self { name, spec, options, ports, health })
+        Ok(Self { name, spec, kind, options, volumes, ports, image })
+    }
+
+    /// The ports at which it listens as far as workflow and image say.
+    pub(super) fn listens(&self) -> Ports {
+        let own_program = !self.spec.entry_point.is_empty()
+            || !self.spec.entry_point_args.is_empty()
+            || self.options.entrypoint().is_some();
+        match self.image.filter(|_| self.kind == ContainerKind::Service && !own_program) {
+            Some(image) => self.ports.with_exposed(&image.exposed_ports),
+            None => self.ports.clone(),
+        }
     }
 
     /// Its environment, with what docker mode adds.
@@ -48,10 +76,12 @@ impl<'a> Part<'a> {
         all
     }
 
-    pub(super) fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        let warnings = self.options.warnings.iter();
+    /// Lines for the user; `shared`: the job's steps share the pod's network.
+    pub(super) fn notes(&self, shared: bool) -> impl Iterator<Item = String> + '_ {
+        let warnings = self.options.warnings(self.kind).into_iter();
+        let warnings = warnings.chain(self.volumes.warnings.iter().cloned());
         let warnings = warnings.map(|warning| format!("Container {}: {warning}", self.name));
-        let moved = self.ports.moved.iter().map(|mapping| {
+        let moved = self.ports.moved.iter().filter(move |_| shared).map(|mapping| {
             let (_, port) = mapping.rsplit_once(':').unwrap_or(("", mapping));
             format!(
                 "Container {}: of port {mapping} only {port} is to be had, on localhost: all \
@@ -67,8 +97,20 @@ impl<'a> Part<'a> {
         PreparedContainer { id: self.name.clone(), network: pod.to_owned(), ports }
     }
 
-    /// The container and its volumes, with `mounts` of the contract.
-    pub(super) fn container(&self, mounts: Vec<VolumeMount>) -> (Container, Vec<Volume>) {
+    /// Its mounts: those of the contract and the user's.
+    pub(super) fn mounts(
+        &self,
+        work_dir: &Path,
+        work: Option<&WorkVolume>,
+    ) -> Result<Mounts, Failure> {
+        let system = &self.spec.system_mount_volumes;
+        let mut all = mounts::of_job(&self.name, system, work_dir, work)?;
+        all.add_user(&self.name, &self.volumes.volumes, work_dir, work)?;
+        Ok(all)
+    }
+
+    /// The container, with these mounts.
+    pub(super) fn container(&self, mounts: Vec<VolumeMount>) -> Container {
         let mut container = Container {
             name: self.name.clone(),
             image: Some(self.spec.image.clone()),
@@ -76,7 +118,7 @@ impl<'a> Part<'a> {
             volume_mounts: Some(mounts),
             ..Container::default()
         };
-        let volumes = self.options.apply(&mut container, self.health);
-        (container, volumes)
+        self.options.apply(&mut container, self.kind, self.image);
+        container
     }
 }

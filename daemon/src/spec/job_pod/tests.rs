@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::PolicyConfig;
 use crate::error::Reason;
 use crate::runner::WorkVolume;
 use crate::spec::tools::STEPD;
@@ -42,14 +43,22 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// As on a new cluster, with nothing set.
+/// The runner's own example has `--user root`.
+static ROOT: PolicyConfig = PolicyConfig {
+    allow_privileged: false,
+    allow_root_user: true,
+    allowed_capabilities: Vec::new(),
+};
+
+/// As on a new cluster, with nothing else set.
 pub(super) fn surroundings() -> Surroundings<'static> {
     Surroundings {
         work_dir: Path::new("/home/runner/_work"),
         template: None,
         registry_secret: None,
         delivery: Delivery::ImageVolumes,
-        health: &[],
+        images: &[],
+        policy: &ROOT,
     }
 }
 
@@ -169,6 +178,25 @@ fn a_port_of_two_containers_is_refused_before_anything_is_made() {
     let mut spec = example();
     spec.services[1].port_mappings.push("6379".into());
     assert!(planned(&spec).unwrap_err().message.contains("6379"));
+    // What only the image says counts too.
+    let image = |port: &str| {
+        let json = format!(r#"{{"ExposedPorts":{{"{port}":{{}}}}}}"#);
+        serde_json::from_str(&json).map(Some).unwrap()
+    };
+    let mut twice = example();
+    for service in &mut twice.services {
+        service.port_mappings.clear();
+    }
+    let planned_with = |images: &[Option<ImageConfig>]| {
+        let around = Surroundings { images, ..surroundings() };
+        plan(&runner(), &"s1".parse().unwrap(), &twice, around)
+    };
+    let error = planned_with(&[image("6379/tcp"), image("6379/tcp")]).unwrap_err();
+    for word in ["6379", "redis", "private-postgres", "EXPOSE"] {
+        assert!(error.message.contains(word), "{error}");
+    }
+    assert!(planned_with(&[image("6379/tcp"), image("6379/udp")]).is_ok());
+    assert!(planned_with(&[image("6379/tcp"), None]).is_ok());
     spec = example();
     spec.services[0].image.clear();
     assert_eq!(planned(&spec).unwrap_err().reason, Reason::InvalidInput);

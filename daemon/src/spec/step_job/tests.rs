@@ -26,8 +26,12 @@ fn step() -> ContainerStep {
     .unwrap()
 }
 
-const SETTINGS: JobSettings<'_> =
-    JobSettings { pull_secret: None, timeout: Duration::from_secs(60), template: None };
+const SETTINGS: JobSettings<'_> = JobSettings {
+    pull_secret: None,
+    timeout: Duration::from_secs(60),
+    template: None,
+    services: &[],
+};
 
 fn made_for(starter: Starter) -> Job {
     let (runner, step_id) = (runner(), "s1".parse().unwrap());

@@ -15,8 +15,8 @@ use super::values::{is_empty, without_nulls};
 use super::{Template, invalid};
 use crate::error::{Failure, Reason};
 
-/// Longest file, in bytes: an object of Kubernetes may have no more.
-const LONGEST: usize = 1 << 20;
+/// Longest file, in bytes.
+const LONGEST: usize = crate::yaml::LIMIT;
 /// Fields that hold quantities by a name of the user's choice.
 const QUANTITIES: [&str; 3] = ["limits", "requests", "overhead"];
 /// Fields that are quantities.
@@ -49,7 +49,7 @@ pub(super) fn template(file: &str, text: &str) -> Result<Template, Failure> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Template::default());
     }
-    let value: Value = serde_yaml_ng::from_str(text)
+    let value: Value = crate::yaml::parse(text.as_bytes())
         .map_err(|error| invalid(format!("The hook template {file} is not YAML: {error}")))?;
     let fields = match with_quantities(without_nulls(value)) {
         Value::Null => return Ok(Template::default()),

@@ -94,7 +94,7 @@ async fn follow_on(agents: Agents) -> (Result<StepEnd, Broken>, Vec<u8>) {
     caller.output(Stream::Stdout, Bytes::from_static(b"hello "), |_| {}).await.unwrap();
     received.recv().await.unwrap();
     let program = StartStepRequest { step_id: "s".to_owned(), ..StartStepRequest::default() };
-    let ended = follow(&mut agent, (&program, (0, 0)), (&mut caller, &mut None)).await;
+    let ended = follow(&mut agent, (&program, (0, 0)), &mut Receiver::new(&mut caller)).await;
     drop(caller);
     let mut sent = Vec::new();
     while let Some(event) = received.recv().await {

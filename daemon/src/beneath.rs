@@ -6,6 +6,8 @@
 //! makes an action's directory an absolute symlink into its action cache. So where the kernel
 //! refuses, the first symlink on the way is read, and what it stands for is tried from the start
 //! like any other path.
+//!
+//! What hookd makes or changes in such a directory goes through [`Tree`], which follows no symlink.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,6 +17,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+mod tree;
+
+pub(crate) use tree::{Kept, Tree, Widened};
+
 /// As many symlinks as Linux follows.
 const MAX_LINKS: usize = 40;
 /// Tries of one openat2: it asks for another one when something was renamed meanwhile.
@@ -22,7 +28,7 @@ const TRIES: usize = 32;
 
 /// Why a path was not opened.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// It lies in none of the directories.
     Outside,
     /// A symlink leads out of them.
@@ -48,7 +54,7 @@ pub fn normalised(path: &Path) -> Option<PathBuf> {
 
 /// Opens a normalised path beneath one of the roots, following symlinks as long as they stay
 /// beneath one.
-pub(super) fn open(roots: &[PathBuf], path: &Path, flags: OFlags) -> Result<OwnedFd, Refused> {
+pub(crate) fn open(roots: &[PathBuf], path: &Path, flags: OFlags) -> Result<OwnedFd, Refused> {
     let mut path = path.to_owned();
     let mut followed = None;
     for _ in 0..MAX_LINKS {
@@ -76,7 +82,7 @@ pub(super) fn open(roots: &[PathBuf], path: &Path, flags: OFlags) -> Result<Owne
 }
 
 /// openat2 beneath `dir`, which no magic link of /proc leads out of either.
-pub(super) fn openat2(
+pub(crate) fn openat2(
     dir: impl AsFd,
     path: &Path,
     flags: OFlags,

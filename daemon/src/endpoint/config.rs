@@ -1,0 +1,200 @@
+//! What a build's registry endpoint is to serve, and under which names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::RegistryConfig;
+use crate::image::dockerfile::NamedImage;
+use crate::image::reference::{DOCKER_HUB, Reference};
+use crate::image::registry::Destination;
+use crate::image::sources::Sources;
+
+/// The environment variable that holds the [`EndpointConfig`] as JSON.
+pub const VARIABLE: &str = "HOOKD_REGISTRY_ENDPOINT";
+/// Where the endpoint listens: the loopback interface of the build's pod.
+pub const ADDRESS: &str = "127.0.0.1:5077";
+/// First component of the repository that is pushed to. Without a dot: Kaniko would take it for a
+/// host.
+pub(super) const PUSH: &str = "push";
+/// First component of repositories that are pulled from.
+pub(super) const PULL: &str = "pull";
+
+/// What one build may push and pull. It holds no secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointConfig {
+    /// The repository of the image that is built.
+    pub push: Place,
+    /// The only tag that it may be given.
+    pub tag: String,
+    /// The images that may be pulled.
+    pub images: Vec<AllowedImage>,
+    /// Hosts, with their ports, that speak plain HTTP.
+    pub insecure: Vec<String>,
+    /// Credentials are mounted.
+    pub credentials: bool,
+    /// The certificate authority of the registry that is pushed to is mounted.
+    pub authority: bool,
+}
+
+/// A repository of a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Host, with its port if it has one.
+    pub registry: String,
+    /// Path within the registry.
+    pub repository: String,
+}
+
+/// An image that may be pulled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedImage {
+    /// The registry that the Dockerfile names.
+    pub registry: String,
+    /// The repository under which the endpoint serves it.
+    pub path: String,
+    /// Tag or digest.
+    pub version: String,
+    /// Where it is pulled from: each is tried in turn until one has it.
+    pub sources: Vec<Place>,
+}
+
+impl EndpointConfig {
+    /// That of a build which pushes to `destination` and pulls `images`.
+    pub fn new(
+        registry: &RegistryConfig,
+        destination: &Destination,
+        images: &[NamedImage],
+    ) -> Self {
+        let sources = Sources::new(registry);
+        let (repository, tag) = destination.repository_and_tag();
+        Self {
+            push: Place {
+                registry: destination.push_host.clone(),
+                repository: repository.to_owned(),
+            },
+            tag: tag.to_owned(),
+            images: images.iter().map(|image| allowed(&image.reference, &sources)).collect(),
+            insecure: sources.insecure().to_vec(),
+            credentials: registry.secret.is_some(),
+            authority: registry.ca_config_map.is_some(),
+        }
+    }
+
+    /// The destination for Kaniko.
+    pub fn destination(&self) -> String {
+        format!("{ADDRESS}/{PUSH}/{}:{}", self.push.repository, self.tag)
+    }
+
+    /// Kaniko's `--registry-map`: each registry that the Dockerfile names, and what replaces it.
+    pub fn registry_map(&self) -> Vec<String> {
+        let entry = |image: &AllowedImage| {
+            let named = kaniko_registry(&image.registry);
+            format!("{named}={ADDRESS}/{}", prefix(named))
+        };
+        let mut entries: Vec<_> = self.images.iter().map(entry).collect();
+        entries.sort();
+        entries.dedup();
+        entries
+    }
+}
+
+fn allowed(image: &Reference, sources: &Sources) -> AllowedImage {
+    let named = kaniko_registry(&image.registry);
+    let within = if named == image.registry { "" } else { "localhost/" };
+    let places = sources.of(image).into_iter().map(|source| Place {
+        registry: source.registry,
+        repository: source.repository,
+    });
+    AllowedImage {
+        registry: image.registry.clone(),
+        path: format!("{}/{within}{}", prefix(named), image.repository),
+        version: image.version.clone(),
+        sources: places.collect(),
+    }
+}
+
+/// The registry as Kaniko reads it from a name: a "localhost" without a port is none to it.
+fn kaniko_registry(registry: &str) -> &str {
+    if registry == "localhost" { DOCKER_HUB } else { registry }
+}
+
+/// The begin of repositories in which the images of a registry are served: Kaniko's repositories
+/// have neither colons nor upper case.
+pub(super) fn prefix(registry: &str) -> String {
+    let plain = |letter: char| match letter.to_ascii_lowercase() {
+        letter if letter.is_ascii_alphanumeric() || matches!(letter, '.' | '-') => letter,
+        _ => '_',
+    };
+    format!("{PULL}/{}", registry.chars().map(plain).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{dockerfile, registry};
+
+    fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
+        let destination = registry::destination(registry, &"s1".parse().unwrap()).unwrap();
+        let images = dockerfile::images(text.as_bytes()).unwrap();
+        EndpointConfig::new(registry, &destination, &images)
+    }
+
+    #[test]
+    fn kaniko_sees_the_endpoint_only() {
+        let registry = RegistryConfig {
+            host: Some("ghcr.io/org".into()),
+            secret: Some("push".into()),
+            ..RegistryConfig::default()
+        };
+        let text = "FROM busybox:1\nFROM docker.io/a/b\nFROM r.example:5000/c@sha256:0\n";
+        let config = config(&registry, text);
+        assert_eq!(config.destination(), "127.0.0.1:5077/push/org/hookd/build:s1");
+        assert_eq!(
+            config.registry_map(),
+            [
+                "index.docker.io=127.0.0.1:5077/pull/index.docker.io",
+                "r.example:5000=127.0.0.1:5077/pull/r.example_5000",
+            ]
+        );
+        let paths: Vec<_> = config.images.iter().map(|image| image.path.as_str()).collect();
+        let expected = [
+            "pull/index.docker.io/library/busybox",
+            "pull/index.docker.io/a/b",
+            "pull/r.example_5000/c",
+        ];
+        assert_eq!(paths, expected);
+        assert_eq!(config.images[2].version, "sha256:0");
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<EndpointConfig>(&json).unwrap(), config);
+    }
+
+    #[test]
+    fn map_and_mirrors_become_the_sources_of_an_image() {
+        let registry = RegistryConfig {
+            host: Some("10.96.0.50".into()),
+            port: Some("5000".into()),
+            node_port: Some("30500".into()),
+            map: Some("quay.io=10.96.0.50:5000/quay".into()),
+            mirrors: vec!["mirror:1".into()],
+            ..RegistryConfig::default()
+        };
+        let config = config(&registry, "FROM busybox\nFROM quay.io/a/b\n");
+        let places = |at: usize| {
+            let sources = config.images[at].sources.iter();
+            sources.map(|one| format!("{}/{}", one.registry, one.repository)).collect::<Vec<_>>()
+        };
+        assert_eq!(places(0), ["mirror:1/library/busybox", "index.docker.io/library/busybox"]);
+        assert_eq!(places(1), ["10.96.0.50:5000/quay/a/b"]);
+        assert_eq!(config.insecure, ["10.96.0.50:5000"]);
+    }
+
+    #[test]
+    fn a_localhost_without_a_port_is_served_where_kaniko_looks_for_it() {
+        let registry = RegistryConfig { host: Some("r".into()), ..RegistryConfig::default() };
+        let config = config(&registry, "FROM localhost/a\n");
+        assert_eq!(config.images[0].path, "pull/index.docker.io/localhost/a");
+        assert_eq!(config.registry_map()[0], "index.docker.io=127.0.0.1:5077/pull/index.docker.io");
+    }
+}

@@ -1,0 +1,27 @@
+//! The registry endpoint of a build: the only container of the build's pod that has credentials.
+//!
+//! Kaniko unpacks images onto its own root and runs the Dockerfile's commands there, so that a RUN
+//! finds whatever Kaniko's container has. Therefore that container has no credentials. `hookd
+//! registry-endpoint` runs beside it, from hookd's own image, and speaks the distribution API on the
+//! pod's loopback interface. It pushes for this build's one repository and tag, and serves the images
+//! that the Dockerfile names; a RUN can do no more through it than the build may.
+
+mod answer;
+mod config;
+mod manifest;
+mod pull;
+mod push;
+mod route;
+mod server;
+mod shown;
+mod upstream;
+
+pub use config::{ADDRESS, AllowedImage, EndpointConfig, Place, VARIABLE};
+pub use server::{EndpointError, is_ready, run};
+pub use shown::{ENDPOINT, Shown};
+pub use upstream::{
+    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, Mounted, UpstreamError,
+};
+
+#[cfg(test)]
+mod tests;

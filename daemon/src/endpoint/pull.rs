@@ -1,0 +1,184 @@
+//! Images that the Dockerfile names, and what their manifests lead to.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE};
+use http::{HeaderMap, Method, Response, StatusCode};
+
+use super::answer::{Body, Refusal, whole, with_headers};
+use super::config::{AllowedImage, Place};
+use super::manifest::{self, Reached};
+use super::route::{Item, is_digest};
+use super::upstream::{self, Upstream, bounded};
+
+/// Digests that the images of one build may reach.
+const MOST_REACHED: usize = 50_000;
+
+/// What may be pulled so far: it grows with the manifests that were served.
+#[derive(Debug, Default)]
+pub(super) struct Pulls {
+    reached: Mutex<HashMap<(String, Kind, String), Place>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Manifest,
+    Blob,
+}
+
+impl Pulls {
+    /// Serves a manifest or a blob of the images, which have one path.
+    pub(super) async fn serve(
+        &self,
+        upstream: &Upstream,
+        images: &[&AllowedImage],
+        (method, item): (&Method, &Item),
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = images.first().map(|image| image.path.as_str()).unwrap_or_default();
+        match item {
+            Item::Blob(digest) => {
+                let place = self.place(path, Kind::Blob, digest).ok_or_else(|| unnamed(digest))?;
+                blob(upstream, &place, method, digest, headers).await
+            }
+            Item::Manifest(version) => {
+                let named = images.iter().find(|image| image.version == *version);
+                let child = self.place(path, Kind::Manifest, version);
+                let sources = match (named, child) {
+                    (Some(image), _) => image.sources.clone(),
+                    (None, Some(place)) => vec![place],
+                    (None, None) => return Err(unnamed(version)),
+                };
+                self.manifest(upstream, path, &sources, (method, version), headers).await
+            }
+        }
+    }
+
+    /// The manifest from the first place that has it.
+    async fn manifest(
+        &self,
+        upstream: &Upstream,
+        path: &str,
+        sources: &[Place],
+        (method, version): (&Method, &str),
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut failed: Option<Refusal> = None;
+        for place in sources {
+            match fetch(upstream, place, version, headers).await {
+                Ok((media_type, body)) => {
+                    self.add(path, place, manifest::reached(&body))?;
+                    let digest = manifest::digest(&body);
+                    let length = body.len();
+                    let is_head = method == Method::HEAD;
+                    let mut answer =
+                        whole(StatusCode::OK, if is_head { Default::default() } else { body });
+                    let own = answer.headers_mut();
+                    own.insert("content-length", length.into());
+                    if let Some(media_type) = media_type {
+                        own.insert(CONTENT_TYPE, media_type);
+                    }
+                    if let Ok(digest) = HeaderValue::try_from(digest) {
+                        own.insert("docker-content-digest", digest);
+                    }
+                    return Ok(answer);
+                }
+                Err(refusal) => failed = Some(refusal.after(failed)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| unnamed(version)))
+    }
+
+    fn place(&self, path: &str, kind: Kind, digest: &str) -> Option<Place> {
+        self.lock().get(&(path.to_owned(), kind, digest.to_owned())).cloned()
+    }
+
+    fn add(&self, path: &str, place: &Place, found: Reached) -> Result<(), Refusal> {
+        let mut reached = self.lock();
+        let manifests = found.manifests.into_iter().map(|digest| (Kind::Manifest, digest));
+        let blobs = found.blobs.into_iter().map(|digest| (Kind::Blob, digest));
+        for (kind, digest) in manifests.chain(blobs) {
+            if reached.len() == MOST_REACHED {
+                return Err(Refusal::denied(format!(
+                    "the images of this build have more than {MOST_REACHED} parts"
+                )));
+            }
+            reached.insert((path.to_owned(), kind, digest), place.clone());
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, Kind, String), Place>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unnamed(version: &str) -> Refusal {
+    Refusal::denied(format!(
+        "{version} is no part of the images that FROM, COPY --from and RUN --mount name"
+    ))
+}
+
+/// A manifest whose digest is verified, with its media type.
+async fn fetch(
+    upstream: &Upstream,
+    place: &Place,
+    version: &str,
+    headers: &HeaderMap,
+) -> Result<(Option<HeaderValue>, bytes::Bytes), Refusal> {
+    let session = upstream.pull(place)?;
+    let accepted = only(headers, &[ACCEPT]);
+    let path = format!("manifests/{version}");
+    let answer =
+        upstream::read(session, &Method::GET, &path, &accepted, "MANIFEST_UNKNOWN").await?;
+    let media_type = answer.headers().get(CONTENT_TYPE).cloned();
+    let body = bounded(answer, manifest::LIMIT).await.ok_or_else(|| {
+        Refusal::unavailable(format!(
+            "registry {} breaks off the manifest {version}, or it has more than {} bytes",
+            session.host(),
+            manifest::LIMIT
+        ))
+    })?;
+    if is_digest(version) && manifest::digest(&body) != version {
+        return Err(Refusal::unavailable(format!(
+            "registry {} sends a manifest that does not match {version}",
+            session.host()
+        )));
+    }
+    Ok((media_type, body))
+}
+
+/// Streams a blob; its reader verifies it.
+pub(super) async fn blob(
+    upstream: &Upstream,
+    place: &Place,
+    method: &Method,
+    digest: &str,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Refusal> {
+    let session = upstream.pull(place)?;
+    let path = format!("blobs/{digest}");
+    let range = only(headers, &[RANGE]);
+    let answer = upstream::read(session, method, &path, &range, "BLOB_UNKNOWN").await?;
+    Ok(streamed(answer))
+}
+
+/// The answer of a registry, as it comes.
+pub(super) fn streamed(answer: reqwest::Response) -> Response<Body> {
+    let mut response = whole(answer.status(), bytes::Bytes::new());
+    with_headers(&mut response, answer.headers());
+    *response.body_mut() = Body::from(answer);
+    response
+}
+
+/// The headers of a request that go to a registry: none that the client added for itself.
+pub(super) fn only(headers: &HeaderMap, names: &[http::HeaderName]) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in names {
+        for value in headers.get_all(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}

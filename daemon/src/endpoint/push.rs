@@ -1,0 +1,294 @@
+//! The image that is built: blobs and manifests for one repository and one tag.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use super::answer::{Body, Refusal, whole, with_headers};
+use super::config::{EndpointConfig, PUSH};
+use super::manifest;
+use super::pull::{only, streamed};
+use super::route::{Item, Push, is_digest};
+use super::upstream::{self, Upstream, refusal, refused};
+use crate::image::distribution::{Request, Session, Target, origin};
+
+/// Uploads that may be open; the oldest one is forgotten.
+const MOST_UPLOADS: usize = 64;
+/// For a registry to put an upload in its place.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(900);
+/// Digests that are remembered as pushed.
+const MOST_PUSHED: usize = 10_000;
+
+/// What this build has pushed so far.
+#[derive(Debug, Default)]
+pub(super) struct Pushes(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// Where the registry wants the rest of each upload.
+    uploads: BTreeMap<u64, String>,
+    blobs: HashSet<String>,
+    /// Digests, and the tag.
+    manifests: HashSet<String>,
+}
+
+/// What a request has beside its route.
+pub(super) struct Sent {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Incoming,
+}
+
+impl Pushes {
+    pub(super) async fn serve(
+        &self,
+        config: &EndpointConfig,
+        upstream: &Upstream,
+        push: Push,
+        sent: Sent,
+    ) -> Result<Response<Body>, Refusal> {
+        let session = upstream.push();
+        match push {
+            Push::Read(item) => self.read(session, &item, &sent).await,
+            Push::Manifest(version) => self.manifest(session, &version, sent).await,
+            Push::Open => self.open(config, session).await,
+            Push::Upload(id) => self.upload(config, session, id, sent).await,
+            Push::Commit(id, digest) => self.commit(session, id, &digest, sent).await,
+            Push::Cancel(id) => self.cancel(session, id).await,
+        }
+    }
+
+    /// HEAD of anything in the repository: it says whether an upload is needed. GET of what this
+    /// build has pushed.
+    async fn read(
+        &self,
+        session: &Session,
+        item: &Item,
+        sent: &Sent,
+    ) -> Result<Response<Body>, Refusal> {
+        let (path, missing) = match item {
+            Item::Manifest(version) => (format!("manifests/{version}"), "MANIFEST_UNKNOWN"),
+            Item::Blob(digest) => (format!("blobs/{digest}"), "BLOB_UNKNOWN"),
+        };
+        if sent.method == Method::GET && !self.has_pushed(item) {
+            return Err(Refusal::denied("a build may read what it has pushed itself, no more"));
+        }
+        let headers = only(&sent.headers, &[http::header::ACCEPT]);
+        let answer = upstream::read(session, &sent.method, &path, &headers, missing).await;
+        match answer {
+            Ok(answer) => {
+                let digest = answer.headers().get("docker-content-digest").cloned();
+                let mut response = streamed(answer);
+                if let Some(digest) = digest {
+                    response.headers_mut().insert("docker-content-digest", digest);
+                }
+                Ok(response)
+            }
+            // An answer to HEAD has no words: what follows it, an upload, fails with them.
+            Err(refusal) if sent.method == Method::HEAD => {
+                tracing::info!(path, error = refusal.message, "not found in the push repository");
+                Err(Refusal::new(StatusCode::NOT_FOUND, missing, refusal.message))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn manifest(
+        &self,
+        session: &Session,
+        version: &str,
+        sent: Sent,
+    ) -> Result<Response<Body>, Refusal> {
+        let body = Limited::new(sent.body, manifest::LIMIT).collect().await.map_err(|_| {
+            let message = format!("the manifest has more than {} bytes", manifest::LIMIT);
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message)
+        })?;
+        let body = body.to_bytes();
+        let digest = manifest::digest(&body);
+        if is_digest(version) && version != digest {
+            let message = "the manifest does not match its digest";
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
+        }
+        let request = Request {
+            method: Method::PUT,
+            target: Target::Path(format!("manifests/{version}")),
+            headers: only(&sent.headers, &[CONTENT_TYPE]),
+            body: Some(body.into()),
+        };
+        let answer = send(session, request, "MANIFEST_UNKNOWN").await?;
+        let mut state = self.lock();
+        if state.manifests.len() < MOST_PUSHED {
+            state.manifests.extend([version.to_owned(), digest.clone()]);
+        }
+        drop(state);
+        let mut response = whole(answer.status(), Default::default());
+        if let Ok(digest) = HeaderValue::try_from(digest) {
+            response.headers_mut().insert("docker-content-digest", digest);
+        }
+        Ok(response)
+    }
+
+    async fn open(
+        &self,
+        config: &EndpointConfig,
+        session: &Session,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-length", 0.into());
+        let request = Request { headers, ..Request::new(Method::POST, "blobs/uploads/") };
+        let answer = send(session, request, "NAME_UNKNOWN").await?;
+        let place = location(config, session, &answer, None)?;
+        let mut state = self.lock();
+        state.next += 1;
+        let id = state.next;
+        state.uploads.insert(id, place);
+        if state.uploads.len() > MOST_UPLOADS {
+            state.uploads.pop_first();
+        }
+        drop(state);
+        Ok(accepted(config, id, answer.headers()))
+    }
+
+    async fn upload(
+        &self,
+        config: &EndpointConfig,
+        session: &Session,
+        id: u64,
+        sent: Sent,
+    ) -> Result<Response<Body>, Refusal> {
+        let place = self.place(id)?;
+        let request = Request {
+            method: Method::PATCH,
+            target: Target::Location(place.clone()),
+            headers: only(&sent.headers, &[CONTENT_TYPE, CONTENT_RANGE]),
+            body: Some(Body::wrap(sent.body)),
+        };
+        let answer = send(session, request, "BLOB_UPLOAD_UNKNOWN").await?;
+        let next = location(config, session, &answer, Some(place))?;
+        if let Some(place) = self.lock().uploads.get_mut(&id) {
+            *place = next;
+        }
+        Ok(accepted(config, id, answer.headers()))
+    }
+
+    async fn commit(
+        &self,
+        session: &Session,
+        id: u64,
+        digest: &str,
+        sent: Sent,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut place = self.place(id)?;
+        place.push(if place.contains('?') { '&' } else { '?' });
+        place.push_str("digest=");
+        place.push_str(&digest.replace(':', "%3A"));
+        let request = Request {
+            method: Method::PUT,
+            target: Target::Location(place),
+            headers: only(&sent.headers, &[CONTENT_TYPE, CONTENT_RANGE]),
+            // Of a streamed body, even of an empty one, the session waits for the answer: to put a
+            // large blob in its place may take a registry minutes.
+            body: Some(Body::wrap(sent.body)),
+        };
+        let sending = send(session, request, "BLOB_UPLOAD_UNKNOWN");
+        let answer = tokio::time::timeout(COMMIT_TIMEOUT, sending).await.map_err(|_| {
+            let host = session.host();
+            Refusal::unavailable(format!("registry {host} does not finish an upload: i/o timeout"))
+        })??;
+        let mut state = self.lock();
+        state.uploads.remove(&id);
+        if state.blobs.len() < MOST_PUSHED {
+            state.blobs.insert(digest.to_owned());
+        }
+        drop(state);
+        let mut response = whole(answer.status(), Default::default());
+        if let Ok(digest) = HeaderValue::try_from(digest) {
+            response.headers_mut().insert("docker-content-digest", digest);
+        }
+        Ok(response)
+    }
+
+    /// Kaniko opens an upload to see whether it may, and gives it up again.
+    async fn cancel(&self, session: &Session, id: u64) -> Result<Response<Body>, Refusal> {
+        let place = self.place(id)?;
+        self.lock().uploads.remove(&id);
+        let target = Target::Location(place);
+        let request = Request { target, ..Request::new(Method::DELETE, "") };
+        let answer = send(session, request, "BLOB_UPLOAD_UNKNOWN").await?;
+        Ok(whole(answer.status(), Default::default()))
+    }
+
+    fn has_pushed(&self, item: &Item) -> bool {
+        let state = self.lock();
+        match item {
+            Item::Manifest(version) => state.manifests.contains(version),
+            Item::Blob(digest) => state.blobs.contains(digest),
+        }
+    }
+
+    fn place(&self, id: u64) -> Result<String, Refusal> {
+        self.lock().uploads.get(&id).cloned().ok_or_else(Refusal::unknown_upload)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn send(
+    session: &Session,
+    request: Request,
+    missing: &str,
+) -> Result<reqwest::Response, Refusal> {
+    let answer = session.send(request).await.map_err(|error| refusal(session, &error))?;
+    match answer.status() {
+        status if status.is_success() => Ok(answer),
+        _ => Err(refused(session, answer, missing).await),
+    }
+}
+
+/// Where the registry wants the rest of an upload: on its own host, or nowhere.
+fn location(
+    config: &EndpointConfig,
+    session: &Session,
+    answer: &reqwest::Response,
+    before: Option<String>,
+) -> Result<String, Refusal> {
+    let host = session.host();
+    let invalid = || {
+        Refusal::unavailable(format!("registry {host} sends uploads to where hookd sends nothing"))
+    };
+    let header = answer.headers().get(LOCATION).map(|value| value.to_str().map(str::to_owned));
+    let text = match header {
+        Some(text) => text.map_err(|_| invalid())?,
+        None => before.ok_or_else(invalid)?,
+    };
+    let own = origin(host, &config.insecure).map_err(|_| invalid())?;
+    let mut url = answer.url().join(&text).map_err(|_| invalid())?;
+    // A registry behind a proxy that ends TLS may not know that it is spoken to by HTTPS.
+    if url.scheme() == "http" && own.scheme() == "https" && url.port().is_none() {
+        let _ = url.set_scheme("https");
+    }
+    if url.origin() != own.origin() {
+        return Err(invalid());
+    }
+    url.set_fragment(None);
+    Ok(url.into())
+}
+
+/// An upload goes on at the endpoint.
+fn accepted(config: &EndpointConfig, id: u64, headers: &HeaderMap) -> Response<Body> {
+    let mut response = whole(StatusCode::ACCEPTED, Default::default());
+    with_headers(&mut response, &only(headers, &[http::header::RANGE]));
+    let place = format!("/v2/{PUSH}/{}/blobs/uploads/{id}", config.push.repository);
+    if let Ok(place) = HeaderValue::try_from(place) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    response
+}

@@ -1,0 +1,152 @@
+//! The endpoint's server: HTTP/1.1 on loopback.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use super::answer::{Body, Refusal, whole};
+use super::config::{ADDRESS, EndpointConfig, VARIABLE};
+use super::pull::Pulls;
+use super::push::{Pushes, Sent};
+use super::route::{Route, route};
+use super::upstream::{Mounted, Upstream, UpstreamError};
+
+/// Connections at one time: Kaniko has about ten.
+const MOST_CONNECTIONS: usize = 64;
+/// For the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes that are buffered for one connection.
+const BUFFER: usize = 64 << 10;
+
+/// The endpoint cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// The variable with the configuration is missing or wrong.
+    #[error("{VARIABLE} is not the configuration of a registry endpoint: {0}")]
+    Config(String),
+    /// See [`UpstreamError`].
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The address is taken, or signals cannot be handled.
+    #[error("{ADDRESS} cannot be served")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Serves until TERM or INT, with the configuration in the environment.
+///
+/// # Errors
+/// See [`EndpointError`].
+pub async fn run() -> Result<(), EndpointError> {
+    let text = std::env::var(VARIABLE).map_err(|error| EndpointError::Config(error.to_string()))?;
+    let config: EndpointConfig =
+        serde_json::from_str(&text).map_err(|error| EndpointError::Config(error.to_string()))?;
+    let mounted = Mounted::read(&config)?;
+    let endpoint = Arc::new(Endpoint::new(config, mounted)?);
+    let mut terminate = signal(SignalKind::terminate()).map_err(EndpointError::Serve)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(EndpointError::Serve)?;
+    let listener = TcpListener::bind(ADDRESS).await.map_err(EndpointError::Serve)?;
+    tracing::info!(
+        push = endpoint.config.push.registry,
+        repository = endpoint.config.push.repository,
+        images = endpoint.config.images.len(),
+        "the build's registry endpoint serves {ADDRESS}"
+    );
+    tokio::select! {
+        () = accept(listener, endpoint) => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// True if an endpoint listens.
+pub fn is_ready() -> bool {
+    std::net::TcpStream::connect(ADDRESS).is_ok()
+}
+
+/// Accepts connections for ever.
+pub(super) async fn accept(listener: TcpListener, endpoint: Arc<Endpoint>) {
+    let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                let endpoint = endpoint.clone();
+                tokio::spawn(async move {
+                    serve(connection, endpoint).await;
+                    drop(slot);
+                });
+            }
+            // Out of descriptors: those of connections come back.
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(connection: TcpStream, endpoint: Arc<Endpoint>) {
+    let service = service_fn(move |request| {
+        let endpoint = endpoint.clone();
+        async move { Ok::<_, Infallible>(endpoint.answer(request).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(connection), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// What one build may do, and what it has done.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    config: EndpointConfig,
+    upstream: Upstream,
+    pulls: Pulls,
+    pushes: Pushes,
+}
+
+impl Endpoint {
+    pub(super) fn new(config: EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
+        let upstream = Upstream::new(&config, mounted)?;
+        Ok(Self { config, upstream, pulls: Pulls::default(), pushes: Pushes::default() })
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.answered(request).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                let (code, message) = (&refusal.code, &refusal.message);
+                tracing::info!(%method, path, code, message, "refused");
+                refusal.response()
+            }
+        }
+    }
+
+    async fn answered(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let (head, body) = request.into_parts();
+        match route(&self.config, &head)? {
+            Route::Base => Ok(whole(StatusCode::OK, "{}".into())),
+            Route::Pull { images, item } => {
+                let asked = (&head.method, &item);
+                self.pulls.serve(&self.upstream, &images, asked, &head.headers).await
+            }
+            Route::Push(push) => {
+                let sent = Sent { method: head.method.clone(), headers: head.headers, body };
+                self.pushes.serve(&self.config, &self.upstream, push, sent).await
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The names of registries in what Kaniko prints: it knows the endpoint only, its user does not.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::config::{ADDRESS, EndpointConfig, PUSH, prefix};
+
+/// The endpoint, where it is itself what is meant.
+pub const ENDPOINT: &str = "the build's registry endpoint";
+
+/// Puts the names of registries in place of the endpoint's.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// What Kaniko prints, and what its user reads; the longer ones first.
+    names: Vec<(String, String)>,
+}
+
+impl Shown {
+    /// For the build with this endpoint.
+    pub fn new(config: &EndpointConfig) -> Self {
+        let scheme = |host: &String| {
+            if config.insecure.contains(host) { "http" } else { "https" }
+        };
+        let push = &config.push.registry;
+        let mut names = vec![
+            (format!("http://{ADDRESS}/v2/{PUSH}/"), format!("{}://{push}/v2/", scheme(push))),
+            (format!("{ADDRESS}/{PUSH}/"), format!("{push}/")),
+        ];
+        for image in &config.images {
+            let (host, prefix) = (&image.registry, prefix(&image.registry));
+            let url = format!("{}://{host}/v2/", scheme(host));
+            names.push((format!("http://{ADDRESS}/v2/{prefix}/"), url));
+            names.push((format!("{ADDRESS}/{prefix}/"), format!("{host}/")));
+        }
+        names.sort_by_key(|(printed, _)| std::cmp::Reverse(printed.len()));
+        names.dedup();
+        for kind in ["mapped registry", "remapped registry"] {
+            names.push((format!(" {kind} {ADDRESS}"), " its registry".to_owned()));
+        }
+        names.push((format!("dial tcp {ADDRESS}"), format!("dial {ENDPOINT}")));
+        names.push((ADDRESS.to_owned(), push.clone()));
+        Self { names }
+    }
+
+    /// The text as its user reads it.
+    pub fn restore<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut text = Cow::Borrowed(text);
+        if text.contains(ADDRESS) {
+            for (printed, shown) in &self.names {
+                if text.contains(printed) {
+                    text = Cow::Owned(text.replace(printed, shown));
+                }
+            }
+        }
+        text
+    }
+
+    /// As [`Self::restore`], for output that may hold any bytes.
+    pub fn restore_bytes(&self, data: &Bytes) -> Bytes {
+        let mut restored = Cow::Borrowed(&data[..]);
+        if find(data, ADDRESS.as_bytes()).is_some() {
+            for (printed, shown) in &self.names {
+                if let Some(replaced) = replaced(&restored, printed.as_bytes(), shown.as_bytes()) {
+                    restored = Cow::Owned(replaced);
+                }
+            }
+        }
+        match restored {
+            Cow::Borrowed(_) => data.clone(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+fn find(data: &[u8], wanted: &[u8]) -> Option<usize> {
+    data.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// The bytes with another text in place of the wanted one; None: it is not in them.
+fn replaced(data: &[u8], wanted: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = data;
+    let mut result = Vec::new();
+    while let Some(at) = find(rest, wanted) {
+        result.extend_from_slice(&rest[..at]);
+        result.extend_from_slice(other);
+        rest = &rest[at + wanted.len()..];
+    }
+    if rest.len() == data.len() {
+        return None;
+    }
+    result.extend_from_slice(rest);
+    Some(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RegistryConfig;
+    use crate::image::{dockerfile, registry};
+
+    #[test]
+    fn a_users_log_names_the_registries_and_never_the_endpoint() {
+        let registry = RegistryConfig {
+            host: Some("10.96.0.50".into()),
+            port: Some("5000".into()),
+            node_port: Some("30500".into()),
+            ..RegistryConfig::default()
+        };
+        let destination = registry::destination(&registry, &"s1".parse().unwrap()).unwrap();
+        let images = dockerfile::images(b"FROM busybox\nFROM r.example:5000/c\n").unwrap();
+        let shown = Shown::new(&EndpointConfig::new(&registry, &destination, &images));
+        for (printed, expected) in [
+            ("no address", "no address"),
+            (
+                "Pushing image to 127.0.0.1:5077/push/hookd/build:s1",
+                "Pushing image to 10.96.0.50:5000/hookd/build:s1",
+            ),
+            (
+                "POST http://127.0.0.1:5077/v2/push/hookd/build/blobs/uploads/: DENIED: no",
+                "POST http://10.96.0.50:5000/v2/hookd/build/blobs/uploads/: DENIED: no",
+            ),
+            (
+                "Retrieving image 127.0.0.1:5077/pull/r.example_5000/c from mapped registry \
+                 127.0.0.1:5077",
+                "Retrieving image r.example:5000/c from its registry",
+            ),
+            (
+                "GET http://127.0.0.1:5077/v2/pull/index.docker.io/library/busybox/manifests/1",
+                "GET https://index.docker.io/v2/library/busybox/manifests/1",
+            ),
+            (
+                "Get \"http://127.0.0.1:5077/v2/\": dial tcp 127.0.0.1:5077: connect: refused",
+                "Get \"http://10.96.0.50:5000/v2/\": dial the build's registry endpoint: connect: \
+                 refused",
+            ),
+            ("transport for 127.0.0.1:5077 failed", "transport for 10.96.0.50:5000 failed"),
+        ] {
+            assert_eq!(shown.restore(printed), expected);
+            let bytes = Bytes::from([printed.as_bytes(), b"\xff"].concat());
+            assert_eq!(shown.restore_bytes(&bytes), [expected.as_bytes(), b"\xff"].concat());
+        }
+    }
+}

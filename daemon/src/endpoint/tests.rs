@@ -1,0 +1,58 @@
+//! Against registries on loopback: what a build needs, and what a hostile RUN tries.
+
+mod attacks;
+mod pulls;
+mod pushes;
+mod upstream;
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use super::config::{AllowedImage, EndpointConfig, Place};
+use super::server::{Endpoint, accept};
+use super::upstream::Mounted;
+use crate::image::credentials::Credentials;
+
+/// Where the tests' build pushes to.
+const OWN: &str = "/v2/push/org/hookd/build";
+/// Where it pulls from.
+const BUSYBOX: &str = "/v2/pull/index.docker.io/library/busybox";
+
+fn place(registry: &str, repository: &str) -> Place {
+    Place { registry: registry.to_owned(), repository: repository.to_owned() }
+}
+
+/// The settings of a build that pushes to `push`, and pulls busybox:1 from these registries.
+fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
+    let image = AllowedImage {
+        registry: "index.docker.io".into(),
+        path: "pull/index.docker.io/library/busybox".into(),
+        version: "1".into(),
+        sources: pulls.iter().map(|host| place(host, "library/busybox")).collect(),
+    };
+    EndpointConfig {
+        push: place(push, "org/hookd/build"),
+        tag: "s1".into(),
+        images: vec![image],
+        insecure: [&[push], pulls].concat().iter().map(|host| (*host).to_owned()).collect(),
+        credentials: true,
+        authority: false,
+    }
+}
+
+/// Starts an endpoint with a password for these hosts; its address.
+async fn started(config: EndpointConfig, hosts: &[&str]) -> String {
+    let auths: serde_json::Map<_, _> = hosts
+        .iter()
+        .map(|host| ((*host).to_owned(), serde_json::json!({"username": "u", "password": "p"})))
+        .collect();
+    let file = serde_json::json!({ "auths": auths }).to_string();
+    let credentials = Credentials::of_docker_config(file.as_bytes());
+    let mounted = Mounted { credentials, authority: None };
+    let endpoint = Arc::new(Endpoint::new(config, mounted).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(accept(listener, endpoint));
+    address
+}

@@ -1,0 +1,235 @@
+//! How the steps of a job reach its services where they do not share a network: see
+//! [`crate::forward`].
+
+use std::collections::BTreeMap;
+use std::io;
+
+use hookd_api::v1::JobPrepared;
+use k8s_openapi::api::core::v1::{HostAlias, Pod};
+
+use crate::error::{Failure, Reason, report};
+use crate::forward::listener::LoopbackPort;
+use crate::forward::published::{self, Published};
+use crate::forward::{self, ANNOTATION, Forward, JobServices};
+use crate::hooks::Context;
+use crate::spec::job_pod::{JobSpec, Plan};
+use crate::spec::names;
+
+/// Ports that hookd forwards for one job.
+const MAX_FORWARDS: usize = 256;
+/// What services are called in the job's pod.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// The network of a job that is being prepared: its ports are bound, and nothing answers yet.
+#[derive(Debug)]
+pub struct Opened {
+    services: JobServices,
+    ports: Vec<LoopbackPort>,
+}
+
+/// Binds the ports of a job without a job container, and writes into the plan what later steps and
+/// later daemons need, and what the workflow and the user read.
+///
+/// # Errors
+/// A port that the runner pod does not have, with the reason.
+pub async fn open(spec: &JobSpec, plan: &mut Plan) -> Result<Option<Opened>, Failure> {
+    if spec.services.is_empty() {
+        return Ok(None);
+    }
+    let mut opened = Opened {
+        services: JobServices { names: service_names(&plan.pod), forwards: Vec::new() },
+        ports: Vec::new(),
+    };
+    if spec.container.is_none() {
+        let ids: Vec<_> = plan.prepared.services.iter().map(|service| service.id.clone()).collect();
+        for (service, id) in spec.services.iter().zip(ids) {
+            let published = published::parse(&service.port_mappings);
+            plan.notes.extend(notes(&id, &published, &opened.services.names));
+            for port in published.iter().filter(|port| port.protocol == "tcp") {
+                opened.add(&id, port).await?;
+            }
+        }
+        write_ports(&opened.services.forwards, &mut plan.prepared);
+        plan.notes.extend(summary(&opened.services));
+    }
+    let record = serde_json::to_string(&opened.services)
+        .map_err(|error| Failure::internal("The services cannot be recorded").because(error))?;
+    let annotations = plan.pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(ANNOTATION.to_owned(), record);
+    Ok(Some(opened))
+}
+
+impl Opened {
+    async fn add(&mut self, service: &str, published: &Published) -> Result<(), Failure> {
+        let forwards = &mut self.services.forwards;
+        if forwards.len() == MAX_FORWARDS {
+            return Err(Failure::new(
+                Reason::InvalidInput,
+                format!("The services of the job publish more than {MAX_FORWARDS} ports"),
+                "Publish fewer ports, or run the job in a `container:`, which reaches all of them",
+            ));
+        }
+        let same = forwards.iter().find(|one| Some(one.local) == published.host);
+        if let Some(other) = same {
+            return Err(Failure::new(
+                Reason::InvalidInput,
+                format!(
+                    "Port {} is published by both service {} (its port {}) and service {service} \
+                     (its port {})",
+                    other.local, other.service, other.container, published.container
+                ),
+                "Write another port before the colon for one of them",
+            ));
+        }
+        let bound = match published.host {
+            Some(port) => LoopbackPort::bind(port).await,
+            None => LoopbackPort::bind_any(published.container).await,
+        };
+        let port = bound.map_err(|error| unbound(service, published, &error))?;
+        let (local, container) = (port.number(), published.container);
+        forwards.push(Forward { service: service.to_owned(), local, container });
+        self.ports.push(port);
+        Ok(())
+    }
+
+    /// Takes the ports that an earlier call has promised in the pod that it made, if they are
+    /// others.
+    ///
+    /// # Errors
+    /// A port that something else has taken meanwhile.
+    pub async fn adopt(mut self, pod: &Pod, prepared: &mut JobPrepared) -> Result<Self, Failure> {
+        let Some(recorded) = JobServices::of_pod(pod) else { return Ok(self) };
+        if recorded == self.services {
+            return Ok(self);
+        }
+        self.ports.clear();
+        for forward in &recorded.forwards {
+            let port = LoopbackPort::bind(forward.local).await.map_err(|error| {
+                let (host, container) = (Some(forward.local), forward.container);
+                let published = Published { protocol: "tcp".to_owned(), host, container };
+                unbound(&forward.service, &published, &error)
+            })?;
+            self.ports.push(port);
+        }
+        write_ports(&recorded.forwards, prepared);
+        self.services = recorded;
+        Ok(self)
+    }
+
+    /// Forwards to the pod from now on.
+    pub async fn start(self, context: &Context, pod: &Pod) {
+        let addresses = forward::addresses(pod);
+        context.network.start(self.services, addresses, self.ports).await;
+    }
+}
+
+/// The names and addresses of the job's services, for the pod of a container step.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn host_aliases(context: &Context) -> Result<Vec<HostAlias>, Failure> {
+    if context.network.is_unknown().await {
+        restore(context).await?;
+    }
+    Ok(context.network.host_aliases().await)
+}
+
+/// Takes up the network of the job that a daemon before this one has prepared, if there is one.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn restore(context: &Context) -> Result<(), Failure> {
+    let runner = &context.config.pod_name;
+    let (pods, name) = (context.pods(), names::job_pod(runner));
+    let found = context.retry().run(&format!("read pod {name}"), || pods.get_opt(&name)).await?;
+    let pod = found.filter(|pod| {
+        names::is_of(&pod.metadata, runner) && pod.metadata.deletion_timestamp.is_none()
+    });
+    context.network.restore(pod.as_ref()).await;
+    Ok(())
+}
+
+/// As [`restore`], when the daemon starts: steps of the runner container may need the ports at any
+/// moment, whether a hook is called or not.
+pub async fn restore_at_start(context: &Context) {
+    if let Err(failure) = restore(context).await {
+        tracing::warn!(error = report(&failure), "cannot look for services of a running job");
+    }
+}
+
+/// The names that the containers of the job's pod have for services.
+fn service_names(pod: &Pod) -> Vec<String> {
+    let aliases = pod.spec.iter().flat_map(|spec| spec.host_aliases.iter().flatten());
+    let local = aliases.filter(|alias| alias.ip == LOOPBACK);
+    local.flat_map(|alias| alias.hostnames.clone().unwrap_or_default()).collect()
+}
+
+/// Tells the workflow which port of the runner leads to which port of a service.
+fn write_ports(forwards: &[Forward], prepared: &mut JobPrepared) {
+    for service in &mut prepared.services {
+        let own = forwards.iter().filter(|forward| forward.service == service.id);
+        let ports: BTreeMap<_, _> =
+            own.map(|one| (one.container.to_string(), one.local.to_string())).collect();
+        service.ports = ports.into_iter().collect();
+    }
+}
+
+/// What of a service steps in the runner container cannot reach.
+fn notes(service: &str, published: &[Published], names: &[String]) -> Vec<String> {
+    if published.is_empty() {
+        return vec![format!(
+            "Warning: service {service} publishes no port, so that steps of a job without \
+             `container:` cannot reach it: add `ports:`"
+        )];
+    }
+    let other = published.iter().filter(|port| port.protocol != "tcp");
+    let names = names.join(", ");
+    let note = |port: &Published| {
+        format!(
+            "Warning: port {}/{} of service {service} is not forwarded to the runner, only TCP is; \
+             container steps reach it under the services' names ({names})",
+            port.container, port.protocol
+        )
+    };
+    other.map(note).collect()
+}
+
+fn summary(services: &JobServices) -> Option<String> {
+    let ports = services.forwards.iter().map(|forward| {
+        let Forward { service, local, container } = forward;
+        format!("localhost:{local} is port {container} of {service}")
+    });
+    let ports: Vec<_> = ports.collect();
+    let names = services.names.join(", ");
+    (!ports.is_empty()).then(|| {
+        format!(
+            "Steps reach the services through ports of the runner: {}; container steps reach them \
+             as {names}",
+            ports.join(", ")
+        )
+    })
+}
+
+fn unbound(service: &str, published: &Published, error: &io::Error) -> Failure {
+    let local = published.host.unwrap_or(published.container);
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "something in the runner pod listens there already",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege in the runner pod (net.ipv4.ip_unprivileged_port_start)"
+        }
+        _ => "the runner pod does not have it",
+    };
+    Failure::new(
+        Reason::StartFailed,
+        format!(
+            "Port {local} on localhost of the runner cannot lead to port {} of service {service}: \
+             {why}: {error}",
+            published.container
+        ),
+        "Write another port before the colon in `ports:`, or only the service's own port and use \
+         ${{ job.services.<id>.ports['<port>'] }}",
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The end of the job container under its steps: a step that comes later hears of it at once.
+
+use crate::cluster::pod::{self, Standing};
+use crate::cluster::watch::Seen;
+use crate::error::{Failure, Reason};
+
+/// Longest name of a step in a message.
+const LONGEST_NAME: usize = 100;
+
+/// Why no further step can run in the job's `container`, if it has ended; `during`: the step that ran
+/// then, if that is known.
+pub fn of(seen: &Seen, container: &str, during: Option<&str>) -> Option<Failure> {
+    let (reason, why, remedy) = match seen {
+        Seen::NotYet => return None,
+        Seen::Gone => (
+            Reason::StepLost,
+            "its pod was deleted".to_owned(),
+            "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a person)"
+                .to_owned(),
+        ),
+        // A deleted pod has reasons of its own, which the step itself tells.
+        Seen::Pod(pod) if pod.metadata.deletion_timestamp.is_some() => return None,
+        Seen::Pod(pod) => match pod::standing(pod, container) {
+            Standing::Ended(ended) => (
+                Reason::StepLost,
+                format!("its program, stepd, ended with exit code {}", ended.exit_code),
+                "Find what ended it: a step can send a signal to PID 1".to_owned(),
+            ),
+            Standing::Doomed(failure) if failure.reason == Reason::OomKilled => (
+                Reason::OomKilled,
+                failure.message,
+                "Raise the memory limit of the job container (`--memory` of its `options:`), or let \
+                 the step use less; with `singleProcessOOMKill: true` of the kubelet only the process \
+                 is killed that uses too much"
+                    .to_owned(),
+            ),
+            Standing::Doomed(failure) => (failure.reason, failure.message, failure.remedy),
+            Standing::Waiting(_) | Standing::Troubled(..) | Standing::Running => return None,
+        },
+    };
+    let step = during.map_or_else(|| "an earlier step".to_owned(), |name| format!("step {name:?}"));
+    Some(Failure::new(
+        reason,
+        format!("The job container is gone since {step}, so that this step cannot run: {why}"),
+        format!("{remedy}; run the job again"),
+    ))
+}
+
+/// A step's name for messages, from GITHUB_ACTION: the workflow's `id:`, or one that the runner made.
+pub fn name(action: Option<&String>) -> Option<String> {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.');
+    let name = action.filter(|name| !name.is_empty() && name.len() <= LONGEST_NAME)?;
+    name.chars().all(fits).then(|| name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(state: &Value) -> Seen {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "job", "resources": {"limits": {"memory": "64Mi"}}}]},
+            "status": {"phase": "Failed", "containerStatuses": [{
+                "name": "job", "image": "debian", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state,
+            }]},
+        }))
+        .unwrap();
+        Seen::Pod(Box::new(pod))
+    }
+
+    // cgroup v2: the kernel kills stepd with the process that used too much.
+    #[test]
+    fn after_a_kill_for_memory_a_later_step_names_the_step_and_the_limit() {
+        let killed = seen(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
+        let failure = of(&killed, "job", Some("compile")).unwrap();
+        assert_eq!(failure.reason, Reason::OomKilled);
+        for words in ["container is gone since step \"compile\"", "64Mi", "OOMKilled"] {
+            assert!(failure.message.contains(words), "{failure}");
+        }
+        assert!(failure.remedy.contains("singleProcessOOMKill"), "{}", failure.remedy);
+        // A hookd that was started again does not know which.
+        assert!(of(&killed, "job", None).unwrap().message.contains("since an earlier step"));
+    }
+
+    #[test]
+    fn every_other_end_of_the_container_is_told_and_none_while_it_runs() {
+        let ended = seen(&json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
+        let failure = of(&ended, "job", Some("kills")).unwrap();
+        assert_eq!(failure.reason, Reason::StepLost);
+        assert!(failure.message.contains("exit code 0"), "{failure}");
+        assert_eq!(of(&Seen::Gone, "job", None).unwrap().reason, Reason::StepLost);
+        assert!(of(&Seen::NotYet, "job", None).is_none());
+        let Seen::Pod(mut running) = seen(&json!({"running": {}})) else { panic!("a pod") };
+        running.status.as_mut().unwrap().phase = Some("Running".to_owned());
+        assert!(of(&Seen::Pod(running), "job", None).is_none());
+    }
+
+    #[test]
+    fn only_a_plain_name_of_a_step_goes_into_a_message() {
+        let named = |text: &str| name(Some(&text.to_owned()));
+        assert_eq!(named("__run_2").as_deref(), Some("__run_2"));
+        assert_eq!(named("build-1").as_deref(), Some("build-1"));
+        for text in ["", "a b", "::error::x", "a\nb", &"x".repeat(101)] {
+            assert_eq!(named(text), None);
+        }
+        assert_eq!(name(None), None);
+    }
+}
