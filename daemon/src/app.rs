@@ -73,13 +73,18 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 /// Asks the cluster for what every step needs; a failure is told now and by the calls to come.
 async fn warm(context: &Context) {
     match context.warm().await {
-        Ok(known) => tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            cluster = known.cluster_version,
-            namespace = context.namespace,
-            runner = known.runner.name,
-            "ready"
-        ),
+        Ok(known) => {
+            tracing::info!(
+                version = env!("CARGO_PKG_VERSION"),
+                cluster = known.cluster_version,
+                namespace = context.namespace,
+                runner = known.runner.name,
+                "ready"
+            );
+            if let Err(failure) = known.runner.check_work() {
+                tracing::error!(reason = %failure.reason, remedy = failure.remedy, "{failure}");
+            }
+        }
         Err(failure) => {
             tracing::error!(reason = %failure.reason, remedy = failure.remedy, "{}", report(&failure));
         }

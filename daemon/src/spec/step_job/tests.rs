@@ -90,3 +90,19 @@ fn a_jobs_pod_is_made_once_without_a_token_and_is_owned_by_the_runner() {
     assert_eq!(pod.restart_policy.as_deref(), Some("Never"));
     assert!(pod.affinity.is_some());
 }
+
+#[test]
+fn pods_of_both_starters_resolve_the_names_of_the_jobs_services() {
+    let alias = HostAlias { ip: "10.1.2.3".into(), hostnames: Some(vec!["redis".into()]) };
+    let services = [alias];
+    let settings = JobSettings { services: &services, ..SETTINGS };
+    for starter in [Starter::Kubelet, Starter::Stepd] {
+        let (runner, step_id) = (runner(), "s1".parse().unwrap());
+        let image = ("busybox", starter);
+        let job = job(&runner, &step_id, &step(), Mounts::default(), image, settings).unwrap();
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        assert_eq!(pod.host_aliases.as_deref(), Some(&services[..]));
+    }
+    let pod = made().0.spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.host_aliases, None);
+}
