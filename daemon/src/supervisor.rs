@@ -49,6 +49,14 @@ pub fn run(health: Watch) -> io::Result<()> {
     }
 }
 
+/// What the daemon's allocator (glibc's) reads: few arenas, and large pieces and free memory given
+/// back to the kernel. Its defaults keep for each thread what a large input needed once.
+pub const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "65536"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
+
 #[derive(PartialEq)]
 enum Ended {
     /// We were asked to stop, and the daemon has.
@@ -58,7 +66,7 @@ enum Ended {
 }
 
 fn start() -> io::Result<Pid> {
-    let child = Command::new(std::env::current_exe()?).arg("daemon").spawn()?;
+    let child = Command::new(std::env::current_exe()?).arg("daemon").envs(ALLOCATOR).spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::other("the daemon has no process id"))
 }

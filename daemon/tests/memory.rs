@@ -25,7 +25,7 @@ use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint};
 
 #[path = "../../tests/hostile/mod.rs"]
 mod hostile;
@@ -36,6 +36,8 @@ use hostile::Chance;
 const MOST: u64 = 64 << 20;
 /// Inputs unless the environment says how many.
 const INPUTS: usize = 10_000;
+/// Bytes of an input that is not made to be heavy: many are to be fed.
+const ORDINARY: usize = 1 << 10;
 /// Calls at the same time: a job has ten hooks at most.
 const AT_ONCE: usize = 10;
 /// Directory in which the process of the daemon finds its work.
@@ -109,7 +111,7 @@ fn daemon() {
             .max_decoding_message_size(LARGEST_CALL);
         let own = rustix::process::getuid().as_raw();
         let connections = listener::connections(listener, vec![own]);
-        Server::builder().add_service(service).serve_with_incoming(connections).await.unwrap();
+        hookd::rpc::server().add_service(service).serve_with_incoming(connections).await.unwrap();
     });
 }
 
@@ -133,7 +135,8 @@ impl Daemon {
         let process = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "daemon", "--ignored", "--nocapture"])
             .env(DIRECTORY, directory.path())
-            .env("HOOKD_LOG", "off")
+            // As the supervisor starts it.
+            .envs(hookd::supervisor::ALLOCATOR)
             .spawn()
             .unwrap();
         Self { process, directory }
@@ -261,17 +264,18 @@ fn chosen(work: &Path, number: usize, chance: &mut Chance) -> v1::RunContainerSt
     ];
     let words = ["[", "]", "{", "}", "&a ", "*a", "**", "!", "\"", ":", "9", "null"];
     let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let definition = chance.input(&yaml, &words);
-    let rules = chance.input(&rules, &words);
-    let cursor = if chance.below(2) == 0 { chance.input(&cursors, &words) } else { Vec::new() };
+    let mut input = |seeds: &[&str]| {
+        let mut input = chance.input(seeds, &words);
+        input.truncate(ORDINARY);
+        input
+    };
+    let (definition, rules) = (input(&yaml), input(&rules));
+    let cursor = if number % 2 == 0 { input(&cursors) } else { Vec::new() };
     let container = v1::ContainerSpec {
         dockerfile: action(work, number, &definition, &rules),
-        entry_point_args: lossy(chance.input(&["\"a b\" c"], &words))
-            .split(' ')
-            .map(Into::into)
-            .collect(),
-        create_options: lossy(chance.input(&["--cpus 1"], &words)),
-        environment_variables: [("INPUT_X".to_owned(), lossy(chance.input(&["x"], &words)))].into(),
+        entry_point_args: lossy(input(&["\"a b\" c"])).split(' ').map(Into::into).collect(),
+        create_options: lossy(input(&["--cpus 1"])),
+        environment_variables: [("INPUT_X".to_owned(), lossy(input(&["x"])))].into(),
         ..v1::ContainerSpec::default()
     };
     step(number, container, cursor)

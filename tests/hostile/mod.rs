@@ -2,7 +2,7 @@
 //!
 //! For `make fuzz` and the tests of memory. There is no coverage to guide it, but each change that it
 //! makes is of a kind that has broken parsers: repetition, nesting, cuts, odd bytes, large numbers.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::Server;
 use tonic::{Code, Status, Streaming};
 
 use super::status;
@@ -14,12 +15,27 @@ use crate::error::{Failure, Reason};
 /// Bytes of one message of a caller: the environment and arguments that Linux can give to a program
 /// have 2 MiB.
 pub const LARGEST_CALL: usize = 4 << 20;
+/// Calls on one connection: hook makes one, a job ten. More of them wait.
+const STREAMS: u32 = 16;
+/// Bytes that a caller can send ahead in one call.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
+/// Streams have windows of their own, so this is no memory.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Inputs that are read and checked at the same time; each needs about three times its size then.
 const READING: usize = 4;
 /// KiB of the inputs of all steps at work.
 const INPUTS: usize = 24 << 10;
 /// For the first message, whatever it has to wait for.
 const FIRST_MESSAGE: Duration = Duration::from_secs(20);
+
+/// A server with the limits of each connection.
+pub fn server() -> Server {
+    Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(STREAMS)
+}
 
 /// The limits that all calls share.
 #[derive(Clone, Debug)]

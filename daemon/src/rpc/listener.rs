@@ -16,7 +16,7 @@ use super::connection::Connection;
 const LONGEST_PATH: usize = 107;
 
 /// Connections that are open at the same time. Each hook has one, and a job at most ten hooks.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 32;
 
 /// The socket cannot be bound.
 #[derive(Debug, thiserror::Error)]

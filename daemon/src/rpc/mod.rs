@@ -22,8 +22,8 @@ mod limits;
 pub mod listener;
 pub mod status;
 
-pub use limits::LARGEST_CALL;
 use limits::Limits;
+pub use limits::{LARGEST_CALL, server};
 
 /// hookd.v1 over gRPC.
 #[derive(Clone)]

@@ -20,8 +20,17 @@ fn api(path: &str) -> (u16, Value) {
         return (201, json!({"metadata": {}, "spec": {}, "status": status}));
     }
     if path == "/version" {
-        let names = ["major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate",
-            "goVersion", "compiler", "platform"];
+        let names = [
+            "major",
+            "minor",
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+            "compiler",
+            "platform",
+        ];
         return (200, names.into_iter().map(|name| (name, "1")).collect());
     }
     if path.ends_with("/pods/r") {
@@ -44,6 +53,10 @@ fn token() -> String {
     "0123456789abcdef".repeat(2)
 }
 
+fn defect() -> Failure {
+    panic!("a defect")
+}
+
 /// What the caller reads of a call: its output, and the reason of its failure.
 async fn heard(context: Arc<Context>, cursor: Cursor) -> (String, String) {
     let step = "abc".parse().unwrap();
@@ -53,7 +66,7 @@ async fn heard(context: Arc<Context>, cursor: Cursor) -> (String, String) {
         Box::pin(async move {
             let build = BuildPosition { token: Some(token()), ..BuildPosition::default() };
             caller.cursor.build = Some(build);
-            panic!("a defect")
+            Err(defect())
         })
     });
     let events: Vec<_> = events.unwrap().collect().await;
