@@ -6,22 +6,16 @@ use std::time::Duration;
 use hookd_api::v1::DESCRIPTORS;
 use hookd_api::v1::hook_service_server::HookServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::transport::Server;
 
 use crate::cluster::client;
 use crate::config::Config;
 use crate::error::{Failure, report};
 use crate::hooks::{Context, cleanup_job};
 use crate::install::{self, InstallError};
-use crate::rpc::{Service, listener};
+use crate::rpc::{self, LARGEST_CALL, Service, listener};
 
 /// Name of the socket in its directory.
 pub const SOCKET: &str = "hookd.sock";
-/// A hook input carries the environment of its step, which can be large.
-const LARGEST_CALL: usize = 64 << 20;
-/// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
-/// Streams have windows of their own, so this is no memory.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 /// After TERM there may be as little as 2 s until KILL.
 const STOP_PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -99,8 +93,7 @@ async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Res
     let (newer, older) = (reflection().build_v1(), reflection().build_v1alpha());
     let stopping = context.stopping.clone();
     let signals = stop_on_signal(context.clone())?;
-    let server = Server::builder()
-        .initial_connection_window_size(CONNECTION_WINDOW)
+    let server = rpc::server()
         .add_service(service)
         .add_service(health)
         .add_service(newer.map_err(failed)?)
@@ -127,6 +120,8 @@ fn stop_on_signal(context: Arc<Context>) -> Result<impl Future<Output = ()>, App
         context.tasks.close();
         // The callers hear of it while the server still runs.
         let _ = tokio::time::timeout(STOP_PATIENCE, context.tasks.wait()).await;
+        // An end that was asked for is no death.
+        context.crashes.clear();
     })
 }
 

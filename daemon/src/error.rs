@@ -18,6 +18,8 @@ pub enum Reason {
     ClaimUnusable,
     /// The build context cannot be read safely.
     ContextInvalid,
+    /// The daemon died again and again while it worked on the call.
+    DaemonCrashed,
     /// A time limit passed.
     DeadlineExceeded,
     /// The kubelet evicted the pod.
@@ -48,6 +50,8 @@ pub enum Reason {
     StepLost,
     /// The administrator's template for pods of jobs is wrong.
     TemplateInvalid,
+    /// More calls at once, or larger ones, than hookd takes.
+    TooManyCalls,
     /// This version of hookd does not do that.
     Unsupported,
     /// A file operation on a volume did not end in time.
@@ -64,6 +68,7 @@ impl Reason {
             Self::Cancelled => "CANCELLED",
             Self::ClaimUnusable => "CLAIM_UNUSABLE",
             Self::ContextInvalid => "CONTEXT_INVALID",
+            Self::DaemonCrashed => "DAEMON_CRASHED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::Evicted => "EVICTED",
             Self::ImagePullFailed => "IMAGE_PULL_FAILED",
@@ -79,6 +84,7 @@ impl Reason {
             Self::StartFailed => "START_FAILED",
             Self::StepLost => "STEP_LOST",
             Self::TemplateInvalid => "TEMPLATE_INVALID",
+            Self::TooManyCalls => "TOO_MANY_CALLS",
             Self::Unsupported => "UNSUPPORTED",
             Self::VolumeStalled => "VOLUME_STALLED",
         }

@@ -19,3 +19,4 @@ pub mod runner;
 pub mod spec;
 pub mod step;
 pub mod supervisor;
+pub mod yaml;

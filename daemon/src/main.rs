@@ -50,7 +50,11 @@ fn main() -> ExitCode {
 
 /// Never fails: ARC takes a sidecar that failed for a failed runner.
 fn supervise() -> ExitCode {
-    if let Err(error) = supervisor::run() {
+    // As the daemon reads it; the supervisor has no settings of its own.
+    let directory = std::env::var_os("HOOKD_SOCKET_DIR").filter(|path| !path.is_empty());
+    let directory = directory.map_or_else(|| "/run/hookd".into(), std::path::PathBuf::from);
+    let health = supervisor::Watch::of(directory.join(SOCKET));
+    if let Err(error) = supervisor::run(health) {
         tracing::error!(error = report(&error), "the supervisor cannot work");
     }
     ExitCode::SUCCESS

@@ -8,27 +8,37 @@ use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use health::Daemon;
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// A daemon that lived longer than this is started again at once; others after a growing pause.
-const HEALTHY: Duration = Duration::from_secs(5);
+mod health;
+
+pub use health::Watch;
+
+/// A daemon that lived longer than this is started again at once; others after a pause that grows
+/// with each of them.
+const HEALTHY: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs `hookd daemon` until TERM or INT, then forwards it and
-/// returns when the daemon is gone.
+/// returns when the daemon is gone. A daemon that does not answer is killed and started again.
 ///
 /// # Errors
-/// Only if signals cannot be handled or the program cannot be started at all.
-pub fn run() -> io::Result<()> {
+/// Only if signals or threads cannot be had or the program cannot be started at all.
+pub fn run(health: Watch) -> io::Result<()> {
     let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT])?;
+    let daemon = Daemon::default();
+    let watched = daemon.clone();
+    std::thread::Builder::new().name("health".to_owned()).spawn(move || health.run(&watched))?;
     let mut pause = FIRST_PAUSE;
     loop {
         let started = Instant::now();
         let child = start()?;
-        if watch(child, &mut signals) == Ended::Stopped {
+        daemon.set(Some(child));
+        if watch(child, &daemon, &mut signals) == Ended::Stopped {
             return Ok(());
         }
         pause = if started.elapsed() > HEALTHY { FIRST_PAUSE } else { pause };
@@ -39,6 +49,14 @@ pub fn run() -> io::Result<()> {
     }
 }
 
+/// What the daemon's allocator (glibc's) reads: few arenas, and large pieces and free memory given
+/// back to the kernel. Its defaults keep for each thread what a large input needed once.
+pub const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "65536"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
+
 #[derive(PartialEq)]
 enum Ended {
     /// We were asked to stop, and the daemon has.
@@ -48,16 +66,23 @@ enum Ended {
 }
 
 fn start() -> io::Result<Pid> {
-    let child = Command::new(std::env::current_exe()?).arg("daemon").spawn()?;
+    let child = Command::new(std::env::current_exe()?).arg("daemon").envs(ALLOCATOR).spawn()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| io::Error::other("the daemon has no process id"))
 }
 
 /// Forwards TERM and INT to the daemon and reaps everything until the daemon itself is gone.
-fn watch(child: Pid, signals: &mut Signals) -> Ended {
+fn watch(child: Pid, daemon: &Daemon, signals: &mut Signals) -> Ended {
     let mut stopping = false;
+    let reap = |daemon: &mut Option<Pid>| {
+        let reaped = rustix::process::wait(WaitOptions::NOHANG).ok().flatten();
+        if reaped.is_some_and(|(pid, _)| pid == child) {
+            *daemon = None;
+        }
+        reaped
+    };
     loop {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        while let Some((pid, status)) = daemon.reaping(reap) {
             if pid != child {
                 continue; // A stray process that was handed to PID 1.
             }

@@ -128,7 +128,7 @@ mod tests {
     fn the_role_that_we_ship_grants_exactly_what_is_asked_for() {
         let yaml = include_str!("../../../deploy/rbac.yaml");
         let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n")).unwrap();
-        let role: k8s_openapi::api::rbac::v1::Role = serde_yaml_ng::from_str(role).unwrap();
+        let role: k8s_openapi::api::rbac::v1::Role = crate::yaml::parse(role.as_bytes()).unwrap();
         let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(each).collect();
         let asked = REQUIRED.iter().chain(&OPTIONAL);
         let mut required: Vec<_> = asked

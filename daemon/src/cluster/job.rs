@@ -3,7 +3,8 @@
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{DeleteParams, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -82,21 +83,63 @@ pub async fn try_pod(client: &Client, namespace: &str, job: &Job) -> Result<(), 
     answer.map(|_| ()).map_err(|error| failure("create the step's pod", error))
 }
 
-/// Deletes the object and what it owns; true if it was there.
+/// Deletes the object of this name and what it owns, if it is this runner's; true if it was there.
 ///
 /// # Errors
 /// When the API refuses or stays away.
-pub async fn delete<K>(api: &Api<K>, name: &str, retry: &Retry) -> Result<bool, Failure>
+pub async fn delete<K>(
+    api: &Api<K>,
+    runner: &str,
+    name: &str,
+    retry: &Retry,
+) -> Result<bool, Failure>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    // Without a policy the pods of a Job would stay.
-    let params = DeleteParams::background();
-    match retry.attempt(|| api.delete(name, &params)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(failure(&format!("delete {} {name}", K::kind(&())), error)),
+    let kind = K::kind(&());
+    let found = retry.run(&format!("read {kind} {name}"), || api.get_metadata_opt(name)).await?;
+    match found {
+        Some(found) if names::is_of(&found.metadata, runner) => {
+            delete_found(api, &found.metadata, retry).await
+        }
+        Some(_) => {
+            tracing::warn!(%kind, name, "not deleted: it is not this runner's");
+            Ok(false)
+        }
+        None => Ok(false),
     }
+}
+
+/// Deletes this very object and what it owns, and no other that has its name by now; true if it was
+/// there.
+///
+/// # Errors
+/// When the API refuses or stays away.
+pub async fn delete_found<K>(
+    api: &Api<K>,
+    found: &ObjectMeta,
+    retry: &Retry,
+) -> Result<bool, Failure>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let name = found.name.as_deref().unwrap_or_default();
+    // Without a policy the pods of a Job would stay.
+    let uid = Preconditions { uid: found.uid.clone(), resource_version: None };
+    let params = DeleteParams::background().preconditions(uid);
+    let deleted = retry.attempt(|| async {
+        match api.delete(name, &params).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 || is_another(&status) => Ok(false),
+            Err(error) => Err(error),
+        }
+    });
+    deleted.await.map_err(|error| failure(&format!("delete {} {name}", K::kind(&())), error))
+}
+
+/// The object of the name has another uid than the one that was asked for.
+fn is_another(status: &kube::core::Status) -> bool {
+    status.is_conflict() && status.message.contains("UID in precondition")
 }
 
 /// Deletes the pod of this runner's job; true if it was there.
@@ -115,7 +158,7 @@ pub async fn delete_pod_of(runner: &str, pods: &Api<Pod>, retry: &Retry) -> Resu
             };
             Err(taken::<Pod>(&name, &whose))
         }
-        Some(_) => delete(pods, &name, retry).await,
+        Some(pod) => delete_found(pods, &pod.metadata, retry).await,
         None => Ok(false),
     }
 }
@@ -127,10 +170,12 @@ pub async fn delete_pod_of(runner: &str, pods: &Api<Pod>, retry: &Retry) -> Resu
 pub async fn delete_with_secret(
     jobs: &Api<Job>,
     secrets: &Api<Secret>,
+    runner: &str,
     name: &str,
     retry: &Retry,
 ) -> Result<bool, Failure> {
-    let (job, secret) = tokio::join!(delete(jobs, name, retry), delete(secrets, name, retry));
+    let (job, secret) =
+        tokio::join!(delete(jobs, runner, name, retry), delete(secrets, runner, name, retry));
     Ok(job? | secret?)
 }
 

@@ -51,10 +51,14 @@ pub async fn build(
     dockerfile: &Path,
     caller: &mut Caller,
 ) -> Result<BuiltReference, Failure> {
+    let destination = registry::destination(&context.config.registry, step)?;
     if let Some(image) = &caller.cursor.image {
+        // Whoever calls may have written the cursor: only what is in our repository was built.
+        if image.reference != destination.reference(&image.digest) {
+            return Err(foreign(&image.reference, &destination));
+        }
         return Ok(image.clone());
     }
-    let destination = registry::destination(&context.config.registry, step)?;
     let build = Build { context, step, dockerfile, destination };
     let (job, made_of) = match build.running_job(caller).await? {
         Some(job) => (job, None),
@@ -63,6 +67,7 @@ pub async fn build(
             None => build.start(caller).await?,
         },
     };
+    caller.settled();
     let ended = build.finish(&job, caller).await?;
     let digest = build.digest(&job, &ended)?;
     let image = BuiltReference { reference: build.destination.reference(&digest), digest };
@@ -123,7 +128,8 @@ impl Build<'_> {
         }
         let token = position.token.take();
         *position = BuildPosition { attempt, token, ..BuildPosition::default() };
-        job::delete(&self.context.jobs(), &name, &self.context.retry()).await?;
+        let (jobs, runner) = (self.context.jobs(), &self.context.config.pod_name);
+        job::delete(&jobs, runner, &name, &self.context.retry()).await?;
         let message = "The build is started again: its context did not arrive whole";
         caller.progress(Phase::BuildPending, message).await
     }
@@ -259,6 +265,14 @@ impl Build<'_> {
             "Use a Kaniko image that knows --digest-file, such as the default of HOOKD_KANIKO_IMAGE",
         ))
     }
+}
+
+fn foreign(image: &str, destination: &Destination) -> Failure {
+    Failure::new(
+        Reason::InvalidInput,
+        format!("`resume.cursor` names image {image}, which is not in {}", destination.pull),
+        "Send the cursor as hookd sent it; run the job again if the registry's settings have changed",
+    )
 }
 
 fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt};
 use hookd_api::v1::{CleanupJobResponse, ServiceLog};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
@@ -23,6 +24,11 @@ use crate::step::registry::Attached;
 
 /// The end of a service's log that is shown.
 const SERVICE_LINES: i64 = 1000;
+/// Bytes of all logs together: one message carries them, which may have 4 MiB.
+const LOGS: usize = 2 << 20;
+/// Services whose logs are shown, and those that are read at the same time.
+const SERVICES: usize = 256;
+const LOGS_AT_ONCE: usize = 4;
 /// The runner waits for a clean-up; nobody waits for long for a log.
 const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -43,6 +49,7 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
         delete_all(context.secrets(), &selector, &retry),
     )?;
     context.agents.clear();
+    context.crashes.clear();
     Ok(CleanupJobResponse { deleted: jobs + pods + secrets, service_logs })
 }
 
@@ -55,9 +62,14 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
         return Vec::new();
     };
     let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
-    let services =
-        containers.into_iter().map(|container| container.name).filter(|name| name != JOB);
-    let logs = services.map(|service| {
+    let services: Vec<_> = containers
+        .into_iter()
+        .map(|container| container.name)
+        .filter(|name| name != JOB)
+        .take(SERVICES)
+        .collect();
+    let share = LOGS / services.len().max(1);
+    let logs = services.into_iter().map(|service| {
         let (pods, name) = (&pods, &name);
         async move {
             let asked = logs::tail(pods, (name, &service), SERVICE_LINES);
@@ -67,10 +79,10 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
                 Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),
                 Err(_) => "(the log cannot be read: no answer)".to_owned(),
             };
-            ServiceLog { name: service, text }
+            ServiceLog { name: service, text: logs::last_lines(text, share) }
         }
     });
-    futures::future::join_all(logs).await
+    stream::iter(logs).buffered(LOGS_AT_ONCE).collect().await
 }
 
 async fn delete_all<K>(api: Api<K>, selector: &str, retry: &Retry) -> Result<u32, Failure>
@@ -83,8 +95,8 @@ where
     let params = ListParams::default().labels(selector);
     let list =
         retry.run(&format!("list {}", K::plural(&())), || api.list_metadata(&params)).await?;
-    let names: Vec<_> = list.items.iter().map(ResourceExt::name_any).collect();
-    let deleted = try_join_all(names.iter().map(|name| job::delete(&api, name, retry))).await?;
+    let found = list.items.iter().map(|found| job::delete_found(&api, &found.metadata, retry));
+    let deleted = try_join_all(found).await?;
     Ok(u32::try_from(deleted.into_iter().filter(|found| *found).count()).unwrap_or(u32::MAX))
 }
 
@@ -104,10 +116,10 @@ pub async fn delete_step(
     let builds = (0..builds).map(|attempt| names::build(runner, step, attempt));
     let builds = builds.map(|name| {
         let jobs = jobs.clone();
-        async move { job::delete(&jobs, &name, retry).await }
+        async move { job::delete(&jobs, runner, &name, retry).await }
     });
     let name = names::step(runner, step);
-    let run = job::delete_with_secret(&jobs, &secrets, &name, retry);
+    let run = job::delete_with_secret(&jobs, &secrets, runner, &name, retry);
     let (builds, run) = tokio::try_join!(try_join_all(builds), run)?;
     Ok(run || builds.contains(&true))
 }
@@ -227,8 +239,8 @@ async fn delete_job_pod(context: &Context, step: &StepId) {
     // One that cannot be deleted does not keep the others.
     let (pod, environment, pull) = tokio::join!(
         job::delete_pod_of(runner, &pods, &retry),
-        job::delete(&secrets, &environment, &retry),
-        job::delete(&secrets, &pull, &retry),
+        job::delete(&secrets, runner, &environment, &retry),
+        job::delete(&secrets, runner, &pull, &retry),
     );
     context.agents.clear();
     for failure in [pod, environment, pull].into_iter().filter_map(Result::err) {

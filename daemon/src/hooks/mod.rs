@@ -22,6 +22,7 @@ use crate::runner::Runner;
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
 use crate::step::agents::Agents;
+use crate::step::crashes::Crashes;
 use crate::step::registry::Registry;
 
 pub mod build_image;
@@ -40,6 +41,8 @@ pub struct Context {
     pub namespace: String,
     /// The steps that this daemon has seen.
     pub steps: Registry,
+    /// The calls that daemons died with.
+    pub crashes: Crashes,
     /// The agents in job pods.
     pub agents: Agents,
     /// What registries tell of images.
@@ -113,11 +116,13 @@ impl Context {
     /// A context that has asked the cluster nothing yet.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
         let images = Lookup::new(&config.registry);
+        let crashes = Crashes::load(&config.socket_dir);
         Self {
             config,
             client,
             namespace,
             steps: Registry::default(),
+            crashes,
             agents: Agents::default(),
             images,
             builds: Builds::default(),

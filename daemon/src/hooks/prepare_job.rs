@@ -107,6 +107,7 @@ async fn attempt(
     }
     let began = Instant::now();
     let pod = create_when_there_is_room(context, &plan, caller).await?;
+    caller.settled();
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
     let parts = (plan.prepared.job_pod.as_str(), plan.containers.as_slice());
     ready(context, parts, &mut watch, caller).await?;

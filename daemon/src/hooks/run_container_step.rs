@@ -46,6 +46,7 @@ pub async fn run(
         }
     };
     let (job, by_stepd) = ensure_job(context, step, spec, &image, caller).await?;
+    caller.settled();
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
     let awaited =
         Awaited { job: Some(&job), container: step_job::CONTAINER, phase: Phase::RunPending };
@@ -102,7 +103,10 @@ async fn ensure_job(
     if let Some(run) = caller.cursor.run.clone() {
         let found = job::find(&context.jobs(), &name, &retry).await?;
         let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
-        return Ok((found.ok_or_else(|| lost(&name))?, run.by_stepd));
+        let found = found.ok_or_else(|| lost(&name))?;
+        // Whoever calls may have written the cursor: the Job says who starts its program.
+        let starter = if run.by_stepd.is_some() { Starter::Stepd } else { Starter::Kubelet };
+        return Ok((awaiting(starter, found, runner)?, run.by_stepd));
     }
     let (mounts, by_stepd) =
         tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));

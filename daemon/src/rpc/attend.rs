@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::Instrument;
 
+use super::limits::Share;
 use super::status;
 use crate::error::{Failure, Reason};
 use crate::hooks::{Context, Leaves, build_image, cleanup_job};
@@ -91,7 +92,7 @@ impl<T> Outcome<T> {
 
 /// Starts the operation; returns the stream of what it tells its caller.
 pub(super) fn attend<T, F>(
-    (context, session, leaves): (Arc<Context>, Session, Leaves),
+    (context, (session, share), leaves): (Arc<Context>, (Session, Share), Leaves),
     controls: impl Stream<Item = Control> + Send + 'static,
     operation: F,
 ) -> Result<ReceiverStream<Result<Message<T>, Status>>, Status>
@@ -100,8 +101,13 @@ where
     F: for<'a> FnOnce(&'a Context, &'a StepId, &'a mut Caller) -> Operation<'a, T> + Send + 'static,
 {
     let cancel = context.stopping.child_token();
-    let attached = context.steps.attach(&session.step, cancel.clone());
-    let attached = Arc::new(attached.map_err(|failure| status::of(&failure))?);
+    let attached = context.crashes.check(&session.step);
+    let attached = attached.and_then(|()| context.steps.attach(&session.step, cancel.clone()));
+    let attached = match attached {
+        Ok(attached) => Arc::new(attached),
+        Err(failure) => return Ok(refuse(&context, session, &failure)),
+    };
+    let working = context.crashes.begin(&session.step);
     let acked = if session.auto_ack { Acked::ALL } else { Acked::up_to(session.offsets) };
     let (acks, acked) = watch::channel(acked);
     let wishes = Wishes { acked, cancel, attached: attached.clone() };
@@ -112,7 +118,7 @@ where
         let (events, received) = mpsc::channel(QUEUE);
         let listen = listen(controls, acks, wishes.clone(), events.downgrade());
         let acked = wishes.acked.clone();
-        let caller = Caller::new(session.cursor, session.offsets, events, acked);
+        let caller = Caller::new(session.cursor, session.offsets, events, acked).during(working);
         let work =
             work(&context, (&session.step, leaves), caller, received, (wishes, &out), operation);
         let work = async {
@@ -132,6 +138,7 @@ where
             let failure = Failure::internal("hookd failed in the middle of the step");
             let _ = out.send(Err(status::of(&failure))).await;
         }
+        drop(share);
         // The caller waits for the end of the stream, and for nothing after it.
         drop(out);
         drop(attached);
@@ -141,6 +148,29 @@ where
     };
     tasks.spawn(work.instrument(span));
     Ok(ReceiverStream::new(outbound))
+}
+
+/// Refuses a call. The group of a build's log that an earlier daemon opened is closed first: until
+/// then the runner takes no command, the error's own line included.
+fn refuse<T: Send + 'static>(
+    context: &Context,
+    session: Session,
+    failure: &Failure,
+) -> ReceiverStream<Result<Message<T>, Status>> {
+    let status = status::of(failure);
+    let (out, outbound) = mpsc::channel(QUEUE);
+    context.tasks.spawn(async move {
+        let (events, mut received) = mpsc::channel(QUEUE);
+        let (_acks, acked) = watch::channel(Acked::ALL);
+        let mut caller = Caller::new(session.cursor, session.offsets, events, acked);
+        let _ = group::close(&mut caller).await;
+        drop(caller);
+        while let Some(event) = received.recv().await {
+            let _ = out.send(Ok(Message::Event(event))).await;
+        }
+        let _ = out.send(Err(status)).await;
+    });
+    ReceiverStream::new(outbound)
 }
 
 /// Takes what the caller says; never ends.
@@ -233,7 +263,8 @@ where
 
 /// Number of Jobs that the step has built with, or may have.
 fn builds(cursor: &Cursor) -> u32 {
-    cursor.build.as_ref().map_or(0, |build| build.attempt + 1)
+    let builds = cursor.build.as_ref().map_or(0, |build| build.attempt.saturating_add(1));
+    builds.min(build_image::ATTEMPTS)
 }
 
 /// Deletes what a failed or cancelled operation made; after a while others go on with that.
@@ -257,9 +288,14 @@ async fn perform<T, F>(
 where
     F: for<'a> FnOnce(&'a Context, &'a StepId, &'a mut Caller) -> Operation<'a, T> + Send + 'static,
 {
-    let operate = async {
+    // After a panic the caller is there still, and with it the group that is to be closed.
+    let operate = AssertUnwindSafe(async {
         context.known().await?;
         operation(context, step, caller).await
+    });
+    let operate = async {
+        let panicked = |_| Failure::internal("hookd failed in the middle of the step");
+        operate.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic)))
     };
     tokio::select! {
         biased;
@@ -273,3 +309,6 @@ where
         () = out.closed() => Outcome::Closed,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::spec::container::ContainerStep;
 use crate::spec::job_pod::JobSpec;
 use crate::spec::script::ScriptStep;
 use crate::step::caller::{Acked, Event, EventKind};
-use crate::step::cursor::{BuiltReference, Cursor};
+use crate::step::cursor::{BuiltReference, Cursor, LARGEST_OFFSET};
 
 /// The first message of a stream.
 pub(super) struct Start<T> {
@@ -91,6 +91,9 @@ fn session(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Result<Ses
     let cursor = Cursor::decode(&resume.cursor)
         .map_err(|error| invalid(format!("`resume.cursor` is not one of hookd's: {error}")))?;
     let offsets = (resume.stdout_offset, resume.stderr_offset);
+    if offsets.0.max(offsets.1) > LARGEST_OFFSET {
+        return Err(invalid(format!("`resume` has an offset above {LARGEST_OFFSET}")));
+    }
     Ok(Session { step: step_id(step)?, cursor, offsets, auto_ack })
 }
 

@@ -3,13 +3,20 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::UnixListenerStream;
+
+use super::connection::Connection;
 
 /// Longest path that a Unix socket address holds.
 const LONGEST_PATH: usize = 107;
+
+/// Connections that are open at the same time. Each hook has one, and a job at most ten hooks.
+const CONNECTIONS: usize = 32;
 
 /// The socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -45,17 +52,27 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     make().map_err(|error| BindError::Io(path.to_owned(), error))
 }
 
-/// The connections of callers whose uid is allowed; others are closed. (The pid of a caller in
-/// another container is 0 here and says nothing.)
+/// The connections of callers whose uid is allowed, [`CONNECTIONS`] at a time; others are closed.
+/// (The pid of a caller in another container is 0 here and says nothing.)
 pub fn connections(
     listener: UnixListener,
     allowed: Vec<u32>,
-) -> impl Stream<Item = io::Result<UnixStream>> {
-    UnixListenerStream::new(listener).filter(move |connection| {
-        std::future::ready(match connection {
-            Ok(stream) => is_allowed(stream, &allowed),
-            Err(_) => true,
-        })
+) -> impl Stream<Item = io::Result<Connection>> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    UnixListenerStream::new(listener).filter_map(move |accepted| {
+        let connection = match accepted {
+            Ok(stream) if is_allowed(&stream, &allowed) => match places.clone().try_acquire_owned()
+            {
+                Ok(place) => Some(Ok(Connection::new(stream, place))),
+                Err(_) => {
+                    tracing::warn!(open = CONNECTIONS, "refused a caller: too many connections");
+                    None
+                }
+            },
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(connection)
     })
 }
 

@@ -16,20 +16,26 @@ use crate::ids::StepId;
 use crate::step::lifecycle::Event;
 
 mod attend;
+mod connection;
 mod convert;
+mod limits;
 pub mod listener;
 pub mod status;
+
+use limits::Limits;
+pub use limits::{LARGEST_CALL, server};
 
 /// hookd.v1 over gRPC.
 #[derive(Clone)]
 pub struct Service {
     context: Arc<Context>,
+    limits: Limits,
 }
 
 impl Service {
     /// The service of this context.
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context }
+        Self { context, limits: Limits::default() }
     }
 }
 
@@ -47,10 +53,10 @@ impl HookService for Service {
         request: Request<Streaming<v1::PrepareJobRequest>>,
     ) -> Result<Response<Self::PrepareJobStream>, Status> {
         let mut inbound = request.into_inner();
-        let start = convert::prepare_start(inbound.message().await?)?;
+        let (start, share) = self.limits.first(&mut inbound, convert::prepare_start).await?;
         let spec = start.body;
         let controls = convert::controls(inbound, convert::prepare_control);
-        let who = (self.context.clone(), start.session, Leaves::JobPod);
+        let who = (self.context.clone(), (start.session, share), Leaves::JobPod);
         let events = attend::attend(who, controls, move |context, step, caller| {
             Box::pin(async move { prepare_job::prepare(context, step, &spec, caller).await })
         })?;
@@ -62,10 +68,10 @@ impl HookService for Service {
         request: Request<Streaming<v1::RunScriptStepRequest>>,
     ) -> Result<Response<Self::RunScriptStepStream>, Status> {
         let mut inbound = request.into_inner();
-        let start = convert::script_start(inbound.message().await?)?;
+        let (start, share) = self.limits.first(&mut inbound, convert::script_start).await?;
         let spec = start.body;
         let controls = convert::controls(inbound, convert::script_control);
-        let who = (self.context.clone(), start.session, Leaves::Step);
+        let who = (self.context.clone(), (start.session, share), Leaves::Step);
         let events = attend::attend(who, controls, move |context, step, caller| {
             Box::pin(async move { run_script_step::run(context, step, &spec, caller).await })
         })?;
@@ -77,10 +83,10 @@ impl HookService for Service {
         request: Request<Streaming<v1::RunContainerStepRequest>>,
     ) -> Result<Response<Self::RunContainerStepStream>, Status> {
         let mut inbound = request.into_inner();
-        let start = convert::run_start(inbound.message().await?)?;
+        let (start, share) = self.limits.first(&mut inbound, convert::run_start).await?;
         let spec = start.body;
         let controls = convert::controls(inbound, convert::run_control);
-        let who = (self.context.clone(), start.session, Leaves::Jobs);
+        let who = (self.context.clone(), (start.session, share), Leaves::Jobs);
         let events = attend::attend(who, controls, move |context, step, caller| {
             Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
         })?;
@@ -92,10 +98,10 @@ impl HookService for Service {
         request: Request<Streaming<v1::BuildImageRequest>>,
     ) -> Result<Response<Self::BuildImageStream>, Status> {
         let mut inbound = request.into_inner();
-        let start = convert::build_start(inbound.message().await?)?;
+        let (start, share) = self.limits.first(&mut inbound, convert::build_start).await?;
         let dockerfile = start.body;
         let controls = convert::controls(inbound, convert::build_control);
-        let who = (self.context.clone(), start.session, Leaves::Jobs);
+        let who = (self.context.clone(), (start.session, share), Leaves::Jobs);
         let events = attend::attend(who, controls, move |context, step, caller| {
             Box::pin(async move { build_image::build(context, step, &dockerfile, caller).await })
         })?;

@@ -33,11 +33,12 @@ fn code(reason: Reason) -> Code {
             Code::PermissionDenied
         }
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
-        Reason::OomKilled | Reason::PodUnschedulable | Reason::QuotaExceeded => {
-            Code::ResourceExhausted
-        }
+        Reason::OomKilled
+        | Reason::PodUnschedulable
+        | Reason::QuotaExceeded
+        | Reason::TooManyCalls => Code::ResourceExhausted,
         Reason::OutputLost => Code::DataLoss,
-        Reason::Evicted | Reason::StepLost => Code::Aborted,
+        Reason::DaemonCrashed | Reason::Evicted | Reason::StepLost => Code::Aborted,
         Reason::Unsupported => Code::Unimplemented,
         Reason::Internal => Code::Internal,
         Reason::BuildFailed

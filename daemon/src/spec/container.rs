@@ -49,10 +49,12 @@ impl TryFrom<ContainerSpec> for ContainerStep {
             // The runner never sends any for container steps.
             tracing::info!("create options of a container step are ignored");
         }
+        let args = args::split(&spec.entry_point_args);
+        check_size(&args, &environment)?;
         Ok(Self {
             source,
             entry_point: Some(spec.entry_point).filter(|text| !text.is_empty()),
-            args: args::split(&spec.entry_point_args),
+            args,
             pieces: spec.entry_point_args,
             working_directory: Some(spec.working_directory).filter(|text| !text.is_empty()),
             environment,
@@ -78,7 +80,55 @@ fn source(spec: &ContainerSpec) -> Result<Source, Failure> {
     }
 }
 
-/// What no process can be given.
+/// Bytes of one argument or variable, with its name, that Linux gives to a program (MAX_ARG_STRLEN,
+/// its NUL included).
+const LONGEST_STRING: usize = 128 << 10;
+/// Bytes of all of them together, with 8 for each: a quarter of the usual stack.
+const PROGRAM_LIMIT: usize = 2 << 20;
+
+/// What Linux starts no program with: one string, or all together, too large.
+///
+/// # Errors
+/// `INVALID_INPUT` with the variable's name, or the argument's number.
+pub fn check_size(
+    arguments: &[String],
+    environment: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let refused = |message: String| {
+        let remedy =
+            "Pass large values in files of the workspace: Linux starts no program with them";
+        Err(Failure::new(Reason::InvalidInput, message, remedy))
+    };
+    let mut total = 0;
+    for (number, argument) in arguments.iter().enumerate() {
+        let size = argument.len() + 1;
+        if size > LONGEST_STRING {
+            let number = number + 1;
+            return refused(format!(
+                "Argument {number} has {size} bytes, {LONGEST_STRING} is the limit"
+            ));
+        }
+        total += size + 8;
+    }
+    for (name, value) in environment {
+        let size = name.len() + value.len() + 2;
+        if size > LONGEST_STRING {
+            let name: String = name.chars().take(100).collect();
+            return refused(format!(
+                "The environment variable {name} has {size} bytes, {LONGEST_STRING} is the limit"
+            ));
+        }
+        total += size + 8;
+    }
+    if total > PROGRAM_LIMIT {
+        return refused(format!(
+            "The arguments and environment have {total} bytes, {PROGRAM_LIMIT} is the limit"
+        ));
+    }
+    Ok(())
+}
+
+/// What no process can be given: names and values that are none, or are too large.
 ///
 /// # Errors
 /// `INVALID_INPUT` with the variable's name.
@@ -97,7 +147,7 @@ pub fn check_environment(given: &BTreeMap<String, String>) -> Result<(), Failure
             "Pass such a value in a file of the workspace",
         ));
     }
-    Ok(())
+    check_size(&[], given)
 }
 
 /// The step's variables and those that docker mode adds.
@@ -144,8 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn what_linux_starts_no_program_with_is_refused_by_name() {
+        let variable = |bytes| BTreeMap::from([("BIG".to_owned(), "x".repeat(bytes))]);
+        let argument = |bytes| ["y".repeat(bytes)];
+        let one = LONGEST_STRING - "BIG=".len() - 1;
+        check_size(&argument(LONGEST_STRING - 1), &variable(one)).unwrap();
+        for (arguments, environment, words) in [
+            (argument(LONGEST_STRING), variable(1), "Argument 1 has 131073 bytes"),
+            (argument(1), variable(one + 1), "variable BIG has 131073 bytes"),
+        ] {
+            let failure = check_size(&arguments, &environment).unwrap_err();
+            assert!(failure.message.contains(words), "{failure}");
+        }
+        let many: BTreeMap<_, _> =
+            (0..17).map(|number| (format!("V{number}"), "x".repeat(one - 8))).collect();
+        let failure = check_environment(&many).unwrap_err();
+        assert!(failure.message.contains("environment have"), "{failure}");
+    }
+
+    #[test]
     fn an_environment_too_large_for_a_secret_is_refused() {
-        let given = BTreeMap::from([("BIG".to_owned(), "x".repeat(ENVIRONMENT_LIMIT))]);
+        let variable = |number| (format!("BIG{number}"), "x".repeat(100_000));
+        let given = (0..10).map(variable).collect();
         let spec = ContainerSpec { environment_variables: given, ..ContainerSpec::default() };
         assert_eq!(step(spec).unwrap_err().reason, Reason::InvalidInput);
     }

@@ -33,8 +33,10 @@ impl TryFrom<ScriptSpec> for ScriptStep {
         }
         container::check_environment(&spec.environment_variables)?;
         let arguments = args::split(&spec.entry_point_args);
+        let argv: Vec<_> = std::iter::once(spec.entry_point).chain(arguments).collect();
+        container::check_size(&argv, &spec.environment_variables)?;
         Ok(Self {
-            argv: std::iter::once(spec.entry_point).chain(arguments).collect(),
+            argv,
             environment: spec.environment_variables,
             prepend_path: spec.prepend_path.into_iter().filter(|entry| !entry.is_empty()).collect(),
             working_directory: Some(spec.working_directory).filter(|text| !text.is_empty()),

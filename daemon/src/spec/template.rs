@@ -52,7 +52,7 @@ impl Template {
     /// # Errors
     /// `TEMPLATE_INVALID` with the file.
     pub fn parse(file: &str, text: &str) -> Result<Self, Failure> {
-        let value: Value = serde_yaml_ng::from_str(text)
+        let value: Value = crate::yaml::parse(text.as_bytes())
             .map_err(|error| invalid(format!("The hook template {file} is not YAML: {error}")))?;
         let part = |name: &str| match value.get(name) {
             None | Some(Value::Null) => Ok(Map::new()),

@@ -7,14 +7,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_yaml_ng::Value;
 
 use crate::image::context;
 use crate::spec::args;
 use crate::spec::container::{ContainerStep, Source};
+use crate::step::action_args::scalars::{Scalar, Scalars};
+use crate::yaml;
 
-/// Bytes that an action.yml may have.
-const LIMIT: u64 = 1 << 20;
+mod scalars;
+
+/// Directories that are searched for an action.yml.
+const LEVELS: usize = 64;
+/// Longest path that Linux opens.
+const LONGEST_PATH: usize = 4096;
 /// `with: args:` as the runner passes it on.
 const INPUT_ARGS: &str = "INPUT_ARGS";
 
@@ -28,7 +33,10 @@ pub fn whole(step: &ContainerStep, work_dir: &Path, roots: &[PathBuf]) -> Vec<St
     let found = input.and_then(|line| args::of_line(line, &step.pieces));
     let found = found.or_else(|| {
         let list = definition(step, work_dir, roots)?.runs.args?;
-        let list: Option<Vec<_>> = list.iter().map(|one| text(one, &step.environment)).collect();
+        // A line with more than what was sent, and the white space that was lost, is another one.
+        let mut room = step.pieces.iter().map(String::len).sum::<usize>() + yaml::LIMIT;
+        let list = list.0.iter().map(|one| text(one, &step.environment, &mut room));
+        let list: Option<Vec<_>> = list.collect();
         args::of_line(&args::line_of(&list?), &step.pieces)
     });
     found.unwrap_or(cut)
@@ -41,7 +49,7 @@ struct Definition {
 
 #[derive(Deserialize)]
 struct Runs {
-    args: Option<Vec<Value>>,
+    args: Option<Scalars>,
 }
 
 /// The action's definition, looked for as the runner does: from its Dockerfile's directory upwards,
@@ -56,34 +64,42 @@ fn definition(step: &ContainerStep, work_dir: &Path, roots: &[PathBuf]) -> Optio
             work_dir.join("_actions").join(repository).join(version)
         }
     };
+    if start.as_os_str().len() > LONGEST_PATH {
+        return None;
+    }
     let within = |directory: &&Path| roots.iter().any(|root| directory.starts_with(root));
-    let directories = start.ancestors().take_while(within);
+    let directories = start.ancestors().take_while(within).take(LEVELS);
     let files = directories
         .flat_map(|directory| ["action.yml", "action.yaml"].map(|name| directory.join(name)));
-    let mut read = files.filter_map(|file| context::read_small(roots, &file, LIMIT).ok().flatten());
-    serde_yaml_ng::from_slice(&read.next()?).ok()
+    let mut read = files
+        .filter_map(|file| context::read_small(roots, &file, yaml::LIMIT as u64).ok().flatten());
+    yaml::parse(&read.next()?).ok()
 }
 
-/// An argument as text; none if it has an expression that is not evaluated here.
-fn text(argument: &Value, environment: &BTreeMap<String, String>) -> Option<String> {
-    let text = match argument {
-        Value::Null => String::new(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(value) => value.to_string(),
-        Value::String(value) => value.clone(),
-        _ => return None,
-    };
+/// An argument as text; none if it has an expression that is not evaluated here, or more than
+/// `room` bytes, which are taken from it.
+fn text(
+    argument: &Scalar,
+    environment: &BTreeMap<String, String>,
+    room: &mut usize,
+) -> Option<String> {
+    let Scalar::Text(text) = argument else { return None };
     let mut evaluated = String::new();
+    let mut add = |part: &str| {
+        *room = room.checked_sub(part.len())?;
+        evaluated.push_str(part);
+        Some(())
+    };
     let mut rest = text.as_str();
     while let Some((before, after)) = rest.split_once("${{") {
         let (expression, after) = after.split_once("}}")?;
         let name = expression.trim().strip_prefix("inputs.")?;
         let variable = format!("INPUT_{}", name.replace(' ', "_").to_uppercase());
-        evaluated.push_str(before);
-        evaluated.push_str(environment.get(&variable)?);
+        add(before)?;
+        add(environment.get(&variable)?)?;
         rest = after;
     }
-    evaluated.push_str(rest);
+    add(rest)?;
     Some(evaluated)
 }
 
@@ -154,6 +170,27 @@ mod tests {
         assert_eq!(found(root.path(), &step), ["a   b"]);
         step.environment.insert("GITHUB_ACTION_REF".into(), "../../../../..".into());
         assert_eq!(found(root.path(), &step), ["a b"]);
+    }
+
+    #[test]
+    fn an_expression_cannot_make_more_of_an_input_than_was_sent() {
+        let root = with_action(&format!("[\"{}\"]", "${{inputs.a}}".repeat(10_000)));
+        let environment = [("INPUT_A", "x".repeat(100_000))];
+        let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let step = step(root.path(), "\"a b\"", &environment);
+        assert_eq!(found(root.path(), &step), ["a b"]);
+    }
+
+    #[test]
+    fn a_definition_that_exceeds_a_limit_is_not_used() {
+        let aliases = format!("[&a x, {}]", vec!["*a"; 4000].join(","));
+        let deep = format!("{}x{}", "[".repeat(5000), "]".repeat(5000));
+        let large = format!("[{}]", vec!["x"; 1 << 18].join(","));
+        for args in [aliases, deep, large, "[[a], {b: c}]".to_owned()] {
+            let root = with_action(&args);
+            let step = step(root.path(), "\"a   b\"", &[]);
+            assert_eq!(found(root.path(), &step), ["a b"]);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hookd_api::v1::{Phase, Stream};
 use tokio::sync::{mpsc, watch};
 
+use super::crashes::Working;
 use super::cursor::Cursor;
 use crate::error::Failure;
 
@@ -62,6 +63,8 @@ pub struct Caller {
     stderr: u64,
     events: mpsc::Sender<Event>,
     acked: watch::Receiver<Acked>,
+    /// hookd's own work on the call; none once that is done.
+    working: Option<Working>,
 }
 
 impl Acked {
@@ -93,7 +96,18 @@ impl Caller {
         events: mpsc::Sender<Event>,
         acked: watch::Receiver<Acked>,
     ) -> Self {
-        Self { cursor, stdout, stderr, events, acked }
+        Self { cursor, stdout, stderr, events, acked, working: None }
+    }
+
+    /// The same caller, with the record of hookd's work on its call.
+    pub fn during(self, working: Working) -> Self {
+        Self { working: Some(working), ..self }
+    }
+
+    /// The call's program or build was found or started: see [`Working::settle`]. So does its first
+    /// output.
+    pub fn settled(&mut self) {
+        self.working = None;
     }
 
     /// Where the step stands at the end.
@@ -128,6 +142,7 @@ impl Caller {
         debug_assert!(data.len() <= CHUNK, "{} bytes in one event", data.len());
         self.wait_for_window().await?;
         let permit = self.events.reserve().await.map_err(|_| Failure::cancelled())?;
+        self.working = None;
         advance(&mut self.cursor);
         let sent = if stream == Stream::Stderr { &mut self.stderr } else { &mut self.stdout };
         let offset = *sent;

@@ -78,14 +78,27 @@ impl Cursor {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads the form on the wire; empty is the start of a step.
+    /// Reads the form on the wire; empty is the start of a step. A caller may send anything: what
+    /// no step of hookd's can have come to is refused.
     ///
     /// # Errors
     /// When the bytes were not made by [`Cursor::encode`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        if bytes.is_empty() { Ok(Self::default()) } else { serde_json::from_slice(bytes) }
+    pub fn decode(bytes: &[u8]) -> Result<Self, InvalidCursor> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        if bytes.len() > LIMIT {
+            return Err(InvalidCursor::TooLarge { bytes: bytes.len() });
+        }
+        let cursor: Self = serde_json::from_slice(bytes)?;
+        cursor.check()?;
+        Ok(cursor)
     }
 }
+
+mod check;
+
+pub use check::{InvalidCursor, LARGEST_OFFSET, LIMIT};
 
 #[cfg(test)]
 mod tests {

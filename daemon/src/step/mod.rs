@@ -4,6 +4,7 @@ pub mod action_args;
 pub mod agent_calls;
 pub mod agents;
 pub mod caller;
+pub mod crashes;
 pub mod cursor;
 pub mod files;
 pub mod lifecycle;

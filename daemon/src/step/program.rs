@@ -142,6 +142,7 @@ async fn follow(
     let answer = answer.map_err(|_| Broken::Lost("no answer within 15 s".to_owned()))?;
     let mut events = answer.map_err(judge)?.into_inner();
     *attached = Some(Instant::now());
+    caller.settled();
     loop {
         acks.send_if_modified(|told| {
             let acked = *acked.borrow_and_update();

@@ -10,6 +10,11 @@ use crate::error::{Failure, Reason};
 use crate::ids::StepId;
 use crate::step::lifecycle::{Action, Event, State};
 
+/// Steps that are attended to at the same time. A job has ten at most.
+const ATTENDED: usize = 32;
+/// Steps that are remembered: of those that nobody attends to any, should a caller name so many.
+const REMEMBERED: usize = 2048;
+
 /// Which steps run, where each stands, and how to cancel it.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
@@ -51,10 +56,19 @@ impl Registry {
         if action == Action::Refuse {
             return Err(refusal(step, state));
         }
+        let attended = steps.values().filter(|entry| entry.is_attended()).count();
+        if attended >= ATTENDED {
+            return Err(too_many());
+        }
         Ok(self.enter(&mut steps, step, state, cancel))
     }
 
     fn enter(&self, steps: &mut Entries, step: &StepId, state: State, cancel: Token) -> Attached {
+        if steps.len() >= REMEMBERED && !steps.contains_key(step) {
+            let left = steps.iter().filter(|(_, entry)| !entry.is_attended());
+            let any = left.map(|(step, _)| step.clone()).next();
+            any.and_then(|step| steps.remove(&step));
+        }
         let number = steps.get(step).map_or(0, |entry| entry.number) + 1;
         steps.insert(step.clone(), Entry { number, state, cancel });
         Attached { registry: self.clone(), step: step.clone(), number }
@@ -142,9 +156,34 @@ fn refusal(step: &StepId, state: State) -> Failure {
     }
 }
 
+fn too_many() -> Failure {
+    Failure::new(
+        Reason::TooManyCalls,
+        format!("{ATTENDED} steps of this runner are at work at once"),
+        "Run fewer steps at once",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_at_work_and_those_remembered_are_bounded() {
+        let registry = Registry::default();
+        let named = |name: String| registry.attach(&name.parse().unwrap(), Token::new());
+        let attended: Vec<_> =
+            (0..ATTENDED).map(|number| named(format!("s{number}")).unwrap()).collect();
+        assert_eq!(named("one-more".into()).unwrap_err().reason, Reason::TooManyCalls);
+        for number in 0..2 * REMEMBERED {
+            let undoing = registry.cancel(&format!("c{number}").parse().unwrap());
+            undoing.unwrap().on(Event::Undone);
+        }
+        assert!(registry.steps.lock().unwrap().len() <= REMEMBERED);
+        assert_eq!(registry.ids().len(), ATTENDED);
+        drop(attended);
+        named("one-more".into()).unwrap();
+    }
 
     fn attach(registry: &Registry) -> Result<Attached, Failure> {
         registry.attach(&step(), Token::new())

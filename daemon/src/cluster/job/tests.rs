@@ -12,7 +12,7 @@ use super::*;
 
 const JOBS: &str = "/apis/batch/v1/namespaces/ns/jobs";
 
-/// What the API server was asked: method and path of each request.
+/// What the API server was asked: method and path of each request, and the body of a deletion.
 type Asked = Arc<Mutex<Vec<String>>>;
 
 /// A client of an API server that gives these answers in turn.
@@ -20,10 +20,18 @@ fn scripted<const N: usize>(answers: [(u16, Value); N]) -> (Client, Asked) {
     let asked = Asked::default();
     let (log, mut answers) = (asked.clone(), answers.into_iter());
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        log.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
+        let mut line = format!("{} {}", request.method(), request.uri().path());
+        let log = log.clone();
         let (code, body) = answers.next().unwrap();
         let body = Full::<Bytes>::from(body.to_string());
-        std::future::ready(Response::builder().status(code).body(body))
+        async move {
+            if request.method() == "DELETE" {
+                let sent = request.into_body().collect_bytes().await.unwrap();
+                line = format!("{line} {}", String::from_utf8_lossy(&sent));
+            }
+            log.lock().unwrap().push(line);
+            Response::builder().status(code).body(body)
+        }
     });
     (Client::new(service, "ns"), asked)
 }
@@ -98,5 +106,40 @@ async fn a_pod_of_another_runner_stays_and_is_told_with_its_owner() {
 async fn a_pod_that_an_earlier_job_of_the_runner_left_is_deleted() {
     let (deleted, asked) = deleted(json!({RUNNER_LABEL: "r"})).await;
     assert!(deleted.unwrap());
-    assert_eq!(asked.last().unwrap(), "DELETE /api/v1/namespaces/ns/pods/r-workflow");
+    let last = asked.last().unwrap();
+    assert!(last.starts_with("DELETE /api/v1/namespaces/ns/pods/r-workflow "), "{last}");
+}
+
+/// What a delete by name does with an object of these labels, and the API server's answer to it.
+async fn deleted_job(labels: Value, answer: (u16, Value)) -> (Result<bool, Failure>, Vec<String>) {
+    let job = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "j", "uid": "u1", "labels": labels}});
+    let (client, asked) = scripted([(200, job), answer]);
+    let (jobs, retry) = (Api::<Job>::namespaced(client, "ns"), Retry::new(Duration::from_secs(1)));
+    let deleted = delete(&jobs, "r", "j", &retry).await;
+    let asked = asked.lock().unwrap().clone();
+    (deleted, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_another_runner_is_not_deleted() {
+    let done = (200, json!({"kind": "Status", "status": "Success"}));
+    let (found, asked) = deleted_job(json!({RUNNER_LABEL: "r2"}), done).await;
+    assert!(!found.unwrap());
+    assert_eq!(asked, [format!("GET {JOBS}/j")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_took_the_name_meanwhile_is_not_deleted() {
+    let message = "Precondition failed: UID in precondition: u1, UID in object meta: u2";
+    let other = (
+        409,
+        json!({"kind": "Status", "status": "Failure", "code": 409,
+        "reason": "Conflict", "message": message}),
+    );
+    let (found, asked) = deleted_job(json!({RUNNER_LABEL: "r"}), other).await;
+    assert!(!found.unwrap());
+    let last = asked.last().unwrap();
+    assert!(last.starts_with(&format!("DELETE {JOBS}/j ")), "{last}");
+    assert!(last.contains(r#""preconditions":{"uid":"u1"}"#), "{last}");
 }

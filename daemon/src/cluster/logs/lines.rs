@@ -260,7 +260,7 @@ impl Lines {
 
 /// "2026-01-01T00:00:00.123456789Z " as the kubelet writes it before each line.
 fn parse_stamp(held: &[u8]) -> Option<&str> {
-    let stamp = held.strip_suffix(b" ")?;
+    let stamp = held.strip_suffix(b" ").filter(|_| held.len() <= LONGEST_STAMP)?;
     let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
     let marked = |(at, mark): (usize, u8)| stamp.get(at) == Some(&mark);
     let plausible = stamp.len() >= 20 && stamp[..4].iter().all(u8::is_ascii_digit);

@@ -1,0 +1,129 @@
+//! How much callers can ask of hookd at the same time. One runner has one job, whose steps number ten
+//! at once; whoever asks for far more is a fault or an attack, and is refused with the reason.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::transport::Server;
+use tonic::{Code, Status, Streaming};
+
+use super::status;
+use crate::error::{Failure, Reason};
+
+/// Bytes of one message of a caller: the environment and arguments that Linux can give to a program
+/// have 2 MiB.
+pub const LARGEST_CALL: usize = 4 << 20;
+/// Calls on one connection: hook makes one, a job ten. More of them wait.
+const STREAMS: u32 = 16;
+/// Bytes that a caller can send ahead in one call.
+const STREAM_WINDOW: u32 = 64 << 10;
+/// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
+/// Streams have windows of their own, so this is no memory.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Inputs that are read and checked at the same time; each needs about three times its size then.
+const READING: usize = 4;
+/// KiB of the inputs of all steps at work.
+const INPUTS: usize = 24 << 10;
+/// For the first message, whatever it has to wait for.
+const FIRST_MESSAGE: Duration = Duration::from_secs(20);
+
+/// A server with the limits of each connection.
+pub fn server() -> Server {
+    Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(STREAMS)
+}
+
+/// The limits that all calls share.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    reading: Arc<Semaphore>,
+    inputs: Arc<Semaphore>,
+}
+
+/// A call's share; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Share {
+    _input: OwnedSemaphorePermit,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { reading: semaphore(READING), inputs: semaphore(INPUTS) }
+    }
+}
+
+impl Limits {
+    /// Reads the first message of a call and checks it with `convert`; the share of its input is kept
+    /// as long as the call is at work.
+    pub(super) async fn first<T: Message, S>(
+        &self,
+        inbound: &mut Streaming<T>,
+        convert: fn(Option<T>) -> Result<S, Status>,
+    ) -> Result<(S, Share), Status> {
+        let read = async {
+            // Nobody closes the semaphore.
+            let _reading = self.reading.acquire().await;
+            let first = inbound.message().await.map_err(too_large)?;
+            let bytes = first.as_ref().map_or(0, Message::encoded_len);
+            let share = self.share(bytes).map_err(|failure| status::of(&failure))?;
+            Ok((convert(first)?, share))
+        };
+        tokio::time::timeout(FIRST_MESSAGE, read).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    pub(super) fn share(&self, bytes: usize) -> Result<Share, Failure> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let input = self.inputs.clone().try_acquire_many_owned(kib).map_err(|_| {
+            Failure::new(
+                Reason::TooManyCalls,
+                format!(
+                    "The inputs of the steps at work have more than {} MiB together",
+                    INPUTS >> 10
+                ),
+                "Run fewer steps at once, or pass large values in files of the workspace",
+            )
+        })?;
+        Ok(Share { _input: input })
+    }
+}
+
+fn too_large(error: Status) -> Status {
+    if error.code() != Code::OutOfRange {
+        return error;
+    }
+    status::of(&Failure::new(
+        Reason::InvalidInput,
+        format!("The step's input has more than {} MiB", LARGEST_CALL >> 20),
+        "Pass large values in files of the workspace: Linux starts no program with more than 2 MiB of \
+         arguments and environment",
+    ))
+}
+
+fn late() -> Status {
+    status::of(&Failure::new(
+        Reason::InvalidInput,
+        format!("The first message of the call did not come within {} s", FIRST_MESSAGE.as_secs()),
+        "Send `start` at once, and fewer large calls at a time",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_large_steps_at_once_are_taken_and_twenty_are_not() {
+        let limits = Limits::default();
+        let shares: Result<Vec<_>, _> = (0..10).map(|_| limits.share(2 << 20)).collect();
+        let shares = shares.unwrap();
+        let more: Vec<_> = (0..10).map(|_| limits.share(2 << 20)).collect();
+        assert_eq!(more.iter().filter(|share| share.is_err()).count(), 8);
+        drop((shares, more));
+        limits.share(LARGEST_CALL).unwrap();
+    }
+}
