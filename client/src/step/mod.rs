@@ -15,6 +15,7 @@ use crate::signals::Signal;
 use crate::status::{HookdError, Verdict, judge};
 
 mod call;
+mod commands;
 mod events;
 mod id;
 mod outbox;
@@ -22,6 +23,7 @@ mod position;
 
 use call::Event;
 pub(crate) use call::{Call, ContainerStep, Preparation, ScriptStep};
+use commands::Commands;
 use events::{Events, Received};
 pub(crate) use outbox::Outbox;
 use position::{OutOfPlace, Position};
@@ -76,6 +78,7 @@ pub(crate) struct Step<'a, C> {
     /// What to run; sent again on each connection, since hookd may have been replaced.
     call: C,
     position: Position,
+    commands: Commands,
     /// True once hookd may know of the step.
     started: bool,
 }
@@ -92,11 +95,21 @@ impl<'a, C: Call> Step<'a, C> {
     ) -> Result<Self, StepError> {
         let id = id::fresh().map_err(StepError::Id)?;
         let position = Position::default();
-        Ok(Self { link, output, outbox, id, call, position, started: false })
+        let commands = Commands::default();
+        Ok(Self { link, output, outbox, id, call, position, commands, started: false })
     }
 
-    /// Runs the step to its end.
+    /// Runs the step to its end. Workflow commands that its output has stopped are started again
+    /// if it fails.
     pub(crate) async fn run(mut self) -> Result<Ending<C::Result>, StepError> {
+        let ended = self.run_to_end().await;
+        if let (Err(_), Some(line)) = (&ended, self.commands.resume()) {
+            self.output.line_settled(line).await;
+        }
+        ended
+    }
+
+    async fn run_to_end(&mut self) -> Result<Ending<C::Result>, StepError> {
         loop {
             let client = tokio::select! {
                 biased;
@@ -186,6 +199,7 @@ impl<'a, C: Call> Step<'a, C> {
     async fn write(&mut self, output: OutputEvent) -> Result<(), Broken> {
         let (channel, bytes) = self.position.new_bytes(output)?;
         let length = bytes.len();
+        self.commands.seen(&bytes);
         self.output.data(channel, bytes).await.map_err(StepError::Write)?;
         self.position.wrote(channel, length);
         Ok(())
