@@ -10,7 +10,7 @@ TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build demo test test-unit test-cluster faults bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python build demo test test-unit test-cluster faults fuzz bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,13 @@ test-cluster: build cluster-up python ## run the tests on the cluster
 faults: build cluster-up python ## break everything while steps run; FAULTS=<n> runs it n times
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	cargo test --locked --features cluster --test faults
+
+# Each parser of what a job writes; FUZZ_SEED begins elsewhere. `make test` gives each a second.
+fuzz: export FUZZ_SECONDS ?= 60
+fuzz: compiler ## feed each parser with hostile inputs, 60 s each; FUZZ_SECONDS=<n> for n
+	cargo test --locked --release -p hookd --test fuzz -- --nocapture
+	cargo test --locked --release -p hook fuzz -- --nocapture
+	HOOKD_MEMORY_INPUTS=$${HOOKD_MEMORY_INPUTS:-100000} cargo test --locked --release -p hookd --test memory -- --nocapture
 
 bench: build cluster-up ## measure on the cluster; prints a table and writes target/bench.json
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \

@@ -238,6 +238,10 @@ impl Explain for InputError {
 }
 
 #[cfg(test)]
+#[path = "../../tests/hostile/mod.rs"]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -316,5 +320,22 @@ mod tests {
         let error = parse(b"{\"command\":\"x\", s3cret").unwrap_err();
         assert!(error.to_string().contains("line 1, column 17"), "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn fuzz_hook_inputs() {
+        let seeds = [
+            r#"{"command":"run_container_step","responseFile":"/r","args":{"image":"a","environmentVariables":
+            {"A":"b"},"systemMountVolumes":[{"sourceVolumePath":"/a","readOnly":false}]},"state":{}}"#,
+            r#"{"command":"prepare_job","args":{"container":{"image":"a"},"services":[{"image":"b"}]}}"#,
+            r#"{"command":"run_script_step","args":{"entryPoint":"sh","prependPath":"/b:/a"}}"#,
+            r#"{"command":"cleanup_job"}"#,
+        ];
+        let words = ["[", "]", "{", "}", ":", ",", "\"", "null", "true", "-1", "9", "\\u0000"];
+        super::hostile::fuzz("hook inputs", &seeds, &words, |json| {
+            if let Err(error) = parse(json) {
+                assert!(error.to_string().len() < 1000, "{error}");
+            }
+        });
     }
 }

@@ -1,0 +1,235 @@
+//! Each parser of bytes that a job, an image or a caller controls, with hostile inputs: no panic, an
+//! end in time, and what must hold of every result. `make fuzz` gives each a minute.
+//!
+//! A parser that is added gets a test here: seeds, words of its language, and what must hold.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use hookd::cluster::logs::Lines;
+use hookd::image::context;
+use hookd::image::lookup::ImageConfig;
+use hookd::image::reference::Reference;
+use hookd::spec::container::ContainerStep;
+use hookd::spec::template::Template;
+use hookd::spec::{args, create_options, ports};
+use hookd::step::action_args;
+use hookd::step::cursor::{Cursor, LogPosition};
+use hookd_api::v1::ContainerSpec;
+
+#[path = "../../tests/hostile/mod.rs"]
+mod hostile;
+
+use hostile::fuzz;
+
+const YAML: [&str; 16] = [
+    "[", "]", "{", "}", "- ", "? ", ": ", "&a ", "*a", "<<: ", "!!str ", "|\n ", "\"", "'",
+    "---\n", "# ",
+];
+const ACTIONS: [&str; 4] = [
+    "name: a\nruns:\n  using: docker\n  image: Dockerfile\n  args:\n    - -c\n    - ${{ inputs.x }}\n",
+    "runs: {using: docker, image: x, args: ['a   b', \"${{ inputs.two words }}\", 5, ~, [c], {d: e}]}",
+    "a: &a [x, x]\nb: &b [*a, *a]\nruns: {args: [*a, *b, &s text, *s]}\n",
+    "runs:\n  args: |\n    text\n  <<: {args: [1]}\n",
+];
+
+fn lossy(input: &[u8]) -> String {
+    String::from_utf8_lossy(input).into_owned()
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn action_definitions() {
+    let root = tempfile::tempdir().unwrap();
+    let spec = |environment: &[(&str, &str)]| ContainerSpec {
+        dockerfile: root.path().join("Dockerfile").display().to_string(),
+        entry_point_args: words("\"a b\" \"x\""),
+        environment_variables: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        ..ContainerSpec::default()
+    };
+    let step = ContainerStep::try_from(spec(&[("INPUT_X", "x")])).unwrap();
+    fuzz("action.yml", &ACTIONS, &YAML, |input| {
+        std::fs::write(root.path().join("action.yml"), input).unwrap();
+        let found = action_args::whole(&step, root.path(), &[root.path().to_owned()]);
+        // Whatever stands there, no more is taken from it than white space.
+        let plain = |list: &[String]| list.concat().split_whitespace().collect::<String>();
+        assert_eq!(plain(&found), plain(&step.args));
+    });
+}
+
+#[test]
+fn yaml_documents() {
+    fuzz("YAML", &ACTIONS, &YAML, |input| {
+        let value: Result<serde_json::Value, _> = hookd::yaml::parse(input);
+        drop(value);
+    });
+}
+
+#[test]
+fn dockerignores() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("Dockerfile"), "FROM x\n").unwrap();
+    std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+    std::fs::write(root.path().join("a/b/c"), "x").unwrap();
+    let seeds = ["# x\n*\n!a\n**/b\n", "a/**/c\n[a-c]/?\n\\#\n", "!**\n/a/\n./b/../c\n"];
+    let words = ["*", "**", "?", "[", "]", "[^", "!", "/", "\\", "\n", "..", "-"];
+    fuzz(".dockerignore", &seeds, &words, |input| {
+        std::fs::write(root.path().join(".dockerignore"), input).unwrap();
+        let opened = context::open(&[root.path().to_owned()], &root.path().join("Dockerfile"));
+        if let Ok(opened) = opened {
+            opened.write_tar_gz(std::io::sink(), 1 << 20).unwrap();
+        }
+    });
+}
+
+#[test]
+fn create_options_of_containers() {
+    let seeds = [
+        "--cpus 1 --memory=512m -e A=b --label x=y",
+        "--health-cmd \"redis-cli ping\" --health-interval 10s --health-timeout 5s --health-retries 5",
+        "-p 80:80 --tmpfs /x:size=1g --ulimit nofile=1:2 --add-host a:1.2.3.4 --user 0:0",
+        "--entrypoint 'a b' --env-file x --volume /a:/b:ro --privileged",
+    ];
+    let words =
+        ["--", "-", "=", " ", "\"", "'", "\\", ":", "9", "h", "ms", "g", "--memory", "--cpus"];
+    fuzz("options", &seeds, &words, |input| drop(create_options::parse(&lossy(input))));
+}
+
+#[test]
+fn port_mappings() {
+    let words = [":", "-", "/", "tcp", "udp", "9", "0", "[::]", "127.0.0.1"];
+    fuzz("ports", &["80:80 443/tcp 1-5:1-5/udp", "127.0.0.1:1:2 65536:0"], &words, |input| {
+        drop(ports::parse(&self::words(&lossy(input))));
+    });
+}
+
+#[test]
+fn arguments() {
+    let seeds = ["-c \"echo 'a  b' && x\"", "\\\"a b\\\\\" \"\" \"c", "a\tb\nc \\ \\\\"];
+    let words = ["\"", "\\", " ", "\t", "\n", "'", "$", "$(", ")", "\"\""];
+    fuzz("arguments", &seeds, &words, |input| {
+        let line = lossy(input);
+        let pieces = self::words(&line);
+        let split = args::split(&pieces);
+        let length: usize = split.iter().map(String::len).sum();
+        assert!(length <= line.len(), "{length} bytes of {}", line.len());
+        assert!(args::quote_dollars(&line).len() <= 2 * line.len());
+        // As the runner cuts it: the line that is known gives arguments, and as many characters.
+        let cut: Vec<String> = line
+            .split(' ')
+            .map(str::trim)
+            .filter(|piece| !piece.is_empty())
+            .map(Into::into)
+            .collect();
+        assert!(args::of_line(&line, &cut).is_some());
+        // Quoted as the runner quotes, one argument comes back as it was.
+        if !line.contains(['"', '\\']) {
+            assert_eq!(args::split(&[args::line_of(std::slice::from_ref(&line))]), [line]);
+        }
+    });
+}
+
+#[test]
+fn image_references() {
+    let seeds = ["busybox", "ghcr.io/a/b:c@sha256:0", "localhost:5000/x", "[::1]:5000/a/b"];
+    let words = ["/", ":", "@", ".", "..", "-", "_", "sha256:", "%", "?", "#"];
+    fuzz("references", &seeds, &words, |input| {
+        let Ok(reference) = lossy(input).parse::<Reference>() else { return };
+        let whole = reference.to_string();
+        assert_eq!(whole.parse::<Reference>().as_ref(), Ok(&reference), "{whole}");
+        assert!(!whole.contains("//") && !whole.split('/').any(|part| part == ".."), "{whole}");
+    });
+}
+
+#[test]
+fn image_configs() {
+    let seeds = [
+        r#"{"Entrypoint":["a"],"Cmd":["b"],"Healthcheck":{"Test":["CMD","x"],"Interval":1000000000}}"#,
+        r#"{"Entrypoint":null,"Cmd":[],"Healthcheck":{"Test":["NONE"],"Retries":-1,"Timeout":9e99}}"#,
+    ];
+    let words = ["[", "]", "{", "}", ":", ",", "\"", "null", "-", "9", "\\u0000", "1e308"];
+    fuzz("image configs", &seeds, &words, |input| {
+        let Ok(config) = serde_json::from_slice::<ImageConfig>(input) else { return };
+        let command = config.command(Some("x"), &["y".to_owned()]).unwrap();
+        assert_eq!(command, ["x", "y"]);
+    });
+}
+
+#[test]
+fn cursors() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let whole = format!(
+        r#"{{"build":{{"attempt":1,"context_sent":true,"token":"{}","log":{{"timestamp":"2026-01-01T00:00:00Z",
+        "nth":1,"bytes":2,"line_ended":true}}}},"image":{{"reference":"r/x@{digest}","digest":"{digest}"}},
+        "run":{{"job_uid":"u","by_stepd":{{"Cmd":["x"]}},"before":[1,2],"log":{{"timestamp":null,"nth":0,
+        "bytes":0,"line_ended":false}}}},"started":{{"secs_since_epoch":1,"nanos_since_epoch":2}}}}"#,
+        "0".repeat(32)
+    );
+    Cursor::decode(whole.as_bytes()).unwrap();
+    let seeds =
+        [whole.as_str(), "{}", "null", r#"{"build":null,"image":null,"run":null,"started":null}"#];
+    let words =
+        ["[", "]", "{", "}", ":", ",", "\"", "null", "-1", "9", "0", "18446744073709551615"];
+    fuzz("cursors", &seeds, &words, |input| {
+        let Ok(cursor) = Cursor::decode(input) else { return };
+        assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
+        let attempt = cursor.build.as_ref().map_or(0, |build| build.attempt);
+        assert!(attempt < hookd::hooks::build_image::ATTEMPTS);
+    });
+}
+
+#[test]
+fn pod_logs() {
+    let seeds = [
+        "2026-01-01T00:00:00.000000001Z a\n2026-01-01T00:00:00.000000001Z b\n2026-01-01T00:00:01Z c\n",
+        "2026-01-01T00:00:00Z a\nfailed to watch\n",
+    ];
+    let words = ["2026-01-01T00:00:00Z ", "\n", " ", "Z", "+00:00 ", "9999-12-31T23:59:59Z ", "\0"];
+    let log = LogPosition {
+        timestamp: Some("2026-01-01T00:00:00.000000001Z".into()),
+        nth: 1,
+        bytes: 1,
+        line_ended: false,
+    };
+    fuzz("Pod logs", &seeds, &words, |input| {
+        for position in [LogPosition::default(), log.clone()] {
+            let mut whole = Lines::resume(position.clone());
+            let at_once = whole.feed(input);
+            assert!(at_once.as_ref().map_or(0, bytes::Bytes::len) <= input.len());
+            // The same bytes in pieces give the same.
+            let mut pieces = Lines::resume(position);
+            let fed: Result<Vec<_>, _> = input.chunks(7).map(|piece| pieces.feed(piece)).collect();
+            if let (Ok(at_once), Ok(fed)) = (at_once, fed) {
+                assert_eq!(at_once, fed.concat());
+                assert_eq!(whole.position(), pieces.position());
+            }
+        }
+    });
+}
+
+#[test]
+fn templates() {
+    let seeds = [
+        "metadata: {labels: {a: b}}\nspec:\n  containers:\n  - name: $job\n    env: [{name: A, value: b}]\n",
+        "spec: {hostAliases: [{ip: 1.2.3.4}], securityContext: {fsGroup: 1}, containers: [{name: x}]}",
+        "{spec: {volumes: ~, containers: null, tolerations: [&t {key: a}, *t]}}",
+    ];
+    fuzz("templates", &seeds, &YAML, |input| drop(Template::parse("file", &lossy(input))));
+}
+
+#[test]
+fn paths_of_dockerfiles() {
+    let words = ["/", "..", ".", "//", "\0", "a"];
+    fuzz("paths", &["/w/_actions/a/b/v1/./x/Dockerfile", "a/../../b"], &words, |input| {
+        let text = lossy(input);
+        if let Some(path) = context::normalised(Path::new(&text)) {
+            assert!(path.is_absolute() && !path.components().any(|part| part.as_os_str() == ".."));
+        }
+    });
+}
