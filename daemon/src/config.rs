@@ -253,6 +253,13 @@ pub struct BuildConfig {
         value_parser = bytes
     )]
     pub context_limit: u64,
+
+    /// Seconds that reading and sending a build context may take.
+    #[arg(
+        long = "build-context-timeout", env = "HOOKD_BUILD_CONTEXT_TIMEOUT_SECONDS",
+        default_value = "900", value_parser = seconds
+    )]
+    pub context_timeout: Duration,
 }
 
 impl Config {

@@ -8,10 +8,8 @@ use std::path::Path;
 
 use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::cluster::attach::{self, Pieces};
 use crate::cluster::pod::{self, Ended};
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, logs};
@@ -20,9 +18,10 @@ use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
-use crate::image::builds::{self, Fingerprint, Hashed};
+use crate::image::builds::Fingerprint;
+use crate::image::context::BuildContext;
 use crate::image::registry::{self, Destination};
-use crate::image::{context, dockerfile, group, verdict};
+use crate::image::{dockerfile, group, verdict};
 use crate::spec::build_job::proxy::Proxy;
 use crate::spec::{build_job, names, template};
 use crate::step::caller::Caller;
@@ -32,6 +31,7 @@ use crate::step::room::with_room;
 use crate::step::start::{Awaited, started};
 
 mod arrival;
+mod reading;
 
 /// Jobs tried for one build, should the context not arrive.
 pub const ATTEMPTS: u32 = 3;
@@ -107,12 +107,7 @@ impl Build<'_> {
             return Ok(None);
         }
         let source = self.open_context().await?;
-        let limit = self.context.config.build.context_limit;
-        let made_of = tokio::task::spawn_blocking(move || builds::fingerprint(&source, limit));
-        let made_of = made_of
-            .await
-            .map_err(|error| Failure::internal("Reading the context failed").because(error))?
-            .map_err(context_failure)?;
+        let made_of = self.fingerprint(source).await?;
         let Some(image) = self.context.builds.find(self.dockerfile, &made_of) else {
             return Ok(None);
         };
@@ -191,28 +186,16 @@ impl Build<'_> {
         }
     }
 
-    async fn open_context(&self) -> Result<context::BuildContext, Failure> {
-        let roots = self.context.config.context_roots();
-        let dockerfile = self.dockerfile.to_owned();
-        let opened = tokio::task::spawn_blocking(move || context::open(&roots, &dockerfile));
-        opened
-            .await
-            .map_err(|error| Failure::internal("Opening the context failed").because(error))?
-            .map_err(context_failure)
-    }
-
     /// What the build may push and pull: the images are those that its Dockerfile names.
     async fn endpoint(
         &self,
-        source: context::BuildContext,
-    ) -> Result<(context::BuildContext, EndpointConfig), Failure> {
-        let read = tokio::task::spawn_blocking(move || {
-            let text = source.read_dockerfile(dockerfile::LIMIT).map_err(context_failure)?;
+        source: BuildContext,
+    ) -> Result<(BuildContext, EndpointConfig), Failure> {
+        let read = self.on_thread(move || {
+            let text = source.read_dockerfile(dockerfile::LIMIT).map_err(reading::failure)?;
             Ok((source, dockerfile::images(&text)))
         });
-        let (source, images) = read
-            .await
-            .map_err(|error| Failure::internal("Reading the Dockerfile failed").because(error))??;
+        let (source, images) = read.await??;
         let images = images.map_err(|error| verdict::images_unknown(self.dockerfile, &error))?;
         let registry = &self.context.config.registry;
         Ok((source, EndpointConfig::new(registry, &self.destination, &images)))
@@ -264,35 +247,6 @@ impl Build<'_> {
         let (jobs, retry) = (self.context.jobs(), self.context.retry());
         let create = || job::create(&jobs, &job, &retry);
         with_room(self.context, Phase::BuildPending, caller, create).await
-    }
-
-    /// Packs the context on a thread of its own and sends it as it comes.
-    async fn send_context(
-        &self,
-        source: context::BuildContext,
-        pod: &Pod,
-    ) -> Result<Fingerprint, Failure> {
-        let (sender, receiver) = tokio::sync::mpsc::channel(4);
-        let limit = self.context.config.build.context_limit;
-        let pack = tokio::task::spawn_blocking(move || {
-            let mut pieces = Hashed::new(Pieces::new(sender));
-            source.write_tar_gz(&mut pieces, limit).map(|_| pieces.finish())
-        });
-        let (client, namespace) = (&self.context.client, &self.context.namespace);
-        let pod = pod.name_any();
-        let sent =
-            attach::send_stdin(client, namespace, &pod, build_job::CONTAINER, receiver).await;
-        let packed = pack
-            .await
-            .map_err(|error| Failure::internal("Packing the context failed").because(error))?;
-        match packed {
-            // The connection broke, and with it the pipe that the context was written to.
-            Err(error @ context::ContextError::Output { .. }) => {
-                sent.and_then(|()| Err(context_failure(error)))
-            }
-            Err(error) => Err(context_failure(error)),
-            Ok(made_of) => sent.map(|()| made_of),
-        }
     }
 
     /// Streams the log to its end.
@@ -356,8 +310,4 @@ fn foreign(image: &str, destination: &Destination) -> Failure {
 
 fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
     cursor.build.as_mut().map(|build| &mut build.log)
-}
-
-fn context_failure(error: context::ContextError) -> Failure {
-    Failure::new(Reason::ContextInvalid, report(&error), error.remedy())
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::context::{BuildContext, ContextError};
+use super::context::{Bounds, BuildContext, ContextError};
 use crate::step::cursor::BuiltReference;
 
 /// What a build was made of: every byte that Kaniko was sent.
@@ -45,9 +45,9 @@ impl Builds {
 ///
 /// # Errors
 /// As [`BuildContext::write_tar_gz`].
-pub fn fingerprint(context: &BuildContext, limit: u64) -> Result<Fingerprint, ContextError> {
+pub fn fingerprint(context: &BuildContext, bounds: &Bounds) -> Result<Fingerprint, ContextError> {
     let mut hashed = Hashed::new(io::sink());
-    context.write_tar_gz(&mut hashed, limit)?;
+    context.write_tar_gz(&mut hashed, bounds)?;
     Ok(hashed.finish())
 }
 
@@ -89,9 +89,14 @@ mod tests {
     fn print(directory: &Path) -> Fingerprint {
         let dockerfile = directory.join("Dockerfile");
         let context = context::open(&[directory.to_owned()], &dockerfile).unwrap();
-        let print = fingerprint(&context, 1 << 20).unwrap();
+        let bounds = Bounds {
+            bytes: 1 << 20,
+            timeout: std::time::Duration::from_secs(60),
+            cancelled: Default::default(),
+        };
+        let print = fingerprint(&context, &bounds).unwrap();
         let mut sent = Hashed::new(Vec::new());
-        context.write_tar_gz(&mut sent, 1 << 20).unwrap();
+        context.write_tar_gz(&mut sent, &bounds).unwrap();
         assert_eq!(sent.finish(), print, "what is sent has another fingerprint");
         print
     }

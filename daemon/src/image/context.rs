@@ -8,9 +8,11 @@
 //! runner, so that layers that copy from it are found in the cache.
 
 mod archive;
+mod bounds;
 mod dockerignore;
 mod error;
 mod glob;
+mod listing;
 mod walk;
 
 use std::fs::File;
@@ -25,11 +27,14 @@ use rustix::io::Errno;
 use crate::beneath::{self, Refused};
 
 pub use crate::beneath::normalised;
-use dockerignore::Rules;
+pub use bounds::Bounds;
+use dockerignore::{LONGEST_PATTERN, MOST_RULES, Rules, Unfit};
 pub use error::ContextError;
 
 /// Bytes that a `.dockerignore` file may have.
-const RULES_LIMIT: u64 = 1 << 20;
+const RULES_LIMIT: u64 = 256 << 10;
+/// Bytes that a Dockerfile may have.
+pub const DOCKERFILE_LIMIT: u64 = 1 << 20;
 /// How files are opened: a named pipe or a terminal in a file's place must not hold hookd up.
 const READ: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
@@ -77,6 +82,10 @@ pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, Contex
     };
     let found = regular_file(roots, &file)?;
     let found = found.ok_or_else(|| ContextError::NotFound { path: file.clone() })?;
+    let stat = fs::fstat(&found).map_err(|cause| failed_at(&file, cause))?;
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > DOCKERFILE_LIMIT) {
+        return Err(ContextError::FileTooLarge { path: file, limit: DOCKERFILE_LIMIT });
+    }
     let mut needed = vec![(name.to_owned(), found)];
     let mut rules = Rules::default();
     for ignore in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
@@ -131,15 +140,15 @@ impl BuildContext {
     /// sent.
     ///
     /// # Errors
-    /// A file that may not be read, is not one, or changes meanwhile; more than `max_bytes` of
-    /// archive before compression; an output that fails. The stream is then cut off, so that its
-    /// reader cannot take it for a whole one.
+    /// A file that may not be read, is not one, or changes meanwhile; more bytes of archive before
+    /// compression or more time than the bounds allow; a path that is too long for the builder; an
+    /// output that fails. The stream is then cut off, so that its reader cannot take it for a whole one.
     pub fn write_tar_gz<W: Write>(
         &self,
         out: W,
-        max_bytes: u64,
+        bounds: &Bounds,
     ) -> Result<ContextSummary, ContextError> {
-        walk::send(self, out, max_bytes)
+        walk::send(self, out, bounds)
     }
 }
 
@@ -182,17 +191,18 @@ fn read_limited(path: &Path, file: &File, limit: u64) -> Result<Vec<u8>, Context
     let read = file.take(limit + 1).read_to_end(&mut text);
     read.map_err(|source| ContextError::Read { path: path.into(), source })?;
     if text.len() as u64 > limit {
-        return Err(ContextError::TooLarge { path: path.into(), limit });
+        return Err(ContextError::FileTooLarge { path: path.into(), limit });
     }
     Ok(text)
 }
 
 fn read_rules(path: &Path, file: &File) -> Result<Rules, ContextError> {
     let text = read_limited(path, file, RULES_LIMIT)?;
-    Rules::parse(&text).map_err(|invalid| ContextError::InvalidRule {
-        path: path.into(),
-        line: invalid.line,
-        rule: invalid.rule,
+    let path = path.to_owned();
+    Rules::parse(&text).map_err(|unfit| match unfit {
+        Unfit::Malformed { line, rule } => ContextError::InvalidRule { path, line, rule },
+        Unfit::TooLong { line } => ContextError::RuleTooLong { path, line, limit: LONGEST_PATTERN },
+        Unfit::TooMany => ContextError::TooManyRules { path, limit: MOST_RULES },
     })
 }
 

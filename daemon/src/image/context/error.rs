@@ -115,14 +115,67 @@ pub enum ContextError {
         path: PathBuf,
     },
 
-    /// The context, or its `.dockerignore` file, is larger than allowed.
-    #[error("{path:?} has more than {limit} bytes, the limit")]
+    /// The context is larger than allowed.
+    #[error("The build context {path:?} has more than {limit} bytes, the limit")]
     TooLarge {
-        /// The directory or the file.
+        /// The directory.
         path: PathBuf,
         /// The limit.
         limit: u64,
     },
+
+    /// A Dockerfile, a `.dockerignore` file or an action's metadata is larger than allowed.
+    #[error("{path:?} has more than {limit} bytes, the limit of such a file")]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+
+    /// A `.dockerignore` file has more patterns than allowed.
+    #[error("{path:?} has more than {limit} patterns, the limit")]
+    TooManyRules {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A pattern is longer than any path.
+    #[error("Line {line} of {path:?} has a pattern of more than {limit} bytes, the limit")]
+    RuleTooLong {
+        /// The `.dockerignore` file.
+        path: PathBuf,
+        /// The number of the line, from 1.
+        line: usize,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A path in the context is longer than the builder could unpack.
+    #[error(
+        "The build context holds a path of more than {limit} bytes, which begins with {path:?}"
+    )]
+    PathTooLong {
+        /// The first bytes of the path, relative to the context.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+
+    /// Reading or sending took too long.
+    #[error("The build context {path:?} could not be read and sent within {seconds} s")]
+    TimedOut {
+        /// The directory.
+        path: PathBuf,
+        /// The limit.
+        seconds: u64,
+    },
+
+    /// The step was cancelled meanwhile.
+    #[error("Reading the build context was cancelled")]
+    Cancelled,
 
     /// The kernel has no openat2, or a seccomp profile forbids it.
     #[error("openat2, without which build contexts cannot be read safely, is not available")]
@@ -182,6 +235,20 @@ impl ContextError {
                 "Name what the build does not need in the .dockerignore file, or raise \
                  HOOKD_BUILD_CONTEXT_LIMIT_BYTES"
             }
+            Self::FileTooLarge { .. } => "Make the file smaller",
+            Self::TooManyRules { .. } => {
+                "Use fewer patterns: one for a directory holds for all that lies in it, and `*` stands \
+                 for any name"
+            }
+            Self::RuleTooLong { .. } => "Shorten the pattern",
+            Self::PathTooLong { .. } => {
+                "Use shorter or fewer nested directories, or name them in the .dockerignore file"
+            }
+            Self::TimedOut { .. } => {
+                "Name what the build does not need in the .dockerignore file, use simpler patterns \
+                 there, check the work volume, or raise HOOKD_BUILD_CONTEXT_TIMEOUT_SECONDS"
+            }
+            Self::Cancelled => "Nothing to do",
             Self::NoOpenat2 { .. } => {
                 "Use Linux 5.6 or later and a seccomp profile such as RuntimeDefault that allows \
                  openat2"

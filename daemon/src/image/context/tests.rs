@@ -1,6 +1,7 @@
 //! Contexts on a real file system.
 
 mod ignoring;
+mod limits;
 mod opening;
 mod racing;
 mod sending;
@@ -17,7 +18,16 @@ use tempfile::TempDir;
 
 use super::*;
 
-const PLENTY: u64 = 1 << 30;
+/// No limit that a test meets by accident.
+fn plenty() -> Bounds {
+    within(1 << 30)
+}
+
+/// So many bytes.
+fn within(bytes: u64) -> Bounds {
+    let timeout = std::time::Duration::from_secs(600);
+    Bounds { bytes, timeout, cancelled: Default::default() }
+}
 
 /// A work directory with a context `action` that has a Dockerfile, and a place outside of it.
 struct Place {
@@ -60,7 +70,7 @@ impl Place {
     /// Opens and sends the context.
     fn send(&self) -> Result<Vec<u8>, ContextError> {
         let mut stream = Vec::new();
-        self.open("action/Dockerfile")?.write_tar_gz(&mut stream, PLENTY)?;
+        self.open("action/Dockerfile")?.write_tar_gz(&mut stream, &plenty())?;
         Ok(stream)
     }
 

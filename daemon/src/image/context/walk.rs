@@ -1,41 +1,41 @@
 //! Sends the entries of a context, in an order that depends on their names only.
 
-use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Content, Fault};
-use super::dockerignore::Matched;
+use super::bounds::{Bounds, Meter};
+use super::listing::OVERHEAD;
 use super::{BuildContext, ContextError, ContextSummary, READ, failed_at, kind};
-use crate::beneath;
+use directories::Level;
+
+mod directories;
 
 /// Bytes read at a time.
 const PIECE: usize = 64 << 10;
-
-/// A directory that is to be sent: only its path is kept, so that a deep tree needs neither stack
-/// nor descriptors.
-#[derive(Default)]
-struct Pending {
-    /// Relative to the context's root.
-    path: PathBuf,
-    ignored: bool,
-    matched: Matched,
-}
+/// Steps that a piece counts for.
+const PIECE_STEPS: u64 = 512;
+/// Bytes that a path may have: the kernel takes 4095, and the builder's own directory comes before it.
+const LONGEST_PATH: usize = 4000;
 
 struct Walk<'a, W: Write> {
     context: &'a BuildContext,
     archive: Archive<W>,
-    /// Ignored directories on the way to the present one, with their modes: they are sent if
-    /// something in them is.
-    withheld: Vec<(PathBuf, u32)>,
+    meter: Meter,
+    /// From the root to the present directory.
+    levels: Vec<Level>,
+    /// The present directory's, relative to the context's root.
+    path: PathBuf,
+    /// Bytes of the names in all levels.
+    pending: usize,
     piece: Vec<u8>,
     files: u64,
     limit: u64,
@@ -45,82 +45,67 @@ struct Walk<'a, W: Write> {
 pub(super) fn send<W: Write>(
     context: &BuildContext,
     output: W,
-    limit: u64,
+    bounds: &Bounds,
 ) -> Result<ContextSummary, ContextError> {
     let mut walk = Walk {
         context,
-        archive: Archive::new(output, limit),
-        withheld: Vec::new(),
+        archive: Archive::new(output, bounds.bytes),
+        meter: Meter::new(context.path.clone(), bounds),
+        levels: Vec::new(),
+        path: PathBuf::new(),
+        pending: 0,
         piece: vec![0; PIECE],
         files: 0,
-        limit,
+        limit: bounds.bytes,
     };
-    let mut pending = vec![Pending::default()];
-    while let Some(directory) = pending.pop() {
-        let below = walk.directory(&directory)?;
-        pending.extend(below.into_iter().rev());
+    walk.enter(None)?;
+    while let Some(level) = walk.levels.last_mut() {
+        if let Some(name) = level.below.pop() {
+            walk.pending -= name.len() + OVERHEAD;
+            walk.enter(Some(&name))?;
+        } else if let Some(last) = level.more_after.take() {
+            walk.list_more(last)?;
+        } else {
+            walk.leave();
+        }
     }
     let bytes = walk.archive.finish().map_err(|source| ContextError::Output { source })?;
     Ok(ContextSummary { files: walk.files, bytes })
 }
 
 impl<W: Write> Walk<'_, W> {
-    /// Sends a directory and the files in it; returns the directories in it.
-    fn directory(&mut self, directory: &Pending) -> Result<Vec<Pending>, ContextError> {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        let path = &directory.path;
-        let open =
-            beneath::openat2(&self.context.directory, path, flags, ResolveFlags::NO_SYMLINKS);
-        let open = match open {
-            // Docker leaves it out as well: whatever an exception would find is out of reach.
-            Err(Errno::ACCESS) if directory.ignored => return Ok(Vec::new()),
-            open => open.map_err(|cause| self.failed(path, cause))?,
-        };
-        let root = path.as_os_str().is_empty();
-        if !root {
-            let stat = fs::fstat(&open).map_err(|cause| self.failed(path, cause))?;
-            self.withheld.retain(|(above, _)| path.starts_with(above));
-            // Kubernetes sets setgid on all directories of a volume with an fsGroup.
-            self.withheld.push((path.clone(), mode(&stat) & !Mode::SGID.bits()));
-            if !directory.ignored {
-                self.release()?;
-            }
+    /// Whether the path in the present directory is left out with all that it may hold; and whether it
+    /// is ignored.
+    fn is_left_out(&self, path: &Path) -> Result<(bool, bool), ContextError> {
+        let (rules, bytes) = (&self.context.rules, path.as_os_str().as_bytes());
+        let Some(parent) = self.levels.last() else { return Ok((false, false)) };
+        let (ignored, _) = rules.judge(bytes, &parent.matched, &self.meter)?;
+        let left_out = ignored && !rules.may_except_below(bytes, &self.meter)?;
+        if !left_out && bytes.len() > LONGEST_PATH {
+            let path = OsStr::from_bytes(&bytes[..200]).into();
+            return Err(ContextError::PathTooLong { path, limit: LONGEST_PATH });
         }
-        let mut names = names(&open).map_err(|cause| self.failed(path, cause))?;
-        if root {
-            names.extend(self.context.needed.iter().map(|(name, _)| name.into()));
-        }
-        let mut below = Vec::new();
-        for name in names {
-            below.extend(self.entry(directory, &open, &name)?);
-        }
-        Ok(below)
+        Ok((left_out, ignored))
     }
 
-    /// Sends what is no directory; returns a directory.
-    fn entry(
-        &mut self,
-        parent: &Pending,
-        directory: &OwnedFd,
-        name: &OsStr,
-    ) -> Result<Option<Pending>, ContextError> {
-        let path = parent.path.join(name);
+    /// Sends what is no directory; true for a directory that is to be entered.
+    fn entry(&mut self, directory: &OwnedFd, name: &OsStr) -> Result<bool, ContextError> {
+        let path = self.path.join(name);
         let needed = self.context.needed.iter().find(|(needed, _)| path == Path::new(needed));
         if let Some((_, file)) = needed {
             self.file(&path, file)?;
-            return Ok(None);
+            return Ok(false);
         }
-        let rules = &self.context.rules;
-        let (ignored, matched) = rules.judge(path.as_os_str().as_bytes(), &parent.matched);
-        if ignored && !rules.may_except_below(path.as_os_str().as_bytes()) {
-            return Ok(None);
+        let (left_out, ignored) = self.is_left_out(&path)?;
+        if left_out {
+            return Ok(false);
         }
         let stat = match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::ACCESS | Errno::NOENT) if ignored => return Ok(None),
+            Err(Errno::ACCESS | Errno::NOENT) if ignored => return Ok(false),
             stat => stat.map_err(|cause| self.failed(&path, cause))?,
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => return Ok(Some(Pending { path, ignored, matched })),
+            FileType::Directory => return Ok(true),
             _ if ignored => {}
             FileType::RegularFile => {
                 let flags = READ | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -139,7 +124,7 @@ impl<W: Write> Walk<'_, W> {
                 return Err(ContextError::SpecialFile { path, kind: kind(other) });
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Sends an open file, which may be anything by now.
@@ -153,6 +138,7 @@ impl<W: Write> Walk<'_, W> {
         let mut sent = 0;
         while sent < size {
             let length = (size - sent).min(PIECE as u64) as usize;
+            self.meter.spend(PIECE_STEPS)?;
             let read = file.read_exact_at(&mut self.piece[..length], sent);
             read.map_err(|source| match source.kind() {
                 ErrorKind::UnexpectedEof => self.changed(path),
@@ -175,11 +161,19 @@ impl<W: Write> Walk<'_, W> {
         self.archive.entry(path, mode, content).map_err(|fault| self.fault(fault))
     }
 
-    /// Sends the directories that were withheld.
+    /// Sends the directories that were withheld on the way to the present one.
     fn release(&mut self) -> Result<(), ContextError> {
-        for (path, mode) in std::mem::take(&mut self.withheld) {
-            let entry = self.archive.entry(&path, mode, &Content::Directory);
-            entry.map_err(|fault| self.fault(fault))?;
+        // Where one is sent, those that it lies in are.
+        let withheld =
+            self.levels.iter().rev().take_while(|level| level.withheld.is_some()).count();
+        let first = self.levels.len() - withheld;
+        for level in &mut self.levels[first..] {
+            let Some(mode) = level.withheld.take() else { continue };
+            let path =
+                Path::new(OsStr::from_bytes(&self.path.as_os_str().as_bytes()[..level.length]));
+            if let Err(fault) = self.archive.entry(path, mode, &Content::Directory) {
+                return Err(self.fault(fault));
+            }
         }
         Ok(())
     }
@@ -207,18 +201,6 @@ impl<W: Write> Walk<'_, W> {
             Fault::Output(source) => ContextError::Output { source },
         }
     }
-}
-
-/// The names in a directory, sorted by their bytes.
-fn names(directory: &OwnedFd) -> Result<BTreeSet<OsString>, Errno> {
-    let mut names = BTreeSet::new();
-    for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_bytes().to_owned();
-        if name != b"." && name != b".." {
-            names.insert(OsString::from_vec(name));
-        }
-    }
-    Ok(names)
 }
 
 /// The permissions, setuid, setgid and sticky bit.

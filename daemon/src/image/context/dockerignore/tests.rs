@@ -1,13 +1,20 @@
 //! Facts about docker's patterns.
 
 use super::*;
+use crate::image::context::Bounds;
+
+/// A meter that ends nothing by accident.
+fn meter() -> Meter {
+    let timeout = std::time::Duration::from_secs(600);
+    Meter::new("/".into(), &Bounds { bytes: 0, timeout, cancelled: Default::default() })
+}
 
 /// Whether a path is ignored, its directories having been judged first.
 fn ignores(file: &str, path: &str) -> bool {
     let rules = Rules::parse(file.as_bytes()).unwrap();
     let mut judged = (false, Matched::default());
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
-        judged = rules.judge(&path.as_bytes()[..end], &judged.1);
+        judged = rules.judge(&path.as_bytes()[..end], &judged.1, &meter()).unwrap();
     }
     judged.0
 }
@@ -94,7 +101,7 @@ fn comments_blank_lines_spaces_and_marks_are_dropped() {
 fn a_malformed_pattern_is_named() {
     for rule in ["!", "! ", "[", "[^", "[]a]", "[a", "[a-", "[-a]", "[a-]", "[z-a]", "a\\", "[\\"] {
         let error = Rules::parse(format!("ok\n{rule}\n").as_bytes()).unwrap_err();
-        assert_eq!(error, InvalidRule { line: 2, rule: rule.to_owned() });
+        assert_eq!(error, Unfit::Malformed { line: 2, rule: rule.to_owned() });
     }
 }
 
@@ -105,7 +112,7 @@ fn a_byte_that_is_not_text_is_one_character_and_equals_itself() {
         [(&b"a\xFFb"[..], true), (b"a?b", true), (b"a??b", false), (b"a\xFEb", false)]
     {
         let rules = Rules::parse(pattern).unwrap();
-        assert_eq!(rules.judge(b"a\xFFb", &parent).0, matches, "{pattern:?}");
+        assert_eq!(rules.judge(b"a\xFFb", &parent, &meter()).unwrap().0, matches, "{pattern:?}");
     }
 }
 
@@ -115,10 +122,14 @@ fn a_directory_is_entered_where_an_exception_could_match_below() {
     for (directory, entered) in
         [("a", true), ("a/b", true), ("a/b/c", true), ("a/z", false), ("b", false), ("xx", true)]
     {
-        assert_eq!(rules.may_except_below(directory.as_bytes()), entered, "{directory}");
+        assert_eq!(
+            rules.may_except_below(directory.as_bytes(), &meter()).unwrap(),
+            entered,
+            "{directory}"
+        );
     }
-    assert!(!Rules::parse(b"*\n").unwrap().may_except_below(b"a"));
-    assert!(Rules::parse(b"*\n!**/z\n").unwrap().may_except_below(b"a"));
+    assert!(!Rules::parse(b"*\n").unwrap().may_except_below(b"a", &meter()).unwrap());
+    assert!(Rules::parse(b"*\n!**/z\n").unwrap().may_except_below(b"a", &meter()).unwrap());
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn a_file_that_is_not_understood_is_an_error_that_names_the_line() {
     let ContextError::InvalidRule { path, line, rule } = &error else { panic!("{error}") };
     assert_eq!((path, *line, &**rule), (&place.context.join(".dockerignore"), 3, "[a"));
     place.write(".dockerignore", "x".repeat(2 << 20));
-    assert!(matches!(place.refusal(), ContextError::TooLarge { .. }));
+    assert!(matches!(place.refusal(), ContextError::FileTooLarge { .. }));
     std::fs::remove_file(place.context.join(".dockerignore")).unwrap();
     std::fs::create_dir(place.context.join(".dockerignore")).unwrap();
     assert!(matches!(place.refusal(), ContextError::IsDirectory { .. }));

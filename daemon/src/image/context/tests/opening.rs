@@ -75,7 +75,7 @@ fn a_symlinked_directory_in_the_work_directory_is_followed() {
     for name in ["relative", "absolute", "chain"] {
         let context = place.open(Path::new(name).join("Dockerfile")).unwrap();
         let mut stream = Vec::new();
-        context.write_tar_gz(&mut stream, PLENTY).unwrap();
+        context.write_tar_gz(&mut stream, &plenty()).unwrap();
         assert_eq!(entries(&stream)[0].content, b"FROM scratch\n", "{name}");
     }
 }
@@ -107,7 +107,7 @@ fn a_symlink_into_an_allowed_action_cache_is_followed() {
     let roots = [place.work.clone(), place.outside.clone()];
     let context = open(&roots, &place.work.join("v1/Dockerfile")).unwrap();
     let mut stream = Vec::new();
-    context.write_tar_gz(&mut stream, PLENTY).unwrap();
+    context.write_tar_gz(&mut stream, &plenty()).unwrap();
     assert_eq!(by_name(&stream)[&b"Dockerfile"[..]].content, b"FROM secret\n");
 }
 
@@ -134,7 +134,7 @@ fn a_dockerfile_that_is_a_symlink_is_sent_as_a_file() {
     symlink("../common", place.context.join("Dockerfile.link")).unwrap();
     let mut stream = Vec::new();
     let context = place.open("action/Dockerfile.link").unwrap();
-    context.write_tar_gz(&mut stream, PLENTY).unwrap();
+    context.write_tar_gz(&mut stream, &plenty()).unwrap();
     let sent = by_name(&stream);
     assert_eq!(sent[&b"Dockerfile.link"[..]].content, b"FROM common\n");
     assert_eq!(sent[&b"Dockerfile.link"[..]].kind, tar::EntryType::Regular);

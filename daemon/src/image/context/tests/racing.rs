@@ -32,7 +32,7 @@ fn a_file_that_shrinks_or_grows_while_it_is_read_is_an_error() {
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         let meddler = Meddler(100_000, || file.set_len(length).unwrap());
         let context = place.open("action/Dockerfile").unwrap();
-        let error = context.write_tar_gz(meddler, PLENTY).unwrap_err();
+        let error = context.write_tar_gz(meddler, &plenty()).unwrap_err();
         assert!(matches!(&error, ContextError::Changed { path: changed } if *changed == path));
     }
 }
@@ -71,7 +71,7 @@ fn a_job_that_exchanges_paths_meanwhile_gets_nothing_from_outside() {
         let context = place.open("action/Dockerfile").unwrap();
         for _ in 0..500 {
             let mut stream = Vec::new();
-            match context.write_tar_gz(&mut stream, PLENTY) {
+            match context.write_tar_gz(&mut stream, &plenty()) {
                 Ok(_) => {
                     let secret = |entry: &Entry| entry.content == b"secret";
                     assert!(!entries(&stream).iter().any(secret));
@@ -95,7 +95,7 @@ fn a_job_that_exchanges_the_way_to_the_dockerfile_gets_nothing_from_outside() {
         for _ in 0..500 {
             let Ok(context) = place.open("action/Dockerfile") else { continue };
             let mut stream = Vec::new();
-            context.write_tar_gz(&mut stream, PLENTY).unwrap();
+            context.write_tar_gz(&mut stream, &plenty()).unwrap();
             assert_eq!(entries(&stream)[0].content, b"FROM scratch\n");
             assert_eq!(entries(&stream).len(), 1);
         }

@@ -35,13 +35,13 @@ fn the_summary_counts_what_was_sent() {
     symlink("a", place.context.join("link")).unwrap();
     let mut stream = Vec::new();
     let context = place.open("action/Dockerfile").unwrap();
-    let summary = context.write_tar_gz(&mut stream, PLENTY).unwrap();
+    let summary = context.write_tar_gz(&mut stream, &plenty()).unwrap();
     let mut archive = Vec::new();
     GzDecoder::new(&stream[..]).read_to_end(&mut archive).unwrap();
     assert_eq!(summary, ContextSummary { files: 3, bytes: archive.len() as u64 });
     // A context can be sent again, should the connection break.
     let mut again = Vec::new();
-    assert_eq!(context.write_tar_gz(&mut again, PLENTY).unwrap(), summary);
+    assert_eq!(context.write_tar_gz(&mut again, &plenty()).unwrap(), summary);
     assert!(stream == again);
 }
 
@@ -159,11 +159,11 @@ fn a_context_above_the_limit_is_refused() {
     place.write("sub/file", noise(10_000));
     let context = place.open("action/Dockerfile").unwrap();
     let mut stream = Vec::new();
-    let ContextSummary { bytes, .. } = context.write_tar_gz(&mut stream, PLENTY).unwrap();
+    let ContextSummary { bytes, .. } = context.write_tar_gz(&mut stream, &plenty()).unwrap();
     // The end of an archive does not count.
-    assert!(context.write_tar_gz(&mut stream, bytes - 1024).is_ok());
+    assert!(context.write_tar_gz(&mut stream, &within(bytes - 1024)).is_ok());
     for limit in [0, 511, 5_000, bytes - 1025] {
-        let error = context.write_tar_gz(&mut stream, limit).unwrap_err();
+        let error = context.write_tar_gz(&mut stream, &within(limit)).unwrap_err();
         let ContextError::TooLarge { path, limit: named } = &error else { panic!("{error}") };
         assert_eq!((path, *named), (&place.context, limit));
         assert!(error.remedy().contains("HOOKD_BUILD_CONTEXT_LIMIT_BYTES"));
@@ -181,7 +181,7 @@ fn a_stream_that_was_broken_off_does_not_pass_for_a_whole_one() {
         place.fifo("z");
         let mut stream = Vec::new();
         let context = place.open("action/Dockerfile").unwrap();
-        assert!(context.write_tar_gz(&mut stream, PLENTY).is_err());
+        assert!(context.write_tar_gz(&mut stream, &plenty()).is_err());
         let read = GzDecoder::new(&stream[..]).read_to_end(&mut Vec::new());
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         std::fs::remove_file(place.context.join("z")).unwrap();
@@ -199,6 +199,6 @@ fn an_output_that_fails_is_told_from_a_context_that_does() {
             Ok(())
         }
     }
-    let error = place().open("action/Dockerfile").unwrap().write_tar_gz(Closed, PLENTY);
+    let error = place().open("action/Dockerfile").unwrap().write_tar_gz(Closed, &plenty());
     assert!(matches!(error, Err(ContextError::Output { .. })));
 }
