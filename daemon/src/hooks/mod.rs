@@ -18,6 +18,7 @@ use crate::error::{Failure, Reason};
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
+use crate::image::removal::BuiltTags;
 use crate::runner::Runner;
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
@@ -25,6 +26,7 @@ use crate::step::agents::Agents;
 use crate::step::registry::Registry;
 
 pub mod build_image;
+pub mod built_images;
 pub mod cleanup_job;
 pub mod prepare_job;
 pub mod run_container_step;
@@ -46,6 +48,8 @@ pub struct Context {
     pub images: Lookup,
     /// Images that this job built.
     pub builds: Builds,
+    /// Their tags in the registry.
+    pub built_tags: BuiltTags,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -113,6 +117,7 @@ impl Context {
     /// A context that has asked the cluster nothing yet.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
         let images = Lookup::new(&config.registry);
+        let built_tags = BuiltTags::new(&config.socket_dir);
         Self {
             config,
             client,
@@ -121,6 +126,7 @@ impl Context {
             agents: Agents::default(),
             images,
             builds: Builds::default(),
+            built_tags,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),

@@ -61,6 +61,12 @@ pub(super) fn hosts(registry: &RegistryConfig, given: &str) -> (String, String) 
 }
 
 impl Destination {
+    /// The repository within the registry, and the tag of the image that is built.
+    pub fn repository_and_tag(&self) -> (&str, &str) {
+        let path = self.push.strip_prefix(&self.push_host).unwrap_or(&self.push);
+        path.trim_start_matches('/').rsplit_once(':').unwrap_or((path, "latest"))
+    }
+
     /// The image with this digest, for the kubelet.
     pub fn reference(&self, digest: &str) -> String {
         format!("{}@{digest}", self.pull)
