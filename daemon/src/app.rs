@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{client, pod_security};
 use crate::config::Config;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, cleanup_job, service_network};
+use crate::hooks::{Context, built_images, cleanup_job, service_network};
 use crate::install::{self, InstallError};
 use crate::rpc::{self, LARGEST_CALL, Service, listener};
 
@@ -61,6 +61,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     tokio::spawn(async move { cleanup_job::delete_orphans(&orphans).await });
     let served = serve(context.clone(), listener).await;
     stop(&context).await;
+    built_images::delete(&context).await;
     served
 }
 

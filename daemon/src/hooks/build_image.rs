@@ -222,6 +222,9 @@ impl Build<'_> {
         let runner = &self.context.known().await?.runner;
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
         let config = &self.context.config;
+        if let Err(error) = self.context.built_tags.add(self.step).await {
+            tracing::warn!(error = report(&error), "the image of this build will stay");
+        }
         let mut job = build_job::job(
             runner,
             (self.step, attempt),

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::cluster::retry::Retry;
 use crate::cluster::{job, logs};
 use crate::error::{Failure, report};
-use crate::hooks::{Context, Leaves, build_image};
+use crate::hooks::{Context, Leaves, build_image, built_images};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
@@ -51,6 +51,7 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
     )?;
     context.agents.clear();
     context.crashes.clear();
+    built_images::delete(context).await;
     Ok(CleanupJobResponse { deleted: jobs + pods + secrets, service_logs })
 }
 

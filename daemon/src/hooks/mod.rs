@@ -20,6 +20,7 @@ use crate::forward::JobNetwork;
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
+use crate::image::removal::BuiltTags;
 use crate::runner::{HookTemplate, Runner};
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
@@ -28,6 +29,7 @@ use crate::step::crashes::Crashes;
 use crate::step::registry::Registry;
 
 pub mod build_image;
+pub mod built_images;
 pub mod cleanup_job;
 pub mod prepare_job;
 pub mod run_container_step;
@@ -54,6 +56,8 @@ pub struct Context {
     pub builds: Builds,
     /// How steps reach the services of the job.
     pub network: JobNetwork,
+    /// Their tags in the registry.
+    pub built_tags: BuiltTags,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -124,6 +128,7 @@ impl Context {
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
         let images = Lookup::new(&config.registry);
         let crashes = Crashes::load(&config.socket_dir);
+        let built_tags = BuiltTags::new(&config.socket_dir);
         Self {
             config,
             client,
@@ -134,6 +139,7 @@ impl Context {
             images,
             builds: Builds::default(),
             network: JobNetwork::default(),
+            built_tags,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),

@@ -4,6 +4,7 @@
 //! reach, credentials that only nodes have) is left to the kubelet.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +17,11 @@ use crate::config::RegistryConfig;
 use crate::error::report;
 use crate::image::credentials::Credentials;
 use crate::image::distribution::{
-    Access, ClientOptions, Description, RegistryClient, RegistryError, describe,
+    Access, CertificateAuthority, ClientOptions, Description, RegistryClient, RegistryError,
+    describe,
 };
 use crate::image::reference::Reference;
+use crate::image::registry;
 use crate::image::sources::Sources;
 
 /// An image waits for no longer for what is known of it.
@@ -157,7 +160,8 @@ impl Lookup {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
         let sources = Sources::new(registry);
-        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority: None };
+        let authority = registry.ca_file.as_deref().and_then(|file| authority(registry, file));
+        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority };
         let client = RegistryClient::new(&options);
         let client = client.inspect_err(|error| {
             tracing::warn!(error = report(error), "registries cannot be asked for images");
@@ -169,6 +173,11 @@ impl Lookup {
             unreachable: Mutex::default(),
             slots: Semaphore::new(MAX_REQUESTS),
         }
+    }
+
+    /// The client for registries, if it could be made.
+    pub fn client(&self) -> Option<&RegistryClient> {
+        self.client.as_ref()
     }
 
     /// What a registry tells of the image; `own` are the credentials of the container that is to run it,
@@ -247,6 +256,19 @@ impl Lookup {
         }
         let session = client.session(host, repository, last, Access::Pull)?;
         describe(&session, &image.version).await
+    }
+}
+
+/// Who signs the certificate of the registry of built images.
+fn authority(config: &RegistryConfig, file: &Path) -> Option<CertificateAuthority> {
+    let (_, host) = registry::hosts(config, config.host.as_deref()?);
+    match std::fs::read(file) {
+        Ok(pem) => Some(CertificateAuthority { host, pem }),
+        Err(error) => {
+            let file = file.display();
+            tracing::warn!(%file, %error, "HOOKD_REGISTRY_CA_FILE cannot be read");
+            None
+        }
     }
 }
 

@@ -15,12 +15,11 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const ACCEPTED: HeaderValue = HeaderValue::from_static(
-    "application/vnd.oci.image.index.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, \
-     application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.v2+json",
-);
+/// Value of `Accept` for every kind of manifest that is understood.
+pub const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, \
+                                  application/vnd.docker.distribution.manifest.list.v2+json, \
+                                  application/vnd.oci.image.manifest.v1+json, \
+                                  application/vnd.docker.distribution.manifest.v2+json";
 const CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 /// Manifests and configurations have some kilobytes, and take several times their size when read.
@@ -153,7 +152,7 @@ async fn fetch(
         return Err(invalid(session, "digest"));
     }
     let mut request = Request::new(Method::GET, path);
-    request.headers.insert(ACCEPT, ACCEPTED);
+    request.headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
     let answer = session.send(request).await?;
     if answer.status() != StatusCode::OK {
         let host = session.host().to_owned();
@@ -200,7 +199,8 @@ pub(super) fn is_digest(text: &str) -> bool {
     hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(super) fn digest_of(bytes: &[u8]) -> String {
+/// The digest of a document.
+pub fn digest_of(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = "sha256:".to_owned();
     for byte in Sha256::digest(bytes) {
