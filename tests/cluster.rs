@@ -32,6 +32,8 @@ mod bad_registries;
 mod build_credentials;
 #[path = "cluster/builds.rs"]
 mod builds;
+#[path = "cluster/builds_like_docker.rs"]
+mod builds_like_docker;
 #[path = "cluster/cancels.rs"]
 mod cancels;
 #[path = "cluster/container_steps.rs"]

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+mod build;
+
+pub use build::ProxySource;
+
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
@@ -197,6 +201,24 @@ pub struct BuildConfig {
     #[arg(long = "build-user-namespace", env = "HOOKD_BUILD_USER_NAMESPACE")]
     pub user_namespace: bool,
 
+    /// Capabilities of a build, comma-separated, in place of docker's default ones within Pod Security
+    /// baseline.
+    #[arg(
+        long = "build-capabilities", env = "HOOKD_BUILD_CAPABILITIES", value_delimiter = ',',
+        value_parser = build::capability
+    )]
+    pub capabilities: Vec<String>,
+
+    /// Whose proxy variables a build has: the `sidecar`'s own, or `none`.
+    #[arg(
+        long = "build-proxy",
+        env = "HOOKD_BUILD_PROXY",
+        value_enum,
+        default_value = "sidecar",
+        ignore_case = true
+    )]
+    pub proxy: ProxySource,
+
     /// Bytes that a build context may have.
     #[arg(
         long = "build-context-limit",
@@ -230,7 +252,8 @@ impl Config {
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
         }
-        for list in [&mut registry.mirrors, &mut registry.insecure] {
+        let capabilities = &mut self.build.capabilities;
+        for list in [&mut registry.mirrors, &mut registry.insecure, capabilities] {
             list.retain(|item| !item.trim().is_empty());
         }
         self.hook_template.take_if(|path| path.as_os_str().is_empty());

@@ -34,7 +34,7 @@ mod tail;
 
 pub use lines::{Gap, Lines};
 use stream::{Course, Read};
-pub use tail::tail;
+pub use tail::{head, tail};
 
 /// Takes output as it comes.
 pub trait Sink {

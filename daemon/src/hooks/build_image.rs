@@ -1,11 +1,10 @@
 //! `build_image`: a Dockerfile becomes an image in the registry, by a Kaniko Job.
 //!
 //! The context goes to Kaniko's standard input. A Job whose context did not arrive whole is
-//! thrown away and made again under the next name; from then on the Job ends by itself, and its
-//! log and digest can be had by whoever asks.
+//! thrown away and made again under the next name (`arrival.rs` decides that); from then on the Job ends
+//! by itself, and its log and digest can be read by whoever asks.
 
 use std::path::Path;
-use std::time::Duration;
 
 use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
@@ -13,21 +12,25 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::cluster::attach::{self, Pieces};
-use crate::cluster::pod::{self, Ended, Standing};
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod::{self, Ended};
+use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, logs};
-use crate::endpoint::{EndpointConfig, Shown};
+use crate::endpoint::EndpointConfig;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::builds::{self, Fingerprint, Hashed};
 use crate::image::registry::{self, Destination};
-use crate::image::{context, dockerfile, group, verdict};
+use crate::image::{context, group, verdict};
 use crate::spec::{build_job, names};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
 use crate::step::output;
 use crate::step::start::{Awaited, started};
+
+mod arrival;
+
+mod endpoint;
 
 /// Jobs tried for one build, should the context not arrive.
 pub const ATTEMPTS: u32 = 3;
@@ -40,6 +43,14 @@ struct Build<'a> {
     step: &'a StepId,
     dockerfile: &'a Path,
     destination: Destination,
+}
+
+/// How the builder ended.
+enum Finished {
+    /// Well.
+    Ended(Ended),
+    /// Without having had its whole context; why.
+    WithoutContext(String),
 }
 
 /// Builds the image, or finds it built.
@@ -57,14 +68,22 @@ pub async fn build(
     }
     let destination = registry::destination(&context.config.registry, step)?;
     let build = Build { context, step, dockerfile, destination };
-    let (job, made_of) = match build.running_job(caller).await? {
+    let (mut job, mut made_of) = match build.running_job(caller).await? {
         Some(job) => (job, None),
         None => match build.built_before(caller).await? {
             Some(image) => return Ok(image),
             None => build.start(caller).await?,
         },
     };
-    let ended = build.finish(&job, caller).await?;
+    let ended = loop {
+        match build.finish(&job, caller).await? {
+            Finished::Ended(ended) => break ended,
+            Finished::WithoutContext(why) => {
+                build.next_attempt(&why, caller).await?;
+                (job, made_of) = build.start(caller).await?;
+            }
+        }
+    };
     let digest = build.digest(&job, &ended)?;
     let image = BuiltReference { reference: build.destination.reference(&digest), digest };
     if let Some(made_of) = made_of {
@@ -106,19 +125,19 @@ impl Build<'_> {
         if position.context_sent && found.is_some() {
             return Ok(found);
         }
-        self.next_attempt(caller).await?;
+        self.next_attempt("hookd was interrupted while it sent it", caller).await?;
         Ok(None)
     }
 
-    /// Gives this attempt up and counts on.
-    async fn next_attempt(&self, caller: &mut Caller) -> Result<(), Failure> {
+    /// Gives this attempt up, because its context did not arrive whole, and counts on.
+    async fn next_attempt(&self, why: &str, caller: &mut Caller) -> Result<(), Failure> {
         let position = caller.cursor.build.get_or_insert_default();
         let name = names::build(&self.context.config.pod_name, self.step, position.attempt);
         let attempt = position.attempt + 1;
         if attempt >= ATTEMPTS {
             return Err(Failure::new(
                 Reason::ApiUnreachable,
-                format!("The build context could not be sent to {ATTEMPTS} Jobs in turn"),
+                format!("The build context could not be sent to {ATTEMPTS} Jobs in turn: {why}"),
                 "Look at the API server and at the kubelet of the build's node; run the job again",
             ));
         }
@@ -134,7 +153,7 @@ impl Build<'_> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.open_context().await?;
-            let (source, endpoint) = self.endpoint(source).await?;
+            let (source, endpoint) = endpoint::of(self, source).await?;
             let job = self.create(source.dockerfile_name(), &endpoint, caller).await?;
             group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
                 .await?;
@@ -148,12 +167,11 @@ impl Build<'_> {
             let sent = self.send_context(source, &pod).await;
             let made_of = match sent {
                 Ok(made_of) => Some(made_of),
-                // Kaniko looks at the registry before it reads: it may have ended already.
                 Err(failure) if failure.reason != Reason::ContextInvalid => {
-                    tracing::info!(error = report(&failure), "the context was not taken whole");
-                    let ended = ends_soon(&mut watch).await;
-                    if !ended || verdict::lacks_context(&self.tail(&pod.name_any()).await) {
-                        self.next_attempt(caller).await?;
+                    let words = report(&failure);
+                    tracing::info!(error = words, "it is not known whether the context arrived");
+                    if let Some(why) = self.lacks_context(&mut watch, &pod, &words).await {
+                        self.next_attempt(&why, caller).await?;
                         continue;
                     }
                     None
@@ -176,52 +194,14 @@ impl Build<'_> {
             .map_err(context_failure)
     }
 
-    /// What the build may push and pull: the images are those that its Dockerfile names.
-    async fn endpoint(
-        &self,
-        source: context::BuildContext,
-    ) -> Result<(context::BuildContext, EndpointConfig), Failure> {
-        let read = tokio::task::spawn_blocking(move || {
-            let text = source.read_dockerfile(dockerfile::LIMIT).map_err(context_failure)?;
-            Ok((source, dockerfile::images(&text)))
-        });
-        let (source, images) = read
-            .await
-            .map_err(|error| Failure::internal("Reading the Dockerfile failed").because(error))??;
-        let images = images.map_err(|error| verdict::images_unknown(self.dockerfile, &error))?;
-        let registry = &self.context.config.registry;
-        Ok((source, EndpointConfig::new(registry, &self.destination, &images)))
-    }
-
-    /// The registries' names for the log: those of the images are read again from the Dockerfile,
-    /// since the Job may be an earlier daemon's.
-    async fn shown(&self) -> Shown {
-        let images = match self.open_context().await {
-            Ok(source) => self.endpoint(source).await.ok().map(|(_, endpoint)| endpoint),
-            Err(_) => None,
-        };
-        let registry = &self.context.config.registry;
-        let without = || EndpointConfig::new(registry, &self.destination, &[]);
-        Shown::new(&images.unwrap_or_else(without))
-    }
-
     async fn create(
         &self,
         dockerfile: &str,
         endpoint: &EndpointConfig,
         caller: &mut Caller,
     ) -> Result<Job, Failure> {
-        let runner = &self.context.known().await?.runner;
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
-        let config = &self.context.config;
-        let job = build_job::job(
-            runner,
-            (self.step, attempt),
-            dockerfile,
-            endpoint,
-            &config.registry,
-            &config.build,
-        )?;
+        let job = endpoint::job(self, attempt, dockerfile, endpoint).await?;
         job::create(&self.context.jobs(), &job, &self.context.retry()).await
     }
 
@@ -255,21 +235,24 @@ impl Build<'_> {
     }
 
     /// Streams the log to its end.
-    async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Ended, Failure> {
+    async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Finished, Failure> {
         let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
         let awaited =
             Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
-        let shown = self.shown().await;
+        let shown = endpoint::shown(self).await;
         let place = (log_position as output::Place, Some(&shown));
         let ended = output::stream_shown(self.context, &mut watch, target, place, caller).await?;
         if ended.exit_code == 0 {
-            return Ok(ended);
+            return Ok(Finished::Ended(ended));
         }
         // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
         if ended.reason == pod::OOM_KILLED {
             return Err(pod::oom_failure(&pod, build_job::CONTAINER));
+        }
+        if let Some(why) = self.ended_without_context(&pod.name_any(), ended.exit_code).await {
+            return Ok(Finished::WithoutContext(why));
         }
         let tail = self.tail(&pod.name_any()).await;
         let tail = shown.restore(&tail);
@@ -302,20 +285,6 @@ impl Build<'_> {
 
 fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
     cursor.build.as_mut().map(|build| &mut build.log)
-}
-
-/// True if the container has ended or does within a few seconds.
-async fn ends_soon(watch: &mut PodWatch) -> bool {
-    let over = |seen: &Seen| match seen {
-        Seen::Pod(pod) => {
-            matches!(
-                pod::standing(pod, build_job::CONTAINER),
-                Standing::Ended(_) | Standing::Doomed(_)
-            )
-        }
-        Seen::Gone | Seen::NotYet => false,
-    };
-    tokio::time::timeout(Duration::from_secs(3), watch.until(over)).await.is_ok()
 }
 
 fn context_failure(error: context::ContextError) -> Failure {

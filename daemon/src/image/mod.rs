@@ -1,5 +1,6 @@
 //! Images: those that are built from Dockerfiles, and what registries tell of any.
 
+pub mod build_log;
 pub mod builds;
 pub mod context;
 pub mod credentials;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::cluster::pod::one_line;
 use crate::endpoint::ENDPOINT;
 use crate::error::{Failure, Reason};
-use crate::image::dockerfile::DockerfileError;
+use crate::image::build_log::plain;
 use crate::image::registry::Destination;
 
 /// Words of the registry's answers and of the network's.
@@ -33,6 +33,7 @@ pub fn explain(
     tail: &str,
 ) -> Failure {
     let dockerfile = dockerfile.display();
+    let tail = &plain(tail);
     let Some(words) = error_line(tail) else {
         return Failure::new(
             Reason::BuildFailed,
@@ -121,21 +122,6 @@ pub fn explain(
     failed(Reason::BuildFailed, words, "Read the build's log above")
 }
 
-/// Why a Dockerfile is not built whose images cannot be determined.
-pub fn images_unknown(dockerfile: &Path, error: &DockerfileError) -> Failure {
-    let dockerfile = dockerfile.display();
-    Failure::new(
-        Reason::BuildFailed,
-        format!("The build of {dockerfile} failed: dockerfile parse error on {error}"),
-        "Correct the Dockerfile: the images that it names must be known before it is built",
-    )
-}
-
-/// True if Kaniko ended because its context did not arrive whole.
-pub fn lacks_context(tail: &str) -> bool {
-    error_line(tail).is_some_and(|words| words.contains("error resolving source context"))
-}
-
 /// The registry's own words: for mapped and mirrored registries Kaniko has them in a warning only.
 fn registry_words(tail: &str) -> Option<String> {
     let warning =
@@ -148,10 +134,12 @@ fn registry_words(tail: &str) -> Option<String> {
 fn error_line(tail: &str) -> Option<String> {
     let line = tail.lines().rev().find(|line| {
         let line = line.trim_start();
-        line.starts_with("error ") || line.starts_with("Error") || line.contains("FATA[")
+        ["error ", "Error", "FATA["].iter().any(|start| line.starts_with(start))
     })?;
     let line = one_line(line);
-    let words = line.trim_start_matches("error building image: ");
+    let words = line.trim().strip_prefix("FATA[").and_then(|fatal| fatal.split_once("] "));
+    let words = words.map_or(line.trim(), |(_, words)| words);
+    let words = words.trim_start_matches("error building image: ");
     Some(words.chars().take(600).collect())
 }
 
@@ -221,10 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_context_is_told_from_other_ends() {
-        let usage = "  -v, --verbosity string   Log level\n".repeat(70);
-        assert!(lacks_context(&format!("Error: error resolving source context: EOF\n{usage}")));
-        assert!(!lacks_context("error building image: x\n"));
+    fn a_fatal_line_is_the_reason_with_colours_and_without() {
+        for line in [
+            "\u{1b}[31mFATA\u{1b}[0m[0003] Timed out snapshotting FS in 90m   ",
+            "FATA[0003] Timed out snapshotting FS in 90m",
+            "\u{1b}[1;31merror building image: Timed out snapshotting FS in 90m\u{1b}[0m",
+        ] {
+            let failure = explained(&format!("\u{1b}[36mINFO\u{1b}[0m[0001] x\n{line}\n"));
+            let words = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
+            assert_eq!(failure.message, words);
+        }
     }
 
     #[test]
@@ -247,8 +241,14 @@ mod tests {
     #[test]
     fn a_base_image_that_was_not_got_is_judged_by_its_registrys_words() {
         for (cause, reason) in [
-            ("MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)", Reason::ImagePullFailed),
-            ("UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)", Reason::RegistryRefused),
+            (
+                "MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)",
+                Reason::ImagePullFailed,
+            ),
+            (
+                "UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)",
+                Reason::RegistryRefused,
+            ),
             ("DENIED: no (registry q.io answers 403 Forbidden)", Reason::RegistryRefused),
             (
                 "UNAVAILABLE: registry q.io cannot be reached: connection refused (q.io cannot be \
@@ -283,15 +283,6 @@ mod tests {
         );
         assert_eq!(unnamed.reason, Reason::BuildFailed);
         assert!(unnamed.remedy.contains("FROM"), "{}", unnamed.remedy);
-    }
-
-    #[test]
-    fn an_image_that_cannot_be_determined_is_told_with_its_line() {
-        let error = crate::image::dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
-        let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
-        assert!(
-            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
-        );
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, PodSecurityContext, PodSpec, ResourceRequirements,
-    SecurityContext,
+    Container, EnvVar, PodSecurityContext, PodSpec, ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -14,20 +13,23 @@ use crate::ids::StepId;
 use crate::runner::Runner;
 use crate::spec::{args, names, registry_endpoint, step_job};
 
+pub mod proxy;
+mod rights;
+
+pub use rights::CAPABILITIES;
+
 /// Name of the container in a build's pod.
 pub const CONTAINER: &str = "kaniko";
 
-/// What Kaniko needs to unpack a base image onto its own root and run commands there as root.
-/// All of these are within Pod Security "baseline".
-pub const CAPABILITIES: [&str; 6] =
-    ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETFCAP", "SETGID", "SETUID"];
-
-/// Where the fork, and only the fork, behaves as docker if asked to.
-const AS_DOCKER: [&str; 4] = [
+/// Where the fork, and only the fork, behaves as docker if asked to. The original reads no variable of
+/// such a name.
+const AS_DOCKER: [&str; 6] = [
+    "FF_KANIKO_CHOWN_ON_IMPLICIT_DIRS",
     "FF_KANIKO_COPY_AS_ROOT",
     "FF_KANIKO_COPY_CHMOD_ON_IMPLICIT_DIRS",
     "FF_KANIKO_EXPAND_HEREDOC",
     "FF_KANIKO_RUN_HONOR_GROUP",
+    "FF_KANIKO_UNTAR_SKIP_ROOT",
 ];
 
 /// The Job of attempt number `attempt`. It waits for its context on standard input.
@@ -52,15 +54,7 @@ pub fn job(
         stdin: Some(true),
         stdin_once: Some(true),
         resources: Some(resources(build)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: Some(CAPABILITIES.map(str::to_owned).into()),
-            }),
-            run_as_user: Some(0),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(rights::security_context(build)),
         ..Container::default()
     };
     let pod = PodSpec {
@@ -96,6 +90,8 @@ fn arguments(dockerfile: &str, endpoint: &EndpointConfig) -> Vec<String> {
         format!("--insecure-registry={ADDRESS}"),
         // What the endpoint refuses is not asked for elsewhere.
         "--skip-default-registry-fallback".to_owned(),
+        // Kaniko leaves it out of images by default: nothing is mounted there in this pod.
+        "--ignore-var-run=false".to_owned(),
     ];
     let map = endpoint.registry_map();
     arguments.extend(map.iter().map(|entry| format!("--registry-map={entry}")));
@@ -152,22 +148,60 @@ mod tests {
     ];
 
     #[test]
-    fn a_build_has_no_token_no_work_volume_and_few_capabilities() {
+    fn a_build_has_no_token_no_work_volume_and_is_not_privileged() {
         let pod = pod(made(&IN_CLUSTER));
         assert_eq!(pod.automount_service_account_token, Some(false));
         assert_eq!(pod.volumes.as_deref(), Some(&[][..]));
         let context = pod.containers[0].security_context.clone().unwrap();
         assert_eq!(context.privileged, None);
-        assert_eq!(context.allow_privilege_escalation, Some(false));
-        let capabilities = context.capabilities.unwrap();
-        assert_eq!(capabilities.drop.unwrap(), ["ALL"]);
-        assert_eq!(capabilities.add.unwrap(), CAPABILITIES);
+        // Programs with a setuid bit work in docker's RUN.
+        assert_eq!(context.allow_privilege_escalation, Some(true));
+        assert_eq!(context.capabilities.unwrap().add.unwrap(), CAPABILITIES);
         let seccomp = pod.security_context.unwrap().seccomp_profile.unwrap();
         assert_eq!(seccomp.type_, "RuntimeDefault");
         let limits = pod.containers[0].resources.clone().unwrap().limits.unwrap();
         assert!(
             ["cpu", "memory", "ephemeral-storage"].iter().all(|name| limits.contains_key(*name))
         );
+    }
+
+    // gk#506, gk#1045
+    #[test]
+    fn what_a_dockerfile_writes_to_var_run_stays_in_the_image() {
+        let arguments = pod(made(&IN_CLUSTER)).containers[0].args.clone().unwrap();
+        assert!(arguments.contains(&"--ignore-var-run=false".to_owned()));
+    }
+
+    // gk#432
+    #[test]
+    fn kaniko_and_each_run_have_the_proxy_of_the_sidecar() {
+        let registry = Config::of(&IN_CLUSTER).registry;
+        let destination = registry::destination(&registry, &"s1".parse().unwrap()).unwrap();
+        let sidecar = [("HTTPS_PROXY".to_owned(), "http://u:$(P)@proxy:3128".to_owned())];
+        let mut job = made(&IN_CLUSTER);
+        proxy::Proxy::from_environment(sidecar)
+            .bypassed_for(&destination, &registry)
+            .apply(&mut job);
+        let pod = pod(job);
+        let container = &pod.containers[0];
+        let endpoint = &pod.init_containers.as_ref().unwrap()[0];
+        let reached = endpoint.env.as_ref().unwrap().iter().find(|one| one.name == "https_proxy");
+        assert_eq!(reached.unwrap().value.as_deref(), Some("http://u:$$(P)@proxy:3128"));
+        assert_eq!(endpoint.args, None);
+        let variables = container.env.as_ref().unwrap();
+        let value = |name: &str| {
+            let found = variables.iter().find(|variable| variable.name == name);
+            found.and_then(|variable| variable.value.as_deref())
+        };
+        for name in ["HTTPS_PROXY", "https_proxy"] {
+            assert_eq!(value(name), Some("http://u:$$(P)@proxy:3128"));
+        }
+        assert_eq!(value("no_proxy"), Some("localhost,127.0.0.1,::1,10.96.0.50"));
+        let arguments = container.args.as_ref().unwrap();
+        for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
+            assert!(arguments.contains(&format!("--build-arg={name}")), "{name}");
+        }
+        assert!(!arguments.iter().any(|argument| argument.contains("3128")), "{arguments:?}");
     }
 
     #[test]

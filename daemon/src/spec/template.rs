@@ -7,7 +7,7 @@
 //! appended, all else replaces.
 //!
 //! Two fields differ, since ours are needed: `initContainers` are appended, and `command` and `args`
-//! of `$job` are ignored.
+//! of `$job` are ignored. What build pods take of it, [`build`] says.
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
@@ -16,6 +16,8 @@ use crate::error::{Failure, Reason};
 use crate::spec::names::{RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
 use crate::spec::step_job;
+
+pub mod build;
 
 /// A template that was read.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +66,8 @@ impl Template {
         }
         let template = Self { metadata: part("metadata")?, spec: part("spec")? };
         // What cannot become a pod is to be told at once, not in the middle of a job.
-        template.merge(Pod::default(), Target::JobPod).map_err(|failure| {
+        let merged = template.merge(Pod::default(), Target::JobPod);
+        merged.and_then(|_| template.check_build()).map_err(|failure| {
             Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
         })?;
         Ok(template)
@@ -119,6 +122,9 @@ impl Template {
 fn merge_containers(pod: &mut Value, containers: &[Value], target: Target) {
     for container in containers {
         let name = container["name"].as_str().unwrap_or_default();
+        if name == build::ENTRY {
+            continue;
+        }
         let Some(ours) = name.strip_prefix('$') else {
             append(&mut pod["spec"]["containers"], std::slice::from_ref(container));
             continue;
