@@ -23,7 +23,8 @@ const SEARCH: &str = r"find / -path /proc -prune -o -path /sys -prune -o -type f
       find $process/root/run $process/root/kaniko/.docker -name config.json | sed 's/^/FOUND /'; \
     done; echo searched $(ls -d /proc/[0-9]* | wc -l) processes; true";
 
-/// A registry that nobody enters without the password, in a namespace of its own.
+/// A registry that nobody enters without the password, in a namespace of its own. It keeps its images
+/// where the cluster's registry does, from which the node pulls them: the node knows no other.
 struct Guarded {
     namespace: String,
     host: String,
@@ -67,6 +68,10 @@ impl Guarded {
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", "5000")
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT", self.node_port.to_string())
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET", "login")
+            .set(
+                "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PULL_HOST",
+                format!("localhost:{}", cluster.registry_node_port),
+            )
             .set("HOOKD_INSECURE_REGISTRIES", bases);
         let runner = RunnerPod::with(&setup);
         let host = |host: String| (host, json!({"username": USER, "password": PASSWORD}));
@@ -113,7 +118,7 @@ fn objects(namespace: &str) -> Vec<Value> {
                 "volumeMounts": [mount("config", "/etc/registry"), mount("data", "/data")],
             }],
             "volumes": [{"name": "config", "configMap": {"name": "registry"}},
-                {"name": "data", "emptyDir": {}}],
+                {"name": "data", "hostPath": {"path": cluster().state.join("registry")}}],
         }}),
         json!({"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "registry", "namespace": namespace},
@@ -166,9 +171,10 @@ fn a_run_finds_no_credentials_and_pushes_nothing_but_its_own_image() {
         "{text}"
     );
     assert!(!text.contains("127.0.0.1:5077/push"), "{text}");
-    assert_eq!(registry.ask("/v2/_catalog")["repositories"], json!(["hookd/build"]));
+    // The other registry's images are there too: of these, none is what the RUNs tried to push.
+    assert_eq!(registry.try_ask("/v2/stolen/image/tags/list"), None);
     let tags = registry.ask("/v2/hookd/build/tags/list")["tags"].as_array().unwrap().clone();
-    assert_eq!(tags.len(), 1, "{tags:?}");
+    assert!(!tags.contains(&"stolen".into()), "{tags:?}");
     runner.assert_nothing_left();
 }
 
@@ -198,13 +204,14 @@ fn a_password_that_is_wrong_is_told_with_the_setting() {
 fn a_base_image_behind_a_password_is_pulled_with_it() {
     let registry = Guarded::start();
     let runner = registry.runner();
-    let base = runner.action("base", &[("Dockerfile", "FROM busybox:1\nRUN echo base > /base\n")]);
-    runner.run(&base);
-    let tags = registry.ask("/v2/hookd/build/tags/list");
-    let tag = tags["tags"][0].as_str().unwrap();
+    let base = runner.action("base", &[("Dockerfile", "FROM busybox:1\nRUN echo base > /base\nCMD [\"true\"]\n")]);
+    let built = runner.run(&base);
+    let text = built.assert_code(0).text();
+    let (_, digest) = text.split_once("hookd/build@").expect("the digest in Kaniko's log");
+    let digest = digest.split_whitespace().next().unwrap();
     let dockerfile = format!(
-        "ARG TAG={tag}\nFROM {host}:5000/hookd/build:${{TAG}} AS base\nFROM busybox:1\n\
-         COPY --from=base /base /from-stage\nCOPY --from={host}:5000/hookd/build:{tag} /base /from-image\n\
+        "ARG DIGEST={digest}\nFROM {host}:5000/hookd/build@${{DIGEST}} AS base\nFROM busybox:1\n\
+         COPY --from=base /base /from-stage\nCOPY --from={host}:5000/hookd/build@{digest} /base /from-image\n\
          ENTRYPOINT [\"/bin/cat\", \"/from-stage\", \"/from-image\"]\n",
         host = registry.host,
     );

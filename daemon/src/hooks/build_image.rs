@@ -13,17 +13,14 @@ use kube::ResourceExt;
 use crate::cluster::pod::{self, Ended};
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, logs};
-use crate::config::ProxySource;
-use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::builds::Fingerprint;
 use crate::image::context::BuildContext;
 use crate::image::registry::{self, Destination};
-use crate::image::{dockerfile, group, verdict};
-use crate::spec::build_job::proxy::Proxy;
-use crate::spec::{build_job, names, template};
+use crate::image::{group, verdict};
+use crate::spec::{build_job, names};
 use crate::step::caller::Caller;
 use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
 use crate::step::output::{self, Place};
@@ -31,6 +28,7 @@ use crate::step::room::with_room;
 use crate::step::start::{Awaited, started};
 
 mod arrival;
+mod endpoint;
 mod reading;
 
 /// Jobs tried for one build, should the context not arrive.
@@ -155,7 +153,7 @@ impl Build<'_> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.open_context().await?;
-            let (source, endpoint) = self.endpoint(source).await?;
+            let (source, endpoint) = endpoint::of(self, source).await?;
             let job = self.create(source.dockerfile_name(), &endpoint, caller).await?;
             group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
                 .await?;
@@ -186,63 +184,17 @@ impl Build<'_> {
         }
     }
 
-    /// What the build may push and pull: the images are those that its Dockerfile names.
-    async fn endpoint(
-        &self,
-        source: BuildContext,
-    ) -> Result<(BuildContext, EndpointConfig), Failure> {
-        let read = self.on_thread(move || {
-            let text = source.read_dockerfile(dockerfile::LIMIT).map_err(reading::failure)?;
-            Ok((source, dockerfile::images(&text)))
-        });
-        let (source, images) = read.await??;
-        let images = images.map_err(|error| verdict::images_unknown(self.dockerfile, &error))?;
-        let registry = &self.context.config.registry;
-        Ok((source, EndpointConfig::new(registry, &self.destination, &images)))
-    }
-
-    /// The registries' names for the log: those of the images are read again from the Dockerfile,
-    /// since the Job may be an earlier daemon's.
-    async fn shown(&self) -> Shown {
-        let images = match self.open_context().await {
-            Ok(source) => self.endpoint(source).await.ok().map(|(_, endpoint)| endpoint),
-            Err(_) => None,
-        };
-        let registry = &self.context.config.registry;
-        let without = || EndpointConfig::new(registry, &self.destination, &[]);
-        Shown::new(&images.unwrap_or_else(without))
-    }
-
     async fn create(
         &self,
         dockerfile: &str,
         endpoint: &EndpointConfig,
         caller: &mut Caller,
     ) -> Result<Job, Failure> {
-        let runner = &self.context.known().await?.runner;
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
-        let config = &self.context.config;
         if let Err(error) = self.context.built_tags.add(self.step).await {
             tracing::warn!(error = report(&error), "the image of this build will stay");
         }
-        let mut job = build_job::job(
-            runner,
-            (self.step, attempt),
-            dockerfile,
-            endpoint,
-            &config.registry,
-            &config.build,
-        )?;
-        // Kaniko could not read what is no text, and nor could hookd's own client.
-        let own = std::env::vars_os();
-        let own =
-            own.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-        let proxy = Proxy::from_environment(own).bypassed_for(&self.destination, &config.registry);
-        proxy.apply_to_endpoint(&mut job);
-        if config.build.proxy == ProxySource::Sidecar {
-            proxy.apply_to_build(&mut job);
-        }
-        let placed = template::build::place(self.context.template()?.as_ref(), job)?;
+        let placed = endpoint::job(self, attempt, dockerfile, endpoint).await?;
         for warning in self.context.new_warnings(placed.warnings) {
             caller.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
         }
@@ -259,7 +211,7 @@ impl Build<'_> {
             Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
         let pod = started(self.context, &mut watch, awaited, caller).await?;
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
-        let shown = self.shown().await;
+        let shown = endpoint::shown(self).await;
         // The builder's log is none of the program's output.
         let place =
             Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };

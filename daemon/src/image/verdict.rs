@@ -6,7 +6,6 @@ use crate::cluster::pod::one_line;
 use crate::endpoint::ENDPOINT;
 use crate::error::{Failure, Reason};
 use crate::image::build_log::plain;
-use crate::image::dockerfile::DockerfileError;
 use crate::image::registry::Destination;
 
 /// Words of the registry's answers and of the network's.
@@ -121,16 +120,6 @@ pub fn explain(
         return failed(Reason::ImagePullFailed, words, "Check the FROM lines, and their registry");
     }
     failed(Reason::BuildFailed, words, "Read the build's log above")
-}
-
-/// Why a Dockerfile is not built whose images cannot be determined.
-pub fn images_unknown(dockerfile: &Path, error: &DockerfileError) -> Failure {
-    let dockerfile = dockerfile.display();
-    Failure::new(
-        Reason::BuildFailed,
-        format!("The build of {dockerfile} failed: dockerfile parse error on {error}"),
-        "Correct the Dockerfile: the images that it names must be known before it is built",
-    )
 }
 
 /// The registry's own words: for mapped and mirrored registries Kaniko has them in a warning only.
@@ -252,8 +241,14 @@ mod tests {
     #[test]
     fn a_base_image_that_was_not_got_is_judged_by_its_registrys_words() {
         for (cause, reason) in [
-            ("MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)", Reason::ImagePullFailed),
-            ("UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)", Reason::RegistryRefused),
+            (
+                "MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)",
+                Reason::ImagePullFailed,
+            ),
+            (
+                "UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)",
+                Reason::RegistryRefused,
+            ),
             ("DENIED: no (registry q.io answers 403 Forbidden)", Reason::RegistryRefused),
             (
                 "UNAVAILABLE: registry q.io cannot be reached: connection refused (q.io cannot be \
@@ -288,15 +283,6 @@ mod tests {
         );
         assert_eq!(unnamed.reason, Reason::BuildFailed);
         assert!(unnamed.remedy.contains("FROM"), "{}", unnamed.remedy);
-    }
-
-    #[test]
-    fn an_image_that_cannot_be_determined_is_told_with_its_line() {
-        let error = crate::image::dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
-        let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
-        assert!(
-            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
-        );
     }
 
     #[test]
