@@ -119,9 +119,12 @@ fn a_program_is_installed_beneath_while_its_directory_is_exchanged_for_a_link() 
     place.assert_untouched();
 }
 
+/// What a job puts in place of the directory, and how.
+type Play = (&'static str, fn(&Path));
+
 #[test]
 fn a_program_is_installed_whatever_lies_in_its_place() {
-    let plays: [(&str, fn(&Path)); 6] = [
+    let plays: [Play; 6] = [
         ("nothing", |_| {}),
         ("a link", |path| symlink("../outside", path).unwrap()),
         ("a file", |path| std::fs::write(path, "").unwrap()),

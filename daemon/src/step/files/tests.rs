@@ -132,7 +132,7 @@ const DEEDS: &[Deed] = &[
     ),
     (
         "home is a named pipe",
-        |work| put(work, HOME_DIR, |path| make_pipe(path)),
+        |work| put(work, HOME_DIR, make_pipe),
         &[HOME_DIR],
         Some("special file"),
     ),
@@ -196,7 +196,7 @@ const DEEDS: &[Deed] = &[
     ),
     (
         "a file command is a named pipe",
-        |work| put(work, "_temp/_runner_file_commands/set_output_1", |path| make_pipe(path)),
+        |work| put(work, "_temp/_runner_file_commands/set_output_1", make_pipe),
         &[FILE_COMMANDS_DIR],
         None,
     ),
