@@ -51,10 +51,10 @@ mod hygiene;
 mod job_ends;
 #[path = "cluster/jobs.rs"]
 mod jobs;
-#[path = "cluster/options.rs"]
-mod options;
 #[path = "cluster/networking.rs"]
 mod networking;
+#[path = "cluster/options.rs"]
+mod options;
 #[path = "cluster/outages.rs"]
 mod outages;
 #[path = "cluster/output.rs"]

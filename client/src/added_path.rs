@@ -125,11 +125,8 @@ impl AddedPath {
         let mut name = self.file.clone().into_os_string();
         name.push(format!(".hook-{}", std::process::id()));
         let beside = PathBuf::from(name);
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o644);
         let opened = rustix::fs::openat(CWD, &beside, flags, mode);
         let replaced = opened.map_err(io::Error::from).and_then(|file| {

@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::time::Duration;
 
 use hookd::cluster::logs::Lines;
-use hookd::image::context;
+use hookd::image::context::{self, Bounds, ContextError};
+use hookd::image::dockerfile;
 use hookd::image::lookup::ImageConfig;
 use hookd::image::reference::Reference;
 use hookd::spec::container::ContainerStep;
@@ -16,6 +18,7 @@ use hookd::spec::{args, create_options, ports};
 use hookd::step::action_args;
 use hookd::step::cursor::{Cursor, LogPosition};
 use hookd_api::v1::ContainerSpec;
+use tokio_util::sync::CancellationToken;
 
 #[path = "../../tests/hostile/mod.rs"]
 mod hostile;
@@ -83,7 +86,29 @@ fn dockerignores() {
         std::fs::write(root.path().join(".dockerignore"), input).unwrap();
         let opened = context::open(&[root.path().to_owned()], &root.path().join("Dockerfile"));
         if let Ok(opened) = opened {
-            opened.write_tar_gz(std::io::sink(), 1 << 20).unwrap();
+            let (timeout, cancelled) = (Duration::from_secs(5), CancellationToken::new());
+            let bounds = Bounds { bytes: 1 << 20, timeout, cancelled };
+            // A malformed pattern is an error; one that takes too long is a defect here.
+            if let Err(error) = opened.write_tar_gz(std::io::sink(), &bounds) {
+                assert!(!matches!(error, ContextError::TimedOut { .. }), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn images_that_a_dockerfile_names() {
+    let seeds = [
+        "ARG V=1\nFROM --platform=$BUILDPLATFORM a:$V AS b\nCOPY --from=b /x /y\nFROM scratch\n",
+        "# escape=`\nFROM x`\n:1\nRUN --mount=type=bind,from=c,target=/c <<EOF\nFROM no\nEOF\n",
+        "FROM a@sha256:0\nCOPY --from=0 a b\nONBUILD COPY --from=${X:-y} a b\n",
+    ];
+    let words =
+        ["FROM ", "COPY --from=", "ARG ", "$", "${", "}", ":-", "<<E\n", "\\\n", "AS ", "\n", "#"];
+    fuzz("Dockerfile", &seeds, &words, |input| {
+        for image in dockerfile::images(input).into_iter().flatten() {
+            let name = image.reference.to_string();
+            assert_eq!(name.parse::<Reference>().unwrap().to_string(), name, "read again");
         }
     });
 }

@@ -73,7 +73,11 @@ fn the_context_is_the_dockerfiles_folder_as_it_is() {
         assert!(!outcome.log_lines().contains(&path.to_owned()), "{path} is in the context");
     }
     for line in ["-rwxr-xr-x", "lrwxrwxrwx", "#!/bin/sh", "spaces", "hidden"] {
-        assert!(outcome.log_lines().contains(&line.to_owned()), "{line} is not in\n{}", outcome.printed());
+        assert!(
+            outcome.log_lines().contains(&line.to_owned()),
+            "{line} is not in\n{}",
+            outcome.printed()
+        );
     }
 }
 

@@ -102,8 +102,11 @@ fn the_admission_policy_refuses_what_no_pod_of_hookd_needs() {
 fn all_kinds_of_work_run_under_the_policies_of_deploy() {
     let runner = with_policy();
     let mut job = JobRun::of(&runner);
-    let services = json!([container("busybox:1", &json!({"entryPoint": "sleep",
-        "entryPointArgs": ["1000"]}))]);
+    let services = json!([container(
+        "busybox:1",
+        &json!({"entryPoint": "sleep",
+        "entryPointArgs": ["1000"]})
+    )]);
     job.prepare(&job_container(IMAGE, &json!({})), &services).assert_code(0);
     assert_eq!(job.run("echo here").assert_code(0).text(), "here\n");
     assert_eq!(runner.run(&runner.script("echo there")).assert_code(0).text(), "there\n");

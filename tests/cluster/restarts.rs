@@ -5,7 +5,7 @@ use std::io::Read;
 use rustix::process::Signal;
 
 use crate::support::wait::{s, until};
-use crate::support::{Outcome, RunnerPod, Setup, WORK};
+use crate::support::{RunnerPod, Setup, WORK};
 
 fn kill_daemon(runner: &RunnerPod) {
     let daemon = runner.daemon();

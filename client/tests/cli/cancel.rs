@@ -85,7 +85,9 @@ async fn a_hookd_that_does_not_answer_a_cancellation_is_left_in_time() {
     let finished = hook.finished().await;
     assert!(start.elapsed() < BEFORE_TERM, "{:?}", start.elapsed());
     assert_eq!(finished.code, 130);
-    assert!(finished.own_lines().ends_with("The step has not ended yet; hookd goes on ending it\n"));
+    assert!(
+        finished.own_lines().ends_with("The step has not ended yet; hookd goes on ending it\n")
+    );
 }
 
 #[tokio::test]

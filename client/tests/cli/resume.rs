@@ -76,7 +76,11 @@ async fn a_stream_that_ends_without_a_result_is_taken_up_again() {
         drop(step);
         hookd.step().await.conclude(0).await;
         let finished = hook.finished().await;
-        assert_eq!((finished.text().as_str(), finished.own_lines().as_str()), ("one\n", LOST), "{how}");
+        assert_eq!(
+            (finished.text().as_str(), finished.own_lines().as_str()),
+            ("one\n", LOST),
+            "{how}"
+        );
     }
 }
 

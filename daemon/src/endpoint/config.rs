@@ -103,10 +103,10 @@ impl EndpointConfig {
 fn allowed(image: &Reference, sources: &Sources) -> AllowedImage {
     let named = kaniko_registry(&image.registry);
     let within = if named == image.registry { "" } else { "localhost/" };
-    let places = sources.of_base_image(image).into_iter().map(|source| Place {
-        registry: source.registry,
-        repository: source.repository,
-    });
+    let places = sources
+        .of_base_image(image)
+        .into_iter()
+        .map(|source| Place { registry: source.registry, repository: source.repository });
     AllowedImage {
         registry: image.registry.clone(),
         path: format!("{}/{within}{}", prefix(named), image.repository),

@@ -95,7 +95,8 @@ impl Upstream {
         let options = ClientOptions { insecure: config.insecure.clone(), authority };
         let client = RegistryClient::new(&options)?;
         let session = |place: &Place, access| {
-            let credentials = Credentials::find(&mounted.credentials, &place.registry, &place.repository);
+            let credentials =
+                Credentials::find(&mounted.credentials, &place.registry, &place.repository);
             let credentials = credentials.cloned();
             client.session(&place.registry, &place.repository, credentials, access)
         };

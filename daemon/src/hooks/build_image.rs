@@ -13,11 +13,11 @@ use kube::ResourceExt;
 use crate::cluster::pod::{self, Ended};
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{job, logs};
+use crate::endpoint::EndpointConfig;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::Context;
 use crate::ids::StepId;
 use crate::image::builds::Fingerprint;
-use crate::image::context::BuildContext;
 use crate::image::registry::{self, Destination};
 use crate::image::{group, verdict};
 use crate::spec::{build_job, names};
@@ -213,8 +213,7 @@ impl Build<'_> {
         let target = (job, &*pod.name_any(), build_job::CONTAINER);
         let shown = endpoint::shown(self).await;
         // The builder's log is none of the program's output.
-        let place =
-            Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
+        let place = Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
         let ended = output::stream(self.context, &mut watch, target, place, caller).await?;
         if ended.exit_code == 0 {
             return Ok(Finished::Ended(ended));

@@ -31,8 +31,7 @@ use crate::step::start::{self, Awaited, started};
 use crate::step::{action_args, ended_services, files, program};
 
 /// The program's log: the kubelet keeps its two streams as one.
-const LOG: Place<'static> =
-    Place { stream: Stream::Stdout, position: log_position, shown: None };
+const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_position, shown: None };
 
 /// Runs the step; its exit code.
 ///

@@ -253,7 +253,8 @@ mod tests {
             assert!(found.notes[0].contains(named) && found.notes[0].contains("Container job"));
         }
         let options = create_options::parse("--add-host a:host-gateway").unwrap();
-        let unknown = hosts(&[Named { container: "job", image: None, options: &options }], "", true);
+        let unknown =
+            hosts(&[Named { container: "job", image: None, options: &options }], "", true);
         assert!(unknown.aliases.is_empty() && unknown.notes[0].contains("node is not known"));
     }
 
@@ -262,7 +263,8 @@ mod tests {
         let job = create_options::parse("--add-host redis:10.1.1.1").unwrap();
         let service = create_options::parse("--name cache").unwrap();
         let named = |container, image, options| Named { container, image, options };
-        let found = hosts(&[named("job", None, &job), named("redis", Some("redis"), &service)], "", true);
+        let found =
+            hosts(&[named("job", None, &job), named("redis", Some("redis"), &service)], "", true);
         assert_eq!(found.aliases, [alias("127.0.0.1", &["cache"]), alias("10.1.1.1", &["redis"])]);
         assert!(found.notes[0].contains("not found under redis"), "{:?}", found.notes);
     }

@@ -38,7 +38,8 @@ pub async fn stream(
 ) -> Result<Ended, Failure> {
     let pods = context.pods();
     let log = Log { pods: &pods, pod, container, api_timeout: context.config.api_timeout };
-    let position = (place.position)(&mut caller.cursor).map(|position| position.clone()).unwrap_or_default();
+    let position =
+        (place.position)(&mut caller.cursor).map(|position| position.clone()).unwrap_or_default();
     let ended = async {
         let seen = watch.until(|seen| is_over(seen, container)).await;
         seen.pod().and_then(|pod| pod::finished_at(pod, container))

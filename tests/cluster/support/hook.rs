@@ -242,7 +242,11 @@ impl Hook<'_> {
         let time = self.started.elapsed();
         let (stdout, stderr) = (self.stdout(), self.stderr());
         let code = code.unwrap_or_else(|| {
-            panic!("the hook did not end within {} s; it printed:\n{}", patience.as_secs(), self.printed())
+            panic!(
+                "the hook did not end within {} s; it printed:\n{}",
+                patience.as_secs(),
+                self.printed()
+            )
         });
         let read_back = self.prepared.read_back(code).unwrap();
         let hook_time = self.hook_time();

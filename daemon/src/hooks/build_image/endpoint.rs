@@ -8,8 +8,8 @@ use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, Reason};
 use crate::image::context::BuildContext;
 use crate::image::dockerfile::{self, DockerfileError};
-use crate::spec::build_job::proxy::Proxy;
 use crate::spec::build_job;
+use crate::spec::build_job::proxy::Proxy;
 use crate::spec::template::build::{Placed, place};
 
 /// The settings of the build's registry endpoint; the context is read on a thread of its own.
@@ -60,8 +60,7 @@ pub(super) async fn job(
     let mut job = build_job::job(runner, names, dockerfile, endpoint, registry, settings)?;
     // Kaniko could not read what is no text, and nor could hookd's own client.
     let own = std::env::vars_os();
-    let own =
-        own.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let own = own.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
     let proxy = Proxy::from_environment(own).bypassed_for(&build.destination, registry);
     proxy.apply_to_endpoint(&mut job);
     if settings.proxy == ProxySource::Sidecar {
@@ -88,6 +87,8 @@ mod tests {
     fn an_image_that_cannot_be_determined_is_told_with_its_line() {
         let error = dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
         let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
-        assert!(failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2"));
+        assert!(
+            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
+        );
     }
 }

@@ -39,8 +39,12 @@ fn made(
         step.options.check(step_job::CONTAINER, policy)?;
         let mut mounts = mounts::Mounts::default();
         mounts.add_user("step", &step.volumes.volumes, work_dir, runner.work.as_ref())?;
-        let settings =
-            JobSettings { pull_secret: None, timeout: Duration::from_secs(60), template: None, services: &[] };
+        let settings = JobSettings {
+            pull_secret: None,
+            timeout: Duration::from_secs(60),
+            template: None,
+            services: &[],
+        };
         let image = ("redis", Starter::Kubelet);
         let job = step_job::job(&runner, &id, &step, mounts, image, settings)?.job;
         let text = format!("{} {:?}", serde_json::to_string(&job).unwrap(), step.environment);

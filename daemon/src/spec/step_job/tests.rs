@@ -99,8 +99,8 @@ fn pods_of_both_starters_resolve_the_names_of_the_jobs_services() {
     for starter in [Starter::Kubelet, Starter::Stepd] {
         let (runner, step_id) = (runner(), "s1".parse().unwrap());
         let image = ("busybox", starter);
-        let job = job(&runner, &step_id, &step(), Mounts::default(), image, settings).unwrap();
-        let pod = job.spec.unwrap().template.spec.unwrap();
+        let plan = job(&runner, &step_id, &step(), Mounts::default(), image, settings).unwrap();
+        let pod = plan.job.spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.host_aliases.as_deref(), Some(&services[..]));
     }
     let pod = made().0.spec.unwrap().template.spec.unwrap();

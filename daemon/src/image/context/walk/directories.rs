@@ -10,10 +10,10 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::{Walk, mode};
-use crate::image::context::dockerignore::Matched;
-use crate::image::context::listing::{self, OVERHEAD, Window};
 use crate::beneath;
 use crate::image::context::ContextError;
+use crate::image::context::dockerignore::Matched;
+use crate::image::context::listing::{self, OVERHEAD, Window};
 
 /// Bytes of names that are sorted at a time.
 const WINDOW: usize = 2 << 20;
