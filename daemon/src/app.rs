@@ -11,7 +11,7 @@ use tonic::transport::Server;
 use crate::cluster::client;
 use crate::config::Config;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, cleanup_job};
+use crate::hooks::{Context, built_images, cleanup_job};
 use crate::install::{self, InstallError};
 use crate::rpc::{Service, listener};
 
@@ -60,6 +60,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     tokio::spawn(async move { cleanup_job::delete_orphans(&orphans).await });
     let served = serve(context.clone(), listener).await;
     stop(&context).await;
+    built_images::delete(&context).await;
     served
 }
 

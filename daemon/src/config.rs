@@ -114,6 +114,16 @@ pub enum ContainerSteps {
     Kubelet,
 }
 
+/// See [`RegistryConfig::built_images`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BuiltImages {
+    /// They are deleted.
+    #[default]
+    Delete,
+    /// They stay.
+    Keep,
+}
+
 /// The registry of built images, as ADR 0034 names it.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RegistryConfig {
@@ -148,6 +158,21 @@ pub struct RegistryConfig {
     /// ConfigMap in the runner's namespace whose key ca.crt signs the registry's certificate.
     #[arg(long = "registry-ca", env = "HOOKD_REGISTRY_CA_CONFIGMAP")]
     pub ca_config_map: Option<String>,
+
+    /// File in the hookd container with the same certificates, for hookd's own requests to the registry.
+    #[arg(long = "registry-ca-file", env = "HOOKD_REGISTRY_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// What becomes of the images that a job built when it ends: `delete`, where the registry can, or
+    /// `keep`.
+    #[arg(
+        long = "built-images",
+        env = "HOOKD_BUILT_IMAGES",
+        value_enum,
+        default_value = "delete",
+        ignore_case = true
+    )]
+    pub built_images: BuiltImages,
 
     /// Registries to take in place of others, for FROM: "index.docker.io=mirror:5000;...". With
     /// it no other registry is asked for these.
@@ -256,6 +281,7 @@ impl Config {
         for list in [&mut registry.mirrors, &mut registry.insecure, capabilities] {
             list.retain(|item| !item.trim().is_empty());
         }
+        registry.ca_file.take_if(|path| path.as_os_str().is_empty());
         self.hook_template.take_if(|path| path.as_os_str().is_empty());
         self.context_dirs.retain(|directory| !directory.as_os_str().is_empty());
         self

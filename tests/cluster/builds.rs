@@ -1,6 +1,9 @@
 //! The log of a build, and what a Dockerfile finds while it is built.
 
+use std::process::Command;
+
 use crate::support::RunnerPod;
+use crate::support::cluster::{cluster, run};
 
 #[test]
 fn a_builds_log_stands_in_a_group_in_which_nothing_is_a_command() {
@@ -88,4 +91,37 @@ fn a_run_has_dockers_capabilities_a_seccomp_filter_and_no_token() {
         assert!(lines.contains(&line.to_owned()), "{line} is not in\n{}", outcome.text());
     }
     assert!(!outcome.text().contains("serviceaccount"), "{}", outcome.text());
+}
+
+/// The tags that hookd remembers as those of its own builds.
+fn built_tags(runner: &RunnerPod) -> Vec<String> {
+    let file = runner.socket_directory().join("built-images");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What `registry.yaml` promises: the registry is asked itself.
+#[test]
+fn an_image_that_a_job_built_is_deleted_at_its_end() {
+    let runner = RunnerPod::start();
+    let port = &cluster().registry_node_port;
+    let tags = || {
+        let mut list = Command::new("crane");
+        list.args(["ls", &format!("localhost:{port}/hookd/build")]);
+        run(&mut list, None).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = tags();
+    let dockerfile = "FROM busybox:1\nRUN date >/built\nENTRYPOINT [\"/bin/cat\", \"/built\"]\n";
+    runner.run(&runner.action("gone", &[("Dockerfile", dockerfile)])).assert_code(0);
+    let mine = built_tags(&runner);
+    assert_eq!(mine.len(), 1, "{mine:?}");
+    assert!(!before.contains(&mine[0]) && tags().contains(&mine[0]), "{mine:?}");
+    runner.cleanup().run().assert_code(0);
+    let mut manifest = Command::new("crane");
+    manifest.args(["manifest", &format!("localhost:{port}/hookd/build:{}", mine[0])]);
+    let error = run(&mut manifest, None).unwrap_err();
+    assert!(error.contains("MANIFEST_UNKNOWN") || error.contains("404"), "{error}");
+    assert!(built_tags(&runner).is_empty());
+    // A further use of the action builds it again.
+    runner.run(&runner.action("gone", &[("Dockerfile", dockerfile)])).assert_code(0);
 }

@@ -103,10 +103,9 @@ impl EndpointConfig {
 fn allowed(image: &Reference, sources: &Sources) -> AllowedImage {
     let named = kaniko_registry(&image.registry);
     let within = if named == image.registry { "" } else { "localhost/" };
-    let places = sources.of(image).into_iter().map(|source| Place {
-        registry: source.reference.registry,
-        repository: source.reference.repository,
-    });
+    let places = sources.of_base(image).into_iter();
+    let places =
+        places.map(|Reference { registry, repository, .. }| Place { registry, repository });
     AllowedImage {
         registry: image.registry.clone(),
         path: format!("{}/{within}{}", prefix(named), image.repository),

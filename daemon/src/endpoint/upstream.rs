@@ -95,8 +95,9 @@ impl Upstream {
         let options = ClientOptions { insecure: config.insecure.clone(), authority };
         let client = RegistryClient::new(&options)?;
         let session = |place: &Place, access| {
-            let credentials = Credentials::find(&mounted.credentials, &place.registry).cloned();
-            client.session(&place.registry, &place.repository, credentials, access)
+            let (host, repository) = (&place.registry, &place.repository);
+            let credentials = Credentials::find(&mounted.credentials, host, repository).cloned();
+            client.session(host, repository, credentials, access)
         };
         let mut pulls = HashMap::new();
         for place in config.images.iter().flat_map(|image| &image.sources) {

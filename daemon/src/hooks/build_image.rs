@@ -201,6 +201,9 @@ impl Build<'_> {
         caller: &mut Caller,
     ) -> Result<Job, Failure> {
         let attempt = caller.cursor.build.get_or_insert_default().attempt;
+        if let Err(error) = self.context.built_tags.add(self.step).await {
+            tracing::warn!(error = report(&error), "the image of this build will stay");
+        }
         let job = endpoint::job(self, attempt, dockerfile, endpoint).await?;
         job::create(&self.context.jobs(), &job, &self.context.retry()).await
     }

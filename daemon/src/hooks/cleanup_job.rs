@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::cluster::retry::Retry;
 use crate::cluster::{job, logs};
 use crate::error::{Failure, report};
-use crate::hooks::{Context, Leaves, build_image};
+use crate::hooks::{Context, Leaves, build_image, built_images};
 use crate::ids::StepId;
 use crate::spec::names::{self, JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::spec::services::JOB;
@@ -43,6 +43,7 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
         delete_all(context.secrets(), &selector, &retry),
     )?;
     context.agents.clear();
+    built_images::delete(context).await;
     Ok(CleanupJobResponse { deleted: jobs + pods + secrets, service_logs })
 }
 
@@ -222,18 +223,29 @@ async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
 async fn delete_job_pod(context: &Context, step: &StepId) {
     let runner = &context.config.pod_name;
     let (pods, secrets, retry) = (context.pods(), context.secrets(), context.retry());
-    let (environment, pull) =
-        (names::services_secret(runner, step), names::pull_secret(runner, step));
+    let environment = names::services_secret(runner, step);
     // One that cannot be deleted does not keep the others.
     let (pod, environment, pull) = tokio::join!(
         job::delete_pod_of(runner, &pods, &retry),
         job::delete(&secrets, &environment, &retry),
-        job::delete(&secrets, &pull, &retry),
+        delete_pull_secrets(context, step),
     );
     context.agents.clear();
     for failure in [pod, environment, pull].into_iter().filter_map(Result::err) {
         tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod or its Secrets");
     }
+}
+
+/// The Secrets with credentials for a job's images: those of every index up to one that does not exist.
+async fn delete_pull_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
+    let (secrets, retry) = (context.secrets(), context.retry());
+    for index in 0.. {
+        let name = names::pull_secret(&context.config.pod_name, step, index);
+        if !job::delete(&secrets, &name, &retry).await? {
+            return Ok(index > 0);
+        }
+    }
+    Ok(true)
 }
 
 async fn delete_jobs(context: &Context, step: &StepId, builds: u32) {

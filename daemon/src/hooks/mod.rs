@@ -18,6 +18,7 @@ use crate::error::{Failure, Reason};
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
+use crate::image::removal::BuiltTags;
 use crate::runner::Runner;
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
@@ -25,6 +26,7 @@ use crate::step::agents::Agents;
 use crate::step::registry::Registry;
 
 pub mod build_image;
+pub mod built_images;
 pub mod cleanup_job;
 pub mod prepare_job;
 pub mod run_container_step;
@@ -46,6 +48,8 @@ pub struct Context {
     pub images: Lookup,
     /// Images that this job built.
     pub builds: Builds,
+    /// Their tags in the registry.
+    pub built_tags: BuiltTags,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -113,6 +117,7 @@ impl Context {
     /// A context that has asked the cluster nothing yet.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
         let images = Lookup::new(&config.registry);
+        let built_tags = BuiltTags::new(&config.socket_dir);
         Self {
             config,
             client,
@@ -121,6 +126,7 @@ impl Context {
             agents: Agents::default(),
             images,
             builds: Builds::default(),
+            built_tags,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),
@@ -182,7 +188,7 @@ impl Context {
     /// that pod alone.
     pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
         let known = self.known().await.ok()?;
-        let own = self.credentials.get_or_init(|| async {
+        let shared = self.credentials.get_or_init(|| async {
             let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
             let names = names.chain(self.config.registry.secret.as_deref());
             let secrets = self.secrets();
@@ -191,8 +197,7 @@ impl Context {
             let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
             found.flat_map(|secret| Credentials::of_secret(&secret)).collect()
         });
-        let all: Vec<_> = more.iter().chain(own.await).cloned().collect();
-        self.images.find(image, &all).await
+        self.images.find(image, more, shared.await).await
     }
 
     /// What is known already, without asking.

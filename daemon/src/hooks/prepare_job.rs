@@ -76,7 +76,7 @@ async fn health(context: &Context, spec: &JobSpec) -> Vec<Option<Healthcheck>> {
         create_options::parse(&service.create_options)
             .ok()
             .filter(CreateOptions::asks_the_images_health)?;
-        let own = service.registry.as_ref().map(Credentials::of_registry);
+        let own = service.registry.as_ref().and_then(Credentials::of_registry);
         let own: Vec<_> = own.into_iter().collect();
         context.image(&service.image, &own).await?.config.healthcheck.clone()
     });

@@ -36,6 +36,11 @@ impl Builds {
         self.lock().insert(dockerfile.to_owned(), (made_of, image));
     }
 
+    /// Forgets all images.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (Fingerprint, BuiltReference)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,7 +16,7 @@ pub use client::{
     Access, CertificateAuthority, ClientOptions, RegistryClient, Request, Target, origin,
 };
 pub use error::RegistryError;
-pub use image::{Description, describe, read_bounded};
+pub use image::{Description, MANIFEST_TYPES, describe, digest_of, read_bounded};
 pub use session::Session;
 
 #[cfg(test)]

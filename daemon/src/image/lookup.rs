@@ -4,19 +4,24 @@
 //! reach, credentials that only nodes have) is left to the kubelet.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::config::RegistryConfig;
 use crate::error::report;
 use crate::image::credentials::Credentials;
 use crate::image::distribution::{
-    Access, ClientOptions, Description, RegistryClient, RegistryError, describe,
+    Access, CertificateAuthority, ClientOptions, Description, RegistryClient, RegistryError,
+    describe,
 };
 use crate::image::reference::Reference;
+use crate::image::registry;
 use crate::image::sources::Sources;
 
 /// An image waits for no longer for what is known of it.
@@ -26,10 +31,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const UNREACHABLE: Duration = Duration::from_secs(30);
 const LONGEST_UNREACHABLE: Duration = Duration::from_secs(600);
 
+/// Images and registries that are remembered. A job has a handful; a caller may name any number.
+const MAX_KNOWN: usize = 128;
+/// Images that are asked for at the same time.
+const MAX_REQUESTS: usize = 4;
+/// Users that are tried for one image.
+const MAX_USERS: usize = 5;
+
 /// What is known of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageInfo {
-    /// The image as a pod is to name it: with its digest, if the registry of its name told it.
+    /// The image as a pod is to name it: with the digest that was verified.
     pub reference: String,
     /// What it runs.
     pub config: ImageConfig,
@@ -67,8 +79,10 @@ pub struct Lookup {
     sources: Sources,
     /// None: it could not be made.
     client: Option<RegistryClient>,
-    known: Mutex<HashMap<String, Arc<ImageInfo>>>,
+    /// By the image, and by the container's own credentials: another container may not know it.
+    known: Mutex<HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>>,
     unreachable: Mutex<HashMap<String, Silence>>,
+    slots: Semaphore,
 }
 
 /// A registry that did not answer.
@@ -101,11 +115,21 @@ impl ImageConfig {
     }
 }
 
+impl ImageConfig {
+    /// Bytes of all its words: they go into cursors, and to the kernel as arguments.
+    pub fn size(&self) -> usize {
+        let health = self.healthcheck.as_ref().map(|health| &health.test);
+        let words = [self.entrypoint.as_ref(), self.cmd.as_ref(), health].into_iter().flatten();
+        words.flatten().map(|word| word.len() + 1).sum()
+    }
+}
+
 impl Lookup {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
         let sources = Sources::new(registry);
-        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority: None };
+        let authority = registry.ca_file.as_deref().and_then(|file| authority(registry, file));
+        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority };
         let client = RegistryClient::new(&options);
         let client = client.inspect_err(|error| {
             tracing::warn!(error = report(error), "registries cannot be asked for images");
@@ -115,60 +139,110 @@ impl Lookup {
             client: client.ok(),
             known: Mutex::default(),
             unreachable: Mutex::default(),
+            slots: Semaphore::new(MAX_REQUESTS),
         }
     }
 
-    /// What a registry tells of the image; `credentials` are those of the pod that is to run it.
-    pub async fn find(&self, image: &str, credentials: &[Credentials]) -> Option<Arc<ImageInfo>> {
-        if let Some(known) = lock(&self.known).get(image) {
+    /// The client for registries, if it could be made.
+    pub fn client(&self) -> Option<&RegistryClient> {
+        self.client.as_ref()
+    }
+
+    /// What a registry tells of the image; `own` are the credentials of the container that is to run it,
+    /// which are tried before those that all pods share.
+    pub async fn find(
+        &self,
+        image: &str,
+        own: &[Credentials],
+        shared: &[Credentials],
+    ) -> Option<Arc<ImageInfo>> {
+        let key = (image.to_owned(), own.to_vec());
+        if let Some(known) = lock(&self.known).get(&key) {
             return Some(known.clone());
         }
         let reference: Reference = image.parse().ok()?;
+        // Answers take memory while they are read.
+        let _slot = self.slots.acquire().await.ok()?;
         for source in self.sources.of(&reference) {
-            let host = &source.reference.registry;
-            if lock(&self.unreachable)
-                .get(host)
-                .is_some_and(|silence| Instant::now() < silence.until)
-            {
+            let host = &source.registry;
+            let silent = lock(&self.unreachable).get(host).copied();
+            if silent.is_some_and(|silence| Instant::now() < silence.until) {
                 continue;
             }
-            let credentials = Credentials::find(credentials, host);
-            let asked = self.ask(&source.reference, credentials);
-            let answer = tokio::time::timeout(PATIENCE, asked).await;
+            let answer = tokio::time::timeout(PATIENCE, self.ask(&source, own, shared)).await;
             match answer.unwrap_or_else(|_| Err(RegistryError::Timeout { host: host.clone() })) {
                 Ok(Description { digest, config }) => {
-                    // Another registry may have another image of that name.
-                    let reference =
-                        if source.same { at_digest(image, &digest) } else { image.to_owned() };
+                    let reference = at_digest(image, &digest);
                     let info = Arc::new(ImageInfo { reference, config });
-                    lock(&self.known).insert(image.to_owned(), info.clone());
+                    let mut known = lock(&self.known);
+                    if known.len() >= MAX_KNOWN {
+                        known.clear();
+                    }
+                    known.insert(key, info.clone());
                     return Some(info);
                 }
-                Err(error) => {
-                    tracing::info!(image, host, error = report(&error), "image not looked up");
-                    if error.is_no_answer() {
-                        let mut silences = lock(&self.unreachable);
-                        let silence = Silence::after(silences.get(host));
-                        silences.insert(host.clone(), silence);
-                    }
-                }
+                Err(error) => self.note(image, host, &error),
             }
         }
         None
     }
 
+    fn note(&self, image: &str, host: &str, error: &RegistryError) {
+        tracing::info!(image, host, error = report(error), "image not looked up");
+        if error.is_no_answer() {
+            let mut silences = lock(&self.unreachable);
+            let silence = Silence::after(silences.get(host));
+            if silences.len() >= MAX_KNOWN {
+                silences.clear();
+            }
+            silences.insert(host.to_owned(), silence);
+        }
+    }
+
+    /// Asks with each of the credentials that count for the image, as the kubelet does, until the
+    /// registry shows it to one; without any if there are none.
     async fn ask(
         &self,
         image: &Reference,
-        credentials: Option<&Credentials>,
+        own: &[Credentials],
+        shared: &[Credentials],
     ) -> Result<Description, RegistryError> {
-        let host = &image.registry;
+        let (host, repository) = (&image.registry, &image.repository);
         let no_client = || RegistryError::Timeout { host: host.clone() };
         let client = self.client.as_ref().ok_or_else(no_client)?;
-        let session =
-            client.session(host, &image.repository, credentials.cloned(), Access::Pull)?;
+        let own = Credentials::matching(own, host, repository);
+        let shared = Credentials::matching(shared, host, repository);
+        let mut users: Vec<_> = own.into_iter().chain(shared).cloned().map(Some).collect();
+        users.truncate(MAX_USERS);
+        let last = if users.is_empty() { None } else { users.pop().flatten() };
+        for user in users {
+            let session = client.session(host, repository, user, Access::Pull)?;
+            match describe(&session, &image.version).await {
+                Err(RegistryError::Refused { status, .. }) if is_denied(status) => {}
+                answer => return answer,
+            }
+        }
+        let session = client.session(host, repository, last, Access::Pull)?;
         describe(&session, &image.version).await
     }
+}
+
+/// Who signs the certificate of the registry of built images.
+fn authority(config: &RegistryConfig, file: &Path) -> Option<CertificateAuthority> {
+    let (_, host) = registry::hosts(config, config.host.as_deref()?);
+    match std::fs::read(file) {
+        Ok(pem) => Some(CertificateAuthority { host, pem }),
+        Err(error) => {
+            let file = file.display();
+            tracing::warn!(%file, %error, "HOOKD_REGISTRY_CA_FILE cannot be read");
+            None
+        }
+    }
+}
+
+/// The registry does not show the image to this user; some say that it does not exist.
+fn is_denied(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
 }
 
 /// The image under the name that its user gave it, with the digest that decides.
@@ -181,54 +255,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(json: &str) -> ImageConfig {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn words(text: &str) -> Vec<String> {
-        text.split_whitespace().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn entrypoint_cmd_and_arguments_meet_as_in_docker() {
-        let both = config(r#"{"Entrypoint":["run","it"],"Cmd":["by","default"]}"#);
-        let command = |config: &ImageConfig, entry, args| config.command(entry, &words(args));
-        assert_eq!(command(&both, None, ""), Some(words("run it by default")));
-        assert_eq!(command(&both, None, "a b"), Some(words("run it a b")));
-        // An entrypoint of one's own drops the image's CMD.
-        assert_eq!(command(&both, Some("/x"), ""), Some(words("/x")));
-        assert_eq!(command(&both, Some("/x"), "a"), Some(words("/x a")));
-        let cmd = config(r#"{"Entrypoint":null,"Cmd":["sh"]}"#);
-        assert_eq!(command(&cmd, None, ""), Some(words("sh")));
-        assert_eq!(command(&cmd, None, "echo x"), Some(words("echo x")));
-        assert_eq!(command(&config("{}"), None, ""), None);
-    }
-
-    #[test]
-    fn a_digest_goes_behind_the_name_that_was_given() {
-        assert_eq!(at_digest("busybox:1", "sha256:0"), "busybox:1@sha256:0");
-        assert_eq!(at_digest("a/b@sha256:1", "sha256:0"), "a/b@sha256:1");
-    }
-
-    #[tokio::test]
-    async fn a_registry_that_is_away_costs_one_attempt() {
-        let registry =
-            RegistryConfig { insecure: vec!["localhost:1".into()], ..Default::default() };
-        let lookup = Lookup::new(&registry);
-        assert_eq!(lookup.find("localhost:1/a/b:1", &[]).await, None);
-        assert!(lock(&lookup.unreachable).contains_key("localhost:1"));
-        assert_eq!(lookup.find("not a name", &[]).await, None);
-    }
-
-    #[test]
-    fn a_registry_that_never_answers_is_asked_ever_more_rarely() {
-        let first = Silence::after(None);
-        let second = Silence::after(Some(&first));
-        assert_eq!((first.length, second.length), (UNREACHABLE, UNREACHABLE * 4));
-        let long = Silence { length: LONGEST_UNREACHABLE, ..first };
-        assert_eq!(Silence::after(Some(&long)).length, LONGEST_UNREACHABLE);
-    }
-}
+mod tests;

@@ -10,5 +10,6 @@ pub mod group;
 pub mod lookup;
 pub mod reference;
 pub mod registry;
+pub mod removal;
 pub mod sources;
 pub mod verdict;

@@ -61,9 +61,16 @@ impl FromStr for Reference {
     }
 }
 
+impl Reference {
+    /// True if it names the image's bytes, and not what a registry calls by a tag today.
+    pub fn is_digest(&self) -> bool {
+        self.version.contains(':')
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = if self.version.contains(':') { '@' } else { ':' };
+        let mark = if self.is_digest() { '@' } else { ':' };
         write!(f, "{}/{}{mark}{}", self.registry, self.repository, self.version)
     }
 }

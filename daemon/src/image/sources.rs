@@ -1,4 +1,11 @@
 //! Where an image can be asked for: what the kubelet's name of it is for hookd and for Kaniko.
+//!
+//! What is asked decides which program stepd starts with a step's secrets, so that it must be trusted
+//! with that. A digest names the bytes, whoever sends them: any place will do. What a tag names is the
+//! word of its registry alone, or of the one that the administrator puts in its place: the registry of
+//! built images, and those of `HOOKD_REGISTRY_MAP`. A mirror is a cache that anyone may run, and is not
+//! asked what a tag names. The pod names the digest that was found, whichever place it is from: the
+//! kubelet runs what was looked up, or nothing.
 
 use crate::config::RegistryConfig;
 use crate::image::reference::{DOCKER_HUB, Reference};
@@ -16,15 +23,6 @@ pub struct Sources {
     insecure: Vec<String>,
 }
 
-/// One place to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The image as it is called there.
-    pub reference: Reference,
-    /// The kubelet asks the same registry, so that a digest from here is one for it.
-    pub same: bool,
-}
-
 impl Sources {
     /// Those of the settings.
     pub fn new(config: &RegistryConfig) -> Self {
@@ -40,20 +38,28 @@ impl Sources {
         &self.insecure
     }
 
-    /// Where to ask for an image, in this order.
-    pub fn of(&self, image: &Reference) -> Vec<Source> {
+    /// Where to ask for an image, in this order, as it is called there.
+    pub fn of(&self, image: &Reference) -> Vec<Reference> {
+        self.places(image, image.is_digest())
+    }
+
+    /// Where a build pulls a base image from, in this order: of Docker Hub first from its mirrors.
+    pub fn of_base(&self, image: &Reference) -> Vec<Reference> {
+        self.places(image, true)
+    }
+
+    fn places(&self, image: &Reference, mirrored: bool) -> Vec<Reference> {
         let registry = image.registry.as_str();
         if let Some((_, push)) = self.own.iter().find(|(pull, _)| pull == registry) {
-            return vec![Source { reference: within(image, push), same: true }];
+            return vec![within(image, push)];
         }
-        let elsewhere = |place: &String| Source { reference: within(image, place), same: false };
         let mapped = self.map.iter().filter(|(from, _)| from == registry);
-        let mapped: Vec<_> = mapped.map(|(_, to)| elsewhere(to)).collect();
+        let mapped: Vec<_> = mapped.map(|(_, to)| within(image, to)).collect();
         if !mapped.is_empty() {
             return mapped;
         }
-        let mirrors = self.mirrors.iter().filter(|_| registry == DOCKER_HUB).map(elsewhere);
-        mirrors.chain([Source { reference: image.clone(), same: true }]).collect()
+        let mirrors = self.mirrors.iter().filter(|_| registry == DOCKER_HUB && mirrored);
+        mirrors.map(|mirror| within(image, mirror)).chain([image.clone()]).collect()
     }
 }
 
@@ -80,37 +86,42 @@ fn within(image: &Reference, place: &str) -> Reference {
 mod tests {
     use super::*;
 
-    fn asked(registry: &RegistryConfig, image: &str) -> Vec<(String, bool)> {
+    fn asked(registry: &RegistryConfig, image: &str) -> Vec<String> {
         let found = Sources::new(registry).of(&image.parse().unwrap());
-        found.into_iter().map(|source| (source.reference.to_string(), source.same)).collect()
+        found.iter().map(Reference::to_string).collect()
     }
 
-    fn text(sources: &[(&str, bool)]) -> Vec<(String, bool)> {
-        sources.iter().map(|(name, pinned)| ((*name).to_owned(), *pinned)).collect()
+    fn digest() -> String {
+        format!("sha256:{}", "0".repeat(64))
     }
 
     #[test]
-    fn a_registry_is_asked_itself_if_nobody_says_otherwise() {
+    fn a_registry_is_asked_itself_if_no_setting_replaces_it() {
         let registry = RegistryConfig::default();
-        assert_eq!(
-            asked(&registry, "busybox:1"),
-            text(&[("index.docker.io/library/busybox:1", true)])
-        );
-        assert_eq!(asked(&registry, "ghcr.io/a/b"), text(&[("ghcr.io/a/b:latest", true)]));
+        assert_eq!(asked(&registry, "busybox:1"), ["index.docker.io/library/busybox:1"]);
+        assert_eq!(asked(&registry, "ghcr.io/a/b"), ["ghcr.io/a/b:latest"]);
     }
 
     #[test]
-    fn a_map_replaces_a_registry_and_mirrors_go_before_docker_hub() {
+    fn a_map_replaces_a_registry() {
         let registry = RegistryConfig {
             map: Some("quay.io=mirror:5000/quay;docker.io=hub".into()),
             ..RegistryConfig::default()
         };
-        assert_eq!(asked(&registry, "quay.io/a/b:2"), text(&[("mirror:5000/quay/a/b:2", false)]));
-        assert_eq!(asked(&registry, "busybox"), text(&[("hub/library/busybox:latest", false)]));
+        assert_eq!(asked(&registry, "quay.io/a/b:2"), ["mirror:5000/quay/a/b:2"]);
+        assert_eq!(asked(&registry, "busybox"), ["hub/library/busybox:latest"]);
+    }
+
+    #[test]
+    fn a_mirror_is_asked_for_a_digest_and_never_for_a_tag() {
         let registry = RegistryConfig { mirrors: vec!["m:1".into()], ..RegistryConfig::default() };
-        let expected = [("m:1/library/a:1", false), ("index.docker.io/library/a:1", true)];
-        assert_eq!(asked(&registry, "a:1"), text(&expected));
-        assert_eq!(asked(&registry, "ghcr.io/a/b:1"), text(&[("ghcr.io/a/b:1", true)]));
+        let digest = digest();
+        let both =
+            [format!("m:1/library/a@{digest}"), format!("index.docker.io/library/a@{digest}")];
+        assert_eq!(asked(&registry, &format!("a@{digest}")), both);
+        assert_eq!(asked(&registry, &format!("a:1@{digest}")), both);
+        assert_eq!(asked(&registry, "a:1"), ["index.docker.io/library/a:1"]);
+        assert_eq!(asked(&registry, "ghcr.io/a/b:1"), ["ghcr.io/a/b:1"]);
     }
 
     #[test]
@@ -121,9 +132,9 @@ mod tests {
             node_port: Some("30500".into()),
             ..RegistryConfig::default()
         };
-        let digest = format!("sha256:{}", "0".repeat(64));
+        let digest = digest();
         let found = asked(&registry, &format!("localhost:30500/hookd/build@{digest}"));
-        assert_eq!(found[0], (format!("docker-registry:5000/hookd/build@{digest}"), true));
+        assert_eq!(found, [format!("docker-registry:5000/hookd/build@{digest}")]);
         assert_eq!(Sources::new(&registry).insecure(), ["docker-registry:5000"]);
     }
 }

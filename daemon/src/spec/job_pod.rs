@@ -96,8 +96,8 @@ pub fn plan(
         built.add_service(runner, service, around.work_dir, &secret)?;
     }
     let pull =
-        pull_secret::secret(runner, step, parts().filter_map(|part| part.spec.registry.as_ref()));
-    let pull_name = pull.as_ref().and_then(|secret| secret.metadata.name.clone());
+        pull_secret::secrets(runner, step, parts().filter_map(|part| part.spec.registry.as_ref()));
+    let pull_names = pull.iter().filter_map(|secret| secret.metadata.name.clone());
     let environment = services_secret(runner, step, std::mem::take(&mut built.values));
     let named: Vec<_> =
         services.iter().map(|part| (part.spec.image.as_str(), &part.options)).collect();
@@ -106,7 +106,7 @@ pub fn plan(
     let groups: Vec<_> =
         runner.supplemental_groups.iter().flatten().copied().chain(groups).collect();
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
-    let secrets = [around.registry_secret.map(str::to_owned), pull_name].into_iter().flatten();
+    let secrets = around.registry_secret.map(str::to_owned).into_iter().chain(pull_names);
     let pull_secrets = secrets.map(|name| step_job::pull_secret_named(&name));
     let pull_secrets: Vec<_> = runner.pull_secrets.iter().cloned().chain(pull_secrets).collect();
     let mut metadata = names::metadata(runner, step, &name);

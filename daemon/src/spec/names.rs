@@ -44,9 +44,12 @@ pub fn services_secret(runner: &str, step: &StepId) -> String {
     named(runner, &format!("services-{step}"))
 }
 
-/// Name of the Secret with the credentials for a job's images.
-pub fn pull_secret(runner: &str, step: &StepId) -> String {
-    named(runner, &format!("pull-{step}"))
+/// Name of a Secret with credentials for a job's images, counted from 0.
+pub fn pull_secret(runner: &str, step: &StepId, index: usize) -> String {
+    match index {
+        0 => named(runner, &format!("pull-{step}")),
+        index => named(runner, &format!("pull-{index}-{step}")),
+    }
 }
 
 /// `<runner>-<suffix>`. A runner's part that does not fit is cut, and a hash of the whole follows

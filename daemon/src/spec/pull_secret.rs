@@ -1,4 +1,7 @@
-//! Credentials for the images of a job: one Secret for all of its containers (rch#208).
+//! Credentials for the images of a job: those of all of its containers (rch#208, runner#694).
+//!
+//! A docker configuration has one user for each registry, so that each further user of a registry, and
+//! each further password, has a Secret of its own. The kubelet tries all that match an image.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +11,41 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
 use crate::ids::StepId;
+use crate::image::credentials::Credentials;
 use crate::runner::Runner;
 use crate::spec::names;
 
-/// Docker Hub's name in docker's configuration.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
-
-/// The Secret; none if no container has credentials. Of two for one registry the first counts, which
-/// is the job container's.
-pub fn secret<'a>(
+/// The Secrets; none if no container has credentials.
+pub fn secrets<'a>(
     runner: &Runner,
     step: &StepId,
     registries: impl IntoIterator<Item = &'a Registry>,
-) -> Option<Secret> {
-    let mut auths = Map::new();
-    for registry in registries.into_iter().filter(|registry| !registry.username.is_empty()) {
-        let host = Some(registry.server_url.as_str()).filter(|host| !host.is_empty());
-        let Registry { username, password, .. } = registry;
-        auths
-            .entry(host.unwrap_or(DOCKER_HUB))
-            .or_insert_with(|| json!({"username": username, "password": password}));
+) -> Vec<Secret> {
+    let mut all: Vec<Credentials> = Vec::new();
+    for credentials in registries.into_iter().filter_map(Credentials::of_registry) {
+        if !all.contains(&credentials) {
+            all.push(credentials);
+        }
     }
-    if auths.is_empty() {
-        return None;
+    let mut configs: Vec<Map<String, Value>> = Vec::new();
+    for credentials in all {
+        let server = credentials.server();
+        let (username, password) = credentials.pair();
+        let entry = json!({"username": username, "password": password});
+        match configs.iter_mut().find(|config| !config.contains_key(&server)) {
+            Some(config) => drop(config.insert(server, entry)),
+            None => configs.push(Map::from_iter([(server, entry)])),
+        }
     }
-    let config = json!({"auths": Value::Object(auths)}).to_string();
-    Some(Secret {
-        metadata: names::metadata(runner, step, &names::pull_secret(&runner.name, step)),
+    let numbered = configs.into_iter().enumerate();
+    numbered.map(|(index, auths)| secret(runner, step, index, auths)).collect()
+}
+
+fn secret(runner: &Runner, step: &StepId, index: usize, auths: Map<String, Value>) -> Secret {
+    let config = json!({"auths": auths}).to_string();
+    let name = names::pull_secret(&runner.name, step, index);
+    Secret {
+        metadata: names::metadata(runner, step, &name),
         immutable: Some(true),
         type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
         data: Some(BTreeMap::from([(
@@ -42,34 +53,67 @@ pub fn secret<'a>(
             ByteString(config.into_bytes()),
         )])),
         ..Secret::default()
-    })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::credentials::DOCKER_HUB;
 
-    fn registry(server: &str, user: &str) -> Registry {
-        let password = format!("{user}-password");
-        Registry { username: user.into(), password, server_url: server.into() }
+    fn registry(server: &str, user: &str, password: &str) -> Registry {
+        Registry { username: user.into(), password: password.into(), server_url: server.into() }
+    }
+
+    /// Name, and "server user password" of each entry, of each Secret.
+    fn made(registries: &[Registry]) -> Vec<(String, Vec<String>)> {
+        let runner = Runner { name: "r".into(), ..Runner::default() };
+        let secrets = secrets(&runner, &"s".parse().unwrap(), registries);
+        let made = secrets.into_iter().map(|secret| {
+            assert_eq!(secret.immutable, Some(true));
+            let config: Value =
+                serde_json::from_slice(&secret.data.unwrap()[".dockerconfigjson"].0).unwrap();
+            let entries = config["auths"].as_object().unwrap().iter().map(|(server, entry)| {
+                let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+                format!("{server} {} {}", text("username"), text("password"))
+            });
+            (secret.metadata.name.unwrap(), entries.collect())
+        });
+        made.collect()
     }
 
     #[test]
     fn all_registries_of_a_job_are_in_one_secret_rch_208() {
-        let runner = Runner { name: "r".into(), ..Runner::default() };
-        let registries =
-            [registry("", "hub"), registry("ghcr.io", "job"), registry("ghcr.io", "service")];
-        let secret = secret(&runner, &"s".parse().unwrap(), &registries).unwrap();
-        let data = secret.data.unwrap();
-        let config: Value = serde_json::from_slice(&data[".dockerconfigjson"].0).unwrap();
-        assert_eq!(config["auths"][DOCKER_HUB]["username"], "hub");
-        assert_eq!(config["auths"]["ghcr.io"]["password"], "job-password");
-        assert_eq!(secret.immutable, Some(true));
+        let made = made(&[registry("", "hub", "1"), registry("ghcr.io", "job", "2")]);
+        let entries = vec!["ghcr.io job 2".to_owned(), format!("{DOCKER_HUB} hub 1")];
+        assert_eq!(made, [("r-pull-s".to_owned(), entries)]);
+    }
+
+    /// gitea#32963, runner#694: the job's token and an organisation's user at ghcr.io.
+    #[test]
+    fn each_further_user_or_password_of_a_registry_has_a_secret_of_its_own() {
+        let made = made(&[
+            registry("ghcr.io", "octocat", "token"),
+            registry("ghcr.io", "acme-bot", "pat"),
+            registry("https://ghcr.io/", "octocat", "token"),
+            registry("ghcr.io", "octocat", "other"),
+            registry("docker.io", "hub", "1"),
+            registry("", "hub", "2"),
+        ]);
+        let expected = [
+            ("r-pull-s", ["ghcr.io octocat token", "https://index.docker.io/v1/ hub 1"].as_slice()),
+            ("r-pull-1-s", &["ghcr.io acme-bot pat", "https://index.docker.io/v1/ hub 2"]),
+            ("r-pull-2-s", &["ghcr.io octocat other"]),
+        ];
+        let expected = expected.map(|(name, entries)| {
+            (name.to_owned(), entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>())
+        });
+        assert_eq!(made, expected);
     }
 
     #[test]
-    fn a_job_without_credentials_has_none() {
-        let runner = Runner::default();
-        assert!(secret(&runner, &"s".parse().unwrap(), &[registry("x", "")]).is_none());
+    fn a_job_without_whole_credentials_has_none() {
+        assert!(made(&[registry("x", "", "p"), registry("x", "u", "")]).is_empty());
+        assert!(made(&[]).is_empty());
     }
 }

@@ -15,16 +15,17 @@ const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const ACCEPTED: HeaderValue = HeaderValue::from_static(
-    "application/vnd.oci.image.index.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, \
-     application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.v2+json",
-);
+/// Value of `Accept` for every kind of manifest that is understood.
+pub const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, \
+                                  application/vnd.docker.distribution.manifest.list.v2+json, \
+                                  application/vnd.oci.image.manifest.v1+json, \
+                                  application/vnd.docker.distribution.manifest.v2+json";
 const CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
-/// Registries accept manifests of up to 4 MiB; configurations have some kilobytes.
-const MAX_DOCUMENT: usize = 4 << 20;
+/// Manifests and configurations have some kilobytes, and take several times their size when read.
+const MAX_DOCUMENT: usize = 1 << 20;
+/// Words of a program and a health check.
+const MAX_CONFIG: usize = 64 << 10;
 /// An index may name another, as build tools write them; no more than one within another.
 const MAX_INDEXES: usize = 2;
 
@@ -111,7 +112,12 @@ pub async fn describe(session: &Session, version: &str) -> Result<Description, R
     let bytes = fetch(session, &path, "configuration", Some(&config.into())).await?;
     let file: File =
         serde_json::from_slice(&bytes).map_err(|_| invalid(session, "configuration"))?;
-    Ok(Description { digest, config: file.config.unwrap_or_default() })
+    let config = file.config.unwrap_or_default();
+    if config.size() > MAX_CONFIG {
+        let (host, what, limit) = (session.host().to_owned(), "program", MAX_CONFIG);
+        return Err(RegistryError::TooLarge { host, what, limit });
+    }
+    Ok(Description { digest, config })
 }
 
 /// An image for this platform, or an index that may have one.
@@ -146,7 +152,7 @@ async fn fetch(
         return Err(invalid(session, "digest"));
     }
     let mut request = Request::new(Method::GET, path);
-    request.headers.insert(ACCEPT, ACCEPTED);
+    request.headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
     let answer = session.send(request).await?;
     if answer.status() != StatusCode::OK {
         let host = session.host().to_owned();
@@ -193,7 +199,8 @@ pub(super) fn is_digest(text: &str) -> bool {
     hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-pub(super) fn digest_of(bytes: &[u8]) -> String {
+/// The digest of a document.
+pub fn digest_of(bytes: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = "sha256:".to_owned();
     for byte in Sha256::digest(bytes) {

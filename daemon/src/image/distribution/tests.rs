@@ -22,11 +22,12 @@ fn session(host: &str, known: &[&str], access: Access) -> Session {
 }
 
 fn user_of(host: &str) -> Credentials {
-    Credentials::of_registry(&hookd_api::v1::Registry {
+    let registry = hookd_api::v1::Registry {
         username: "u".into(),
         password: "p".into(),
         server_url: host.to_owned(),
-    })
+    };
+    Credentials::of_registry(&registry).unwrap()
 }
 
 async fn ask(registry: &FakeRegistry, version: &str) -> Result<Description, RegistryError> {

@@ -1,0 +1,75 @@
+//! The images that a job built go at its end: with `cleanup_job`, or, in a job without a container, which
+//! has none, when the runner pod ends.
+
+use std::time::Duration;
+
+use crate::config::BuiltImages;
+use crate::error::report;
+use crate::hooks::Context;
+use crate::ids::StepId;
+use crate::image::credentials::Credentials;
+use crate::image::distribution::{Access, RegistryError, Session};
+use crate::image::{registry, removal};
+
+/// A job's end waits for its registry for no longer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Deletes the images of this runner's builds, after the steps that ran them. What cannot be deleted is
+/// named in one warning and stays for the registry's own rules; no job fails for it.
+pub async fn delete(context: &Context) {
+    if context.config.registry.built_images == BuiltImages::Keep {
+        return;
+    }
+    let tags = context.built_tags.all().await;
+    let Some(first) = tags.first() else { return };
+    // The next job of this runner must not find them built.
+    context.builds.clear();
+    let (count, host) = (tags.len(), context.config.registry.host.as_deref().unwrap_or_default());
+    match tokio::time::timeout(TIMEOUT, delete_all(context, first, &tags)).await {
+        Ok(Ok(deleted)) => {
+            tracing::info!(deleted, "deleted the images that the job built");
+            context.built_tags.forget().await;
+        }
+        Ok(Err(error)) => tracing::warn!(
+            count,
+            host,
+            error = error.as_ref().map_or_else(|| "no client".to_owned(), |error| report(error)),
+            "the images that the job built stay in the registry; set HOOKD_BUILT_IMAGES=keep if it \
+             cannot delete images"
+        ),
+        Err(_) => tracing::warn!(
+            count,
+            host,
+            "the images that the job built stay in the registry: it does not answer in time"
+        ),
+    }
+}
+
+/// The number of images that were there.
+async fn delete_all(
+    context: &Context,
+    first: &StepId,
+    tags: &[StepId],
+) -> Result<usize, Option<RegistryError>> {
+    let session = session(context, first).await?;
+    let mut deleted = 0;
+    for tag in tags {
+        deleted += usize::from(removal::delete_tag(&session, tag.as_str()).await?);
+    }
+    Ok(deleted)
+}
+
+/// With the credentials that push. None: no registry is configured, or there is no client.
+async fn session(context: &Context, step: &StepId) -> Result<Session, Option<RegistryError>> {
+    let config = &context.config.registry;
+    let Ok(destination) = registry::destination(config, step) else { return Err(None) };
+    let secret = match config.secret.as_deref() {
+        Some(name) => context.secrets().get_opt(name).await.ok().flatten(),
+        None => None,
+    };
+    let all = secret.as_ref().map(Credentials::of_secret).unwrap_or_default();
+    let (repository, _) = destination.repository_and_tag();
+    let user = Credentials::find(&all, &destination.push_host, repository).cloned();
+    let Some(client) = context.images.client() else { return Err(None) };
+    Ok(client.session(&destination.push_host, repository, user, Access::Delete)?)
+}
