@@ -204,7 +204,10 @@ fn a_password_that_is_wrong_is_told_with_the_setting() {
 fn a_base_image_behind_a_password_is_pulled_with_it() {
     let registry = Guarded::start();
     let runner = registry.runner();
-    let base = runner.action("base", &[("Dockerfile", "FROM busybox:1\nRUN echo base > /base\nCMD [\"true\"]\n")]);
+    let base = runner.action(
+        "base",
+        &[("Dockerfile", "FROM busybox:1\nRUN echo base > /base\nCMD [\"true\"]\n")],
+    );
     let built = runner.run(&base);
     let text = built.assert_code(0).text();
     let (_, digest) = text.split_once("hookd/build@").expect("the digest in Kaniko's log");

@@ -90,6 +90,8 @@ mod tests {
     fn an_image_that_cannot_be_determined_is_told_with_its_line() {
         let error = dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
         let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
-        assert!(failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2"));
+        assert!(
+            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
+        );
     }
 }
