@@ -165,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_a_defect_and_not_a_stall() {
-        let failure = run(DEADLINE, "Reading", || panic!("no")).await.map(|()| ()).unwrap_err();
+        let failure = run(DEADLINE, "Reading", || panic!("no")).await.unwrap_err();
         assert_eq!(failure.reason, Reason::Internal);
     }
 }

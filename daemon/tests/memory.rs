@@ -270,7 +270,7 @@ fn chosen(work: &Path, number: usize, chance: &mut Chance) -> v1::RunContainerSt
         input
     };
     let (definition, rules) = (input(&yaml), input(&rules));
-    let cursor = if number % 2 == 0 { input(&cursors) } else { Vec::new() };
+    let cursor = if number.is_multiple_of(2) { input(&cursors) } else { Vec::new() };
     let container = v1::ContainerSpec {
         dockerfile: action(work, number, &definition, &rules),
         entry_point_args: lossy(input(&["\"a b\" c"])).split(' ').map(Into::into).collect(),

@@ -73,7 +73,7 @@ impl Credentials {
             Self::new(&server, username, password)
         });
         let mut all: Vec<_> = pairs.collect();
-        all.sort_by(|a, b| b.server().cmp(&a.server()));
+        all.sort_by_key(|one| std::cmp::Reverse(one.server()));
         all
     }
 

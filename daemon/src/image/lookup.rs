@@ -105,6 +105,9 @@ fn keys<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
     Ok(object.unwrap_or_default().into_keys().collect())
 }
 
+/// An image, and the credentials that are the container's own.
+type Asked = (String, Vec<Credentials>);
+
 /// Asks registries; remembers their answers for the job.
 #[derive(Debug)]
 pub struct Lookup {
@@ -112,7 +115,7 @@ pub struct Lookup {
     /// None: it could not be made.
     client: Option<RegistryClient>,
     /// By the image, and by the container's own credentials: another container may not know it.
-    known: Mutex<HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>>,
+    known: Mutex<HashMap<Asked, Arc<ImageInfo>>>,
     unreachable: Mutex<HashMap<String, Silence>>,
     slots: Semaphore,
 }

@@ -66,7 +66,8 @@ impl Watch {
     pub(super) fn run(&self, daemon: &Daemon) {
         let (mut of, mut failed) = (None, 0);
         loop {
-            std::thread::sleep(self.interval);
+            // A thread of its own, without a runtime; the wait is the interval between two checks.
+            std::thread::park_timeout(self.interval);
             let Some(pid) = daemon.get() else { continue };
             if of != Some(pid) {
                 (of, failed) = (Some(pid), 0);

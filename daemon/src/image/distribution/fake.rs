@@ -131,7 +131,7 @@ fn serve(mut connection: &TcpStream, log: &Mutex<Vec<Arrived>>, answer: &Answer)
         if connection.write_all(piece).is_err() {
             return;
         }
-        std::thread::sleep(reply.drip.unwrap_or_default());
+        std::thread::park_timeout(reply.drip.unwrap_or_default());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Against registries on loopback.
 
+use std::slice::from_ref;
 use super::*;
 use crate::image::distribution::fake::{self, FakeRegistry, Reply};
 
@@ -139,12 +140,12 @@ async fn a_containers_own_credentials_are_tried_first_and_then_the_shared() {
             async move { program(lookup.find("a:1", &own, &shared).await) }
         };
         let found = Some("/x".to_owned());
-        assert_eq!(of(&[a.clone()], &[]).await, None);
-        assert_eq!(of(&[b.clone()], &[a.clone()]).await, found);
+        assert_eq!(of(from_ref(&a), &[]).await, None);
+        assert_eq!(of(from_ref(&b), from_ref(&a)).await, found);
         assert!(!registry.saw("authorization: basic ytpw\nauthorization"));
         // Another container does not learn it from the one that may see it.
         assert_eq!(of(&[], &[]).await, None);
-        assert_eq!(of(&[a.clone()], &[b.clone()]).await, found);
+        assert_eq!(of(from_ref(&a), from_ref(&b)).await, found);
     }
 }
 

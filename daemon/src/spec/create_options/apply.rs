@@ -151,7 +151,7 @@ impl CreateOptions {
                 .then(|| SeccompProfile { type_: unconfined.clone(), localhost_profile: None }),
             app_armor_profile: self
                 .apparmor_unconfined
-                .then(|| AppArmorProfile { type_: unconfined, localhost_profile: None }),
+                .then_some(AppArmorProfile { type_: unconfined, localhost_profile: None }),
             ..SecurityContext::default()
         };
         (context != SecurityContext::default()).then_some(context)

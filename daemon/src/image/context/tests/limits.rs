@@ -103,7 +103,7 @@ fn a_path_that_no_builder_could_unpack_is_refused_or_ignored() {
     assert!(error.to_string().len() < 600, "{error}");
     place.write(".dockerignore", "d*\n");
     assert_eq!(place.sent(), [".dockerignore", "Dockerfile"]);
-    place.write(".dockerignore", &format!("{name}/{name}\n"));
+    place.write(".dockerignore", format!("{name}/{name}\n"));
     assert_eq!(place.sent().len(), 3);
 }
 
