@@ -19,7 +19,7 @@ pub const REQUIRED: [(&str, &str, &[&str]); 6] = [
     ("", "pods/exec", &["get", "create"]),
     ("", "pods/attach", &["get", "create"]),
     ("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
-    ("", "secrets", &["get", "list", "create", "delete"]),
+    ("", "secrets", &["get", "create", "delete"]),
 ];
 
 /// What hookd can do without; deploy/rbac.yaml grants it too.

@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use futures::stream::{self, StreamExt};
 use hookd_api::v1::{CleanupJobResponse, ServiceLog};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -39,32 +40,63 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// When the API refuses or stays away.
 pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
     context.network.clear().await;
-    let service_logs = service_logs(context).await;
-    let selector = format!("{RUNNER_LABEL}={}", context.config.pod_name);
     let retry = context.retry();
+    let pod = job_pod(context, &retry).await?;
+    let service_logs = match &pod {
+        Some(pod) => service_logs(context, pod).await,
+        None => Vec::new(),
+    };
+    let selector = format!("{RUNNER_LABEL}={}", context.config.pod_name);
     // Pods of Jobs go with their Jobs.
     let single = format!("{selector},!{JOB_LABEL}");
-    let (jobs, pods, secrets) = tokio::try_join!(
+    let (jobs, pods) = tokio::try_join!(
         delete_all(context.jobs(), &selector, &retry),
         delete_all(context.pods(), &single, &retry),
-        delete_all(context.secrets(), &selector, &retry),
     )?;
+    // Secrets are not listed: that would take the right to read all of the namespace at once.
+    let of_steps = jobs.names.iter().map(|name| {
+        let (secrets, retry) = (context.secrets(), &retry);
+        async move { job::delete(&secrets, &context.config.pod_name, name, retry).await }
+    });
+    let of_steps = try_join_all(of_steps).await?.into_iter().filter(|found| *found).count();
+    let of_job = match pod.as_ref().and_then(step_of) {
+        Some(step) => delete_job_secrets(context, &step).await?,
+        None => false,
+    };
     context.agents.clear();
     context.crashes.clear();
     built_images::delete(context).await;
-    Ok(CleanupJobResponse { deleted: jobs + pods + secrets, service_logs })
+    let deleted = u32::try_from(jobs.deleted + pods.deleted + of_steps + usize::from(of_job)).unwrap_or(u32::MAX);
+    Ok(CleanupJobResponse { deleted, service_logs })
 }
 
-/// The logs of the job's services. A clean-up does not fail for want of them.
-async fn service_logs(context: &Context) -> Vec<ServiceLog> {
+/// The job's pod, if it is there.
+async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failure> {
     let runner = &context.config.pod_name;
     let (pods, name) = (context.pods(), names::job_pod(runner));
-    let found = pods.get_opt(&name).await.ok().flatten();
-    let Some(pod) = found.filter(|pod| names::is_of(&pod.metadata, runner)) else {
-        return Vec::new();
-    };
-    let ended = ended_services::of_pod(&pod);
-    let containers = pod.spec.map(|spec| spec.containers).unwrap_or_default();
+    let found = retry.run(&format!("read pod {name}"), || pods.get_opt(&name)).await?;
+    Ok(found.filter(|pod| names::is_of(&pod.metadata, runner)))
+}
+
+/// The step that prepared the job: the names of the pod's Secrets derive from it.
+fn step_of(pod: &Pod) -> Option<StepId> {
+    pod.labels().get(STEP_LABEL)?.parse().ok()
+}
+
+/// Deletes the Secrets of a job's pod; true if one was there.
+async fn delete_job_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
+    let (runner, secrets, retry) =
+        (&context.config.pod_name, context.secrets(), context.retry());
+    let environment = names::services_secret(runner, step);
+    let environment = job::delete(&secrets, runner, &environment, &retry).await?;
+    Ok(delete_pull_secrets(context, step).await? || environment)
+}
+
+/// The logs of the job's services. A clean-up does not fail because one cannot be read.
+async fn service_logs(context: &Context, pod: &Pod) -> Vec<ServiceLog> {
+    let (pods, name) = (context.pods(), pod.name_any());
+    let ended = ended_services::of_pod(pod);
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
     let services: Vec<_> = containers
         .into_iter()
         .map(|container| container.name)
@@ -90,7 +122,14 @@ async fn service_logs(context: &Context) -> Vec<ServiceLog> {
     stream::iter(logs).buffered(LOGS_AT_ONCE).collect().await
 }
 
-async fn delete_all<K>(api: Api<K>, selector: &str, retry: &Retry) -> Result<u32, Failure>
+/// What [`delete_all`] found.
+struct Found {
+    names: Vec<String>,
+    /// Those that were still there when they were deleted.
+    deleted: usize,
+}
+
+async fn delete_all<K>(api: Api<K>, selector: &str, retry: &Retry) -> Result<Found, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -101,8 +140,8 @@ where
     let list =
         retry.run(&format!("list {}", K::plural(&())), || api.list_metadata(&params)).await?;
     let found = list.items.iter().map(|found| job::delete_found(&api, &found.metadata, retry));
-    let deleted = try_join_all(found).await?;
-    Ok(u32::try_from(deleted.into_iter().filter(|found| *found).count()).unwrap_or(u32::MAX))
+    let deleted = try_join_all(found).await?.into_iter().filter(|found| *found).count();
+    Ok(Found { names: list.items.iter().map(ResourceExt::name_any).collect(), deleted })
 }
 
 /// Deletes what a step made: the Job and Secret of its run, and the Jobs of its builds. True if

@@ -70,7 +70,8 @@ pub fn job(
         ..step_job::base_pod()
     };
     let name = names::build(&runner.name, step, attempt);
-    Ok(step_job::one_pod_job(names::metadata(runner, step, &name), pod, build.timeout))
+    let metadata = names::metadata(runner, step, &name, names::Component::Build);
+    Ok(step_job::one_pod_job(metadata, pod, build.timeout))
 }
 
 fn switched_on(name: &str) -> EnvVar {

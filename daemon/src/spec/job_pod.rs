@@ -17,6 +17,7 @@ use crate::spec::ports;
 use crate::spec::services::{self, JOB, Named};
 use crate::spec::template::{Target, Template};
 use crate::spec::tools::{self, Delivery};
+use crate::spec::names::Component;
 use crate::spec::{args, names, pull_secret, step_job};
 
 mod part;
@@ -120,7 +121,7 @@ pub fn plan(
     let secrets = around.registry_secret.map(str::to_owned).into_iter().chain(pull_names);
     let pull_secrets = secrets.map(|name| step_job::pull_secret_named(&name));
     let pull_secrets: Vec<_> = runner.pull_secrets.iter().cloned().chain(pull_secrets).collect();
-    let mut metadata = names::metadata(runner, step, &name);
+    let mut metadata = names::metadata(runner, step, &name, Component::Job);
     let mut annotations = step_job::undisrupted();
     let service_names: Vec<_> = services.iter().map(|part| part.name.as_str()).collect();
     annotations.insert(names::SERVICES_ANNOTATION.to_owned(), service_names.join(","));
@@ -267,7 +268,12 @@ fn services_secret(runner: &Runner, step: &StepId, values: Vec<String>) -> Optio
     let data: BTreeMap<_, _> =
         data.map(|(at, value)| (step_job::key(at), ByteString(value.into_bytes()))).collect();
     (!data.is_empty()).then(|| Secret {
-        metadata: names::metadata(runner, step, &names::services_secret(&runner.name, step)),
+        metadata: names::metadata(
+            runner,
+            step,
+            &names::services_secret(&runner.name, step),
+            Component::Job,
+        ),
         immutable: Some(true),
         data: Some(data),
         ..Secret::default()

@@ -13,6 +13,8 @@ use crate::runner::Runner;
 pub const RUNNER_LABEL: &str = "runner-pod";
 /// On every object: the step that it belongs to.
 pub const STEP_LABEL: &str = "hookd.dev/step";
+/// On every object: what it is for, so that policies can tell pods apart.
+pub const COMPONENT_LABEL: &str = "hookd.dev/component";
 /// The Job controller's own label on a Job's pods.
 pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 /// Annotation of a job's pod: the containers of its services, comma-separated.
@@ -71,11 +73,34 @@ pub(super) fn hash(text: &str) -> String {
     format!("{:0HASH_LEN$x}", u32::from_be_bytes([a, b, c, d]))
 }
 
+/// What an object is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// A job's pod, or a Secret of it.
+    Job,
+    /// A container step.
+    Step,
+    /// A build.
+    Build,
+}
+
+impl Component {
+    /// The value of [`COMPONENT_LABEL`].
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Step => "step",
+            Self::Build => "build",
+        }
+    }
+}
+
 /// Labels of an object of this step.
-pub fn labels(runner: &Runner, step: &StepId) -> BTreeMap<String, String> {
+pub fn labels(runner: &Runner, step: &StepId, component: Component) -> BTreeMap<String, String> {
     BTreeMap::from([
         (RUNNER_LABEL.to_owned(), runner.name.clone()),
         (STEP_LABEL.to_owned(), step.to_string()),
+        (COMPONENT_LABEL.to_owned(), component.label().to_owned()),
     ])
 }
 
@@ -86,11 +111,16 @@ pub fn is_of(object: &ObjectMeta, runner: &str) -> bool {
 }
 
 /// Metadata of an object of this step: owned by the runner pod, so that it goes when that goes.
-pub fn metadata(runner: &Runner, step: &StepId, name: &str) -> ObjectMeta {
+pub fn metadata(
+    runner: &Runner,
+    step: &StepId,
+    name: &str,
+    component: Component,
+) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(runner.namespace.clone()),
-        labels: Some(labels(runner, step)),
+        labels: Some(labels(runner, step, component)),
         owner_references: Some(vec![OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Pod".to_owned(),

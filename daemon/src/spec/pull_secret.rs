@@ -45,7 +45,7 @@ fn secret(runner: &Runner, step: &StepId, index: usize, auths: Map<String, Value
     let config = json!({"auths": auths}).to_string();
     let name = names::pull_secret(&runner.name, step, index);
     Secret {
-        metadata: names::metadata(runner, step, &name),
+        metadata: names::metadata(runner, step, &name, names::Component::Job),
         immutable: Some(true),
         type_: Some("kubernetes.io/dockerconfigjson".to_owned()),
         data: Some(BTreeMap::from([(

@@ -20,6 +20,7 @@ use crate::spec::create_options::ContainerKind;
 use crate::spec::mounts::Mounts;
 use crate::spec::services::{self, Hosts, Named};
 use crate::spec::template::{Target, Template};
+use crate::spec::names::Component;
 use crate::spec::{args, names, tools};
 
 /// Name of the container in a step's pod.
@@ -37,7 +38,12 @@ pub(super) fn key(index: usize) -> String {
 pub fn secret(runner: &Runner, step: &StepId, environment: &BTreeMap<String, String>) -> Secret {
     let values = environment.values().enumerate();
     Secret {
-        metadata: names::metadata(runner, step, &names::step(&runner.name, step)),
+        metadata: names::metadata(
+            runner,
+            step,
+            &names::step(&runner.name, step),
+            Component::Step,
+        ),
         immutable: Some(true),
         data: Some(
             values.map(|(at, value)| (key(at), ByteString(value.clone().into_bytes()))).collect(),
@@ -126,7 +132,8 @@ pub fn job(
         }),
         ..base_pod()
     };
-    let mut job = one_pod_job(names::metadata(runner, step, &name), pod, settings.timeout);
+    let metadata = names::metadata(runner, step, &name, Component::Step);
+    let mut job = one_pod_job(metadata, pod, settings.timeout);
     let mut warnings = Vec::new();
     if let (Some(template), Some(job)) = (settings.template, &mut job.spec) {
         let PodTemplateSpec { metadata, spec } = std::mem::take(&mut job.template);

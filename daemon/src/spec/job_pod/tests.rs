@@ -112,7 +112,10 @@ fn the_job_container_is_stepd_in_the_users_image() {
 fn the_pod_is_owned_and_has_no_token_no_restart_and_no_init_container() {
     let pod = value(&planned(&example()).unwrap());
     assert_eq!(pod["metadata"]["name"], "r-workflow");
-    assert_eq!(pod["metadata"]["labels"], json!({"runner-pod": "r", "hookd.dev/step": "s1"}));
+    assert_eq!(
+        pod["metadata"]["labels"],
+        json!({"runner-pod": "r", "hookd.dev/step": "s1", "hookd.dev/component": "job"})
+    );
     assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "u");
     let annotations = &pod["metadata"]["annotations"];
     assert_eq!(annotations["karpenter.sh/do-not-disrupt"], "true");
