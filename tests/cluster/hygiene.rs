@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::cluster::{self, cluster, kubectl, repository};
 use crate::support::wait::{s, until};
-use crate::support::{RunnerPod, Setup, manifests};
+use crate::support::{IMAGE, JobRun, RunnerPod, Setup, container, job_container, manifests};
 
 const SECRET: &str = "s3cret-value-of-the-environment";
 
@@ -102,6 +102,43 @@ fn hookd_uses_no_verb_that_its_role_does_not_have() {
     let own = |rule: &&String| !rule.starts_with("authorization.k8s.io/selfsubject");
     let beyond: Vec<_> = used.iter().filter(own).filter(|rule| !role.contains(*rule)).collect();
     assert!(beyond.is_empty(), "used beyond the Role: {beyond:?}");
+}
+
+/// The Role is as small as its use: what no work at all needs is not in it.
+#[test]
+fn the_role_has_no_verb_that_hookd_does_not_use() {
+    // A WebSocket is a GET in the audit log, though it takes `create` as well; events are watched for
+    // pods that wait.
+    let unseen = [
+        "/pods/exec create",
+        "/pods/exec get",
+        "/pods/attach create",
+        "/pods/attach get",
+        "/events list",
+        "/events watch",
+    ];
+    let setup = Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2");
+    let runner = RunnerPod::with(&setup);
+    let mut job = JobRun::of(&runner);
+    let service = container(
+        "busybox:1",
+        &json!({"entryPoint": "sleep", "entryPointArgs": ["1000"],
+            "environmentVariables": {"PASSWORD": SECRET}}),
+    );
+    job.prepare(&job_container(IMAGE, &json!({})), &json!([service])).assert_code(0);
+    job.run("true").assert_code(0);
+    dockerfile_and_image_step(&runner);
+    job.clean_up().assert_code(0);
+    runner.assert_nothing_left();
+    let user = format!("system:serviceaccount:{}:hookd", runner.namespace);
+    until("the audit log names all that the Role grants", s(30), || {
+        let used = used_by(&user);
+        let unused: Vec<_> = role()
+            .into_iter()
+            .filter(|rule| !used.contains(rule) && !unseen.contains(&rule.as_str()))
+            .collect();
+        unused.is_empty().then_some(())
+    });
 }
 
 /// What the audit log says that the user did.

@@ -66,7 +66,8 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
     context.agents.clear();
     context.crashes.clear();
     built_images::delete(context).await;
-    let deleted = u32::try_from(jobs.deleted + pods.deleted + of_steps + usize::from(of_job)).unwrap_or(u32::MAX);
+    let deleted = u32::try_from(jobs.deleted + pods.deleted + of_steps + usize::from(of_job))
+        .unwrap_or(u32::MAX);
     Ok(CleanupJobResponse { deleted, service_logs })
 }
 
@@ -85,8 +86,7 @@ fn step_of(pod: &Pod) -> Option<StepId> {
 
 /// Deletes the Secrets of a job's pod; true if one was there.
 async fn delete_job_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
-    let (runner, secrets, retry) =
-        (&context.config.pod_name, context.secrets(), context.retry());
+    let (runner, secrets, retry) = (&context.config.pod_name, context.secrets(), context.retry());
     let environment = names::services_secret(runner, step);
     let environment = job::delete(&secrets, runner, &environment, &retry).await?;
     Ok(delete_pull_secrets(context, step).await? || environment)

@@ -1,6 +1,7 @@
 //! The operations, one file each, and what they share.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct Context {
     pub images: Lookup,
     /// Images that this job built.
     pub builds: Builds,
+    /// A node could not make a pod with image volumes, though the cluster's version has them.
+    pub lacks_image_volumes: AtomicBool,
     /// How steps reach the services of the job.
     pub network: JobNetwork,
     /// Their tags in the registry.
@@ -138,6 +141,7 @@ impl Context {
             agents: Agents::default(),
             images,
             builds: Builds::default(),
+            lacks_image_volumes: AtomicBool::new(false),
             network: JobNetwork::default(),
             built_tags,
             tasks: TaskTracker::new(),

@@ -1,6 +1,8 @@
 //! `prepare_job`: the job's pod, up to the moment in which its container and all services are
 //! ready.
 
+use std::sync::atomic::Ordering;
+
 use hookd_api::stepd::v1::ConfigureRequest;
 use hookd_api::v1::{JobPrepared, Phase};
 use k8s_openapi::api::core::v1::Pod;
@@ -57,6 +59,8 @@ pub async fn prepare(
             );
             caller.progress(Phase::RunPending, message).await?;
             replace(context).await?;
+            // Container steps of this job need not find it out again.
+            context.lacks_image_volumes.store(true, Ordering::Relaxed);
             let delivery = Delivery::InitContainer;
             attempt(context, step, spec, (delivery, &images), caller).await
         }

@@ -4,6 +4,8 @@
 //! environment is nowhere in the cluster, its two streams stay apart, and its end is known at once.
 //! Elsewhere the kubelet starts it, with the environment from a Secret, and its log is followed.
 
+use std::sync::atomic::Ordering;
+
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
@@ -192,6 +194,7 @@ async fn by_stepd(
     let known = context.known_so_far()?;
     if config.container_steps != ContainerSteps::Auto
         || known.delivery(config) != Delivery::ImageVolumes
+        || context.lacks_image_volumes.load(Ordering::Relaxed)
     {
         return None;
     }

@@ -13,11 +13,11 @@ use crate::ids::StepId;
 use crate::image::lookup::ImageConfig;
 use crate::runner::Runner;
 use crate::spec::create_options::ContainerKind;
+use crate::spec::names::Component;
 use crate::spec::ports;
 use crate::spec::services::{self, JOB, Named};
 use crate::spec::template::{Target, Template};
 use crate::spec::tools::{self, Delivery};
-use crate::spec::names::Component;
 use crate::spec::{args, names, pull_secret, step_job};
 
 mod part;

@@ -111,12 +111,7 @@ pub fn is_of(object: &ObjectMeta, runner: &str) -> bool {
 }
 
 /// Metadata of an object of this step: owned by the runner pod, so that it goes when that goes.
-pub fn metadata(
-    runner: &Runner,
-    step: &StepId,
-    name: &str,
-    component: Component,
-) -> ObjectMeta {
+pub fn metadata(runner: &Runner, step: &StepId, name: &str, component: Component) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(runner.namespace.clone()),

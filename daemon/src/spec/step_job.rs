@@ -18,9 +18,9 @@ use crate::runner::Runner;
 use crate::spec::container::ContainerStep;
 use crate::spec::create_options::ContainerKind;
 use crate::spec::mounts::Mounts;
+use crate::spec::names::Component;
 use crate::spec::services::{self, Hosts, Named};
 use crate::spec::template::{Target, Template};
-use crate::spec::names::Component;
 use crate::spec::{args, names, tools};
 
 /// Name of the container in a step's pod.
@@ -38,12 +38,7 @@ pub(super) fn key(index: usize) -> String {
 pub fn secret(runner: &Runner, step: &StepId, environment: &BTreeMap<String, String>) -> Secret {
     let values = environment.values().enumerate();
     Secret {
-        metadata: names::metadata(
-            runner,
-            step,
-            &names::step(&runner.name, step),
-            Component::Step,
-        ),
+        metadata: names::metadata(runner, step, &names::step(&runner.name, step), Component::Step),
         immutable: Some(true),
         data: Some(
             values.map(|(at, value)| (key(at), ByteString(value.clone().into_bytes()))).collect(),

@@ -1,8 +1,8 @@
 //! Against registries on loopback.
 
-use std::slice::from_ref;
 use super::*;
 use crate::image::distribution::fake::{self, FakeRegistry, Reply};
+use std::slice::from_ref;
 
 fn config(json: &str) -> ImageConfig {
     serde_json::from_str(json).unwrap()
