@@ -4,16 +4,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 mod build;
 mod policy;
+mod registry;
 mod tolerant;
+mod values;
 
-pub use build::ProxySource;
+pub use build::{BuildConfig, ProxySource};
 pub use policy::PolicyConfig;
+pub use registry::{BuiltImages, RegistryConfig};
 pub use tolerant::tolerant;
+use values::{seconds, switch};
 
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
@@ -130,163 +133,6 @@ pub enum ContainerSteps {
     Kubelet,
 }
 
-/// See [`RegistryConfig::built_images`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum BuiltImages {
-    /// They are deleted.
-    #[default]
-    Delete,
-    /// They stay.
-    Keep,
-}
-
-/// The registry of built images, as ADR 0034 names it.
-#[derive(Args, Clone, Debug, Default)]
-pub struct RegistryConfig {
-    /// Registry that Kaniko pushes to: a Service's name or address, or a remote registry, with an
-    /// optional path ("ghcr.io/my-org").
-    #[arg(long = "registry-host", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST")]
-    pub host: Option<String>,
-
-    /// Port of that registry. Default: that of HTTPS.
-    #[arg(
-        long = "registry-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT",
-        value_parser = port
-    )]
-    pub port: Option<String>,
-
-    /// Node port behind which the kubelet finds the registry. Default: it pulls from the host.
-    #[arg(
-        long = "registry-node-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT",
-        value_parser = port
-    )]
-    pub node_port: Option<String>,
-
-    /// Host, with its port, that the kubelet pulls from, where `localhost:<node port>` cannot
-    /// work (kube-proxy in nftables or ipvs mode, Cilium).
-    #[arg(long = "registry-pull-host", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PULL_HOST")]
-    pub pull_host: Option<String>,
-
-    /// Secret of type kubernetes.io/dockerconfigjson in the runner's namespace, to push and pull.
-    #[arg(long = "registry-secret", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET")]
-    pub secret: Option<String>,
-
-    /// ConfigMap in the runner's namespace whose key ca.crt signs the registry's certificate.
-    #[arg(long = "registry-ca", env = "HOOKD_REGISTRY_CA_CONFIGMAP")]
-    pub ca_config_map: Option<String>,
-
-    /// File in the hookd container with the same certificates, for hookd's own requests to the registry.
-    #[arg(long = "registry-ca-file", env = "HOOKD_REGISTRY_CA_FILE")]
-    pub ca_file: Option<PathBuf>,
-
-    /// What becomes of the images that a job built when it ends: `delete`, where the registry can, or
-    /// `keep`.
-    #[arg(
-        long = "built-images",
-        env = "HOOKD_BUILT_IMAGES",
-        value_enum,
-        default_value = "delete",
-        ignore_case = true
-    )]
-    pub built_images: BuiltImages,
-
-    /// Registries to take in place of others, for FROM: "index.docker.io=mirror:5000;...". With
-    /// it no other registry is asked for these.
-    #[arg(long = "registry-map", env = "HOOKD_REGISTRY_MAP")]
-    pub map: Option<String>,
-
-    /// Mirrors of Docker Hub to try first, for FROM, comma-separated.
-    #[arg(long = "registry-mirrors", env = "HOOKD_REGISTRY_MIRRORS", value_delimiter = ',')]
-    pub mirrors: Vec<String>,
-
-    /// Registries that speak plain HTTP, comma-separated. One behind a node port is one anyway.
-    #[arg(long = "insecure-registries", env = "HOOKD_INSECURE_REGISTRIES", value_delimiter = ',')]
-    pub insecure: Vec<String>,
-}
-
-/// The builder.
-#[derive(Args, Clone, Debug)]
-pub struct BuildConfig {
-    /// Image of the Kaniko executor.
-    #[arg(
-        long = "kaniko-image",
-        env = "HOOKD_KANIKO_IMAGE",
-        default_value = "ghcr.io/osscontainertools/kaniko:v1.28.3"
-    )]
-    pub kaniko_image: String,
-
-    /// CPU limit of a build, a Kubernetes quantity.
-    #[arg(
-        long = "build-cpu", env = "HOOKD_BUILD_CPU", default_value = "2",
-        value_parser = quantity
-    )]
-    pub cpu: String,
-
-    /// Memory limit of a build, a Kubernetes quantity.
-    #[arg(
-        long = "build-memory", env = "HOOKD_BUILD_MEMORY", default_value = "4Gi",
-        value_parser = quantity
-    )]
-    pub memory: String,
-
-    /// Ephemeral storage limit of a build, a Kubernetes quantity.
-    #[arg(
-        long = "build-ephemeral-storage",
-        env = "HOOKD_BUILD_EPHEMERAL_STORAGE",
-        default_value = "20Gi",
-        value_parser = quantity
-    )]
-    pub ephemeral_storage: String,
-
-    /// Seconds that a build may take, from the creation of its Job.
-    #[arg(
-        long = "build-timeout", env = "HOOKD_BUILD_TIMEOUT_SECONDS", default_value = "3600",
-        value_parser = seconds
-    )]
-    pub timeout: Duration,
-
-    /// Runs builds in a user namespace (Kubernetes 1.33, containerd 2.0, runc 1.2 and later).
-    #[arg(
-        long = "build-user-namespace", env = "HOOKD_BUILD_USER_NAMESPACE",
-        value_parser = BoolishValueParser::new()
-    )]
-    pub user_namespace: bool,
-
-    /// Capabilities of a build, comma-separated, in place of docker's default ones within Pod Security
-    /// baseline.
-    #[arg(
-        long = "build-capabilities", env = "HOOKD_BUILD_CAPABILITIES", value_delimiter = ',',
-        value_parser = build::capability
-    )]
-    pub capabilities: Vec<String>,
-
-    /// Whose proxy variables a build has: the `sidecar`'s own, or `none`.
-    #[arg(
-        long = "build-proxy",
-        env = "HOOKD_BUILD_PROXY",
-        value_enum,
-        default_value = "sidecar",
-        ignore_case = true
-    )]
-    pub proxy: ProxySource,
-
-    /// Bytes that a build context may have.
-    #[arg(
-        long = "build-context-limit",
-        env = "HOOKD_BUILD_CONTEXT_LIMIT_BYTES",
-        default_value = "2147483648",
-        value_parser = bytes
-    )]
-    pub context_limit: u64,
-
-    /// Seconds that reading and sending a build context may take.
-    #[arg(
-        long = "build-context-timeout", env = "HOOKD_BUILD_CONTEXT_TIMEOUT_SECONDS",
-        default_value = "900", value_parser = seconds
-    )]
-    pub context_timeout: Duration,
-}
-
 impl Config {
     /// Directories beneath which actions lie.
     pub fn context_roots(&self) -> Vec<PathBuf> {
@@ -322,49 +168,6 @@ impl Config {
     }
 }
 
-/// A port, or nothing.
-fn port(text: &str) -> Result<String, String> {
-    match text.trim().parse::<u16>() {
-        Ok(1..) => Ok(text.trim().to_owned()),
-        _ if text.trim().is_empty() => Ok(String::new()),
-        _ => Err("not a port number".to_owned()),
-    }
-}
-
-/// True or false; set to nothing: false.
-fn switch(text: &str) -> Result<bool, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Ok(true),
-        "" | "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err("neither true nor false".to_owned()),
-    }
-}
-
-/// A whole number of seconds above zero, of a century at most: a deadline of more cannot be counted.
-fn seconds(text: &str) -> Result<Duration, String> {
-    const MOST: u64 = 100 * 365 * 24 * 3600;
-    match text.trim().parse() {
-        Ok(number @ 1..=MOST) => Ok(Duration::from_secs(number)),
-        _ => Err(format!("not a whole number of seconds from 1 to {MOST}")),
-    }
-}
-
-/// A whole number of bytes above zero.
-fn bytes(text: &str) -> Result<u64, String> {
-    match text.trim().parse() {
-        Ok(number @ 1..) => Ok(number),
-        _ => Err("not a whole number of bytes above 0".to_owned()),
-    }
-}
-
-/// A Kubernetes quantity above zero.
-fn quantity(text: &str) -> Result<String, String> {
-    match crate::spec::quantity::quantity(text) {
-        Some(amount) if amount > 0.0 => Ok(text.trim().to_owned()),
-        _ => Err("not an amount above 0 such as 500m, 2 or 4Gi".to_owned()),
-    }
-}
-
 #[cfg(test)]
 #[derive(clap::Parser)]
 struct Cli {
@@ -382,6 +185,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use super::values::{bytes, port, quantity};
     use super::*;
 
     #[test]

@@ -148,17 +148,23 @@ fn a_second_caller_of_a_step_is_refused() {
 fn cleanup_deletes_whatever_carries_the_runners_label_and_nothing_else() {
     let runner = RunnerPod::start();
     for (name, label) in [("ours", "runner"), ("other", "runner-2")] {
-        crate::support::cluster::create(&[json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "namespace": runner.namespace, "labels": {"runner-pod": label}},
-        })]);
+        let metadata =
+            json!({"name": name, "namespace": runner.namespace, "labels": {"runner-pod": label}});
+        let container = json!({"name": "c", "image": "busybox:1"});
+        // The Secret of a container step has the name of its Job.
+        crate::support::cluster::create(&[
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}),
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {
+                "suspend": true,
+                "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+            }}),
+        ]);
     }
-    assert_eq!(call(&runner, "CleanupJob", &json!({})), json!({"deleted": 1}));
+    assert_eq!(call(&runner, "CleanupJob", &json!({})), json!({"deleted": 2}));
     assert_eq!(call(&runner, "CleanupJob", &json!({})), json!({}));
-    let secrets = runner.objects("secrets", &[]);
-    assert_eq!(secrets.len(), 1);
-    assert_eq!(secrets[0]["metadata"]["name"], "other");
+    let left = runner.objects("secrets,jobs", &[]);
+    let names: Vec<_> = left.iter().map(|object| &object["metadata"]["name"]).collect();
+    assert_eq!(names, ["other", "other"]);
 }
 
 #[test]

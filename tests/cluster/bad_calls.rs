@@ -88,5 +88,8 @@ fn a_hookd_that_does_not_run_is_waited_for_and_then_told() {
 fn a_wrong_setting_of_the_hook_is_named() {
     let runner = RunnerPod::start();
     let outcome = runner.cleanup().set("HOOK_CONNECT_TIMEOUT_SECONDS", "5 minutes").run();
-    outcome.assert_told(10, &["HOOK_CONNECT_TIMEOUT_SECONDS", "5 minutes", "300"]);
+    let log = outcome.assert_code(0).log();
+    for words in ["Warning", "HOOK_CONNECT_TIMEOUT_SECONDS", "5 minutes", "300"] {
+        assert!(log.contains(words), "{words:?} is not in\n{log}");
+    }
 }

@@ -152,12 +152,12 @@ fn a_run_finds_no_credentials_and_pushes_nothing_but_its_own_image() {
     let outcome = runner.run(&runner.action("thief", &[("Dockerfile", &dockerfile.concat())]));
     outcome.assert_code(0);
     assert_eq!(outcome.after_build(), "it runs\n");
-    let text = outcome.text();
+    let text = outcome.log();
     assert!(!text.contains(PASSWORD), "{text}");
     let found: Vec<_> =
-        outcome.lines().into_iter().filter(|line| line.starts_with("FOUND")).collect();
+        outcome.log_lines().into_iter().filter(|line| line.starts_with("FOUND")).collect();
     assert_eq!(found, Vec::<String>::new(), "{text}");
-    assert!(outcome.lines().iter().any(|line| line.starts_with("searched ")), "{text}");
+    assert!(outcome.log_lines().iter().any(|line| line.starts_with("searched ")), "{text}");
     // Two uploads, a manifest, a list and an image through the endpoint; the list without it.
     assert_eq!(
         text.matches("403 Forbidden").count() + text.matches("400 Bad Request").count(),
@@ -209,7 +209,7 @@ fn a_base_image_behind_a_password_is_pulled_with_it() {
         &[("Dockerfile", "FROM busybox:1\nRUN echo base > /base\nCMD [\"true\"]\n")],
     );
     let built = runner.run(&base);
-    let text = built.assert_code(0).text();
+    let text = built.assert_code(0).log();
     let (_, digest) = text.split_once("hookd/build@").expect("the digest in Kaniko's log");
     let digest = digest.split_whitespace().next().unwrap();
     let dockerfile = format!(

@@ -54,8 +54,8 @@ fn the_administrator_may_take_capabilities_from_builds() {
     );
     let dockerfile = "FROM busybox:1\nRUN grep CapEff /proc/self/status\nENTRYPOINT [\"true\"]\n";
     let outcome = runner.run(&runner.action("fewer", &[("Dockerfile", dockerfile)]));
-    let lines = outcome.assert_code(0).lines();
-    assert!(lines.contains(&"CapEff:\t00000000800000cb".to_owned()), "{}", outcome.text());
+    let lines = outcome.assert_code(0).log_lines();
+    assert!(lines.contains(&"CapEff:\t00000000800000cb".to_owned()), "{}", outcome.printed());
 }
 
 // gk#432
@@ -67,18 +67,18 @@ fn a_build_has_the_proxy_of_the_sidecar() {
                       ENTRYPOINT [\"/bin/sh\", \"-c\", \"env | grep -ic proxy.corp\"]\n";
     let runner = RunnerPod::with(&setup);
     let outcome = runner.run(&runner.action("proxied", &[("Dockerfile", dockerfile)]));
-    let lines = outcome.lines();
+    let lines = outcome.log_lines();
     for line in [&format!("HTTPS_PROXY={proxy}"), &format!("https_proxy={proxy}")] {
-        assert!(lines.contains(line), "{line} is not in\n{}", outcome.text());
+        assert!(lines.contains(line), "{line} is not in\n{}", outcome.printed());
     }
     let bypass =
         |line: &String| line.starts_with("no_proxy=10.0.0.0/8,.svc,localhost,127.0.0.1,::1,");
-    assert!(lines.iter().any(bypass), "{}", outcome.text());
+    assert!(lines.iter().any(bypass), "{}", outcome.printed());
     // As in docker, the image itself has none.
-    assert!(outcome.after_build().starts_with("0\n"), "{}", outcome.text());
+    assert!(outcome.after_build().starts_with("0\n"), "{}", outcome.printed());
     let runner = RunnerPod::with(&setup.set("HOOKD_BUILD_PROXY", "none"));
     let outcome = runner.run(&runner.action("direct", &[("Dockerfile", dockerfile)]));
-    assert!(outcome.lines().contains(&"no proxy".to_owned()), "{}", outcome.text());
+    assert!(outcome.log_lines().contains(&"no proxy".to_owned()), "{}", outcome.printed());
 }
 
 // ARC#1730, ARC#2434

@@ -39,7 +39,7 @@ fn services_without_a_job_container_are_reached_on_localhost() {
     let mut job = JobRun::of(&runner);
     let services = json!([web(&["18080:8080", "53/udp"], "")]);
     let prepared = job.prepare(&json!(null), &services);
-    let text = prepared.assert_code(0).text();
+    let text = prepared.assert_code(0).log();
     let response = prepared.read_back.response.as_ref().unwrap();
     assert_eq!(response["context"]["services"][0]["ports"], json!({"8080": "18080"}));
     for words in ["localhost:18080 is port 8080 of busybox", "53/udp", "only TCP is"] {
@@ -107,7 +107,7 @@ fn what_a_job_did_to_its_directories_fails_no_container_step() {
     )
     .assert_code(0);
     let outcome = runner.run(&runner.script("ls -A /github/home /github/workflow"));
-    let text = outcome.assert_code(0).text();
+    let text = outcome.assert_code(0).printed();
     assert!(!text.contains("passwd") && !text.contains("\nx\n"), "{text}");
     assert!(text.contains("_github_workflow was a symlink"), "{text}");
     job.clean_up().assert_code(0);
@@ -132,11 +132,11 @@ fn a_part_of_a_shared_claim_leads_to_no_other_runners_files() {
         let _ = fs::remove_dir_all(&home);
         symlink("../../runner-2", &home).unwrap();
         let outcome = call.run();
-        assert!(!outcome.text().contains("of another runner"), "{}", outcome.text());
+        assert!(!outcome.printed().contains("of another runner"), "{}", outcome.printed());
         assert_eq!(fs::read_to_string(&secret).unwrap(), "of another runner");
         if trusted == "true" {
             outcome.assert_code(0);
-            assert!(outcome.text().contains("_github_home was a symlink"), "{}", outcome.text());
+            assert!(outcome.log().contains("_github_home was a symlink"), "{}", outcome.log());
         } else {
             outcome.assert_told(20, &["runner-1", "HOOKD_TRUST_SHARED_CLAIM"]);
             let refused =

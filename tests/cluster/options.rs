@@ -41,7 +41,7 @@ fn options_and_volumes_of_a_job_do_what_they_do_in_docker() {
                    --health-timeout 5s --health-retries 5 --ulimit nofile=1024";
     let services = json!([service(early, options)]);
     let prepared = job.prepare(&job_container(IMAGE, &fields), &services);
-    let text = prepared.assert_code(0).text();
+    let text = prepared.assert_code(0).log();
     for note in [
         "Container job: `--add-host build_cache:10.2.3.5`",
         "Container job: volume at /etc/skel starts empty",

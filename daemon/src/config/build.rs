@@ -1,8 +1,96 @@
-//! Types of the settings of builds.
+//! The settings of builds.
 
-use clap::ValueEnum;
+use std::time::Duration;
 
-/// See [`BuildConfig::proxy`](super::BuildConfig::proxy).
+use clap::builder::BoolishValueParser;
+use clap::{Args, ValueEnum};
+
+use super::values::{bytes, quantity, seconds};
+
+/// The builder.
+#[derive(Args, Clone, Debug)]
+pub struct BuildConfig {
+    /// Image of the Kaniko executor.
+    #[arg(
+        long = "kaniko-image",
+        env = "HOOKD_KANIKO_IMAGE",
+        default_value = "ghcr.io/osscontainertools/kaniko:v1.28.3"
+    )]
+    pub kaniko_image: String,
+
+    /// CPU limit of a build, a Kubernetes quantity.
+    #[arg(
+        long = "build-cpu", env = "HOOKD_BUILD_CPU", default_value = "2",
+        value_parser = quantity
+    )]
+    pub cpu: String,
+
+    /// Memory limit of a build, a Kubernetes quantity.
+    #[arg(
+        long = "build-memory", env = "HOOKD_BUILD_MEMORY", default_value = "4Gi",
+        value_parser = quantity
+    )]
+    pub memory: String,
+
+    /// Ephemeral storage limit of a build, a Kubernetes quantity.
+    #[arg(
+        long = "build-ephemeral-storage",
+        env = "HOOKD_BUILD_EPHEMERAL_STORAGE",
+        default_value = "20Gi",
+        value_parser = quantity
+    )]
+    pub ephemeral_storage: String,
+
+    /// Seconds that a build may take, from the creation of its Job.
+    #[arg(
+        long = "build-timeout", env = "HOOKD_BUILD_TIMEOUT_SECONDS", default_value = "3600",
+        value_parser = seconds
+    )]
+    pub timeout: Duration,
+
+    /// Runs builds in a user namespace (Kubernetes 1.33, containerd 2.0, runc 1.2 and later).
+    #[arg(
+        long = "build-user-namespace", env = "HOOKD_BUILD_USER_NAMESPACE",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub user_namespace: bool,
+
+    /// Capabilities of a build, comma-separated, in place of docker's default ones within Pod Security
+    /// baseline.
+    #[arg(
+        long = "build-capabilities", env = "HOOKD_BUILD_CAPABILITIES", value_delimiter = ',',
+        value_parser = capability
+    )]
+    pub capabilities: Vec<String>,
+
+    /// Whose proxy variables a build has: the `sidecar`'s own, or `none`.
+    #[arg(
+        long = "build-proxy",
+        env = "HOOKD_BUILD_PROXY",
+        value_enum,
+        default_value = "sidecar",
+        ignore_case = true
+    )]
+    pub proxy: ProxySource,
+
+    /// Bytes that a build context may have.
+    #[arg(
+        long = "build-context-limit",
+        env = "HOOKD_BUILD_CONTEXT_LIMIT_BYTES",
+        default_value = "2147483648",
+        value_parser = bytes
+    )]
+    pub context_limit: u64,
+
+    /// Seconds that reading and sending a build context may take.
+    #[arg(
+        long = "build-context-timeout", env = "HOOKD_BUILD_CONTEXT_TIMEOUT_SECONDS",
+        default_value = "900", value_parser = seconds
+    )]
+    pub context_timeout: Duration,
+}
+
+/// See [`BuildConfig::proxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProxySource {
     /// HTTP_PROXY, HTTPS_PROXY, NO_PROXY and their kind of hookd's own environment.

@@ -1,0 +1,81 @@
+//! The registry of built images.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::values::port;
+
+/// See [`RegistryConfig::built_images`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BuiltImages {
+    /// They are deleted.
+    #[default]
+    Delete,
+    /// They stay.
+    Keep,
+}
+
+/// The registry of built images, as ADR 0034 names it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RegistryConfig {
+    /// Registry that Kaniko pushes to: a Service's name or address, or a remote registry, with an
+    /// optional path ("ghcr.io/my-org").
+    #[arg(long = "registry-host", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST")]
+    pub host: Option<String>,
+
+    /// Port of that registry. Default: that of HTTPS.
+    #[arg(
+        long = "registry-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT",
+        value_parser = port
+    )]
+    pub port: Option<String>,
+
+    /// Node port behind which the kubelet finds the registry. Default: it pulls from the host.
+    #[arg(
+        long = "registry-node-port", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT",
+        value_parser = port
+    )]
+    pub node_port: Option<String>,
+
+    /// Host, with its port, that the kubelet pulls from, where `localhost:<node port>` cannot
+    /// work (kube-proxy in nftables or ipvs mode, Cilium).
+    #[arg(long = "registry-pull-host", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PULL_HOST")]
+    pub pull_host: Option<String>,
+
+    /// Secret of type kubernetes.io/dockerconfigjson in the runner's namespace, to push and pull.
+    #[arg(long = "registry-secret", env = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET")]
+    pub secret: Option<String>,
+
+    /// ConfigMap in the runner's namespace whose key ca.crt signs the registry's certificate.
+    #[arg(long = "registry-ca", env = "HOOKD_REGISTRY_CA_CONFIGMAP")]
+    pub ca_config_map: Option<String>,
+
+    /// File in the hookd container with the same certificates, for hookd's own requests to the registry.
+    #[arg(long = "registry-ca-file", env = "HOOKD_REGISTRY_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+
+    /// What becomes of the images that a job built when it ends: `delete`, where the registry can, or
+    /// `keep`.
+    #[arg(
+        long = "built-images",
+        env = "HOOKD_BUILT_IMAGES",
+        value_enum,
+        default_value = "delete",
+        ignore_case = true
+    )]
+    pub built_images: BuiltImages,
+
+    /// Registries to take in place of others, for FROM: "index.docker.io=mirror:5000;...". With
+    /// it no other registry is asked for these.
+    #[arg(long = "registry-map", env = "HOOKD_REGISTRY_MAP")]
+    pub map: Option<String>,
+
+    /// Mirrors of Docker Hub to try first, for FROM, comma-separated.
+    #[arg(long = "registry-mirrors", env = "HOOKD_REGISTRY_MIRRORS", value_delimiter = ',')]
+    pub mirrors: Vec<String>,
+
+    /// Registries that speak plain HTTP, comma-separated. One behind a node port is one anyway.
+    #[arg(long = "insecure-registries", env = "HOOKD_INSECURE_REGISTRIES", value_delimiter = ',')]
+    pub insecure: Vec<String>,
+}
