@@ -110,6 +110,8 @@ fn objects(namespace: &str) -> Vec<Value> {
         "metadata": {"name": "registry", "namespace": namespace, "labels": {"app": "registry"}},
         "spec": {
             "terminationGracePeriodSeconds": 1,
+            // As the cluster's registry, which writes to the same storage.
+            "securityContext": {"runAsUser": 65534, "runAsGroup": 65534},
             "containers": [{
                 "name": "registry",
                 "image": "localhost/hookd-devcluster/registry:1",
