@@ -40,19 +40,19 @@ const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_positi
 pub async fn run(
     context: &Context,
     step: &StepId,
-    spec: &ContainerStep,
+    spec: ContainerStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     spec.options.check(step_job::CONTAINER, &context.config.policy)?;
     ended_services::report(context, caller).await?;
-    let spec = &with_whole_args(context, spec).await?;
+    let spec = with_whole_args(context, spec).await?;
     let image = match &spec.source {
         Source::Image(image) => image.clone(),
         Source::Dockerfile(path) => {
             build_image::build(context, step, path, caller).await?.reference
         }
     };
-    let (job, by_stepd) = ensure_job(context, step, spec, &image, caller).await?;
+    let (job, by_stepd) = ensure_job(context, step, &spec, &image, caller).await?;
     caller.settled();
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
     let awaited =
@@ -79,12 +79,13 @@ pub async fn run(
 /// The step with its arguments as they were before the runner cut them.
 async fn with_whole_args(
     context: &Context,
-    spec: &ContainerStep,
+    mut spec: ContainerStep,
 ) -> Result<ContainerStep, Failure> {
-    let (mut spec, roots) = (spec.clone(), context.config.context_roots());
+    let roots = context.config.context_roots();
     let work_dir = context.config.work_dir.clone();
     blocking::run(blocking::DEADLINE, "Reading the action's definition", move || {
         spec.args = action_args::whole(&spec, &work_dir, &roots);
+        spec.pieces = Vec::new();
         spec
     })
     .await
@@ -202,12 +203,17 @@ async fn by_stepd(
         tracing::info!(image, "its program must be PID 1: the kubelet starts it");
         return None;
     }
+    // hook resumes the step with it.
+    if !RunPosition::has_room(&info.config) {
+        tracing::info!(image, "its configuration is too large for a cursor: the kubelet starts it");
+        return None;
+    }
     Some((info.reference.clone(), info.config.clone()))
 }
 
 fn program_of(
     step: &StepId,
-    spec: &ContainerStep,
+    spec: ContainerStep,
     config: &ImageConfig,
 ) -> Result<StartStepRequest, Failure> {
     let argv = config.command(spec.entry_point.as_deref(), &spec.args).ok_or_else(|| {
@@ -216,8 +222,8 @@ fn program_of(
     Ok(StartStepRequest {
         step_id: step.to_string(),
         argv,
-        environment: spec.environment.clone().into_iter().collect(),
-        working_directory: spec.working_directory.clone().unwrap_or_default(),
+        environment: spec.environment.into_iter().collect(),
+        working_directory: spec.working_directory.unwrap_or_default(),
         prepend_path: Vec::new(),
     })
 }
@@ -235,7 +241,8 @@ async fn make_ready(
         runner.check_work()?;
     }
     let directories = mounts.directories.clone();
-    let (given, environment) = (spec.mounts.clone(), spec.environment.clone());
+    let given = spec.mounts.clone();
+    let environment = files::paths(&spec.environment);
     let work_dir = context.config.work_dir.clone();
     let warnings: Result<_, Failure> =
         blocking::run(blocking::DEADLINE, "Making the step's directories", move || {

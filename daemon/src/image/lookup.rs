@@ -33,6 +33,10 @@ const LONGEST_UNREACHABLE: Duration = Duration::from_secs(600);
 
 /// Images and registries that are remembered. A job has a handful; a caller may name any number.
 const MAX_KNOWN: usize = 128;
+/// Bytes of what is remembered of all images.
+const MAX_REMEMBERED: usize = 1 << 20;
+/// What a word takes besides its bytes.
+const STRING: usize = 56;
 /// Images that are asked for at the same time.
 const MAX_REQUESTS: usize = 4;
 /// Users that are tried for one image.
@@ -111,10 +115,29 @@ pub struct Lookup {
     sources: Sources,
     /// None: it could not be made.
     client: Option<RegistryClient>,
-    /// By the image, and by the container's own credentials: another container may not know it.
-    known: Mutex<HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>>,
+    known: Mutex<Known>,
     unreachable: Mutex<HashMap<String, Silence>>,
     slots: Semaphore,
+}
+
+/// The images that registries have described.
+#[derive(Debug, Default)]
+struct Known {
+    /// By the image, and by the container's own credentials: another container may not know it.
+    images: HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Forgets the others if there are too many, or they are too large.
+    fn add(&mut self, key: (String, Vec<Credentials>), info: Arc<ImageInfo>) {
+        let bytes = key.0.len() + info.reference.len() + info.config.memory();
+        if self.images.len() >= MAX_KNOWN || self.bytes + bytes > MAX_REMEMBERED {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        self.images.insert(key, info);
+    }
 }
 
 /// A registry that did not answer.
@@ -154,6 +177,14 @@ impl ImageConfig {
         let words = [self.entrypoint.as_ref(), self.cmd.as_ref(), health].into_iter().flatten();
         words.flatten().map(|word| word.len() + 1).sum()
     }
+
+    /// Bytes of memory that all of it takes, about.
+    fn memory(&self) -> usize {
+        let health = self.healthcheck.as_ref().map(|health| &health.test);
+        let lists = [self.entrypoint.as_ref(), self.cmd.as_ref(), self.shell.as_ref(), health];
+        let words = lists.into_iter().flatten().chain([&self.exposed_ports]).flatten();
+        words.map(|word| word.len() + STRING).sum()
+    }
 }
 
 impl Lookup {
@@ -189,7 +220,7 @@ impl Lookup {
         shared: &[Credentials],
     ) -> Option<Arc<ImageInfo>> {
         let key = (image.to_owned(), own.to_vec());
-        if let Some(known) = lock(&self.known).get(&key) {
+        if let Some(known) = lock(&self.known).images.get(&key) {
             return Some(known.clone());
         }
         let reference: Reference = image.parse().ok()?;
@@ -206,11 +237,7 @@ impl Lookup {
                 Ok(Description { digest, config }) => {
                     let reference = at_digest(image, &digest);
                     let info = Arc::new(ImageInfo { reference, config });
-                    let mut known = lock(&self.known);
-                    if known.len() >= MAX_KNOWN {
-                        known.clear();
-                    }
-                    known.insert(key, info.clone());
+                    lock(&self.known).add(key, info.clone());
                     return Some(info);
                 }
                 Err(error) => self.note(image, host, &error),
