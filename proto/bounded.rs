@@ -110,7 +110,10 @@ mod tests {
         let mounts = vec![v1::Mount { source_volume_path: "/a".into(), ..Default::default() }; 7];
         assert_eq!(fields(v1::ContainerSpec { system_mount_volumes: mounts, ..spec() }), Some(9));
         let variables = (0..5).map(|name| (name.to_string(), "x".repeat(1 << 20))).collect();
-        assert_eq!(fields(v1::ContainerSpec { environment_variables: variables, ..spec() }), Some(7));
+        assert_eq!(
+            fields(v1::ContainerSpec { environment_variables: variables, ..spec() }),
+            Some(7)
+        );
         // Their bytes would be fields, were they a message.
         let text = v1::ContainerSpec { image: "\n\0".repeat(MOST_FIELDS), ..spec() };
         assert_eq!(fields(text), Some(3));

@@ -8,6 +8,7 @@ use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use tokio::sync::Semaphore;
 
 use crate::blocking;
 use crate::cluster::watch::PodWatch;
@@ -29,6 +30,9 @@ use crate::step::output::{self, Place};
 use crate::step::room::with_room;
 use crate::step::start::{self, Awaited, started};
 use crate::step::{action_args, ended_services, files, program};
+
+/// A Secret, what is sent of it and what is answered take five times the environment.
+static MAKING_SECRETS: Semaphore = Semaphore::const_new(2);
 
 /// The program's log: the kubelet keeps its two streams as one.
 const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_position, shown: None };
@@ -141,10 +145,14 @@ async fn ensure_job(
         let image = (image, Starter::Kubelet);
         let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
         let wanted = warned(context, plan, caller).await?;
-        let secret = step_job::secret(runner, step, &spec.environment);
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
-        let create = || job::create(&secrets, &secret, &retry);
+        let create = || async {
+            // Nobody closes it.
+            let _making = MAKING_SECRETS.acquire().await;
+            let secret = step_job::secret(runner, step, &spec.environment);
+            job::create(&secrets, &secret, &retry).await
+        };
         with_room(context, Phase::RunPending, caller, create).await?;
         let create = || job::create(&jobs, &wanted, &retry);
         let made = with_room(context, Phase::RunPending, caller, create).await?;

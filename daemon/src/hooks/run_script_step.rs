@@ -86,7 +86,8 @@ fn late(limit: Duration) -> Failure {
 
 /// Lets the step's user write to what the step writes to.
 async fn make_ready(context: &Context, spec: &ScriptStep) -> Result<(), Failure> {
-    let (environment, work_dir) = (files::paths(&spec.environment), context.config.work_dir.clone());
+    let (environment, work_dir) =
+        (files::paths(&spec.environment), context.config.work_dir.clone());
     blocking::run(blocking::DEADLINE, "Opening the step's command files", move || {
         files::open_file_commands(&environment, &work_dir);
     })

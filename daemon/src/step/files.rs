@@ -123,7 +123,8 @@ pub fn open_home(work_dir: &Path, directories: &[PathBuf]) {
 
 /// The variables that can name a file: not those whose values are longer than a path.
 pub fn paths(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let short = |(_, value): &(&String, &String)| value.len() < LONGEST_PATH && value.starts_with('/');
+    let short =
+        |(_, value): &(&String, &String)| value.len() < LONGEST_PATH && value.starts_with('/');
     let paths = environment.iter().filter(short);
     paths.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
