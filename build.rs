@@ -14,7 +14,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
 
+    // What hookd hears comes from jobs, in the end: its codec has limits.
+    let (mut hookd, mut stepd) = (files.clone(), files);
+    hookd.file.retain(|file| file.package() == "hookd.v1");
+    stepd.file.retain(|file| file.package() == "stepd.v1");
+    tonic_prost_build::compile_fds(stepd)?;
+
     let mut config = tonic_prost_build::configure()
+        .codec_path("crate::bounded::BoundedCodec")
         .btree_map(".hookd.v1.ContainerSpec")
         .btree_map(".hookd.v1.ScriptSpec");
     for message in RUNNER_JSON {
@@ -25,6 +32,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             )
             .field_attribute(message, "#[serde(deserialize_with = \"crate::null_as_default\")]");
     }
-    config.compile_fds(files)?;
+    config.compile_fds(hookd)?;
     Ok(())
 }

@@ -4,6 +4,10 @@
 //! The `.proto` files carry the documentation; this crate only compiles them. The messages that
 //! mirror the runner's JSON ([`v1::ContainerSpec`]) also implement [`serde::Deserialize`] for it.
 
+mod bounded;
+
+pub use bounded::MOST_FIELDS;
+
 /// Version 1 of hookd's API.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {

@@ -1,6 +1,8 @@
 //! YAML that a job or an administrator wrote, read within limits: a few kilobytes of aliases can
 //! stand for gigabytes, and a few of brackets for a stack overflow.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde::de::DeserializeOwned;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
@@ -14,7 +16,11 @@ const NODES: usize = 50_000;
 const ALIASES: usize = 256;
 const REPLAYED: usize = 10_000;
 
-/// Reads one document of [`LIMIT`] bytes at most.
+/// Held while a document is read: that takes megabytes for its nodes and aliases, whatever it makes,
+/// and not long.
+static READING: Mutex<()> = Mutex::new(());
+
+/// Reads one document of [`LIMIT`] bytes at most; others wait meanwhile.
 ///
 /// # Errors
 /// What is wrong with it, or which limit it exceeds.
@@ -45,6 +51,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, YamlError> {
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         with_snippet: false,
     };
+    let _reading = READING.lock().unwrap_or_else(PoisonError::into_inner);
     let parsed = serde_saphyr::from_slice_with_options(bytes, options);
     parsed.map_err(|error| YamlError::Malformed(Box::new(error)))
 }

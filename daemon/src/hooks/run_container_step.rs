@@ -10,6 +10,7 @@ use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use tokio::sync::Semaphore;
 
 use crate::blocking;
 use crate::cluster::watch::PodWatch;
@@ -32,6 +33,9 @@ use crate::step::room::with_room;
 use crate::step::start::{self, Awaited, started};
 use crate::step::{action_args, ended_services, files, program};
 
+/// A Secret, what is sent of it and what is answered take five times the environment.
+static MAKING_SECRETS: Semaphore = Semaphore::const_new(2);
+
 /// The program's log: the kubelet keeps its two streams as one.
 const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_position, shown: None };
 
@@ -42,19 +46,19 @@ const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_positi
 pub async fn run(
     context: &Context,
     step: &StepId,
-    spec: &ContainerStep,
+    spec: ContainerStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     spec.options.check(step_job::CONTAINER, &context.config.policy)?;
     ended_services::report(context, caller).await?;
-    let spec = &with_whole_args(context, spec).await?;
+    let spec = with_whole_args(context, spec).await?;
     let image = match &spec.source {
         Source::Image(image) => image.clone(),
         Source::Dockerfile(path) => {
             build_image::build(context, step, path, caller).await?.reference
         }
     };
-    let (job, by_stepd) = ensure_job(context, step, spec, &image, caller).await?;
+    let (job, by_stepd) = ensure_job(context, step, &spec, &image, caller).await?;
     caller.settled();
     let mut watch = PodWatch::of_job(context.pods(), &job.name_any());
     let awaited =
@@ -81,12 +85,13 @@ pub async fn run(
 /// The step with its arguments as they were before the runner cut them.
 async fn with_whole_args(
     context: &Context,
-    spec: &ContainerStep,
+    mut spec: ContainerStep,
 ) -> Result<ContainerStep, Failure> {
-    let (mut spec, roots) = (spec.clone(), context.config.context_roots());
+    let roots = context.config.context_roots();
     let work_dir = context.config.work_dir.clone();
     blocking::run(blocking::DEADLINE, "Reading the action's definition", move || {
         spec.args = action_args::whole(&spec, &work_dir, &roots);
+        spec.pieces = Vec::new();
         spec
     })
     .await
@@ -142,10 +147,14 @@ async fn ensure_job(
         let image = (image, Starter::Kubelet);
         let plan = step_job::job(runner, step, spec, mounts, image, settings)?;
         let wanted = warned(context, plan, caller).await?;
-        let secret = step_job::secret(runner, step, &spec.environment);
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
-        let create = || job::create(&secrets, &secret, &retry);
+        let create = || async {
+            // Nobody closes it.
+            let _making = MAKING_SECRETS.acquire().await;
+            let secret = step_job::secret(runner, step, &spec.environment);
+            job::create(&secrets, &secret, &retry).await
+        };
         with_room(context, Phase::RunPending, caller, create).await?;
         let create = || job::create(&jobs, &wanted, &retry);
         let made = with_room(context, Phase::RunPending, caller, create).await?;
@@ -205,12 +214,17 @@ async fn by_stepd(
         tracing::info!(image, "its program must be PID 1: the kubelet starts it");
         return None;
     }
+    // hook resumes the step with it.
+    if !RunPosition::has_room(&info.config) {
+        tracing::info!(image, "its configuration is too large for a cursor: the kubelet starts it");
+        return None;
+    }
     Some((info.reference.clone(), info.config.clone()))
 }
 
 fn program_of(
     step: &StepId,
-    spec: &ContainerStep,
+    spec: ContainerStep,
     config: &ImageConfig,
 ) -> Result<StartStepRequest, Failure> {
     let argv = config.command(spec.entry_point.as_deref(), &spec.args).ok_or_else(|| {
@@ -219,8 +233,8 @@ fn program_of(
     Ok(StartStepRequest {
         step_id: step.to_string(),
         argv,
-        environment: spec.environment.clone().into_iter().collect(),
-        working_directory: spec.working_directory.clone().unwrap_or_default(),
+        environment: spec.environment.into_iter().collect(),
+        working_directory: spec.working_directory.unwrap_or_default(),
         prepend_path: Vec::new(),
     })
 }
@@ -238,7 +252,8 @@ async fn make_ready(
         runner.check_work()?;
     }
     let directories = mounts.directories.clone();
-    let (given, environment) = (spec.mounts.clone(), spec.environment.clone());
+    let given = spec.mounts.clone();
+    let environment = files::paths(&spec.environment);
     let work_dir = context.config.work_dir.clone();
     let warnings: Result<_, Failure> =
         blocking::run(blocking::DEADLINE, "Making the step's directories", move || {

@@ -24,17 +24,16 @@ use crate::step::{ended_services, files, job_end, program};
 pub async fn run(
     context: &Context,
     step: &StepId,
-    spec: &ScriptStep,
+    spec: ScriptStep,
     caller: &mut Caller,
 ) -> Result<i32, Failure> {
     let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
     if caller.cursor.started.is_none() {
         not_ended(&pod).await?;
     }
-    make_ready(context, spec).await?;
+    make_ready(context, &spec).await?;
     ended_services::report(context, caller).await?;
     let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
-    let spec = spec.clone();
     let program = StartStepRequest {
         step_id: step.to_string(),
         argv: spec.argv,
@@ -87,7 +86,8 @@ fn late(limit: Duration) -> Failure {
 
 /// Lets the step's user write to what the step writes to.
 async fn make_ready(context: &Context, spec: &ScriptStep) -> Result<(), Failure> {
-    let (environment, work_dir) = (spec.environment.clone(), context.config.work_dir.clone());
+    let (environment, work_dir) =
+        (files::paths(&spec.environment), context.config.work_dir.clone());
     blocking::run(blocking::DEADLINE, "Opening the step's command files", move || {
         files::open_file_commands(&environment, &work_dir);
     })

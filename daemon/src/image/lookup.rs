@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -24,6 +23,10 @@ use crate::image::reference::Reference;
 use crate::image::registry;
 use crate::image::sources::Sources;
 
+mod config;
+
+pub use config::{Healthcheck, ImageConfig};
+
 /// An image waits for no longer for what is known of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// For so long a registry that did not answer is not asked again; each further time for four times as
@@ -33,8 +36,10 @@ const LONGEST_UNREACHABLE: Duration = Duration::from_secs(600);
 
 /// Images and registries that are remembered. A job has a handful; a caller may name any number.
 const MAX_KNOWN: usize = 128;
+/// Bytes of what is remembered of all images.
+const MAX_REMEMBERED: usize = 1 << 20;
 /// Images that are asked for at the same time.
-const MAX_REQUESTS: usize = 4;
+const MAX_REQUESTS: usize = 3;
 /// Users that are tried for one image.
 const MAX_USERS: usize = 5;
 
@@ -47,77 +52,35 @@ pub struct ImageInfo {
     pub config: ImageConfig,
 }
 
-/// The part of an image's configuration that hookd needs; null means empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct ImageConfig {
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    /// HEALTHCHECK; docker's extension, which OCI configurations may have too.
-    pub healthcheck: Option<Healthcheck>,
-    /// SHELL, in which health commands run; none: `/bin/sh -c`.
-    #[serde(skip_serializing)]
-    pub shell: Option<Vec<String>>,
-    /// EXPOSE: "6379/tcp" and the like.
-    #[serde(skip_serializing, deserialize_with = "keys")]
-    pub exposed_ports: Vec<String>,
-}
-
-/// HEALTHCHECK of an image; times in nanoseconds, 0 or absent: docker's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-pub struct Healthcheck {
-    /// ["NONE"], ["CMD", program, arguments...] or ["CMD-SHELL", command].
-    pub test: Vec<String>,
-    /// Between two checks.
-    #[serde(deserialize_with = "number")]
-    pub interval: u64,
-    /// For one check.
-    #[serde(deserialize_with = "number")]
-    pub timeout: u64,
-    /// While it lasts, failures do not count.
-    #[serde(deserialize_with = "number")]
-    pub start_period: u64,
-    /// Between two checks while the start period lasts.
-    #[serde(deserialize_with = "number")]
-    pub start_interval: u64,
-    /// Failures in a row.
-    #[serde(deserialize_with = "number")]
-    pub retries: u32,
-}
-
-/// A number that an image has written: no more than 32 or 63 bits, and 0 if it is none.
-fn number<'de, D: serde::Deserializer<'de>, N: TryFrom<i64> + Default>(
-    from: D,
-) -> Result<N, D::Error> {
-    let written = serde_json::Value::deserialize(from)?;
-    // `as` stops at the ends of the range.
-    let number = written.as_i64().or(written.as_f64().map(|number| number as i64));
-    let number = number.unwrap_or_default();
-    let fits =
-        [number, i64::from(u32::MAX)].into_iter().find_map(|number| N::try_from(number).ok());
-    Ok(fits.filter(|_| number > 0).unwrap_or_default())
-}
-
-/// The keys of an object; null is an empty one.
-fn keys<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let object = Option::<HashMap<String, serde::de::IgnoredAny>>::deserialize(from)?;
-    Ok(object.unwrap_or_default().into_keys().collect())
-}
-
-/// An image, and the credentials that are the container's own.
-type Asked = (String, Vec<Credentials>);
-
 /// Asks registries; remembers their answers for the job.
 #[derive(Debug)]
 pub struct Lookup {
     sources: Sources,
     /// None: it could not be made.
     client: Option<RegistryClient>,
-    /// By the image, and by the container's own credentials: another container may not know it.
-    known: Mutex<HashMap<Asked, Arc<ImageInfo>>>,
+    known: Mutex<Known>,
     unreachable: Mutex<HashMap<String, Silence>>,
     slots: Semaphore,
+}
+
+/// The images that registries have described.
+#[derive(Debug, Default)]
+struct Known {
+    /// By the image, and by the container's own credentials: another container may not know it.
+    images: HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>,
+    bytes: usize,
+}
+
+impl Known {
+    /// Forgets the others if there are too many, or they are too large.
+    fn add(&mut self, key: (String, Vec<Credentials>), info: Arc<ImageInfo>) {
+        let bytes = key.0.len() + info.reference.len() + info.config.memory();
+        if self.images.len() >= MAX_KNOWN || self.bytes + bytes > MAX_REMEMBERED {
+            *self = Self::default();
+        }
+        self.bytes += bytes;
+        self.images.insert(key, info);
+    }
 }
 
 /// A registry that did not answer.
@@ -132,30 +95,6 @@ impl Silence {
         let length =
             before.map_or(UNREACHABLE, |before| before.length * 4).min(LONGEST_UNREACHABLE);
         Self { until: Instant::now() + length, length }
-    }
-}
-
-impl ImageConfig {
-    /// What docker runs: the entrypoint (the step's, or else the image's) with the step's arguments,
-    /// or without any with the image's CMD if the entrypoint is the image's too. None: the image
-    /// names no program.
-    pub fn command(&self, entry_point: Option<&str>, args: &[String]) -> Option<Vec<String>> {
-        let own = || self.entrypoint.clone().unwrap_or_default();
-        let mut command = entry_point.map_or_else(own, |program| vec![program.to_owned()]);
-        match (entry_point, args) {
-            (None, []) => command.extend(self.cmd.iter().flatten().cloned()),
-            (_, args) => command.extend_from_slice(args),
-        }
-        command.first().is_some_and(|program| !program.is_empty()).then_some(command)
-    }
-}
-
-impl ImageConfig {
-    /// Bytes of all its words: they go into cursors, and to the kernel as arguments.
-    pub fn size(&self) -> usize {
-        let health = self.healthcheck.as_ref().map(|health| &health.test);
-        let words = [self.entrypoint.as_ref(), self.cmd.as_ref(), health].into_iter().flatten();
-        words.flatten().map(|word| word.len() + 1).sum()
     }
 }
 
@@ -192,7 +131,7 @@ impl Lookup {
         shared: &[Credentials],
     ) -> Option<Arc<ImageInfo>> {
         let key = (image.to_owned(), own.to_vec());
-        if let Some(known) = lock(&self.known).get(&key) {
+        if let Some(known) = lock(&self.known).images.get(&key) {
             return Some(known.clone());
         }
         let reference: Reference = image.parse().ok()?;
@@ -209,11 +148,7 @@ impl Lookup {
                 Ok(Description { digest, config }) => {
                     let reference = at_digest(image, &digest);
                     let info = Arc::new(ImageInfo { reference, config });
-                    let mut known = lock(&self.known);
-                    if known.len() >= MAX_KNOWN {
-                        known.clear();
-                    }
-                    known.insert(key, info.clone());
+                    lock(&self.known).add(key, info.clone());
                     return Some(info);
                 }
                 Err(error) => self.note(image, host, &error),

@@ -24,6 +24,8 @@ use crate::step::cursor::Cursor;
 use crate::step::lifecycle::{self as step, Action};
 use crate::step::registry::Attached;
 
+mod refusal;
+
 /// Events that wait for a slow caller, each of 64 KiB at most.
 const QUEUE: usize = 4;
 /// The runner gives a cancelled hook 7.5 s; the answer must not take them all.
@@ -105,7 +107,7 @@ where
     let attached = attached.and_then(|()| context.steps.attach(&session.step, cancel.clone()));
     let attached = match attached {
         Ok(attached) => Arc::new(attached),
-        Err(failure) => return Ok(refuse(&context, session, &failure)),
+        Err(failure) => return Ok(refusal::refuse(&context, session, &failure)),
     };
     let working = context.crashes.begin(&session.step);
     let acked = if session.auto_ack { Acked::ALL } else { Acked::up_to(session.offsets) };
@@ -148,29 +150,6 @@ where
     };
     tasks.spawn(work.instrument(span));
     Ok(ReceiverStream::new(outbound))
-}
-
-/// Refuses a call. The group of a build's log that an earlier daemon opened is closed first: until
-/// then the runner takes no command, the error's own line included.
-fn refuse<T: Send + 'static>(
-    context: &Context,
-    session: Session,
-    failure: &Failure,
-) -> ReceiverStream<Result<Message<T>, Status>> {
-    let status = status::of(failure);
-    let (out, outbound) = mpsc::channel(QUEUE);
-    context.tasks.spawn(async move {
-        let (events, mut received) = mpsc::channel(QUEUE);
-        let (_acks, acked) = watch::channel(Acked::ALL);
-        let mut caller = Caller::new(session.cursor, session.offsets, events, acked);
-        let _ = group::close(&mut caller).await;
-        drop(caller);
-        while let Some(event) = received.recv().await {
-            let _ = out.send(Ok(Message::Event(event))).await;
-        }
-        let _ = out.send(Err(status)).await;
-    });
-    ReceiverStream::new(outbound)
 }
 
 /// Takes what the caller says; never ends.

@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
+use hookd_api::MOST_FIELDS;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Server;
 use tonic::{Code, Status, Streaming};
 
 use super::status;
+use super::weigh::Weigh;
 use crate::error::{Failure, Reason};
 
 /// Bytes of one message of a caller: the environment and arguments that Linux can give to a program
 /// have 2 MiB.
-pub const LARGEST_CALL: usize = 4 << 20;
+pub const LARGEST_CALL: usize = 3 << 20;
 /// Calls on one connection: hook makes one, a job ten. More of them wait.
 const STREAMS: u32 = 16;
 /// Bytes that a caller can send ahead in one call.
@@ -23,9 +24,12 @@ const STREAM_WINDOW: u32 = 64 << 10;
 /// Streams have windows of their own, so this is no memory.
 const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Inputs that are read and checked at the same time; each needs about three times its size then.
-const READING: usize = 4;
-/// KiB of the inputs of all steps at work.
-const INPUTS: usize = 24 << 10;
+const READING: usize = 2;
+/// KiB of the inputs of all steps at work. Each is in memory twice: tonic keeps the buffer that a
+/// message came in as long as the call lasts.
+const INPUTS: usize = 8 << 10;
+/// What a string takes besides its bytes.
+const STRING: usize = 64;
 /// For the first message, whatever it has to wait for.
 const FIRST_MESSAGE: Duration = Duration::from_secs(20);
 
@@ -60,7 +64,7 @@ impl Default for Limits {
 impl Limits {
     /// Reads the first message of a call and checks it with `convert`; the share of its input is kept
     /// as long as the call is at work.
-    pub(super) async fn first<T: Message, S>(
+    pub(super) async fn first<T: Weigh, S>(
         &self,
         inbound: &mut Streaming<T>,
         convert: fn(Option<T>) -> Result<S, Status>,
@@ -68,8 +72,9 @@ impl Limits {
         let read = async {
             // Nobody closes the semaphore.
             let _reading = self.reading.acquire().await;
-            let first = inbound.message().await.map_err(too_large)?;
-            let bytes = first.as_ref().map_or(0, Message::encoded_len);
+            let first = inbound.message().await.map_err(refused)?;
+            let weight = |first: &T| first.encoded_len() + STRING * first.strings();
+            let bytes = first.as_ref().map_or(0, weight);
             let share = self.share(bytes).map_err(|failure| status::of(&failure))?;
             Ok((convert(first)?, share))
         };
@@ -92,13 +97,18 @@ impl Limits {
     }
 }
 
-fn too_large(error: Status) -> Status {
-    if error.code() != Code::OutOfRange {
-        return error;
-    }
+/// A message that was not decoded.
+fn refused(error: Status) -> Status {
+    let message = match error.code() {
+        Code::OutOfRange => format!("The step's input has more than {} MiB", LARGEST_CALL >> 20),
+        Code::ResourceExhausted => {
+            format!("The step's input has more than {MOST_FIELDS} arguments, variables and mounts")
+        }
+        _ => return error,
+    };
     status::of(&Failure::new(
         Reason::InvalidInput,
-        format!("The step's input has more than {} MiB", LARGEST_CALL >> 20),
+        message,
         "Pass large values in files of the workspace: Linux starts no program with more than 2 MiB of \
          arguments and environment",
     ))
@@ -119,11 +129,12 @@ mod tests {
     #[test]
     fn ten_large_steps_at_once_are_taken_and_twenty_are_not() {
         let limits = Limits::default();
-        let shares: Result<Vec<_>, _> = (0..10).map(|_| limits.share(2 << 20)).collect();
+        let large = || limits.share(700 << 10);
+        let shares: Result<Vec<_>, _> = (0..10).map(|_| large()).collect();
         let shares = shares.unwrap();
-        let more: Vec<_> = (0..10).map(|_| limits.share(2 << 20)).collect();
-        assert_eq!(more.iter().filter(|share| share.is_err()).count(), 8);
+        let more: Vec<_> = (0..10).map(|_| large()).collect();
+        assert_eq!(more.iter().filter(|share| share.is_err()).count(), 9);
         drop((shares, more));
-        limits.share(LARGEST_CALL).unwrap();
+        limits.share(LARGEST_CALL + STRING * MOST_FIELDS).unwrap();
     }
 }

@@ -21,6 +21,7 @@ mod convert;
 mod limits;
 pub mod listener;
 pub mod status;
+mod weigh;
 
 use limits::Limits;
 pub use limits::{LARGEST_CALL, server};
@@ -73,7 +74,7 @@ impl HookService for Service {
         let controls = convert::controls(inbound, convert::script_control);
         let who = (self.context.clone(), (start.session, share), Leaves::Step);
         let events = attend::attend(who, controls, move |context, step, caller| {
-            Box::pin(async move { run_script_step::run(context, step, &spec, caller).await })
+            Box::pin(async move { run_script_step::run(context, step, spec, caller).await })
         })?;
         Ok(Response::new(convert::script_events(events)))
     }
@@ -88,7 +89,7 @@ impl HookService for Service {
         let controls = convert::controls(inbound, convert::run_control);
         let who = (self.context.clone(), (start.session, share), Leaves::Jobs);
         let events = attend::attend(who, controls, move |context, step, caller| {
-            Box::pin(async move { run_container_step::run(context, step, &spec, caller).await })
+            Box::pin(async move { run_container_step::run(context, step, spec, caller).await })
         })?;
         Ok(Response::new(convert::run_events(events)))
     }

@@ -14,6 +14,10 @@ use crate::spec::volumes::{self, UserVolumes};
 /// Largest environment of a container step: it travels in one Secret, which may have 1 MiB.
 const ENVIRONMENT_LIMIT: usize = 1_000_000;
 
+/// Variables of a container: the pod's specification has some 150 bytes for each, which are kilobytes
+/// in memory, and the API server takes 1.5 MB.
+const MOST_VARIABLES: usize = 2048;
+
 /// What a container step runs.
 #[derive(Clone, Debug)]
 pub struct ContainerStep {
@@ -169,8 +173,25 @@ pub fn check_environment(given: &BTreeMap<String, String>) -> Result<(), Failure
     check_size(&[], given)
 }
 
+/// What a pod has no room for.
+///
+/// # Errors
+/// `INVALID_INPUT` with the number of variables.
+pub fn check_number(given: &BTreeMap<String, String>) -> Result<(), Failure> {
+    if given.len() <= MOST_VARIABLES {
+        return Ok(());
+    }
+    let number = given.len();
+    Err(Failure::new(
+        Reason::InvalidInput,
+        format!("The container has {number} environment variables, {MOST_VARIABLES} is the limit"),
+        "Pass values in files of the workspace",
+    ))
+}
+
 /// The step's variables and those that docker mode adds.
 fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Failure> {
+    check_number(&given)?;
     check_environment(&given)?;
     given.insert("GITHUB_ACTIONS".to_owned(), "true".to_owned());
     given.entry("CI".to_owned()).or_insert_with(|| "true".to_owned());
@@ -229,6 +250,18 @@ mod tests {
             (0..17).map(|number| (format!("V{number}"), "x".repeat(one - 8))).collect();
         let failure = check_environment(&many).unwrap_err();
         assert!(failure.message.contains("environment have"), "{failure}");
+    }
+
+    #[test]
+    fn more_variables_than_a_pod_has_room_for_are_refused() {
+        let variables = |number: usize| (0..number).map(|n| (format!("V{n}"), String::new()));
+        let spec = |number| ContainerSpec {
+            environment_variables: variables(number).collect(),
+            ..ContainerSpec::default()
+        };
+        step(spec(MOST_VARIABLES)).unwrap();
+        let failure = step(spec(MOST_VARIABLES + 1)).unwrap_err();
+        assert!(failure.message.contains("2049 environment variables"), "{failure}");
     }
 
     #[test]

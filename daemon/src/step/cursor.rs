@@ -58,6 +58,9 @@ pub struct RunPosition {
     pub log: LogPosition,
 }
 
+/// Bytes of an image's configuration as JSON that leave room for the rest of a cursor.
+const LARGEST_CONFIG: usize = LIMIT - (32 << 10);
+
 /// Where a Pod log stands: the newest line seen, by its time stamp, and how much of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPosition {
@@ -69,6 +72,14 @@ pub struct LogPosition {
     pub bytes: u64,
     /// The newest line's end was seen.
     pub line_ended: bool,
+}
+
+impl RunPosition {
+    /// Whether a cursor with this configuration can be read again. What JSON makes of a word may be
+    /// six times as long.
+    pub fn has_room(config: &ImageConfig) -> bool {
+        serde_json::to_vec(config).is_ok_and(|form| form.len() <= LARGEST_CONFIG)
+    }
 }
 
 impl Cursor {
@@ -120,5 +131,24 @@ mod tests {
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         assert_eq!(Cursor::decode(b"").unwrap(), Cursor::default());
         assert!(Cursor::decode(b"x").is_err());
+    }
+
+    #[test]
+    fn an_image_that_no_cursor_has_room_for_is_known() {
+        // As large as a configuration may be that hookd reads.
+        for (word, fits) in [("a", true), ("\u{1}", false)] {
+            let cmd = [word.repeat((64 << 10) - 1)];
+            let config: ImageConfig =
+                serde_json::from_value(serde_json::json!({ "Cmd": cmd })).unwrap();
+            assert_eq!(RunPosition::has_room(&config), fits, "{word:?}");
+            let run = RunPosition {
+                job_uid: "u".into(),
+                by_stepd: Some(config),
+                before: (0, 0),
+                log: LogPosition::default(),
+            };
+            let cursor = Cursor { run: Some(run), ..Cursor::default() };
+            assert_eq!(Cursor::decode(&cursor.encode()).is_ok(), fits, "{word:?}");
+        }
     }
 }

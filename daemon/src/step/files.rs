@@ -17,6 +17,8 @@ use crate::beneath::{Kept, Tree, Widened};
 use crate::error::{Failure, Reason, report};
 use crate::spec::mounts::beneath;
 
+/// Bytes of a path that Linux opens, its NUL included.
+const LONGEST_PATH: usize = 4096;
 /// Where the runner's file commands (GITHUB_OUTPUT and the others) are mounted.
 const FILE_COMMANDS: &str = "/github/file_commands";
 /// ... and where the job container sees them.
@@ -117,6 +119,14 @@ pub fn open_home(work_dir: &Path, directories: &[PathBuf]) {
     if directories.contains(&work_dir.join(home)) {
         widen(work_dir, home, FileType::Directory, false);
     }
+}
+
+/// The variables that can name a file: not those whose values are longer than a path.
+pub fn paths(environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let short =
+        |(_, value): &(&String, &String)| value.len() < LONGEST_PATH && value.starts_with('/');
+    let paths = environment.iter().filter(short);
+    paths.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Names of the files in `directory` that variables name.

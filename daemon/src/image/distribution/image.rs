@@ -1,5 +1,7 @@
 //! What a registry says of an image, each document verified against its digest.
 
+use std::sync::{Mutex, PoisonError};
+
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
@@ -26,6 +28,10 @@ const CONFIGS: [&str; 2] =
 const MAX_DOCUMENT: usize = 1 << 20;
 /// Words of a program and a health check.
 const MAX_CONFIG: usize = 64 << 10;
+/// Memory of a configuration, with its ports: it is remembered.
+const MAX_MEMORY: usize = 4 * MAX_CONFIG;
+/// Held while a document is parsed: one of 1 MiB can be ten times as large in memory.
+static PARSING: Mutex<()> = Mutex::new(());
 /// An index may name another, as build tools write them; no more than one within another.
 const MAX_INDEXES: usize = 2;
 
@@ -110,14 +116,19 @@ pub async fn describe(session: &Session, version: &str) -> Result<Description, R
     let config = config.ok_or_else(|| invalid(session, "manifest"))?;
     let path = format!("blobs/{}", config.digest);
     let bytes = fetch(session, &path, "configuration", Some(&config.into())).await?;
-    let file: File =
-        serde_json::from_slice(&bytes).map_err(|_| invalid(session, "configuration"))?;
+    let file: File = parse(&bytes).map_err(|_| invalid(session, "configuration"))?;
     let config = file.config.unwrap_or_default();
-    if config.size() > MAX_CONFIG {
+    if config.size() > MAX_CONFIG || config.memory() > MAX_MEMORY {
         let (host, what, limit) = (session.host().to_owned(), "program", MAX_CONFIG);
         return Err(RegistryError::TooLarge { host, what, limit });
     }
     Ok(Description { digest, config })
+}
+
+/// Parses one document at a time.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let _parsing = PARSING.lock().unwrap_or_else(PoisonError::into_inner);
+    serde_json::from_slice(bytes)
 }
 
 /// An image for this platform, or an index that may have one.
@@ -173,8 +184,7 @@ async fn fetch(
 /// An index has no configuration, and a manifest no manifests; a document that is both would be read
 /// otherwise by others.
 fn parse_manifest(session: &Session, bytes: &[u8]) -> Result<Manifest, RegistryError> {
-    let manifest: Manifest =
-        serde_json::from_slice(bytes).map_err(|_| invalid(session, "manifest"))?;
+    let manifest: Manifest = parse(bytes).map_err(|_| invalid(session, "manifest"))?;
     let fits = match manifest.media_type.as_deref() {
         Some(OCI_INDEX | DOCKER_LIST) => manifest.manifests.is_some(),
         Some(OCI_MANIFEST | DOCKER_MANIFEST) => manifest.config.is_some(),
@@ -241,6 +251,5 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     limit: usize,
 ) -> Result<T, RegistryError> {
     let body = read_bounded(host, answer, what, limit).await?;
-    serde_json::from_slice(&body)
-        .map_err(|_| RegistryError::Invalid { host: host.to_owned(), what })
+    parse(&body).map_err(|_| RegistryError::Invalid { host: host.to_owned(), what })
 }

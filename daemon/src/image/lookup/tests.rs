@@ -163,3 +163,35 @@ async fn a_program_of_many_words_is_left_to_the_kubelet() {
     let registry = FakeRegistry::of(fake::image("library/a", &config).0);
     assert_eq!(lookup(Some(&registry), &[]).find("a:1", &[], &[]).await, None);
 }
+
+#[test]
+fn lists_that_no_image_needs_are_not_made() {
+    let read = |json: String| serde_json::from_str::<ImageConfig>(&json);
+    let list = |number| vec!["\"\""; number].join(",");
+    for name in ["Cmd", "Entrypoint", "Shell"] {
+        read(format!(r#"{{"{name}":[{}]}}"#, list(4096))).unwrap();
+        let error = read(format!(r#"{{"{name}":[{}]}}"#, list(4097))).unwrap_err();
+        assert!(error.to_string().contains("at most 4096 entries"), "{error}");
+    }
+    read(format!(r#"{{"Healthcheck":{{"Test":[{}]}}}}"#, list(4097))).unwrap_err();
+    let ports: Vec<_> = (0..4097).map(|port| format!("\"{port}\":{{}}")).collect();
+    read(format!(r#"{{"ExposedPorts":{{{}}}}}"#, ports.join(","))).unwrap_err();
+    // What is no number counts as none, however large it is.
+    for odd in ["null", "true", "\"9\"", "[[1],2]", "{\"a\":[1]}", "-1"] {
+        let config = read(format!(r#"{{"Healthcheck":{{"Retries":{odd}}}}}"#)).unwrap();
+        assert_eq!(config.healthcheck.unwrap().retries, 0, "{odd}");
+    }
+}
+
+#[test]
+fn what_is_remembered_of_images_is_bounded() {
+    let mut known = Known::default();
+    let config = config(&format!(r#"{{"Cmd":["{}"]}}"#, "x".repeat(60 << 10)));
+    for number in 0..1000 {
+        let info = ImageInfo { reference: "r".into(), config: config.clone() };
+        known.add((number.to_string(), Vec::new()), Arc::new(info));
+        let bytes: usize = known.images.values().map(|info| info.config.memory()).sum();
+        assert!(bytes <= MAX_REMEMBERED && known.images.len() <= MAX_KNOWN);
+        assert!(known.images.contains_key(&(number.to_string(), Vec::new())));
+    }
+}

@@ -43,11 +43,13 @@ impl<'a> Part<'a> {
                 "Set `image:` in the workflow",
             ));
         }
+        container::check_number(&spec.environment_variables)?;
         container::check_environment(&spec.environment_variables)?;
         let options = create_options::parse(&spec.create_options).map_err(|mut failure| {
             failure.message = format!("Container {name}: {}", failure.message);
             failure
         })?;
+        container::check_number(options.environment())?;
         container::check_environment(options.environment())?;
         options.check(&name, policy)?;
         let volumes =

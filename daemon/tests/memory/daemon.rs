@@ -1,0 +1,173 @@
+//! The process of the daemon: its service, with a cluster that refuses everything.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Parser;
+use hookd::config::Config;
+use hookd::hooks::Context;
+use hookd::rpc::{LARGEST_CALL, Service, listener};
+use hookd_api::v1::hook_service_client::HookServiceClient;
+use hookd_api::v1::hook_service_server::HookServiceServer;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// Directory in which the process finds its work.
+const DIRECTORY: &str = "HOOKD_MEMORY_DIRECTORY";
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// An API server that knows the runner's pod and refuses to make anything.
+fn answer(request: &Request<kube::client::Body>) -> (u16, Value) {
+    let path = request.uri().path();
+    match request.method().as_str() {
+        _ if path.ends_with("selfsubjectrulesreviews") => {
+            let status = json!({"incomplete": true, "resourceRules": [], "nonResourceRules": []});
+            (
+                201,
+                json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+                "metadata": {}, "spec": {}, "status": status}),
+            )
+        }
+        _ if path == "/version" => (
+            200,
+            json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0",
+            "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "",
+            "platform": ""}),
+        ),
+        "GET" if path.ends_with("/pods/r") => (
+            200,
+            json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "r", "uid": "u"},
+            "spec": {"containers": [{"name": "runner", "image": "r", "volumeMounts": [
+                {"name": "w", "mountPath": "/w"}]}],
+                "volumes": [{"name": "w", "persistentVolumeClaim": {"claimName": "c"}}]}}),
+        ),
+        "POST" => (
+            422,
+            json!({"kind": "Status", "status": "Failure", "code": 422,
+            "reason": "Invalid", "message": "refused by the test"}),
+        ),
+        _ => {
+            (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}))
+        }
+    }
+}
+
+/// The process of the daemon; runs until it is killed.
+#[test]
+#[ignore = "the daemon of the other test"]
+fn daemon() {
+    let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else { return };
+    let service = tower::service_fn(|request: Request<kube::client::Body>| {
+        let (code, body) = answer(&request);
+        std::future::ready(
+            Response::builder().status(code).body(Full::<Bytes>::from(body.to_string())),
+        )
+    });
+    let work = directory.join("work");
+    let template = directory.join("template.yaml");
+    let arguments = ["hookd", "--pod-name", "r", "--registry-host", "localhost:1"];
+    let arguments = arguments.map(OsString::from).into_iter().chain([
+        "--work-dir".into(),
+        work.into(),
+        "--socket-dir".into(),
+        directory.clone().into(),
+        "--hook-template".into(),
+        template.into(),
+    ]);
+    let config = Cli::parse_from(arguments).config;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.unwrap().block_on(async {
+        let context = Context::new(config, kube::Client::new(service, "ns"), "ns".to_owned());
+        let listener = listener::bind(&directory.join("hookd.sock")).unwrap();
+        let service = HookServiceServer::new(Service::new(Arc::new(context)))
+            .max_decoding_message_size(LARGEST_CALL);
+        let own = rustix::process::getuid().as_raw();
+        let connections = listener::connections(listener, vec![own]);
+        hookd::rpc::server().add_service(service).serve_with_incoming(connections).await.unwrap();
+    });
+}
+
+/// The daemon's process, killed at the end.
+pub(crate) struct Daemon {
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Daemon {
+    pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// A daemon that asks this registry without TLS.
+    pub(crate) fn start_with(registry: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("work")).unwrap();
+        std::fs::write(directory.path().join("template.yaml"), "spec: {}\n").unwrap();
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "daemon::daemon", "--ignored", "--nocapture"])
+            .env(DIRECTORY, directory.path())
+            .env("HOOKD_INSECURE_REGISTRIES", registry)
+            // As the supervisor starts it.
+            .envs(hookd::supervisor::ALLOCATOR)
+            .spawn()
+            .unwrap();
+        Self { process, directory }
+    }
+
+    pub(crate) fn work(&self) -> PathBuf {
+        self.directory.path().join("work")
+    }
+
+    /// The administrator's template.
+    pub(crate) fn template(&self) -> PathBuf {
+        self.directory.path().join("template.yaml")
+    }
+
+    pub(crate) async fn client(&self) -> HookServiceClient<Channel> {
+        let socket = self.directory.path().join("hookd.sock");
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let socket = socket.clone();
+            let connector = tower::service_fn(move |_| {
+                let socket = socket.clone();
+                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+            });
+            match Endpoint::from_static("http://hookd").connect_with_connector(connector).await {
+                Ok(channel) => return HookServiceClient::new(channel),
+                Err(error) => assert!(Instant::now() < until, "no daemon: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The most memory that the process has had, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib << 10
+    }
+}
