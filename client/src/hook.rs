@@ -85,7 +85,14 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
         Command::PrepareJob { container, services } => {
             let job = Preparation { container: container.map(|container| *container), services };
             let (ended, job) = run_call(link, output, &mut signals, job).await?;
-            respond(path, &job.as_ref().map_or_else(Response::empty, Response::of_job), ended)
+            let response = job.as_ref().map_or_else(Response::empty, Response::of_job);
+            let responded = respond(path, &response, ended);
+            if responded.is_err() {
+                // The runner takes the job for one that was never prepared: its pod must not run on.
+                let link = Link::new(&settings.socket, settings.patience, output);
+                undo(link, output, &mut signals).await;
+            }
+            responded
         }
         Command::RunScriptStep(script) => {
             let ran = run_call(link, output, &mut signals, ScriptStep(*script)).await?;
@@ -191,6 +198,13 @@ async fn clean_up(
     }
     output.line(report::debug(&format!("hookd deleted {} objects", cleaned.deleted)));
     Ok(Ended::Succeeded)
+}
+
+/// Deletes a job of which the runner cannot be informed. The error that matters is already known.
+async fn undo(link: Link<'_>, output: &Output, signals: &mut Signals) {
+    if let Err(error) = clean_up(link, output, signals).await {
+        output.line(report::warning("The job was not deleted", &report::explained(&error)));
+    }
 }
 
 // === impl Failure ===

@@ -14,12 +14,18 @@ pub(crate) trait Explain: Error {
 
 /// The `::error` line for `error`: what happened, why, and what to do.
 pub(crate) fn annotation(error: &dyn Explain) -> String {
+    let text = explained(error);
+    format!("::error title={}::{}", escape_property(&error.title()), escape_data(&text))
+}
+
+/// Sentences for `error`: what happened, why, and what to do.
+pub(crate) fn explained(error: &dyn Explain) -> String {
     let mut text = sentence(&chain(error));
     let remedy = error.remedy();
     if !remedy.trim().is_empty() {
         let _ = write!(text, " {}", sentence(&remedy));
     }
-    format!("::error title={}::{}", escape_property(&error.title()), escape_data(&text))
+    text
 }
 
 /// The `::warning` line for `text`, a sentence.

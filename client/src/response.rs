@@ -117,9 +117,20 @@ impl Explain for ResponseError {
     }
 
     fn remedy(&self) -> String {
-        "Check that the runner's temporary directory exists, has space left and is writable for the \
-         user of the runner"
-            .to_owned()
+        let remedy = match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "Free space and inodes on the runner's work volume, or enlarge it; run the job again"
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "Find out why the runner's work volume is read-only: its mount options, or the log of \
+                 the node's kernel after an error of the storage; run the job again"
+            }
+            _ => {
+                "Check that the runner's temporary directory exists, has space left and is writable for \
+                 the user of the runner"
+            }
+        };
+        remedy.to_owned()
     }
 }
 
@@ -197,6 +208,22 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
         assert!(check(&path).is_err());
         assert!(overwrite(&path, "{}").is_err());
+    }
+
+    #[test]
+    fn a_volume_that_takes_no_response_has_a_remedy_of_its_own() {
+        for (errno, words, remedy) in [
+            (rustix::io::Errno::NOSPC, "No space left on device", "Free space"),
+            (rustix::io::Errno::DQUOT, "quota exceeded", "Free space"),
+            (rustix::io::Errno::ROFS, "Read-only file system", "is read-only"),
+            (rustix::io::Errno::ACCESS, "Permission denied", "is writable"),
+        ] {
+            let error = ResponseError { path: "/work/r.json".into(), source: errno.into() };
+            let line = crate::report::annotation(&error);
+            for expected in ["/work/r.json", words, remedy] {
+                assert!(line.contains(expected), "{expected} is not in {line}");
+            }
+        }
     }
 
     #[test]

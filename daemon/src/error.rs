@@ -56,6 +56,10 @@ pub enum Reason {
     TooManyCalls,
     /// This version of hookd does not do that.
     Unsupported,
+    /// The work volume has no space or no inodes left.
+    VolumeFull,
+    /// The work volume is mounted read-only.
+    VolumeReadOnly,
     /// A file operation on a volume did not end in time.
     VolumeStalled,
 }
@@ -89,6 +93,8 @@ impl Reason {
             Self::TemplateInvalid => "TEMPLATE_INVALID",
             Self::TooManyCalls => "TOO_MANY_CALLS",
             Self::Unsupported => "UNSUPPORTED",
+            Self::VolumeFull => "VOLUME_FULL",
+            Self::VolumeReadOnly => "VOLUME_READ_ONLY",
             Self::VolumeStalled => "VOLUME_STALLED",
         }
     }

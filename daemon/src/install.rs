@@ -36,6 +36,13 @@ pub struct InstallError {
     source: io::Error,
 }
 
+impl InstallError {
+    /// What the file system answered.
+    pub fn cause(&self) -> &io::Error {
+        &self.source
+    }
+}
+
 /// Installs the files. The hook binary is taken from beside hookd's own.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ fn what_runs_while_things_break_loses_repeats_and_leaves_nothing() {
         Fault::DaemonKilled,
         Fault::HookKilled,
         Fault::JobPodDeleted,
+        Fault::VolumeFull,
     ];
     let cells = faults::run(&chosen, 1);
     let bad: Vec<_> = cells.iter().filter(|cell| cell.is_bad()).map(faults::Cell::line).collect();

@@ -84,6 +84,30 @@ async fn a_job_without_a_container_is_not_told_of_one() {
 }
 
 #[tokio::test]
+async fn a_job_of_which_the_runner_cannot_be_told_is_deleted() {
+    let place = Place::new();
+    let folder = place.socket().with_file_name("responses");
+    std::fs::create_dir(&folder).unwrap();
+    let mut given = fixture("prepare_job_services_only");
+    given["responseFile"] = json!(folder.join("r.json"));
+    let mut hookd = place.hookd().await;
+    let hook = place.command().start(&given);
+    let Call::Prepare(_, events) = hookd.call().await else { panic!("another call") };
+    // As on a volume that became full or read-only: what was writable at the start is not any more.
+    std::fs::remove_dir(&folder).unwrap();
+    events.send(Ok(prepared(None))).await.unwrap();
+    drop(events);
+    let cleaned = CleanupJobResponse { deleted: 1, service_logs: Vec::new() };
+    hookd.cleanup().await.send(Ok(cleaned)).unwrap();
+    let finished = hook.finished().await;
+    assert_eq!(finished.code, 1);
+    let error = String::from_utf8_lossy(&finished.stderr).into_owned();
+    let last = error.lines().last().unwrap_or_default();
+    assert!(last.starts_with("::error title=The response file cannot be written::"), "{error}");
+    assert!(last.contains("responses/r.json"), "{error}");
+}
+
+#[tokio::test]
 async fn a_script_step_keeps_its_streams_apart_and_its_programs_code() {
     let place = Place::new();
     let mut hookd = place.hookd().await;

@@ -14,7 +14,7 @@ use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
 use crate::config::Tools;
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, Reason};
 use crate::hooks::{Context, service_network};
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
@@ -27,7 +27,7 @@ use crate::spec::tools::{self, Delivery};
 use crate::step::caller::Caller;
 use crate::step::ready::{ready, steady};
 use crate::step::room::with_room;
-use crate::step::{agent_calls, files};
+use crate::step::{agent_calls, files, volume};
 
 /// Makes the pod, or finds the one that an earlier call made; what the workflow is told of it.
 ///
@@ -154,10 +154,8 @@ async fn make_ready(
     let work_dir = context.config.work_dir.clone();
     blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
         if let Some(directory) = copy {
-            install::copy_stepd(&work_dir, directory).map_err(|error| {
-                let remedy = "The runner's user must own its work directory";
-                Failure::new(Reason::ClaimUnusable, report(&error), remedy)
-            })?;
+            install::copy_stepd(&work_dir, directory)
+                .map_err(|error| volume::unusable(&error.to_string(), error.cause()))?;
         }
         let warnings = files::make_directories(&work_dir, &directories)?;
         files::open_home(&work_dir, &directories);

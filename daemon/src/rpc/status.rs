@@ -37,7 +37,8 @@ fn code(reason: Reason) -> Code {
         Reason::OomKilled
         | Reason::PodUnschedulable
         | Reason::QuotaExceeded
-        | Reason::TooManyCalls => Code::ResourceExhausted,
+        | Reason::TooManyCalls
+        | Reason::VolumeFull => Code::ResourceExhausted,
         Reason::OutputLost => Code::DataLoss,
         Reason::DaemonCrashed | Reason::Evicted | Reason::StepLost => Code::Aborted,
         Reason::Unsupported => Code::Unimplemented,
@@ -46,7 +47,8 @@ fn code(reason: Reason) -> Code {
         | Reason::ClaimUnusable
         | Reason::ImagePullFailed
         | Reason::StartFailed
-        | Reason::TemplateInvalid => Code::FailedPrecondition,
+        | Reason::TemplateInvalid
+        | Reason::VolumeReadOnly => Code::FailedPrecondition,
     }
 }
 

@@ -14,8 +14,9 @@ use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
 use crate::beneath::{Kept, Tree, Widened};
-use crate::error::{Failure, Reason, report};
+use crate::error::Failure;
 use crate::spec::mounts::beneath;
+use crate::step::volume;
 
 /// Bytes of a path that Linux opens, its NUL included.
 const LONGEST_PATH: usize = 4096;
@@ -34,7 +35,8 @@ const HOME_DIR: &str = "_temp/_github_home";
 /// the kubelet would make them as root. Returns warnings for the user.
 ///
 /// # Errors
-/// A volume that takes no directory, whatever the job did.
+/// `VOLUME_FULL`, `VOLUME_READ_ONLY` or `CLAIM_UNUSABLE`: a volume that takes no directory, whatever
+/// the job did.
 pub fn make_directories(work_dir: &Path, directories: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let tree = Tree::open(work_dir).map_err(|error| unusable(work_dir, error))?;
     let mut warnings = Vec::new();
@@ -167,12 +169,8 @@ fn name(kind: FileType) -> &'static str {
 }
 
 fn unusable(path: &Path, error: Errno) -> Failure {
-    let error = io::Error::from(error);
-    Failure::new(
-        Reason::InvalidInput,
-        format!("{} cannot be made ready for the step: {}", path.display(), report(&error)),
-        "The runner's user must own its work directory; look at the volume's permissions",
-    )
+    let what = format!("{} cannot be made ready for the step", path.display());
+    volume::unusable(&what, &error.into())
 }
 
 #[cfg(test)]

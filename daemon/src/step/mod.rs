@@ -18,3 +18,4 @@ pub mod ready;
 pub mod registry;
 pub mod room;
 pub mod start;
+pub mod volume;

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     ContainerKilled,
     /// The daemon is stopped for 30 s.
     DaemonStopped,
+    /// The daemon is stopped for good: it lives and answers nothing.
+    DaemonHung,
     /// hook is killed.
     HookKilled,
     /// Nobody reads hook's standard output for 20 s.
@@ -43,12 +45,16 @@ pub(crate) enum Fault {
     JobPodOutOfMemory,
     /// Nobody reads until the spool in the job pod is full.
     SpoolFull,
+    /// The work volume has neither space nor inodes left.
+    VolumeFull,
+    /// The work volume is turned read-only.
+    VolumeReadOnly,
     /// The runner's own pod is deleted.
     RunnerPodDeleted,
 }
 
 /// All; those that end the sidecar's container and the runner pods come last.
-pub(crate) const ALL: [Fault; 22] = [
+pub(crate) const ALL: [Fault; 25] = [
     Fault::ApiServerStopped(1),
     Fault::ApiServerStopped(10),
     Fault::ApiServerStopped(60),
@@ -61,6 +67,7 @@ pub(crate) const ALL: [Fault; 22] = [
     Fault::WrongAnswers,
     Fault::DaemonKilled,
     Fault::DaemonStopped,
+    Fault::DaemonHung,
     Fault::HookKilled,
     Fault::StdoutBlocked,
     Fault::KubeletRestarted,
@@ -69,6 +76,8 @@ pub(crate) const ALL: [Fault; 22] = [
     Fault::SpoolFull,
     Fault::JobPodDeleted,
     Fault::JobPodOutOfMemory,
+    Fault::VolumeFull,
+    Fault::VolumeReadOnly,
     Fault::ContainerKilled,
     Fault::RunnerPodDeleted,
 ];
@@ -78,8 +87,8 @@ pub(crate) const ALL: [Fault; 22] = [
 pub(crate) enum End {
     /// As if nothing had happened.
     Own,
-    /// With an error that has these words.
-    Told(&'static str),
+    /// With an error that has all these words.
+    Told(&'static [&'static str]),
     /// hook was killed.
     Killed,
     /// With its container, or cancelled before that.
@@ -102,6 +111,7 @@ impl Fault {
             Self::DaemonKilled => "daemon killed".to_owned(),
             Self::ContainerKilled => "container killed".to_owned(),
             Self::DaemonStopped => "daemon stopped 30 s".to_owned(),
+            Self::DaemonHung => "daemon hung".to_owned(),
             Self::HookKilled => "hook killed".to_owned(),
             Self::StdoutBlocked => "stdout blocked 20 s".to_owned(),
             Self::KubeletRestarted => "kubelet restarted".to_owned(),
@@ -110,6 +120,8 @@ impl Fault {
             Self::SpoolFull => "spool full".to_owned(),
             Self::JobPodDeleted => "job pod deleted".to_owned(),
             Self::JobPodOutOfMemory => "job pod OOM".to_owned(),
+            Self::VolumeFull => "work volume full".to_owned(),
+            Self::VolumeReadOnly => "work volume read-only".to_owned(),
             Self::RunnerPodDeleted => "runner pod deleted".to_owned(),
         }
     }
@@ -122,9 +134,37 @@ impl Fault {
             (Self::RunnerPodDeleted, Operation::Cleanup) => End::GoneOrOwn,
             (Self::RunnerPodDeleted, _) => End::Gone,
             (Self::JobPodDeleted | Self::JobPodOutOfMemory, Operation::Cleanup) => End::Own,
-            (Self::JobPodDeleted, _) => End::Told("deleted"),
-            (Self::JobPodOutOfMemory, _) => End::Told("OOMKilled"),
+            (Self::JobPodDeleted, _) => End::Told(&["deleted"]),
+            (Self::JobPodOutOfMemory, _) => End::Told(&["OOMKilled"]),
+            (Self::VolumeFull, _) => on_volume(operation, &FULL),
+            (Self::VolumeReadOnly, _) => on_volume(operation, &READ_ONLY),
             _ => End::Own,
         }
+    }
+}
+
+/// Words of the errors on a volume that takes no writes: of the directory that a step needs, and of
+/// the file that takes the answer to the runner.
+struct OnVolume {
+    directory: [&'static str; 2],
+    response: [&'static str; 2],
+}
+
+const FULL: OnVolume = OnVolume {
+    directory: [Operation::MISSING, "No space left on device"],
+    response: ["The response file ", "No space left on device"],
+};
+const READ_ONLY: OnVolume = OnVolume {
+    directory: [Operation::MISSING, "Read-only file system"],
+    response: ["The response file ", "Read-only file system"],
+};
+
+/// A program that is under way writes nothing to the volume. After a build its step's directory is to
+/// be made; a job that the runner hears nothing of is one that failed.
+fn on_volume(operation: Operation, words: &'static OnVolume) -> End {
+    match operation {
+        Operation::Build => End::Told(&words.directory),
+        Operation::Prepare | Operation::Cleanup => End::Told(&words.response),
+        _ => End::Own,
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::daemon::{container_killed, daemon_hung, daemon_killed, daemon_stopped};
 use super::evidence::{Count, Evidence, counted, seen_if};
 use super::fault::Fault;
 use super::lane::{Flight, main_process, running_pod};
@@ -11,6 +12,7 @@ use super::memory;
 use super::operation::Operation;
 use super::proxy::PIECE;
 use super::streams::{spool_full, stdout_blocked};
+use super::volume::{Trouble, broken_volume};
 use crate::support::cluster::{kubectl, script};
 use crate::support::faults::{Stopped, Turn};
 use crate::support::processes;
@@ -63,9 +65,12 @@ fn meet(fault: Fault, flight: &Flight<'_>, random: &mut fastrand::Rng) -> Eviden
         Fault::DaemonKilled => daemon_killed(flight),
         Fault::ContainerKilled => container_killed(flight),
         Fault::DaemonStopped => daemon_stopped(flight),
+        Fault::DaemonHung => daemon_hung(flight),
         Fault::HookKilled => hook_killed(flight),
         Fault::StdoutBlocked => stdout_blocked(flight),
         Fault::SpoolFull => spool_full(flight),
+        Fault::VolumeFull => broken_volume(flight, Trouble::Full),
+        Fault::VolumeReadOnly => broken_volume(flight, Trouble::ReadOnly),
         Fault::JobPodDeleted => job_pod_deleted(flight),
         Fault::JobPodOutOfMemory => job_pod_out_of_memory(flight),
         Fault::RunnerPodDeleted => seen_if(flight.flies(), "deleted while under way", || {
@@ -89,8 +94,9 @@ fn each(fault: Fault, flights: &[Flight<'_>], random: &mut fastrand::Rng) -> Vec
             .map(|flight| {
                 let mut random = random.fork();
                 scope.spawn(move || {
-                    // A full spool has a moment of its own, and began with the flight.
-                    if flight.lane.operation != Operation::Cleanup && fault != Fault::SpoolFull {
+                    // A full spool and a volume have moments of their own.
+                    let own_moment = fault == Fault::SpoolFull || Trouble::of(fault).is_some();
+                    if flight.lane.operation != Operation::Cleanup && !own_moment {
                         let_pass(LATEST.mul_f64(random.f64()));
                     }
                     let evidence = meet(fault, flight, &mut random);
@@ -215,42 +221,6 @@ fn throttled(flight: &Flight<'_>) -> Evidence {
     let all = slowed > 0 && bytes <= slowed + before_it;
     let much = flight.lane.operation != Operation::Megabytes || delay >= BULK;
     if all && much { Evidence::Seen(words) } else { Evidence::Missing(words) }
-}
-
-fn daemon_killed(flight: &Flight<'_>) -> Evidence {
-    let runner = &flight.lane.runner;
-    let daemon = runner.daemon();
-    seen_if(flight.flies(), &format!("pid {} replaced", daemon.pid), || {
-        daemon.signal(Signal::KILL)
-            && eventually(s(20), || (runner.daemon().pid != daemon.pid).then_some(())).is_some()
-    })
-}
-
-fn container_killed(flight: &Flight<'_>) -> Evidence {
-    let runner = &flight.lane.runner;
-    let restarts = || {
-        let pod = runner.object("pod", "runner");
-        pod["status"]["initContainerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
-    };
-    let before = restarts();
-    seen_if(flight.flies(), "one restart more of the sidecar's container", || {
-        runner.supervisor().signal(Signal::KILL) && {
-            flight.let_go();
-            eventually(s(60), || (restarts() > before).then_some(())).is_some()
-        }
-    })
-}
-
-fn daemon_stopped(flight: &Flight<'_>) -> Evidence {
-    let daemon = flight.lane.runner.daemon();
-    seen_if(flight.flies(), "30 s in state T, the hook waiting", || {
-        let stopped = daemon.signal(Signal::STOP);
-        flight.let_go();
-        let_pass(s(30));
-        let in_state_t = daemon.is_stopped();
-        let waits = flight.flies();
-        stopped && daemon.signal(Signal::CONT) && in_state_t && waits
-    })
 }
 
 fn hook_killed(flight: &Flight<'_>) -> Evidence {

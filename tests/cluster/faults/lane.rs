@@ -6,11 +6,12 @@ use super::fault::Fault;
 use super::gateway::Gateway;
 use super::operation::Operation;
 use super::proxy::Proxy;
+use super::volume::Trouble;
 use crate::support::faults::Turn;
 use crate::support::processes::{self, Process};
 use crate::support::python;
 use crate::support::wait::{eventually, s, until};
-use crate::support::{Hook, RUNNER_ID, RunnerPod, Setup};
+use crate::support::{Hook, RUNNER_ID, RunnerPod, Setup, WORK};
 
 /// See the module.
 #[derive(Debug)]
@@ -53,6 +54,7 @@ impl Lane {
             .set("HOOKD_CONTAINER_STEPS", operation.container_steps())
             .set("KUBERNETES_SERVICE_HOST", super::proxy::NODE.to_string())
             .set("KUBERNETES_SERVICE_PORT", proxy.port.to_string());
+        let setup = Setup { own_file_system: true, ..setup };
         let runner = RunnerPod::in_turn(turn.lend(), &setup);
         Self { operation, runner, proxy, gateway: Gateway::start(), idle: None }
     }
@@ -65,7 +67,13 @@ impl Lane {
             self.proxy.stall();
         }
         let withheld = self.proxy.traffic().withheld;
-        let hook = self.operation.call(&self.runner, round).start();
+        let call = self.operation.call(&self.runner, round);
+        if Trouble::of(fault).is_some() && self.operation == Operation::Build {
+            // The step that follows the build has a directory to be made.
+            let missing = self.runner.local(&format!("{WORK}/{}", Operation::MISSING));
+            std::fs::remove_dir_all(missing).unwrap();
+        }
+        let hook = call.start();
         if fault == Fault::SpoolFull && self.operation == Operation::Megabytes {
             // At once: what is taken of its output does not fill the spool any more.
             hook.stop_reader();
@@ -161,10 +169,17 @@ impl Lane {
     }
 }
 
+/// The call that asks hookd for what it says of itself.
+const STATUS: [&str; 3] = ["call", "hookd.v1.HookService/GetStatus", "{}"];
+
+/// True if hookd answers a call.
+pub(crate) fn answers(runner: &RunnerPod) -> bool {
+    python::try_client(runner, (RUNNER_ID, RUNNER_ID), &STATUS).is_ok()
+}
+
 /// What hookd says of itself.
 fn tasks(runner: &RunnerPod) -> u64 {
-    let call = ["call", "hookd.v1.HookService/GetStatus", "{}"];
-    let status = python::client(runner, (RUNNER_ID, RUNNER_ID), &call);
+    let status = python::client(runner, (RUNNER_ID, RUNNER_ID), &STATUS);
     // A 64-bit number is text in the JSON form.
     let number = |tasks: &serde_json::Value| tasks.as_str()?.parse().ok();
     number(&status["tasks"]).unwrap_or_else(|| panic!("no number of tasks in {status}"))

@@ -4,6 +4,7 @@
 //! One round is: [`Lane::take_off`] of all, [`inject::inject`], [`Flight::land`] of all, and the look
 //! at what each printed, how it ended and what it left.
 
+mod daemon;
 mod evidence;
 mod fault;
 mod gateway;
@@ -16,6 +17,7 @@ mod proxy;
 mod streams;
 mod table;
 mod traffic;
+mod volume;
 
 use std::time::Duration;
 
@@ -56,7 +58,7 @@ pub(crate) fn run(faults: &[Fault], seed: u64) -> Vec<Cell> {
         // A daemon that is killed takes with it what it has leaked.
         let over = matches!(
             faults.get(round + 1),
-            None | Some(Fault::DaemonKilled | Fault::ContainerKilled)
+            None | Some(Fault::DaemonKilled | Fault::DaemonHung | Fault::ContainerKilled)
         );
         if over && *fault != Fault::ContainerKilled && *fault != Fault::RunnerPodDeleted {
             look_for_leaks(&lanes, &mut cells);

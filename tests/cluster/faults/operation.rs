@@ -69,6 +69,9 @@ exit 6
 const BUILD_LINES: u64 = 300;
 
 impl Operation {
+    /// A directory that a container step mounts, and that hookd makes if it is missing.
+    pub(crate) const MISSING: &'static str = "_temp/_github_home";
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Quiet => "quiet step",

@@ -35,7 +35,10 @@ pub(crate) struct Cell {
 impl Cell {
     fn is_wrong(&self) -> bool {
         let own = self.landing == Landing::Code(self.operation.code());
-        let told = |words: &str| self.landing == Landing::Code(1) && self.told.contains(words);
+        let told = |words: &[&str]| {
+            let all = words.iter().all(|word| self.told.contains(word));
+            self.landing == Landing::Code(1) && all
+        };
         let right = match self.fault.end(self.operation) {
             End::Own => own,
             End::Told(words) => told(words),

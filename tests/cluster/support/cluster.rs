@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::manifests::TEST_LABEL;
+use super::volume;
 
 /// Seconds; no program that the tests start takes longer.
 const LONGEST_RUN: &str = "240";
@@ -96,8 +97,10 @@ impl Cluster {
             let _ = try_kubectl(&["delete", kind, name, "--wait=false"], None);
         }
         // Whatever still writes there loses it.
+        let folder = self.volume(namespace);
+        volume::unmount(&folder);
         let remove = ["-rf", "--one-file-system"];
-        let _ = Command::new("rm").args(remove).arg(self.volume(namespace)).status();
+        let _ = Command::new("rm").args(remove).arg(folder).status();
     }
 }
 

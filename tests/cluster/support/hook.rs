@@ -1,7 +1,7 @@
 //! A hook in the runner container, started as the runner starts it.
 //!
-//! Nothing of it goes through the API server once it has started: its standard streams are files of
-//! the work volume, and its process is one of this machine.
+//! Nothing of it goes through the API server once it has started: its standard streams are files in
+//! the work directory, and its process is one of this machine.
 
 use std::ffi::OsString;
 use std::fs;
@@ -20,6 +20,8 @@ use super::runner::{RUNNER, RunnerPod};
 use super::wait::{eventually, s, until};
 use super::work::{WORK, WORKSPACE};
 
+/// Folder of the work directory with a folder for each hook.
+pub(super) const STREAMS: &str = ".hooks";
 /// No hook of these tests takes longer.
 const PATIENCE: Duration = s(120);
 
@@ -126,7 +128,7 @@ impl<'a> Call<'a> {
     /// Starts it.
     pub(crate) fn start(self) -> Hook<'a> {
         let Self { runner, prepared, input, environment, interpreter, delay, piped } = self;
-        let folder = format!("{WORK}/.hook-{}", runner.next());
+        let folder = format!("{WORK}/{STREAMS}/{}", runner.next());
         runner.write(&format!("{folder}/in"), input);
         runner.write(&format!("{folder}/start"), start_script(&environment, interpreter));
         runner.write(&format!("{folder}/wrapper"), WRAPPER);

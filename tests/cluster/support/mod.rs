@@ -10,6 +10,7 @@ pub(crate) mod outcome;
 pub(crate) mod processes;
 pub(crate) mod python;
 pub(crate) mod runner;
+pub(crate) mod volume;
 pub(crate) mod wait;
 mod work;
 

@@ -35,7 +35,20 @@ fn python() -> &'static PathBuf {
 }
 
 /// Runs tests/cluster/client.py on the socket of `runner` as this user and group.
-pub(crate) fn client(runner: &RunnerPod, (uid, gid): (u32, u32), arguments: &[&str]) -> Value {
+pub(crate) fn client(runner: &RunnerPod, user: (u32, u32), arguments: &[&str]) -> Value {
+    try_client(runner, user, arguments)
+        .unwrap_or_else(|why| panic!("client.py {arguments:?}: {why}"))
+}
+
+/// As [`client`], of a hookd that may not answer.
+///
+/// # Errors
+/// What the client says.
+pub(crate) fn try_client(
+    runner: &RunnerPod,
+    (uid, gid): (u32, u32),
+    arguments: &[&str],
+) -> Result<Value, String> {
     let printed = run(
         Command::new(python())
             .arg(repository("tests/cluster/client.py"))
@@ -44,6 +57,5 @@ pub(crate) fn client(runner: &RunnerPod, (uid, gid): (u32, u32), arguments: &[&s
             .current_dir(runner.socket_directory()),
         None,
     );
-    serde_json::from_str(&printed.unwrap_or_else(|why| panic!("client.py {arguments:?}: {why}")))
-        .unwrap()
+    printed.map(|printed| serde_json::from_str(&printed).unwrap())
 }

@@ -17,6 +17,7 @@ use super::hook::Call;
 use super::manifests;
 use super::outcome::Outcome;
 use super::processes::{self, Process};
+use super::volume;
 use super::wait::{eventually, s, until};
 use super::work::{RUNNER_ID, WORK};
 
@@ -34,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) forbidden: Option<(&'static str, &'static str)>,
     /// The part of the claim that is the work directory; none: all of it.
     pub(crate) sub_path: Option<&'static str>,
+    /// The work volume is a file system of its own ([`volume`]).
+    pub(crate) own_file_system: bool,
     /// The test breaks what other tests use.
     pub(crate) alone: bool,
 }
@@ -82,6 +85,9 @@ impl RunnerPod {
         let (environment, calls) = (OnceLock::new(), AtomicU32::new(0));
         // First, so that what is made is deleted even if not all of it can be.
         let mut runner = Self { namespace, uid: String::new(), turn, volume, environment, calls };
+        if setup.own_file_system {
+            volume::mount(&claim);
+        }
         cluster::create(&manifests::of_runner(&runner.namespace, &claim, setup));
         runner.k(&["wait", "--for=condition=Ready", "pod/runner", "--timeout=120s"]);
         let pod = runner.object("pod", RUNNER);
