@@ -1,6 +1,7 @@
 //! The Job and the Secret of a container step.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
@@ -78,6 +79,9 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+/// Held while a Job is planned: as JSON values, which meet the template, it takes ten times its size.
+static PLANNING: Mutex<()> = Mutex::new(());
+
 /// The Job of a container step that runs `image`.
 ///
 /// # Errors
@@ -90,6 +94,7 @@ pub fn job(
     (image, starter): (&str, Starter),
     settings: JobSettings<'_>,
 ) -> Result<Plan, Failure> {
+    let _planning = PLANNING.lock().unwrap_or_else(PoisonError::into_inner);
     let name = names::step(&runner.name, step);
     let mut volumes = mounts.volumes;
     let mut container = Container {
