@@ -50,9 +50,12 @@ fn a_pod_that_pod_security_refuses_is_told_in_its_words() {
     let strict = "pod-security.kubernetes.io/enforce=restricted";
     cluster::kubectl(&["label", "--overwrite", "namespace", &runner.namespace, strict]);
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
-    outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "runAsNonRoot", "policy"]);
+    outcome.assert_told(
+        SOON,
+        &["violates PodSecurity", "restricted", "runAsNonRoot", "Pod Security level"],
+    );
     let outcome = runner.run(&runner.action("build", &[("Dockerfile", "FROM busybox:1\n")]));
-    outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "policy"]);
+    outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "Pod Security level"]);
     runner.assert_nothing_left();
 }
 

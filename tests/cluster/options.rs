@@ -96,6 +96,9 @@ fn what_the_administrator_allows_is_applied() {
         .set("HOOKD_ALLOW_ROOT_USER", "true")
         .set("HOOKD_ALLOWED_CAPABILITIES", "NET_ADMIN");
     let runner = RunnerPod::with(&setup);
+    // What hookd lets pass, the namespace has to let pass too.
+    let enforce = "pod-security.kubernetes.io/enforce=privileged";
+    runner.k(&["label", "--overwrite", "namespace", &runner.namespace, enforce]);
     let fields = json!({"createOptions": "--user root --cap-drop ALL --cap-add NET_ADMIN"});
     let mut job = JobRun::of(&runner);
     job.prepare(&job_container(IMAGE, &fields), &json!([])).assert_code(0);

@@ -24,7 +24,7 @@ pub mod published;
 use listener::{LoopbackPort, targets};
 
 /// Annotation of a job's pod: a [`JobServices`] in JSON.
-pub const ANNOTATION: &str = "hookd.dev/services";
+pub const ANNOTATION: &str = "hookd.dev/network";
 /// Connections of a job that are forwarded at the same time. Each takes 16 KiB.
 const MAX_CONNECTIONS: usize = 512;
 /// Before a port is tried again that something else in the runner pod has taken.

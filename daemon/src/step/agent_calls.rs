@@ -91,7 +91,10 @@ where
     tokio::select! {
         answer = calls => answer,
         _ = lost(&mut watch, JOB) => {
-            context.agents.clear();
+            // A pod that is still there knows which step ended its container.
+            if !matches!(watch.now(), Seen::Pod(_)) {
+                context.agents.clear();
+            }
             None
         }
         () = tokio::time::sleep(context.config.api_timeout) => None,
