@@ -25,6 +25,13 @@ fn session(stepd: &Stepd) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
+/// Where each user can start stepd: cargo's folder may be open to root only.
+fn for_everybody(stepd: &Stepd) -> String {
+    let program = file(stepd, "program");
+    std::fs::copy(STEPD, &program).unwrap();
+    text(&program)
+}
+
 /// As the kubelet makes a volume for a container whose user is not its owner.
 fn open_to_all(stepd: &Stepd) {
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -36,13 +43,14 @@ async fn another_user_cannot_change_the_directory_or_open_the_socket() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let dir = text(stepd.dir.path());
+    let program = for_everybody(&stepd);
     for (id, attempt) in [
         ("rename", format!("mv {dir}/stepd.sock {dir}/mine")),
         ("remove", format!("rm -f {dir}/stepd.sock")),
         ("spool", format!("mv {dir}/spool {dir}/mine")),
         ("look", format!("ls {dir}/spool")),
         ("make", format!("touch {dir}/mine")),
-        ("speak", format!("{STEPD} connect --dir {dir} </dev/null")),
+        ("speak", format!("{program} connect --dir {dir} </dev/null")),
     ] {
         let (end, attached) = session.run(id, &format!("{OTHER} {attempt} 2>&1")).await;
         let words = attached.text();
@@ -59,8 +67,9 @@ async fn a_session_sends_nothing_to_a_socket_that_is_not_stepds() {
     assert!(session(&stepd).0);
     // The fake is the best there is: another stepd, of another user.
     let dir = text(stepd.dir.path());
+    let program = for_everybody(&stepd);
     let fake = format!(
-        "mkdir -m 777 {dir}/fake; {OTHER} sh -c '{STEPD} serve --dir {dir}/fake & \
+        "mkdir -m 777 {dir}/fake; {OTHER} sh -c '{program} serve --dir {dir}/fake & \
          while [ ! -e {dir}/fake/stepd.sock ]; do sleep 0.05; done; \
          mv {dir}/stepd.sock {dir}/real; mv {dir}/fake/stepd.sock {dir}/stepd.sock'"
     );
@@ -198,14 +207,15 @@ async fn thousands_of_processes_are_ended_in_time() {
 
 #[tokio::test]
 async fn a_step_that_forks_without_end_is_ended() {
-    // Never more than these, or this machine is the victim.
+    // Never more than these, or this machine is the victim. The user is changed last: only setpriv
+    // can start a program from a folder that is closed to that user.
     let limited = [
+        "prlimit",
+        "--nproc=300:300",
         "setpriv",
         "--reuid=61234",
         "--regid=61234",
         "--clear-groups",
-        "prlimit",
-        "--nproc=300:300",
     ];
     let stepd = Stepd::start_as(&[], &limited);
     let mut session = stepd.connect().await;
