@@ -18,7 +18,7 @@ pub const REQUIRED: [(&str, &str, &[&str]); 6] = [
     ("", "pods/log", &["get"]),
     ("", "pods/exec", &["get", "create"]),
     ("", "pods/attach", &["get", "create"]),
-    ("batch", "jobs", &["get", "list", "watch", "create", "delete"]),
+    ("batch", "jobs", &["get", "list", "create", "delete"]),
     ("", "secrets", &["get", "create", "delete"]),
 ];
 
@@ -111,7 +111,7 @@ mod tests {
             .map(|(group, resource, verbs)| rule(group, &[resource], verbs))
             .collect();
         assert_eq!(lacking(&rules), []);
-        rules[4] = rule("batch", &["jobs"], &["get", "list", "watch", "delete"]);
+        rules[4] = rule("batch", &["jobs"], &["get", "list", "delete"]);
         assert_eq!(lacking(&rules), [("batch", "jobs", "create")]);
         assert!(failure("ns", &lacking(&rules)).message.contains("create jobs.batch"));
     }
