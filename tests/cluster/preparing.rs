@@ -48,8 +48,8 @@ fn a_health_check_of_a_services_image_is_awaited() {
     );
     let told = job.prepare(&json!(null), &json!([service])).assert_code(0).log();
     assert!(!told.contains("healthy"), "{told}");
-    // Known defect: the first job's Secret of its services stays where a job is prepared twice.
     job.clean_up().assert_code(0);
+    runner.assert_nothing_left();
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
 }
 
 /// The job's pod, if it is there.
-async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failure> {
+pub(super) async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failure> {
     let runner = &context.config.pod_name;
     let (pods, name) = (context.pods(), names::job_pod(runner));
     let found = retry.run(&format!("read pod {name}"), || pods.get_opt(&name)).await?;
@@ -80,12 +80,12 @@ async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failur
 }
 
 /// The step that prepared the job: the names of the pod's Secrets derive from it.
-fn step_of(pod: &Pod) -> Option<StepId> {
+pub(super) fn step_of(pod: &Pod) -> Option<StepId> {
     pod.labels().get(STEP_LABEL)?.parse().ok()
 }
 
 /// Deletes the Secrets of a job's pod; true if one was there.
-async fn delete_job_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
+pub(super) async fn delete_job_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
     let (runner, secrets, retry) = (&context.config.pod_name, context.secrets(), context.retry());
     let environment = names::services_secret(runner, step);
     let environment = job::delete(&secrets, runner, &environment, &retry).await?;

@@ -15,7 +15,7 @@ use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
 use crate::config::Tools;
 use crate::error::{Failure, Reason};
-use crate::hooks::{Context, service_network};
+use crate::hooks::{Context, cleanup_job, service_network};
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::ImageConfig;
@@ -183,10 +183,16 @@ async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
     pod
 }
 
-/// Deletes this runner's pod and waits until its name is free; fails if another has the name.
+/// Deletes this runner's pod with its Secrets and waits until its name is free; fails if another has
+/// the name.
 async fn replace(context: &Context) -> Result<(), Failure> {
-    let runner = &context.config.pod_name;
-    job::delete_pod_of(runner, &context.pods(), &context.retry()).await?;
+    let (runner, retry) = (&context.config.pod_name, context.retry());
+    // The names of the Secrets are known from the pod only.
+    let earlier = cleanup_job::job_pod(context, &retry).await?;
+    job::delete_pod_of(runner, &context.pods(), &retry).await?;
+    if let Some(step) = earlier.as_ref().and_then(cleanup_job::step_of) {
+        cleanup_job::delete_job_secrets(context, &step).await?;
+    }
     gone(context, &names::job_pod(runner)).await?;
     context.agents.clear();
     Ok(())
