@@ -12,6 +12,8 @@ use crate::error::{Failure, Reason};
 pub const OOM_KILLED: &str = "OOMKilled";
 /// Exit code of a program that KILL ended.
 const KILLED: i32 = 137;
+/// Seconds that a pod has to end if it does not say; source: `terminationGracePeriodSeconds` of the API.
+const DEFAULT_GRACE: i64 = 30;
 
 /// Where a pod's container stands.
 #[derive(Debug)]
@@ -105,10 +107,17 @@ fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminate
 }
 
 /// True for an end after the pod's deletion was asked for. Programs that handle TERM end with codes
-/// of their own, 0 among them, so that the time decides; its stamps have whole seconds.
+/// of their own, 0 among them, so that the time decides; its stamps have whole seconds. The time of the
+/// request is lost once the grace was shortened, as the kubelet does at the end: the API server then
+/// counts from that moment on (`BeforeDelete` in apiserver's registry/rest/delete.go). No step may turn
+/// green for that, so such an end counts as the deletion's.
 fn was_ended_by_deletion(pod: &Pod, end: &ContainerStateTerminated) -> bool {
     let Some(deadline) = &pod.metadata.deletion_timestamp else { return false };
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+    let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    if grace < own.unwrap_or(DEFAULT_GRACE) {
+        return true;
+    }
     let asked = deadline.0 - SignedDuration::from_secs(grace);
     end.finished_at.as_ref().is_none_or(|finished| finished.0 >= asked)
 }

@@ -163,30 +163,46 @@ fn a_running_container_runs_even_if_the_pod_is_pending() {
     assert!(matches!(standing(&pod, "step"), Standing::Running));
 }
 
+/// A pod whose program ended at 12:00:01, with a grace of its own of 3 s.
+fn deleted_pod(code: i32, deadline: &str, grace: i64) -> Pod {
+    let mut pod =
+        container(json!({"terminated": {"exitCode": code, "finishedAt": "2026-01-01T12:00:01Z"}}));
+    pod.spec.get_or_insert_default().termination_grace_period_seconds = Some(3);
+    pod.metadata.deletion_timestamp = Some(serde_json::from_value(json!(deadline)).unwrap());
+    pod.metadata.deletion_grace_period_seconds = Some(grace);
+    pod
+}
+
 #[test]
-fn a_program_that_ends_after_its_pods_deletion_was_deleted_whatever_its_code() {
-    let ended = |code: i32, finished: &str, deleted: bool| {
-        let mut pod = container(json!({"terminated": {"exitCode": code, "finishedAt": finished}}));
-        if deleted {
-            // Asked for at 12:00:00.
-            pod.metadata.deletion_timestamp =
-                Some(serde_json::from_value(json!("2026-01-01T12:00:03Z")).unwrap());
-            pod.metadata.deletion_grace_period_seconds = Some(3);
-        }
-        standing(&pod, "step")
-    };
+fn an_end_after_the_pods_deletion_is_a_loss_whatever_its_code() {
     // Go programs end with 2 at TERM, servers with 0.
     for code in [0, 2, 137, 143] {
-        let failure = doomed(ended(code, "2026-01-01T12:00:01Z", true));
+        let failure = doomed(standing(&deleted_pod(code, "2026-01-01T12:00:03Z", 3), "step"));
         assert_eq!(failure.reason, Reason::StepLost);
     }
-    for (code, finished, deleted) in [
-        (2, "2026-01-01T11:59:59Z", true),
-        (0, "2026-01-01T11:59:59Z", true),
-        (2, "2026-01-01T12:00:01Z", false),
-    ] {
-        let standing = ended(code, finished, deleted);
-        assert!(matches!(&standing, Standing::Ended(end) if end.exit_code == code), "{standing:?}");
+}
+
+#[test]
+fn a_shortened_grace_hides_no_deletion() {
+    // A Job's pod keeps its finalizer, and shows how the kubelet ended its deletion long after the
+    // program's end; or somebody deleted it twice.
+    for (deadline, grace) in [("2026-01-01T12:00:09Z", 0), ("2026-01-01T12:00:09Z", 1)] {
+        let failure = doomed(standing(&deleted_pod(0, deadline, grace), "step"));
+        assert_eq!(failure.reason, Reason::StepLost);
+    }
+}
+
+#[test]
+fn an_end_before_the_pods_deletion_is_the_programs_own() {
+    for code in [0, 2] {
+        // Asked for a second after the end; and not at all.
+        let later = deleted_pod(code, "2026-01-01T12:00:05Z", 3);
+        let mut kept = later.clone();
+        kept.metadata.deletion_timestamp = None;
+        for pod in [later, kept] {
+            let standing = standing(&pod, "step");
+            assert!(matches!(&standing, Standing::Ended(end) if end.exit_code == code));
+        }
     }
 }
 
