@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::output::sha256;
 use crate::support::cluster::cluster;
+use crate::support::wait::{s, until};
 use crate::support::{
     IMAGE, JobRun, Program, RunnerPod, WORKSPACE, container, images, job_container,
 };
@@ -145,6 +147,22 @@ fn values_of_a_jobs_environment_stand_in_no_object_and_a_services_only_in_a_secr
     // The base64 of "s3cret-of-a-service", and of the beginning of the others.
     assert!(secrets.contains("czNjcmV0LW9mLWEtc2VydmljZQ"), "a service's value is in a Secret");
     assert!(!secrets.contains("czNjcmV0LW9mLXRo"), "a value of job or step is in a Secret");
+}
+
+#[test]
+fn the_secrets_of_a_jobs_pod_go_though_the_pod_is_gone() {
+    let runner = RunnerPod::start();
+    let mut job = JobRun::of(&runner);
+    let services = json!([service(7003, 0, "")]);
+    job.prepare(&job_container(IMAGE, &json!({})), &services).assert_code(0);
+    runner.k(&["delete", "pod", "runner-workflow"]);
+    // What names them is not the memory of one daemon.
+    let killed = runner.daemon();
+    killed.signal(Signal::KILL);
+    until("another daemon", s(30), || (runner.daemon().pid != killed.pid).then_some(()));
+    assert_eq!(runner.objects("secrets", &["-l", "runner-pod=runner"]).len(), 1);
+    job.clean_up().assert_code(0);
+    runner.assert_nothing_left();
 }
 
 #[test]

@@ -59,37 +59,47 @@ pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
         async move { job::delete(&secrets, &context.config.pod_name, name, retry).await }
     });
     let of_steps = try_join_all(of_steps).await?.into_iter().filter(|found| *found).count();
-    let of_job = match pod.as_ref().and_then(step_of) {
-        Some(step) => delete_job_secrets(context, &step).await?,
-        None => false,
-    };
+    let of_job = delete_job_secrets(context).await?;
     context.agents.clear();
     context.crashes.clear();
     built_images::delete(context).await;
-    let deleted = u32::try_from(jobs.deleted + pods.deleted + of_steps + usize::from(of_job))
-        .unwrap_or(u32::MAX);
+    let deleted =
+        u32::try_from(jobs.deleted + pods.deleted + of_steps + of_job).unwrap_or(u32::MAX);
     Ok(CleanupJobResponse { deleted, service_logs })
 }
 
 /// The job's pod, if it is there.
-pub(super) async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failure> {
+async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failure> {
     let runner = &context.config.pod_name;
     let (pods, name) = (context.pods(), names::job_pod(runner));
     let found = retry.run(&format!("read pod {name}"), || pods.get_opt(&name)).await?;
     Ok(found.filter(|pod| names::is_of(&pod.metadata, runner)))
 }
 
-/// The step that prepared the job: the names of the pod's Secrets derive from it.
-pub(super) fn step_of(pod: &Pod) -> Option<StepId> {
-    pod.labels().get(STEP_LABEL)?.parse().ok()
+/// Deletes the Secrets of this runner's job pods, whether those are there or not; their number.
+pub(super) async fn delete_job_secrets(context: &Context) -> Result<usize, Failure> {
+    let mut deleted = 0;
+    for step in context.job_secrets.all().await {
+        deleted += delete_secrets_of(context, &step).await?;
+    }
+    context.job_secrets.forget().await;
+    Ok(deleted)
 }
 
-/// Deletes the Secrets of a job's pod; true if one was there.
-pub(super) async fn delete_job_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
+/// Deletes the Secrets that a step made for its job's pod: the services' environment, and the
+/// credentials of every index up to one that does not exist.
+async fn delete_secrets_of(context: &Context, step: &StepId) -> Result<usize, Failure> {
     let (runner, secrets, retry) = (&context.config.pod_name, context.secrets(), context.retry());
     let environment = names::services_secret(runner, step);
-    let environment = job::delete(&secrets, runner, &environment, &retry).await?;
-    Ok(delete_pull_secrets(context, step).await? || environment)
+    let mut deleted = usize::from(job::delete(&secrets, runner, &environment, &retry).await?);
+    for index in 0.. {
+        let name = names::pull_secret(runner, step, index);
+        if !job::delete(&secrets, runner, &name, &retry).await? {
+            break;
+        }
+        deleted += 1;
+    }
+    Ok(deleted)
 }
 
 /// The logs of the job's services. A clean-up does not fail because one cannot be read.
@@ -277,32 +287,15 @@ async fn undo(context: &Context, leaves: Leaves, step: &StepId, builds: u32) {
 /// The pod of a job that could not be prepared, and its Secrets.
 async fn delete_job_pod(context: &Context, step: &StepId) {
     let runner = &context.config.pod_name;
-    let (pods, secrets, retry) = (context.pods(), context.secrets(), context.retry());
-    let environment = names::services_secret(runner, step);
+    let (pods, retry) = (context.pods(), context.retry());
     // One that cannot be deleted does not keep the others.
-    let (pod, environment, pull) = tokio::join!(
-        job::delete_pod_of(runner, &pods, &retry),
-        job::delete(&secrets, runner, &environment, &retry),
-        delete_pull_secrets(context, step),
-    );
+    let (pod, secrets) =
+        tokio::join!(job::delete_pod_of(runner, &pods, &retry), delete_secrets_of(context, step),);
     context.agents.clear();
     context.network.clear().await;
-    for failure in [pod, environment, pull].into_iter().filter_map(Result::err) {
+    for failure in pod.err().into_iter().chain(secrets.err()) {
         tracing::warn!(%step, error = report(&failure), "cannot delete a job's pod or its Secrets");
     }
-}
-
-/// The Secrets with credentials for a job's images: those of every index up to one that does not exist.
-async fn delete_pull_secrets(context: &Context, step: &StepId) -> Result<bool, Failure> {
-    let (secrets, retry) = (context.secrets(), context.retry());
-    let runner = &context.config.pod_name;
-    for index in 0.. {
-        let name = names::pull_secret(runner, step, index);
-        if !job::delete(&secrets, runner, &name, &retry).await? {
-            return Ok(index > 0);
-        }
-    }
-    Ok(true)
 }
 
 async fn delete_jobs(context: &Context, step: &StepId, builds: u32) {

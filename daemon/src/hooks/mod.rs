@@ -21,13 +21,13 @@ use crate::forward::JobNetwork;
 use crate::image::builds::Builds;
 use crate::image::credentials::Credentials;
 use crate::image::lookup::{ImageInfo, Lookup};
-use crate::image::removal::BuiltTags;
 use crate::runner::{HookTemplate, Runner};
 use crate::spec::template::Template;
 use crate::spec::tools::Delivery;
 use crate::step::agents::Agents;
 use crate::step::crashes::Crashes;
 use crate::step::registry::Registry;
+use crate::step::remembered::RememberedSteps;
 
 pub mod build_image;
 pub mod built_images;
@@ -59,8 +59,10 @@ pub struct Context {
     pub lacks_image_volumes: AtomicBool,
     /// How steps reach the services of the job.
     pub network: JobNetwork,
-    /// Their tags in the registry.
-    pub built_tags: BuiltTags,
+    /// The steps that built them; their ids are the images' tags.
+    pub built_tags: RememberedSteps,
+    /// The steps that made Secrets for a job's pod; the Secrets' names derive from their ids.
+    pub job_secrets: RememberedSteps,
     /// Work that outlives its call.
     pub tasks: TaskTracker,
     /// Fires when hookd stops.
@@ -131,7 +133,8 @@ impl Context {
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
         let images = Lookup::new(&config.registry);
         let crashes = Crashes::load(&config.socket_dir);
-        let built_tags = BuiltTags::new(&config.socket_dir);
+        let built_tags = RememberedSteps::new(&config.socket_dir, "built-images");
+        let job_secrets = RememberedSteps::new(&config.socket_dir, "job-secrets");
         Self {
             config,
             client,
@@ -144,6 +147,7 @@ impl Context {
             lacks_image_volumes: AtomicBool::new(false),
             network: JobNetwork::default(),
             built_tags,
+            job_secrets,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             known: OnceCell::new(),

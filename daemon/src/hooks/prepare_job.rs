@@ -14,7 +14,7 @@ use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
 use crate::cluster::{access, job};
 use crate::config::Tools;
-use crate::error::{Failure, Reason};
+use crate::error::{Failure, Reason, report};
 use crate::hooks::{Context, cleanup_job, service_network};
 use crate::ids::StepId;
 use crate::image::credentials::Credentials;
@@ -115,7 +115,7 @@ async fn attempt(
     }
     let began = Instant::now();
     let phase = Phase::RunPending;
-    let pod = with_room(context, phase, caller, || create(context, &plan)).await?;
+    let pod = with_room(context, phase, caller, || create(context, step, &plan)).await?;
     caller.settled();
     let mut watch = context.agents.pod(context, &pod.name_any()).watch();
     let name = plan.prepared.job_pod.clone();
@@ -164,20 +164,27 @@ async fn make_ready(
     .await?
 }
 
-/// Creates Secrets and pod, in place of a pod that an earlier job left.
-async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
-    let (retry, pods, secrets) = (context.retry(), context.pods(), context.secrets());
-    let secrets = plan.secrets.iter().map(|secret| job::create(&secrets, secret, &retry));
-    let pod = async {
-        match job::create(&pods, &plan.pod, &retry).await {
-            Err(failure) if failure.reason == Reason::StepLost => {
-                tracing::info!(name = plan.pod.name_any(), "replacing the pod of an earlier job");
-                replace(context).await?;
-                job::create(&pods, &plan.pod, &retry).await
-            }
-            created => created,
+/// Creates Secrets and pod, in place of those that an earlier job left.
+async fn create(context: &Context, step: &StepId, plan: &Plan) -> Result<Pod, Failure> {
+    match create_objects(context, step, plan).await {
+        Err(failure) if failure.reason == Reason::StepLost => {
+            tracing::info!(name = plan.pod.name_any(), "replacing the pod of an earlier job");
+            replace(context).await?;
+            create_objects(context, step, plan).await
         }
-    };
+        created => created,
+    }
+}
+
+async fn create_objects(context: &Context, step: &StepId, plan: &Plan) -> Result<Pod, Failure> {
+    let (retry, pods, secrets) = (context.retry(), context.pods(), context.secrets());
+    if !plan.secrets.is_empty()
+        && let Err(error) = context.job_secrets.add(step).await
+    {
+        tracing::warn!(error = report(&error), "the job's Secrets may stay as long as its runner");
+    }
+    let secrets = plan.secrets.iter().map(|secret| job::create(&secrets, secret, &retry));
+    let pod = job::create(&pods, &plan.pod, &retry);
     let (pod, secrets) = tokio::join!(pod, futures::future::join_all(secrets));
     secrets.into_iter().collect::<Result<Vec<_>, _>>()?;
     pod
@@ -187,12 +194,8 @@ async fn create(context: &Context, plan: &Plan) -> Result<Pod, Failure> {
 /// the name.
 async fn replace(context: &Context) -> Result<(), Failure> {
     let (runner, retry) = (&context.config.pod_name, context.retry());
-    // The names of the Secrets are known from the pod only.
-    let earlier = cleanup_job::job_pod(context, &retry).await?;
     job::delete_pod_of(runner, &context.pods(), &retry).await?;
-    if let Some(step) = earlier.as_ref().and_then(cleanup_job::step_of) {
-        cleanup_job::delete_job_secrets(context, &step).await?;
-    }
+    cleanup_job::delete_job_secrets(context).await?;
     gone(context, &names::job_pod(runner)).await?;
     context.agents.clear();
     Ok(())

@@ -16,6 +16,7 @@ pub mod pid_1;
 pub mod program;
 pub mod ready;
 pub mod registry;
+pub mod remembered;
 pub mod room;
 pub mod start;
 pub mod volume;
