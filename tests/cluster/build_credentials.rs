@@ -135,8 +135,9 @@ fn a_run_finds_no_credentials_and_pushes_nothing_but_its_own_image() {
     let runner = registry.runner();
     let post =
         |path: &str| format!("RUN wget -O- --post-data= http://127.0.0.1:5077{path} 2>&1; true\n");
-    let put = "printf 'PUT /v2/push/hookd/build/manifests/stolen HTTP/1.1\\r\\nHost: 127.0.0.1:5077\\r\\n\
-               Connection: close\\r\\nContent-Length: 2\\r\\n\\r\\n{}' | nc 127.0.0.1 5077";
+    // Its input stays open: a server drops a request whose client has closed its half.
+    let put = "{ printf 'PUT /v2/push/hookd/build/manifests/stolen HTTP/1.1\\r\\nHost: 127.0.0.1:5077\\r\\n\
+               Connection: close\\r\\nContent-Length: 2\\r\\n\\r\\n{}'; sleep 5; } | nc 127.0.0.1 5077";
     let dockerfile = [
         "FROM busybox:1\n".to_owned(),
         format!("RUN {SEARCH}\n"),
