@@ -243,7 +243,9 @@ pub(crate) fn running_pod(flight: &Flight<'_>) -> Option<(String, String)> {
 pub(crate) fn main_process(flight: &Flight<'_>) -> Option<Process> {
     let (_, uid) = running_pod(flight)?;
     let mut own: Vec<_> = processes::all().into_iter().filter(|one| one.is_of_pod(&uid)).collect();
-    own.retain(|process| !process.command.contains("pause"));
+    // A sandbox, and the container that stands between a build and its registry.
+    let beside = ["pause", "registry-endpoint"];
+    own.retain(|process| !beside.iter().any(|name| process.command.contains(name)));
     own.sort_by_key(|process| process.pid);
     let stepd = own.iter().position(|process| process.command.contains("stepd serve"));
     (!own.is_empty()).then(|| own.swap_remove(stepd.unwrap_or(0)))

@@ -118,8 +118,12 @@ fn in_pipe(process: &Process) -> Option<u64> {
 /// Bytes in the files of the spool, which have lost their name.
 fn kept(stepd: &Process) -> u64 {
     let files = std::fs::read_dir(stepd.path("fd")).into_iter().flatten().flatten();
+    // Made without a name ("#17"), or, where the file system cannot, with one for a moment.
     let is_segment = |path: &std::path::PathBuf| {
-        std::fs::read_link(path).is_ok_and(|name| name.ends_with("segment (deleted)"))
+        let link = std::fs::read_link(path).unwrap_or_default();
+        let name = link.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.strip_suffix(" (deleted)")
+            .is_some_and(|name| name == "segment" || name.starts_with('#'))
     };
     let segments = files.map(|file| file.path()).filter(is_segment);
     segments.filter_map(|path| Some(std::fs::metadata(path).ok()?.len())).sum()
