@@ -35,6 +35,14 @@ pub(crate) enum Ended {
     Failed(Failure),
 }
 
+/// A streaming call that is over.
+#[derive(Debug)]
+struct Ran<R> {
+    ended: Ended,
+    /// What it returned; `None`: it was cancelled.
+    result: Option<R>,
+}
+
 /// Anything that fails a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -84,9 +92,9 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
     match input.command {
         Command::PrepareJob { container, services } => {
             let job = Preparation { container: container.map(|container| *container), services };
-            let (ended, job) = run_call(link, output, &mut signals, job).await?;
-            let response = job.as_ref().map_or_else(Response::empty, Response::of_job);
-            let responded = respond(path, &response, ended);
+            let ran = run_call(link, output, &mut signals, job).await?;
+            let response = ran.result.as_ref().map_or_else(Response::empty, Response::of_job);
+            let responded = respond(path, &response, ran.ended);
             if responded.is_err() {
                 // The runner takes the job for one that was never prepared: its pod must not run on.
                 let link = Link::new(&settings.socket, settings.patience, output);
@@ -117,13 +125,13 @@ fn respond(path: Option<&Path>, response: &Response, ended: Ended) -> Result<End
     Ok(ended)
 }
 
-/// Makes a streaming call; a signal cancels it. How it ended, and what it returned if it did.
+/// Makes a streaming call; a signal cancels it.
 async fn run_call<C: Call>(
     link: Link<'_>,
     output: &Output,
     signals: &mut Signals,
     call: C,
-) -> Result<(Ended, Option<C::Result>), Failure> {
+) -> Result<Ran<C::Result>, Failure> {
     let outbox = Outbox::new();
     let step = Step::new(link, output, &outbox, call)?;
     let watched = signals
@@ -136,20 +144,20 @@ async fn run_call<C: Call>(
 }
 
 /// How a call ended, given what came first: its end, a signal, the end of the budget.
-fn call_ended<R>(
-    watched: Watched<Result<Ending<R>, StepError>>,
-) -> Result<(Ended, Option<R>), StepError> {
+fn call_ended<R>(watched: Watched<Result<Ending<R>, StepError>>) -> Result<Ran<R>, StepError> {
     let (done, signal) = match watched {
         Watched::Done(done) => (done, None),
         Watched::Signalled { signal, done: Some(done) } => (done, Some(signal)),
         Watched::Signalled { signal, done: None } => {
             let last_line = "The step has not ended yet; hookd goes on ending it".to_owned();
-            return Ok((Ended::Cancelled { signal, last_line }, None));
+            return Ok(Ran { ended: Ended::Cancelled { signal, last_line }, result: None });
         }
     };
     let last_line = "The step was cancelled".to_owned();
-    let cancelled = match (done, signal) {
-        (Ok(Ending::Ended(result)), _) => return Ok((Ended::Succeeded, Some(result))),
+    let ended = match (done, signal) {
+        (Ok(Ending::Ended(result)), _) => {
+            return Ok(Ran { ended: Ended::Succeeded, result: Some(result) });
+        }
         (Ok(Ending::Cancelled(signal)), _) => Ended::Cancelled { signal, last_line },
         (Err(error), Some(signal)) if error.is_cancelled() => {
             Ended::Cancelled { signal, last_line }
@@ -159,12 +167,12 @@ fn call_ended<R>(
         }
         (Err(error), None) => return Err(error),
     };
-    Ok((cancelled, None))
+    Ok(Ran { ended, result: None })
 }
 
 /// How a program ended: its code decides, if it has one.
-fn step_ended((ended, result): (Ended, Option<StepResult>)) -> Ended {
-    result.map_or(ended, |result| exited(result.exit_code))
+fn step_ended(ran: Ran<StepResult>) -> Ended {
+    ran.result.map_or(ran.ended, |result| exited(result.exit_code))
 }
 
 /// The end of a program with `code`. One that no program can have must not turn into success.

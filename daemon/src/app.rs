@@ -7,12 +7,14 @@ use hookd_api::v1::DESCRIPTORS;
 use hookd_api::v1::hook_service_server::HookServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::{client, pod_security};
+use crate::cluster::client;
 use crate::config::Config;
 use crate::error::{Failure, report};
-use crate::hooks::{Context, built_images, cleanup_job, service_network};
+use crate::hooks::context::Context;
+use crate::hooks::{built_images, orphans, service_network};
 use crate::install::{self, InstallError};
 use crate::rpc::{self, LARGEST_CALL, Service, listener};
+use crate::workload::pod_security;
 
 /// Name of the socket in its directory.
 pub const SOCKET: &str = "hookd.sock";
@@ -52,13 +54,13 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
     let listener = listener::bind(&context.config.socket_dir.join(SOCKET))?;
-    let (security, orphans) = (context.clone(), context.clone());
+    let (security, orphaned) = (context.clone(), context.clone());
     tokio::spawn(async move {
         if let Some(known) = security.known_so_far() {
-            pod_security::warn_if_unenforced(&security.client, &known.runner).await;
+            pod_security::warn_if_unenforced(&security.cluster.client, &known.runner).await;
         }
     });
-    tokio::spawn(async move { cleanup_job::delete_orphans(&orphans).await });
+    tokio::spawn(async move { orphans::delete_orphans(&orphaned).await });
     let served = serve(context.clone(), listener).await;
     stop(&context).await;
     built_images::delete(&context).await;
@@ -72,7 +74,7 @@ async fn warm(context: &Context) {
             tracing::info!(
                 version = env!("CARGO_PKG_VERSION"),
                 cluster = known.cluster_version,
-                namespace = context.namespace,
+                namespace = context.cluster.namespace,
                 runner = known.runner.name,
                 "ready"
             );
@@ -104,7 +106,7 @@ async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Res
     let failed = |error: tonic_reflection::server::Error| AppError::Serve(error.into());
     // Python's reflection client speaks the older version only.
     let (newer, older) = (reflection().build_v1(), reflection().build_v1alpha());
-    let stopping = context.stopping.clone();
+    let stopping = context.sessions.stopping.clone();
     let signals = stop_on_signal(context.clone())?;
     let server = rpc::server()
         .add_service(service)
@@ -129,18 +131,18 @@ fn stop_on_signal(context: Arc<Context>) -> Result<impl Future<Output = ()>, App
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping: cancelling all steps");
-        context.stopping.cancel();
-        context.tasks.close();
-        // The callers hear of it while the server still runs.
-        let _ = tokio::time::timeout(STOP_PATIENCE, context.tasks.wait()).await;
+        context.sessions.stopping.cancel();
+        context.sessions.tasks.close();
+        // The clients hear of it while the server still runs.
+        let _ = tokio::time::timeout(STOP_PATIENCE, context.sessions.tasks.wait()).await;
         // An end that was asked for is no death.
-        context.crashes.clear();
+        context.sessions.crashes.clear();
     })
 }
 
 /// Waits a little for deletions that are under way.
 async fn stop(context: &Context) {
-    context.stopping.cancel();
-    context.tasks.close();
-    let _ = tokio::time::timeout(STOP_PATIENCE, context.tasks.wait()).await;
+    context.sessions.stopping.cancel();
+    context.sessions.tasks.close();
+    let _ = tokio::time::timeout(STOP_PATIENCE, context.sessions.tasks.wait()).await;
 }

@@ -32,7 +32,7 @@ struct State {
     abandoned: AtomicBool,
 }
 
-/// The caller is gone or its deadline has passed: the work is to stop.
+/// The calling task is gone or its deadline has passed: the work is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the operation was abandoned by its caller")]
 pub struct Abandoned;

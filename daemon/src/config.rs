@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 mod build;
 mod policy;
+pub mod quantity;
 mod registry;
 mod tolerant;
 mod values;

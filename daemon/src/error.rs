@@ -12,7 +12,7 @@ pub enum Reason {
     ApiUnreachable,
     /// The image could not be built.
     BuildFailed,
-    /// The step was cancelled by its caller, or its runner is going away.
+    /// The step was cancelled by its client, or its runner is going away.
     Cancelled,
     /// A PersistentVolumeClaim is missing or cannot be used.
     ClaimUnusable,
@@ -135,7 +135,7 @@ impl Failure {
         Self::new(Reason::Cancelled, "The step was cancelled", "Nothing to do")
     }
 
-    /// A caller came to a step that was ended without it: it is never run again.
+    /// A client came to a step that was ended without it: it is never run again.
     pub fn undone() -> Self {
         Self::new(
             Reason::StepLost,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The caller's name of a step: 1 to 40 of [a-z0-9-], starting and ending with a letter or digit,
+/// The client's name of a step: 1 to 40 of [a-z0-9-], starting and ending with a letter or digit,
 /// so that names and labels of Kubernetes objects can carry it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StepId(String);

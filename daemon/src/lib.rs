@@ -1,13 +1,15 @@
 //! hookd: runs the container hooks of a GitHub Actions runner on Kubernetes.
 //!
-//! A call comes in through [`rpc`] (socket, peer, conversion), is performed in [`hooks`] (one file
-//! an operation), which uses [`step`] (the caller's side), [`image`] (building) and [`cluster`]
-//! (the Kubernetes API), with objects made by [`spec`] (pure). `docs/architecture.md` follows one
-//! call from end to end.
+//! A call comes in through [`rpc`] (socket, peer, conversion). [`session`] drives its operation, one of
+//! [`hooks`], which uses [`build`] (Dockerfiles), [`workload`] (pods of ours), [`stepd`] (the agent in
+//! them), [`registry`] and [`cluster`] (the Kubernetes API), with objects made by [`objects`] (pure).
+//! `docs/architecture.md` follows one call from end to end; `tests/architecture.rs` says which room may
+//! use which.
 
 pub mod app;
 mod beneath;
 pub mod blocking;
+pub mod build;
 pub mod cluster;
 pub mod config;
 pub mod endpoint;
@@ -15,11 +17,15 @@ pub mod error;
 pub mod forward;
 pub mod hooks;
 pub mod ids;
-pub mod image;
 pub mod install;
+pub mod names;
+pub mod objects;
+pub mod registry;
 pub mod rpc;
 pub mod runner;
-pub mod spec;
-pub mod step;
+pub mod session;
+pub mod stepd;
 pub mod supervisor;
+pub mod work_volume;
+pub mod workload;
 pub mod yaml;

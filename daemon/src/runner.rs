@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::{
     Container, LocalObjectReference, PersistentVolumeClaim, Pod, VolumeMount,
 };
-use kube::{Api, Client};
+use kube::Api;
 
+use crate::cluster::Cluster;
 use crate::cluster::retry::Retry;
 use crate::config::Config;
 use crate::error::{Failure, Reason};
@@ -106,18 +107,14 @@ impl Runner {
     ///
     /// # Errors
     /// When the API refuses or stays away.
-    pub async fn read(
-        client: &Client,
-        namespace: &str,
-        config: &Config,
-        retry: &Retry,
-    ) -> Result<Self, Failure> {
-        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    pub async fn read(cluster: &Cluster, config: &Config, retry: &Retry) -> Result<Self, Failure> {
+        let (pods, namespace) = (cluster.pods(), &cluster.namespace);
         let name = &config.pod_name;
         let pod = retry.run(&format!("read pod {namespace}/{name}"), || pods.get(name)).await?;
         let mut runner = Self::from_pod(&pod, namespace, config);
         if let Some(work) = &mut runner.work {
-            let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+            let claims: Api<PersistentVolumeClaim> =
+                Api::namespaced(cluster.client.clone(), namespace);
             match retry.attempt(|| claims.get(&work.claim)).await {
                 Ok(claim) => work.same_node = same_node(&claim)?,
                 // Unknown counts as ReadWriteOnce.

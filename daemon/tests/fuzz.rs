@@ -1,4 +1,4 @@
-//! Each parser of bytes that a job, an image or a caller controls, with hostile inputs: no panic, an
+//! Each parser of bytes that a job, an image or a client controls, with hostile inputs: no panic, an
 //! end in time, and what must hold of every result. `make fuzz` gives each a minute.
 //!
 //! A parser that is added gets a test here: seeds, words of its language, and what must hold.
@@ -7,16 +7,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hookd::cluster::logs::Lines;
-use hookd::image::context::{self, Bounds, ContextError};
-use hookd::image::dockerfile;
-use hookd::image::lookup::ImageConfig;
-use hookd::image::reference::Reference;
-use hookd::spec::container::ContainerStep;
-use hookd::spec::template::Template;
-use hookd::spec::{args, create_options, ports};
-use hookd::step::action_args;
-use hookd::step::cursor::{Cursor, LogPosition};
+use hookd::build::context::{self, Bounds, ContextError};
+use hookd::build::dockerfile;
+use hookd::cluster::logs::{Lines, LogPosition};
+use hookd::hooks::action_args;
+use hookd::objects::container::ContainerStep;
+use hookd::objects::docker::args;
+use hookd::objects::docker::options;
+use hookd::objects::docker::ports;
+use hookd::objects::template::Template;
+use hookd::registry::image_config::ImageConfig;
+use hookd::registry::reference::Reference;
+use hookd::session::cursor::{BUILD_ATTEMPTS, Cursor};
 use hookd_api::v1::ContainerSpec;
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +125,7 @@ fn create_options_of_containers() {
     ];
     let words =
         ["--", "-", "=", " ", "\"", "'", "\\", ":", "9", "h", "ms", "g", "--memory", "--cpus"];
-    fuzz("options", &seeds, &words, |input| drop(create_options::parse(&lossy(input))));
+    fuzz("options", &seeds, &words, |input| drop(options::parse(&lossy(input))));
 }
 
 #[test]
@@ -205,7 +207,7 @@ fn cursors() {
         let Ok(cursor) = Cursor::decode(input) else { return };
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         let attempt = cursor.build.as_ref().map_or(0, |build| build.attempt);
-        assert!(attempt < hookd::hooks::build_image::ATTEMPTS);
+        assert!(attempt < BUILD_ATTEMPTS);
     });
 }
 

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use hookd::cluster::{client, tunnel};
+use hookd::cluster::exec::tunnel;
+use hookd::cluster::{Cluster, ContainerRef, client};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};
 use kube::runtime::conditions::is_pod_running;
@@ -50,7 +51,15 @@ async fn start_pod(client: &Client) -> Result<String, Box<dyn std::error::Error>
 async fn a_tunnel_that_is_full_both_ways_for_a_minute_stands_still_nowhere() {
     let (client, _) = client::connect().await.unwrap();
     let pod = start_pod(&client).await.unwrap();
-    let echo = tunnel::open(&client, NAMESPACE, (&pod, "echo"), &["cat"]).await.unwrap();
+    let timeout = Duration::from_secs(60);
+    let cluster = Cluster {
+        client: client.clone(),
+        namespace: NAMESPACE.to_owned(),
+        api_timeout: timeout,
+        start_timeout: timeout,
+    };
+    let target = ContainerRef { pod: &pod, container: "echo" };
+    let echo = tunnel::open(&cluster, target, &["cat"]).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(echo);
     let began = Instant::now();
     let (wanted, told) = tokio::sync::watch::channel(u64::MAX);

@@ -51,8 +51,8 @@ fn a_python_client_builds_an_image_and_gets_its_digest() {
     assert_eq!(reference, format!("localhost:{port}/hookd/build@{digest}"));
     let pushed = run(Command::new("crane").args(["digest", reference]), None);
     assert_eq!(pushed.unwrap().trim(), digest);
-    let cursors = events.iter().filter(|event| event["cursor"].is_string()).count();
-    assert!(cursors > 0 && events.iter().any(|event| event["output"]["data"].is_string()));
+    let cursors = events.iter().filter(|event| event["event"]["cursor"].is_string()).count();
+    assert!(cursors > 0 && events.iter().any(|event| event["event"]["output"]["data"].is_string()));
     runner.assert_nothing_left();
 }
 
@@ -111,9 +111,9 @@ fn a_step_that_its_caller_detached_from_runs_on_and_is_found_again() {
     let begun = client(&runner, RUNNER, &["leave", method, "YmVndW4K", &start.to_string()]);
     let outputs = |told: &Value| -> Vec<_> {
         let events = told["events"].as_array().unwrap_or_else(|| panic!("no events, but {told}"));
-        events.iter().filter(|event| event["output"].is_object()).cloned().collect()
+        events.iter().filter(|event| event["event"]["output"].is_object()).cloned().collect()
     };
-    let cursor = outputs(&begun).pop().unwrap()["cursor"].clone();
+    let cursor = outputs(&begun).pop().unwrap()["event"]["cursor"].clone();
     let attached = || call(&runner, "GetStatus", &json!({}))["running_steps"].is_array();
     until("nobody is attached", s(5), || (!attached()).then_some(()));
     assert_eq!(runner.objects("jobs", &[]).len(), 1);
@@ -122,7 +122,8 @@ fn a_step_that_its_caller_detached_from_runs_on_and_is_found_again() {
     again["start"]["resume"] = json!({"cursor": cursor, "stdout_offset": 6});
     let rest = client(&runner, RUNNER, &["stream", method, &again.to_string()]);
     // "over\n" in base64.
-    let data: Vec<_> = outputs(&rest).iter().map(|event| event["output"]["data"].clone()).collect();
+    let data: Vec<_> =
+        outputs(&rest).iter().map(|event| event["event"]["output"]["data"].clone()).collect();
     assert_eq!(data, ["b3Zlcgo="], "{rest}");
     let events = rest["events"].as_array().unwrap();
     assert_eq!(events.last().unwrap()["result"], json!({"exit_code": 3}));

@@ -63,11 +63,12 @@ class Client:
         events = []
         for event in call(iter(requests.get, None), timeout=TIMEOUT):
             events.append(plain(event))
-            if events[-1].get("output", {}).get("data") == data:
+            event = events[-1].get("event", {})
+            if event.get("output", {}).get("data") == data:
                 # The answer to a signal that no container step takes says that both were read.
-                requests.put(request(detach={}))
-                requests.put(request(signal={"number": 10}))
-            if "Signal 10" in events[-1].get("progress", {}).get("message", ""):
+                requests.put(request(control={"detach": {}}))
+                requests.put(request(control={"signal": {"number": 10}}))
+            if "Signal 10" in event.get("progress", {}).get("message", ""):
                 requests.put(None)
                 break
         return {"events": events}

@@ -4,12 +4,12 @@ use std::future::Future;
 
 use futures::Stream;
 use hookd_api::v1::{
-    Ack, ContainerSpec, JobPrepared, Output, PrepareJobRequest, PrepareJobResponse,
+    ContainerSpec, Control, JobPrepared, Output, PrepareJobRequest, PrepareJobResponse,
     PrepareJobStart, Progress, Resume, RunContainerStepRequest, RunContainerStepResponse,
     RunContainerStepStart, RunScriptStepRequest, RunScriptStepResponse, RunScriptStepStart,
-    ScriptSpec, Signal, StepResult, prepare_job_request, prepare_job_response,
+    ScriptSpec, StepEvent, StepResult, prepare_job_request, prepare_job_response,
     run_container_step_request, run_container_step_response, run_script_step_request,
-    run_script_step_response,
+    run_script_step_response, step_event,
 };
 use tonic::{Response, Status, Streaming};
 
@@ -27,23 +27,14 @@ pub(crate) trait Call: Clone + Send + 'static {
     /// The first message.
     fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request;
     /// A later message.
-    fn news(news: News) -> Self::Request;
-    /// The cursor and the event of a message; `None`: an event of a later hookd.
-    fn event(response: Self::Response) -> (Vec<u8>, Option<Event<Self::Result>>);
+    fn control(control: Control) -> Self::Request;
+    /// The event of a message of hookd, and its cursor.
+    fn event(response: Self::Response) -> Positioned<Self::Result>;
     /// Makes the call.
     fn open(
         client: &mut Client,
         requests: impl Stream<Item = Self::Request> + Send + 'static,
     ) -> impl Future<Output = Result<Response<Streaming<Self::Response>>, Status>> + Send;
-}
-
-/// What hook tells hookd after the first message.
-#[derive(Debug, PartialEq)]
-pub(crate) enum News {
-    /// What was acted on.
-    Ack(Ack),
-    /// The runner's signal.
-    Signal(Signal),
 }
 
 /// What hookd tells hook.
@@ -55,6 +46,15 @@ pub(crate) enum Event<R> {
     Progress(Progress),
     /// The end.
     Result(R),
+}
+
+/// An event, and where in the step it stands.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Positioned<R> {
+    /// hookd goes on after the event whose cursor it is told.
+    pub(crate) cursor: Vec<u8>,
+    /// `None`: an event of a later hookd.
+    pub(crate) event: Option<Event<R>>,
 }
 
 /// The container of a run_container_step.
@@ -74,90 +74,117 @@ pub(crate) struct Preparation {
     pub(crate) services: Vec<ContainerSpec>,
 }
 
-/// The calls differ in their messages only, which are alike but for their names.
-macro_rules! call {
-    ($call:ty, $method:ident, $request:ident, $response:ident, $request_mod:ident,
-     $response_mod:ident, $result:ty, |$this:ident, $step_id:ident, $resume:ident| $start:expr) => {
-        impl Call for $call {
-            type Request = $request;
-            type Response = $response;
-            type Result = $result;
-
-            fn start(&self, $step_id: String, $resume: Option<Resume>) -> $request {
-                let $this = self.clone();
-                $request { message: Some($request_mod::Message::Start($start)) }
-            }
-
-            fn news(news: News) -> $request {
-                let message = match news {
-                    News::Ack(ack) => $request_mod::Message::Ack(ack),
-                    News::Signal(signal) => $request_mod::Message::Signal(signal),
-                };
-                $request { message: Some(message) }
-            }
-
-            fn event(response: $response) -> (Vec<u8>, Option<Event<$result>>) {
-                let event = response.event.map(|event| match event {
-                    $response_mod::Event::Output(output) => Event::Output(output),
-                    $response_mod::Event::Progress(progress) => Event::Progress(progress),
-                    $response_mod::Event::Result(result) => Event::Result(result),
-                });
-                (response.cursor, event)
-            }
-
-            async fn open(
-                client: &mut Client,
-                requests: impl Stream<Item = $request> + Send + 'static,
-            ) -> Result<Response<Streaming<$response>>, Status> {
-                client.$method(requests).await
-            }
-        }
-    };
+/// An event that is no result; `None`: one of a later hookd.
+fn event<R>(event: StepEvent) -> Positioned<R> {
+    let kind = event.kind.map(|kind| match kind {
+        step_event::Kind::Output(output) => Event::Output(output),
+        step_event::Kind::Progress(progress) => Event::Progress(progress),
+    });
+    Positioned { cursor: event.cursor, event: kind }
 }
 
-call!(
-    ContainerStep,
-    run_container_step,
-    RunContainerStepRequest,
-    RunContainerStepResponse,
-    run_container_step_request,
-    run_container_step_response,
-    StepResult,
-    |this, step_id, resume| RunContainerStepStart {
-        step_id,
-        container: Some(this.0),
-        resume,
-        auto_ack: false
+fn result<R>(result: R) -> Positioned<R> {
+    Positioned { cursor: Vec::new(), event: Some(Event::Result(result)) }
+}
+
+impl Call for ContainerStep {
+    type Request = RunContainerStepRequest;
+    type Response = RunContainerStepResponse;
+    type Result = StepResult;
+
+    fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
+        use run_container_step_request::Message;
+        let container = Some(self.0.clone());
+        let start = RunContainerStepStart { step_id, container, resume, auto_ack: false };
+        RunContainerStepRequest { message: Some(Message::Start(start)) }
     }
-);
-call!(
-    ScriptStep,
-    run_script_step,
-    RunScriptStepRequest,
-    RunScriptStepResponse,
-    run_script_step_request,
-    run_script_step_response,
-    StepResult,
-    |this, step_id, resume| RunScriptStepStart {
-        step_id,
-        script: Some(this.0),
-        resume,
-        auto_ack: false
+
+    fn control(control: Control) -> Self::Request {
+        use run_container_step_request::Message;
+        RunContainerStepRequest { message: Some(Message::Control(control)) }
     }
-);
-call!(
-    Preparation,
-    prepare_job,
-    PrepareJobRequest,
-    PrepareJobResponse,
-    prepare_job_request,
-    prepare_job_response,
-    JobPrepared,
-    |this, step_id, resume| PrepareJobStart {
-        step_id,
-        container: this.container,
-        services: this.services,
-        resume,
-        auto_ack: false,
+
+    fn event(response: Self::Response) -> Positioned<StepResult> {
+        use run_container_step_response::Message;
+        match response.message {
+            Some(Message::Event(arrived)) => event(arrived),
+            Some(Message::Result(ended)) => result(ended),
+            None => Positioned { cursor: Vec::new(), event: None },
+        }
     }
-);
+
+    async fn open(
+        client: &mut Client,
+        requests: impl Stream<Item = Self::Request> + Send + 'static,
+    ) -> Result<Response<Streaming<Self::Response>>, Status> {
+        client.run_container_step(requests).await
+    }
+}
+
+impl Call for ScriptStep {
+    type Request = RunScriptStepRequest;
+    type Response = RunScriptStepResponse;
+    type Result = StepResult;
+
+    fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
+        use run_script_step_request::Message;
+        let script = Some(self.0.clone());
+        let start = RunScriptStepStart { step_id, script, resume, auto_ack: false };
+        RunScriptStepRequest { message: Some(Message::Start(start)) }
+    }
+
+    fn control(control: Control) -> Self::Request {
+        use run_script_step_request::Message;
+        RunScriptStepRequest { message: Some(Message::Control(control)) }
+    }
+
+    fn event(response: Self::Response) -> Positioned<StepResult> {
+        use run_script_step_response::Message;
+        match response.message {
+            Some(Message::Event(arrived)) => event(arrived),
+            Some(Message::Result(ended)) => result(ended),
+            None => Positioned { cursor: Vec::new(), event: None },
+        }
+    }
+
+    async fn open(
+        client: &mut Client,
+        requests: impl Stream<Item = Self::Request> + Send + 'static,
+    ) -> Result<Response<Streaming<Self::Response>>, Status> {
+        client.run_script_step(requests).await
+    }
+}
+
+impl Call for Preparation {
+    type Request = PrepareJobRequest;
+    type Response = PrepareJobResponse;
+    type Result = JobPrepared;
+
+    fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
+        use prepare_job_request::Message;
+        let (container, services) = (self.container.clone(), self.services.clone());
+        let start = PrepareJobStart { step_id, container, services, resume, auto_ack: false };
+        PrepareJobRequest { message: Some(Message::Start(start)) }
+    }
+
+    fn control(control: Control) -> Self::Request {
+        use prepare_job_request::Message;
+        PrepareJobRequest { message: Some(Message::Control(control)) }
+    }
+
+    fn event(response: Self::Response) -> Positioned<JobPrepared> {
+        use prepare_job_response::Message;
+        match response.message {
+            Some(Message::Event(arrived)) => event(arrived),
+            Some(Message::Result(ended)) => result(ended),
+            None => Positioned { cursor: Vec::new(), event: None },
+        }
+    }
+
+    async fn open(
+        client: &mut Client,
+        requests: impl Stream<Item = Self::Request> + Send + 'static,
+    ) -> Result<Response<Streaming<Self::Response>>, Status> {
+        client.prepare_job(requests).await
+    }
+}

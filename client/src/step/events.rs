@@ -6,13 +6,10 @@
 use futures::FutureExt as _;
 use tonic::{Status, Streaming};
 
-use super::call::{Call, Event};
+use super::call::{Call, Event, Positioned};
 
 /// Output is joined up to about this size.
 const JOINED: usize = 64 << 10;
-
-/// A cursor and its event; without an event it is one of a later hookd.
-type Positioned<R> = (Vec<u8>, Option<Event<R>>);
 
 /// An event, the end of the stream (`None`) or its failure.
 pub(super) type Received<R> = Result<Option<Positioned<R>>, Status>;
@@ -48,7 +45,8 @@ impl<C: Call> Events<C> {
     }
 
     async fn receive(&mut self) -> Received<C::Result> {
-        Ok(self.stream.message().await?.map(C::event))
+        let message = self.stream.message().await?;
+        Ok(message.map(C::event))
     }
 
     /// `received` with the output that is here already and follows it.
@@ -68,8 +66,9 @@ impl<C: Call> Events<C> {
 }
 
 /// True if `next` is the output right after that of `event`, and both are small.
-fn follows<R>((_, event): &Positioned<R>, (_, next): &Positioned<R>) -> bool {
-    let (Some(Event::Output(output)), Some(Event::Output(next))) = (event, next) else {
+fn follows<R>(event: &Positioned<R>, next: &Positioned<R>) -> bool {
+    let (Some(Event::Output(output)), Some(Event::Output(next))) = (&event.event, &next.event)
+    else {
         return false;
     };
     output.stream == next.stream
@@ -78,12 +77,13 @@ fn follows<R>((_, event): &Positioned<R>, (_, next): &Positioned<R>) -> bool {
 }
 
 /// Adds the output of `next` to that of `event`.
-fn join<R>((cursor, event): &mut Positioned<R>, (later, next): Positioned<R>) {
-    if let (Some(Event::Output(output)), Some(Event::Output(next))) = (event, next) {
+fn join<R>(event: &mut Positioned<R>, next: Positioned<R>) {
+    if let (Some(Event::Output(output)), Some(Event::Output(next))) = (&mut event.event, next.event)
+    {
         output.data.extend(next.data);
     }
-    if !later.is_empty() {
-        *cursor = later;
+    if !next.cursor.is_empty() {
+        event.cursor = next.cursor;
     }
 }
 
@@ -95,7 +95,8 @@ mod tests {
 
     fn output(stream: Stream, offset: u64, data: &[u8]) -> Positioned<()> {
         let output = Output { stream: stream.into(), offset, data: data.to_vec() };
-        (format!("c{offset}").into_bytes(), Some(Event::Output(output)))
+        let cursor = format!("c{offset}").into_bytes();
+        Positioned { cursor, event: Some(Event::Output(output)) }
     }
 
     #[test]
@@ -105,14 +106,15 @@ mod tests {
         assert!(follows(&event, &next));
         join(&mut event, next);
         let mut expected = output(Stream::Stdout, 3, b"abc");
-        expected.0 = b"c5".to_vec();
+        expected.cursor = b"c5".to_vec();
         assert_eq!(event, expected);
     }
 
     #[test]
     fn nothing_else_is_joined() {
         let event = output(Stream::Stdout, 3, b"ab");
-        let progress = (Vec::new(), Some(Event::Progress(Progress::default())));
+        let progress = Some(Event::Progress(Progress::default()));
+        let progress = Positioned { cursor: Vec::new(), event: progress };
         for next in [
             output(Stream::Stderr, 5, b"c"),
             output(Stream::Stdout, 4, b"bc"),

@@ -21,8 +21,8 @@ pub(crate) mod id;
 mod outbox;
 mod position;
 
-use call::Event;
 pub(crate) use call::{Call, ContainerStep, Preparation, ScriptStep};
+use call::{Event, Positioned};
 use commands::Commands;
 use events::{Events, Received};
 pub(crate) use outbox::Outbox;
@@ -142,10 +142,10 @@ impl<'a, C: Call> Step<'a, C> {
         let mut events = Events::<C>::new(response.into_inner());
         self.link.answered();
         loop {
-            let Some(event) = self.next(&mut events).await? else {
+            let Some(next) = self.next(&mut events).await? else {
                 return Err(Broken::Lost(Status::unavailable("the stream ended too early")));
             };
-            if let Some(result) = self.act_on(event).await? {
+            if let Some(result) = self.act_on(next).await? {
                 self.outbox.close(self.position.offsets(), &mut events).await;
                 return Ok(Ending::Ended(result));
             }
@@ -172,11 +172,8 @@ impl<'a, C: Call> Step<'a, C> {
     }
 
     /// Acts on one event; returns the result if it is the last one.
-    async fn act_on(
-        &mut self,
-        (cursor, event): (Vec<u8>, Option<Event<C::Result>>),
-    ) -> Result<Option<C::Result>, Broken> {
-        let result = match event {
+    async fn act_on(&mut self, next: Positioned<C::Result>) -> Result<Option<C::Result>, Broken> {
+        let result = match next.event {
             Some(Event::Output(output)) => {
                 self.write(output).await?;
                 None
@@ -191,7 +188,7 @@ impl<'a, C: Call> Step<'a, C> {
             // An event of a later hookd: nothing that this version must act on.
             None => None,
         };
-        self.position.reached(cursor);
+        self.position.reached(next.cursor);
         Ok(result)
     }
 

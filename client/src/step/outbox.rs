@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use futures::Stream;
-use hookd_api::v1::{Ack, Signal as SignalMessage};
+use hookd_api::v1::control::Kind;
+use hookd_api::v1::{Ack, Control, Signal as SignalMessage};
 use tokio::sync::watch;
 
-use super::call::{Call, News};
+use super::call::Call;
 use super::events::Events;
 use super::position::Offsets;
 use crate::signals::Signal;
@@ -126,8 +127,8 @@ impl<C: Call> Requests<C> {
                 return None;
             }
             let state = self.state.borrow_and_update().clone();
-            if let Some(news) = self.told.catch_up(&state) {
-                return Some(C::news(news));
+            if let Some(control) = self.told.catch_up(&state) {
+                return Some(C::control(control));
             }
             self.state.changed().await.ok()?;
         }
@@ -138,22 +139,26 @@ impl<C: Call> Requests<C> {
 
 impl State {
     /// The most urgent news that lead from this to `state`; `None`: they are the same.
-    fn catch_up(&mut self, state: &Self) -> Option<News> {
+    fn catch_up(&mut self, state: &Self) -> Option<Control> {
         if let Some(signal) = state.signal.filter(|_| self.signal.is_none()) {
             self.signal = Some(signal);
-            return Some(News::Signal(SignalMessage { number: signal.number() }));
+            return Some(control(Kind::Signal(SignalMessage { number: signal.number() })));
         }
         if self.offsets == state.offsets && self.result == state.result {
             return None;
         }
         self.offsets = state.offsets;
         self.result = state.result;
-        Some(News::Ack(Ack {
+        Some(control(Kind::Ack(Ack {
             stdout_offset: state.offsets.stdout,
             stderr_offset: state.offsets.stderr,
             result: state.result,
-        }))
+        })))
     }
+}
+
+fn control(kind: Kind) -> Control {
+    Control { kind: Some(kind) }
 }
 
 #[cfg(test)]
@@ -164,8 +169,8 @@ mod tests {
         Offsets { stdout, stderr: 1 }
     }
 
-    fn ack(stdout_offset: u64, result: bool) -> Option<News> {
-        Some(News::Ack(Ack { stdout_offset, stderr_offset: 1, result }))
+    fn ack(stdout_offset: u64, result: bool) -> Option<Control> {
+        Some(control(Kind::Ack(Ack { stdout_offset, stderr_offset: 1, result })))
     }
 
     #[test]
@@ -185,7 +190,7 @@ mod tests {
             State { offsets: offsets(5), signal: Some(Signal::Interrupt), ..State::default() };
         for _connection in 0..2 {
             let mut told = State::default();
-            let signal = News::Signal(SignalMessage { number: 2 });
+            let signal = control(Kind::Signal(SignalMessage { number: 2 }));
             assert_eq!(told.catch_up(&news), Some(signal));
             assert_eq!(told.catch_up(&news), ack(5, false));
             assert_eq!(told.catch_up(&news), None);

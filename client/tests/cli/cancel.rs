@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use hookd_api::v1::run_container_step_request::Message;
+use hookd_api::v1::control::Kind;
 use hookd_api::v1::{CancelStepResponse, CleanupJobResponse, Signal as SignalMessage};
 use rustix::process::Signal;
 use tonic::{Code, Status};
@@ -25,8 +25,8 @@ fn cancelled() -> Status {
 async fn passed_on(step: &mut StepCall) -> i32 {
     loop {
         match step.request().await {
-            Some(Message::Signal(SignalMessage { number })) => return number,
-            Some(Message::Ack(_)) => {}
+            Some(Kind::Signal(SignalMessage { number })) => return number,
+            Some(Kind::Ack(_)) => {}
             other => panic!("not a Signal: {other:?}"),
         }
     }

@@ -2,8 +2,8 @@
 
 use hookd_api::v1::{
     CleanupJobResponse, JobPrepared, Output, PrepareJobResponse, PreparedContainer,
-    RunScriptStepResponse, ServiceLog, StepResult, Stream, prepare_job_response,
-    run_script_step_response,
+    RunScriptStepResponse, ServiceLog, StepEvent, StepResult, Stream, prepare_job_response,
+    run_script_step_response, step_event,
 };
 use serde_json::{Value, json};
 
@@ -21,6 +21,12 @@ fn response(place: &Place) -> Value {
     serde_json::from_slice(&std::fs::read(place.response_file()).unwrap()).unwrap()
 }
 
+/// The end of a script step.
+fn ended(exit_code: i32) -> RunScriptStepResponse {
+    let result = run_script_step_response::Message::Result(StepResult { exit_code });
+    RunScriptStepResponse { message: Some(result) }
+}
+
 fn prepared(container: Option<PreparedContainer>) -> PrepareJobResponse {
     let redis = PreparedContainer {
         id: "redis".to_owned(),
@@ -33,8 +39,7 @@ fn prepared(container: Option<PreparedContainer>) -> PrepareJobResponse {
         container,
         services: vec![redis],
     };
-    let event = Some(prepare_job_response::Event::Result(job));
-    PrepareJobResponse { cursor: Vec::new(), event }
+    PrepareJobResponse { message: Some(prepare_job_response::Message::Result(job)) }
 }
 
 #[tokio::test]
@@ -118,11 +123,11 @@ async fn a_script_step_keeps_its_streams_apart_and_its_programs_code() {
     assert_eq!(script.entry_point_args[..2], ["--noprofile", "--norc"]);
     for (stream, data) in [(Stream::Stdout, "out\n"), (Stream::Stderr, "err\n")] {
         let output = Output { stream: stream.into(), offset: 0, data: data.into() };
-        let event = Some(run_script_step_response::Event::Output(output));
-        events.send(Ok(RunScriptStepResponse { cursor: Vec::new(), event })).await.unwrap();
+        let event = StepEvent { cursor: Vec::new(), kind: Some(step_event::Kind::Output(output)) };
+        let message = Some(run_script_step_response::Message::Event(event));
+        events.send(Ok(RunScriptStepResponse { message })).await.unwrap();
     }
-    let event = Some(run_script_step_response::Event::Result(StepResult { exit_code: 3 }));
-    events.send(Ok(RunScriptStepResponse { cursor: Vec::new(), event })).await.unwrap();
+    events.send(Ok(ended(3))).await.unwrap();
     drop(events);
     let finished = hook.finished().await;
     assert_eq!((finished.code, finished.text().as_str()), (3, "out\n"));
@@ -146,8 +151,7 @@ async fn every_script_step_of_the_runner_is_passed_on() {
         assert_eq!(script.entry_point, program);
         let variables = given["args"]["environmentVariables"].as_object().unwrap();
         assert_eq!(script.environment_variables.len(), variables.len());
-        let event = Some(run_script_step_response::Event::Result(StepResult { exit_code: 0 }));
-        events.send(Ok(RunScriptStepResponse { cursor: Vec::new(), event })).await.unwrap();
+        events.send(Ok(ended(0))).await.unwrap();
         drop(events);
         assert_eq!(hook.finished().await.code, 0);
         assert_eq!(response(&place), json!({}));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use hookd_api::v1::run_container_step_response::Event;
+use hookd_api::v1::step_event::Kind;
 use hookd_api::v1::{Output, Stream};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -217,7 +217,7 @@ async fn a_reader_that_stops_stops_hookd_and_loses_nothing() {
         loop {
             let data = piece.clone();
             let output = Output { stream: Stream::Stdout.into(), offset: sent, data };
-            let sending = step.try_event(Event::Output(output));
+            let sending = step.try_event(Kind::Output(output));
             // The condition is that nothing moves: only time can show it.
             if tokio::time::timeout(Duration::from_secs(1), sending).await.is_err() {
                 break;

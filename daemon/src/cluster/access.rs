@@ -3,14 +3,23 @@
 use k8s_openapi::api::authorization::v1::{
     ResourceRule, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
 };
+use kube::Api;
 use kube::api::PostParams;
-use kube::{Api, Client};
 
+use crate::cluster::Cluster;
 use crate::cluster::retry::Retry;
 use crate::error::{Failure, Reason};
 
-/// A permission: API group, resource, verb.
-pub type Permission = (&'static str, &'static str, &'static str);
+/// One thing that an account may do in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// API group; empty for that of pods.
+    pub group: &'static str,
+    /// Kind of object, or a part of it such as `pods/exec`.
+    pub resource: &'static str,
+    /// What is done with it.
+    pub verb: &'static str,
+}
 
 /// All that hookd must be able to ask of the API in the runner's namespace; deploy/rbac.yaml grants the same.
 pub const REQUIRED: [(&str, &str, &[&str]); 6] = [
@@ -30,16 +39,12 @@ pub const OPTIONAL: [(&str, &str, &[&str]); 2] =
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn missing(
-    client: &Client,
-    namespace: &str,
-    retry: &Retry,
-) -> Result<Vec<Permission>, Failure> {
+pub async fn missing(cluster: &Cluster, retry: &Retry) -> Result<Vec<Permission>, Failure> {
     let review = SelfSubjectRulesReview {
-        spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
+        spec: SelfSubjectRulesReviewSpec { namespace: Some(cluster.namespace.clone()) },
         ..SelfSubjectRulesReview::default()
     };
-    let api: Api<SelfSubjectRulesReview> = Api::all(client.clone());
+    let api: Api<SelfSubjectRulesReview> = Api::all(cluster.client.clone());
     let params = PostParams::default();
     let answer = retry.run("review its own permissions", || api.create(&params, &review)).await?;
     let Some(status) = answer.status else { return Ok(Vec::new()) };
@@ -56,22 +61,23 @@ fn lacking(rules: &[ResourceRule]) -> Vec<Permission> {
     let any = |list: Option<&Vec<String>>, wanted: &str| {
         list.is_some_and(|list| list.iter().any(|item| item == "*" || item == wanted))
     };
-    let granted = |(group, resource, verb): Permission| {
+    let granted = |wanted: &Permission| {
         rules.iter().any(|rule| {
             rule.resource_names.as_ref().is_none_or(Vec::is_empty)
-                && any(rule.api_groups.as_ref(), group)
-                && any(rule.resources.as_ref(), resource)
-                && any(Some(&rule.verbs), verb)
+                && any(rule.api_groups.as_ref(), wanted.group)
+                && any(rule.resources.as_ref(), wanted.resource)
+                && any(Some(&rule.verbs), wanted.verb)
         })
     };
-    let all = REQUIRED
-        .iter()
-        .flat_map(|(group, resource, verbs)| verbs.iter().map(|verb| (*group, *resource, *verb)));
-    all.filter(|permission| !granted(*permission)).collect()
+    let all = REQUIRED.iter().flat_map(|(group, resource, verbs)| {
+        verbs.iter().map(|verb| Permission { group, resource, verb })
+    });
+    all.filter(|permission| !granted(permission)).collect()
 }
 
 /// "create jobs.batch"
-pub fn describe((group, resource, verb): &Permission) -> String {
+pub fn describe(permission: &Permission) -> String {
+    let Permission { group, resource, verb } = permission;
     if group.is_empty() {
         format!("{verb} {resource}")
     } else {
@@ -112,7 +118,8 @@ mod tests {
             .collect();
         assert_eq!(lacking(&rules), []);
         rules[4] = rule("batch", &["jobs"], &["get", "list", "delete"]);
-        assert_eq!(lacking(&rules), [("batch", "jobs", "create")]);
+        let create = Permission { group: "batch", resource: "jobs", verb: "create" };
+        assert_eq!(lacking(&rules), [create]);
         assert!(failure("ns", &lacking(&rules)).message.contains("create jobs.batch"));
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use k8s_openapi::api::core::v1::Event;
+use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Client};
 
+use crate::cluster::Cluster;
 use crate::cluster::client::ANSWER;
 use crate::cluster::pod::one_line;
 use crate::cluster::retry::{Pauses, is_forbidden};
@@ -34,8 +35,8 @@ const FORBIDDEN: Duration = Duration::from_secs(30);
 
 /// Lines of the events of a pod, those that were there before among them, which come again with each
 /// watch. Never ends; an account that may not watch events learns nothing.
-pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static, String> {
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+pub fn of_pod(cluster: &Cluster, pod: &str) -> BoxStream<'static, String> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let params =
         WatchParams::default().fields(&format!("involvedObject.name={pod}")).disable_bookmarks();
     let watches = stream::unfold(Pauses::default(), move |mut pauses| {
@@ -60,12 +61,8 @@ pub fn of_pod(client: &Client, namespace: &str, pod: &str) -> BoxStream<'static,
 
 /// The message of the newest event of this reason on the object of this uid; none if there is none,
 /// or the account may not list events.
-pub(super) async fn newest(
-    client: &Client,
-    namespace: &str,
-    (uid, reason): (&str, &str),
-) -> Option<String> {
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+pub(super) async fn newest(cluster: &Cluster, uid: &str, reason: &str) -> Option<String> {
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let params = ListParams::default().fields(&format!("involvedObject.uid={uid},reason={reason}"));
     let listed = tokio::time::timeout(ANSWER, events.list(&params)).await.ok()?;
     let listed = listed.inspect_err(|error| {
@@ -132,7 +129,7 @@ mod tests {
             let body = Full::<Bytes>::from(format!("{body}\n"));
             ready(http::Response::builder().status(code).body(body))
         });
-        let mut lines = of_pod(&Client::new(service, "ns"), "ns", "p");
+        let mut lines = of_pod(&Cluster::of(kube::Client::new(service, "ns")), "p");
         assert_eq!(lines.next().await.as_deref(), Some("Pulling image a"));
         assert_eq!(lines.next().await.as_deref(), Some("Pulling image b"));
     }

@@ -25,14 +25,15 @@ use tokio::time::Instant;
 use crate::cluster::client::failure;
 use crate::cluster::retry::{Pauses, Retry, is_transient};
 use crate::error::{Failure, Reason, report};
-use crate::step::cursor::LogPosition;
 
 mod lines;
 mod look;
+mod position;
 mod stream;
 mod tail;
 
 pub use lines::{Gap, Lines};
+pub use position::LogPosition;
 use stream::{Course, Read};
 pub use tail::{head, last_lines, tail};
 

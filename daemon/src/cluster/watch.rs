@@ -1,4 +1,4 @@
-//! The pod of a Job, watched by name.
+//! A pod, watched by name; the pod of a Job by its label until it has a name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::retry::Pauses;
 use crate::error::report;
-use crate::spec::names::JOB_LABEL;
+use crate::names::JOB_LABEL;
 
 /// A watch that held for so long starts anew with its pauses.
 const STEADY: Duration = Duration::from_secs(20);

@@ -39,7 +39,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 
 /// A Kubernetes quantity above zero.
 pub(super) fn quantity(text: &str) -> Result<String, String> {
-    match crate::spec::quantity::quantity(text) {
+    match crate::config::quantity::quantity(text) {
         Some(amount) if amount > 0.0 => Ok(text.trim().to_owned()),
         _ => Err("not an amount above 0 such as 500m, 2 or 4Gi".to_owned()),
     }

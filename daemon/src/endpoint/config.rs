@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::RegistryConfig;
-use crate::image::dockerfile::NamedImage;
-use crate::image::reference::{DOCKER_HUB, Reference};
-use crate::image::registry::Destination;
-use crate::image::sources::Sources;
+use crate::registry::destination::Destination;
+use crate::registry::mirrors::Sources;
+use crate::registry::reference::{DOCKER_HUB, NamedImage, Reference};
 
 /// The environment variable that holds the [`EndpointConfig`] as JSON.
 pub const VARIABLE: &str = "HOOKD_REGISTRY_ENDPOINT";
@@ -133,10 +132,11 @@ pub(super) fn prefix(registry: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{dockerfile, registry};
+    use crate::build::dockerfile;
+    use crate::registry::destination;
 
     fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
-        let destination = registry::destination(registry, &"s1".parse().unwrap()).unwrap();
+        let destination = destination::of_step(registry, &"s1".parse().unwrap()).unwrap();
         let images = dockerfile::images(text.as_bytes()).unwrap();
         EndpointConfig::new(registry, &destination, &images)
     }

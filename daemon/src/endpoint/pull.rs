@@ -21,6 +21,17 @@ pub(super) struct Pulls {
     reached: Mutex<HashMap<(String, Kind, String), Place>>,
 }
 
+/// A request for a part of an image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// GET or HEAD.
+    pub(super) method: &'a Method,
+    /// The part.
+    pub(super) item: &'a Item,
+    /// The request's headers.
+    pub(super) headers: &'a HeaderMap,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Manifest,
@@ -33,14 +44,13 @@ impl Pulls {
         &self,
         upstream: &Upstream,
         images: &[&AllowedImage],
-        (method, item): (&Method, &Item),
-        headers: &HeaderMap,
+        asked: Asked<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let path = images.first().map(|image| image.path.as_str()).unwrap_or_default();
-        match item {
+        match asked.item {
             Item::Blob(digest) => {
                 let place = self.place(path, Kind::Blob, digest).ok_or_else(|| unnamed(digest))?;
-                blob(upstream, &place, method, digest, headers).await
+                blob(upstream, &place, asked.method, digest, asked.headers).await
             }
             Item::Manifest(version) => {
                 let named = images.iter().find(|image| image.version == *version);
@@ -50,28 +60,28 @@ impl Pulls {
                     (None, Some(place)) => vec![place],
                     (None, None) => return Err(unnamed(version)),
                 };
-                self.manifest(upstream, path, &sources, (method, version), headers).await
+                self.manifest(upstream, path, &sources, version, asked).await
             }
         }
     }
 
-    /// The manifest from the first place that has it.
+    /// The manifest `version` from the first place that has it.
     async fn manifest(
         &self,
         upstream: &Upstream,
         path: &str,
         sources: &[Place],
-        (method, version): (&Method, &str),
-        headers: &HeaderMap,
+        version: &str,
+        asked: Asked<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let mut failed: Option<Refusal> = None;
         for place in sources {
-            match fetch(upstream, place, version, headers).await {
+            match fetch(upstream, place, version, asked.headers).await {
                 Ok((media_type, body)) => {
                     self.add(path, place, manifest::reached(&body))?;
                     let digest = manifest::digest(&body);
                     let length = body.len();
-                    let is_head = method == Method::HEAD;
+                    let is_head = asked.method == Method::HEAD;
                     let mut answer =
                         whole(StatusCode::OK, if is_head { Default::default() } else { body });
                     let own = answer.headers_mut();

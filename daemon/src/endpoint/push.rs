@@ -15,7 +15,7 @@ use super::manifest;
 use super::pull::{only, streamed};
 use super::route::{Item, Push, is_digest};
 use super::upstream::{self, Upstream, refusal, refused};
-use crate::image::distribution::{Request, Session, Target, origin};
+use crate::registry::client::{Request, Session, Target, origin};
 
 /// Uploads that may be open; the oldest one is forgotten.
 const MOST_UPLOADS: usize = 64;

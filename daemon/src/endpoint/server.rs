@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::{Body, Refusal, whole};
 use super::config::{ADDRESS, EndpointConfig, VARIABLE};
-use super::pull::Pulls;
+use super::pull::{Asked, Pulls};
 use super::push::{Pushes, Sent};
 use super::route::{Route, route};
 use super::upstream::{Mounted, Upstream, UpstreamError};
@@ -140,8 +140,8 @@ impl Endpoint {
         match route(&self.config, &head)? {
             Route::Base => Ok(whole(StatusCode::OK, "{}".into())),
             Route::Pull { images, item } => {
-                let asked = (&head.method, &item);
-                self.pulls.serve(&self.upstream, &images, asked, &head.headers).await
+                let asked = Asked { method: &head.method, item: &item, headers: &head.headers };
+                self.pulls.serve(&self.upstream, &images, asked).await
             }
             Route::Push(push) => {
                 let sent = Sent { method: head.method.clone(), headers: head.headers, body };

@@ -96,8 +96,9 @@ fn replaced(data: &[u8], wanted: &[u8], other: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::dockerfile;
     use crate::config::RegistryConfig;
-    use crate::image::{dockerfile, registry};
+    use crate::registry::destination;
 
     #[test]
     fn a_users_log_names_the_registries_and_never_the_endpoint() {
@@ -107,7 +108,7 @@ mod tests {
             node_port: Some("30500".into()),
             ..RegistryConfig::default()
         };
-        let destination = registry::destination(&registry, &"s1".parse().unwrap()).unwrap();
+        let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
         let images = dockerfile::images(b"FROM busybox\nFROM r.example:5000/c\n").unwrap();
         let shown = Shown::new(&EndpointConfig::new(&registry, &destination, &images));
         for (printed, expected) in [

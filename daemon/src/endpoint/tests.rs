@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use super::config::{AllowedImage, EndpointConfig, Place};
 use super::server::{Endpoint, accept};
 use super::upstream::Mounted;
-use crate::image::credentials::Credentials;
+use crate::registry::credentials::Credentials;
 
 /// Where the tests' build pushes to.
 const OWN: &str = "/v2/push/org/hookd/build";

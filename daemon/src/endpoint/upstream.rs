@@ -11,11 +11,11 @@ use reqwest::Response;
 use super::answer::Refusal;
 use super::config::{EndpointConfig, Place};
 use crate::error::report;
-use crate::image::credentials::Credentials;
-use crate::image::distribution::{
+use crate::registry::client::{
     Access, CertificateAuthority, ClientOptions, RegistryClient, RegistryError, Request, Session,
     Target,
 };
+use crate::registry::credentials::Credentials;
 
 /// Where the credentials are mounted.
 pub const CREDENTIALS_DIR: &str = "/run/hookd/credentials";

@@ -12,7 +12,7 @@ pub struct Published {
     pub container: u16,
 }
 
-/// Reads mappings that [`crate::spec::ports::parse`] has accepted; it is the one that refuses.
+/// Reads mappings that [`crate::objects::docker::ports::parse`] has accepted; it is the one that refuses.
 pub fn parse(mappings: &[String]) -> Vec<Published> {
     mappings.iter().filter_map(|mapping| one(mapping.trim())).flatten().collect()
 }

@@ -10,7 +10,7 @@ use super::*;
 const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A service that answers each caller with what it said, once the caller has said all.
+/// A service that answers each client with what it said, once the client has said all.
 async fn service() -> u16 {
     let listener = TcpListener::bind((POD, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,267 +1,50 @@
-//! `build_image`: a Dockerfile becomes an image in the registry, by a Kaniko Job.
-//!
-//! The context goes to Kaniko's standard input. A Job whose context did not arrive whole is
-//! thrown away and made again under the next name (`arrival.rs` decides that); from then on the Job ends
-//! by itself, and its log and digest can be read by whoever asks.
+//! `build_image`: a Dockerfile becomes an image in the registry.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use hookd_api::v1::{Phase, Stream};
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
-use crate::cluster::pod::{self, Ended};
-use crate::cluster::watch::PodWatch;
-use crate::cluster::{job, logs};
-use crate::endpoint::EndpointConfig;
-use crate::error::{Failure, Reason, report};
-use crate::hooks::Context;
+use crate::build;
+use crate::error::Failure;
+use crate::hooks::context::Context;
+use crate::hooks::deletion;
 use crate::ids::StepId;
-use crate::image::builds::Fingerprint;
-use crate::image::registry::{self, Destination};
-use crate::image::{group, verdict};
-use crate::spec::{build_job, names};
-use crate::step::caller::Caller;
-use crate::step::cursor::{BuildPosition, BuiltReference, Cursor, LogPosition};
-use crate::step::output::{self, Place};
-use crate::step::room::with_room;
-use crate::step::start::{Awaited, started};
+use crate::session::cursor::{BuiltReference, Cursor};
+use crate::session::events::Session;
+use crate::session::operation::Operation;
 
-mod arrival;
-mod endpoint;
-mod reading;
-
-/// Jobs tried for one build, should the context not arrive.
-pub const ATTEMPTS: u32 = 3;
-/// Lines of the log in which the reason of a failure stands.
-const TAIL_LINES: i64 = 200;
-
-/// What is built and where to.
-struct Build<'a> {
-    context: &'a Context,
-    step: &'a StepId,
-    dockerfile: &'a Path,
-    destination: Destination,
+/// The operation.
+pub struct BuildImage {
+    context: Arc<Context>,
+    step: StepId,
+    dockerfile: PathBuf,
 }
 
-/// How the builder ended.
-enum Finished {
-    /// Well.
-    Ended(Ended),
-    /// Without having had its whole context; why.
-    WithoutContext(String),
-}
-
-/// Builds the image, or finds it built.
-///
-/// # Errors
-/// Why there is no image.
-pub async fn build(
-    context: &Context,
-    step: &StepId,
-    dockerfile: &Path,
-    caller: &mut Caller,
-) -> Result<BuiltReference, Failure> {
-    let destination = registry::destination(&context.config.registry, step)?;
-    if let Some(image) = &caller.cursor.image {
-        // Whoever calls may have written the cursor: only what is in our repository was built.
-        if image.reference != destination.reference(&image.digest) {
-            return Err(foreign(&image.reference, &destination));
-        }
-        return Ok(image.clone());
-    }
-    let build = Build { context, step, dockerfile, destination };
-    let (mut job, mut made_of) = match build.running_job(caller).await? {
-        Some(job) => (job, None),
-        None => match build.built_before(caller).await? {
-            Some(image) => return Ok(image),
-            None => build.start(caller).await?,
-        },
-    };
-    let ended = loop {
-        caller.settled();
-        match build.finish(&job, caller).await? {
-            Finished::Ended(ended) => break ended,
-            Finished::WithoutContext(why) => {
-                build.next_attempt(&why, caller).await?;
-                (job, made_of) = build.start(caller).await?;
-            }
-        }
-    };
-    let digest = build.digest(&job, &ended)?;
-    let image = BuiltReference { reference: build.destination.reference(&digest), digest };
-    if let Some(made_of) = made_of {
-        context.builds.add(dockerfile, made_of, image.clone());
-    }
-    caller.cursor.image = Some(image.clone());
-    group::close(caller).await?;
-    Ok(image)
-}
-
-impl Build<'_> {
-    /// The image that an earlier step of this job, or another stage of its action, was built into.
-    async fn built_before(&self, caller: &mut Caller) -> Result<Option<BuiltReference>, Failure> {
-        if caller.cursor.build.is_some() || !self.context.builds.knows(self.dockerfile) {
-            return Ok(None);
-        }
-        let source = self.open_context().await?;
-        let made_of = self.fingerprint(source).await?;
-        let Some(image) = self.context.builds.find(self.dockerfile, &made_of) else {
-            return Ok(None);
-        };
-        caller.cursor.image = Some(image.clone());
-        let message = format!("{} is built already", self.dockerfile.display());
-        caller.progress(Phase::BuildRunning, message).await?;
-        Ok(Some(image))
-    }
-
-    /// The Job of an earlier call that has its whole context and so needs nothing but patience.
-    async fn running_job(&self, caller: &mut Caller) -> Result<Option<Job>, Failure> {
-        let Some(position) = caller.cursor.build.clone() else { return Ok(None) };
-        let retry = self.context.retry();
-        let name = names::build(&self.context.config.pod_name, self.step, position.attempt);
-        let found = job::find(&self.context.jobs(), &name, &retry).await?;
-        if position.context_sent && found.is_some() {
-            return Ok(found);
-        }
-        self.next_attempt("hookd was interrupted while it sent it", caller).await?;
-        Ok(None)
-    }
-
-    /// Gives this attempt up, because its context did not arrive whole, and counts on.
-    async fn next_attempt(&self, why: &str, caller: &mut Caller) -> Result<(), Failure> {
-        let position = caller.cursor.build.get_or_insert_default();
-        let name = names::build(&self.context.config.pod_name, self.step, position.attempt);
-        let attempt = position.attempt + 1;
-        if attempt >= ATTEMPTS {
-            return Err(Failure::new(
-                Reason::ApiUnreachable,
-                format!("The build context could not be sent to {ATTEMPTS} Jobs in turn: {why}"),
-                "Look at the API server and at the kubelet of the build's node; run the job again",
-            ));
-        }
-        let token = position.token.take();
-        *position = BuildPosition { attempt, token, ..BuildPosition::default() };
-        let (jobs, runner) = (self.context.jobs(), &self.context.config.pod_name);
-        job::delete(&jobs, runner, &name, &self.context.retry()).await?;
-        let message = "The build is started again: its context did not arrive whole";
-        caller.progress(Phase::BuildPending, message).await
-    }
-
-    /// Makes Jobs until one has the whole context; and what that is made of, if it is known.
-    async fn start(&self, caller: &mut Caller) -> Result<(Job, Option<Fingerprint>), Failure> {
-        loop {
-            // Read first: a context that cannot be read needs no Job.
-            let source = self.open_context().await?;
-            let (source, endpoint) = endpoint::of(self, source).await?;
-            let job = self.create(source.dockerfile_name(), &endpoint, caller).await?;
-            group::open(self.dockerfile, &self.context.config.build.kaniko_image, &job, caller)
-                .await?;
-            let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
-            let awaited = Awaited {
-                job: Some(&job),
-                container: build_job::CONTAINER,
-                phase: Phase::BuildPending,
-            };
-            let pod = started(self.context, &mut watch, awaited, caller).await?;
-            let sent = self.send_context(source, &pod).await;
-            let made_of = match sent {
-                Ok(made_of) => Some(made_of),
-                Err(failure) if failure.reason != Reason::ContextInvalid => {
-                    let words = report(&failure);
-                    tracing::info!(error = words, "it is not known whether the context arrived");
-                    if let Some(why) = self.lacks_context(&mut watch, &pod, &words).await {
-                        self.next_attempt(&why, caller).await?;
-                        continue;
-                    }
-                    None
-                }
-                Err(failure) => return Err(failure),
-            };
-            caller.cursor.build.get_or_insert_default().context_sent = true;
-            caller.progress(Phase::BuildRunning, "").await?;
-            return Ok((job, made_of));
-        }
-    }
-
-    async fn create(
-        &self,
-        dockerfile: &str,
-        endpoint: &EndpointConfig,
-        caller: &mut Caller,
-    ) -> Result<Job, Failure> {
-        let attempt = caller.cursor.build.get_or_insert_default().attempt;
-        if let Err(error) = self.context.built_tags.add(self.step).await {
-            tracing::warn!(error = report(&error), "the image of this build will stay");
-        }
-        let placed = endpoint::job(self, attempt, dockerfile, endpoint).await?;
-        for warning in self.context.new_warnings(placed.warnings) {
-            caller.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
-        }
-        let job = placed.job;
-        let (jobs, retry) = (self.context.jobs(), self.context.retry());
-        let create = || job::create(&jobs, &job, &retry);
-        with_room(self.context, Phase::BuildPending, caller, create).await
-    }
-
-    /// Streams the log to its end.
-    async fn finish(&self, job: &Job, caller: &mut Caller) -> Result<Finished, Failure> {
-        let mut watch = PodWatch::of_job(self.context.pods(), &job.name_any());
-        let awaited =
-            Awaited { job: Some(job), container: build_job::CONTAINER, phase: Phase::BuildPending };
-        let pod = started(self.context, &mut watch, awaited, caller).await?;
-        let target = (job, &*pod.name_any(), build_job::CONTAINER);
-        let shown = endpoint::shown(self).await;
-        // The builder's log is none of the program's output.
-        let place = Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
-        let ended = output::stream(self.context, &mut watch, target, place, caller).await?;
-        if ended.exit_code == 0 {
-            return Ok(Finished::Ended(ended));
-        }
-        // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
-        if ended.reason == pod::OOM_KILLED {
-            return Err(pod::oom_failure(&pod, build_job::CONTAINER));
-        }
-        if let Some(why) = self.ended_without_context(&pod.name_any(), ended.exit_code).await {
-            return Ok(Finished::WithoutContext(why));
-        }
-        let tail = self.tail(&pod.name_any()).await;
-        let tail = shown.restore(&tail);
-        Err(verdict::explain(self.dockerfile, &self.destination, ended.exit_code, &tail))
-    }
-
-    /// The end of the log, once more: what of it was streamed may have been so by another daemon.
-    async fn tail(&self, pod: &str) -> String {
-        let (retry, pods) = (self.context.retry(), self.context.pods());
-        let container = (pod, build_job::CONTAINER);
-        let tail = retry.attempt(|| logs::tail(&pods, container, TAIL_LINES)).await;
-        tail.unwrap_or_else(|error| format!("(the log cannot be read: {})", report(&error)))
-    }
-
-    fn digest(&self, job: &Job, ended: &Ended) -> Result<String, Failure> {
-        let digest = ended.message.trim();
-        if digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64) {
-            return Ok(digest.to_owned());
-        }
-        Err(Failure::new(
-            Reason::BuildFailed,
-            format!(
-                "Kaniko in Job {} ended well and told no digest, but {digest:?}",
-                job.name_any()
-            ),
-            "Use a Kaniko image that knows --digest-file, such as the default of HOOKD_KANIKO_IMAGE",
-        ))
+impl BuildImage {
+    /// Of this step.
+    pub fn new(context: Arc<Context>, step: StepId, dockerfile: PathBuf) -> Self {
+        Self { context, step, dockerfile }
     }
 }
 
-fn foreign(image: &str, destination: &Destination) -> Failure {
-    Failure::new(
-        Reason::InvalidInput,
-        format!("`resume.cursor` names image {image}, which is not in {}", destination.pull),
-        "Send the cursor as hookd sent it; run the job again if the registry's settings have changed",
-    )
-}
+impl Operation for BuildImage {
+    /// The image by its digest.
+    type Output = BuiltReference;
 
-fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
-    cursor.build.as_mut().map(|build| &mut build.log)
+    async fn run(&mut self, session: &mut Session) -> Result<BuiltReference, Failure> {
+        let env = self.context.build_environment().await?;
+        build::build(&env, &self.step, &self.dockerfile, session).await
+    }
+
+    fn roll_back(&self, cursor: Option<&Cursor>) -> BoxFuture<'static, ()> {
+        let (context, step) = (self.context.clone(), self.step.clone());
+        let cursor = cursor.cloned();
+        async move { deletion::delete_jobs(&context, &step, cursor.as_ref()).await }.boxed()
+    }
+
+    async fn finish(&self, cursor: &Cursor) {
+        deletion::delete_jobs(&self.context, &self.step, Some(cursor)).await;
+    }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::config::BuiltImages;
 use crate::error::report;
-use crate::hooks::Context;
+use crate::hooks::context::Context;
 use crate::ids::StepId;
-use crate::image::credentials::Credentials;
-use crate::image::distribution::{Access, RegistryError, Session};
-use crate::image::{registry, removal};
+use crate::registry::client::{Access, RegistryError, Session};
+use crate::registry::credentials::Credentials;
+use crate::registry::destination;
+use crate::registry::removal;
 
 /// A job's end waits for its registry for no longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,9 +63,9 @@ async fn delete_all(
 /// With the credentials that push. None: no registry is configured, or there is no client.
 async fn session(context: &Context, step: &StepId) -> Result<Session, Option<RegistryError>> {
     let config = &context.config.registry;
-    let Ok(destination) = registry::destination(config, step) else { return Err(None) };
+    let Ok(destination) = destination::of_step(config, step) else { return Err(None) };
     let secret = match config.secret.as_deref() {
-        Some(name) => context.secrets().get_opt(name).await.ok().flatten(),
+        Some(name) => context.cluster.secrets().get_opt(name).await.ok().flatten(),
         None => None,
     };
     let all = secret.as_ref().map(Credentials::of_secret).unwrap_or_default();

@@ -1,8 +1,11 @@
 //! `prepare_job`: the job's pod, up to the moment in which its container and all services are
 //! ready.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hookd_api::stepd::v1::ConfigureRequest;
 use hookd_api::v1::{JobPrepared, Phase};
 use k8s_openapi::api::core::v1::Pod;
@@ -10,59 +13,94 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::blocking;
+use crate::cluster::access::{self, Permission};
+use crate::cluster::objects;
 use crate::cluster::pod::{self, Standing};
 use crate::cluster::watch::{PodWatch, Seen};
-use crate::cluster::{access, job};
 use crate::config::Tools;
 use crate::error::{Failure, Reason, report};
-use crate::hooks::{Context, cleanup_job, service_network};
+use crate::hooks::context::Context;
+use crate::hooks::{deletion, service_network};
 use crate::ids::StepId;
-use crate::image::credentials::Credentials;
-use crate::image::lookup::ImageConfig;
 use crate::install;
-use crate::spec::create_options;
-use crate::spec::job_pod::{self, JobSpec, Plan, Surroundings};
-use crate::spec::names;
-use crate::spec::tools::{self, Delivery};
-use crate::step::caller::Caller;
-use crate::step::ready::{ready, steady};
-use crate::step::room::with_room;
-use crate::step::{agent_calls, files, volume};
+use crate::names;
+use crate::objects::docker::options;
+use crate::objects::job_pod::{self, JobSpec, Plan, Surroundings};
+use crate::objects::tools::{self, Delivery};
+use crate::registry::credentials::Credentials;
+use crate::registry::image_config::ImageConfig;
+use crate::session::cursor::Cursor;
+use crate::session::events::Session;
+use crate::session::operation::Operation;
+use crate::stepd::calls;
+use crate::work_volume::files;
+use crate::work_volume::unusable;
+use crate::workload::quota::with_room;
+use crate::workload::ready::{PodContainers, ready, steady};
 
-/// Makes the pod, or finds the one that an earlier call made; what the workflow is told of it.
-///
-/// # Errors
-/// Why the job cannot start.
-pub async fn prepare(
+/// The operation.
+pub struct PrepareJob {
+    context: Arc<Context>,
+    step: StepId,
+    spec: JobSpec,
+}
+
+impl PrepareJob {
+    /// Of this step.
+    pub fn new(context: Arc<Context>, step: StepId, spec: JobSpec) -> Self {
+        Self { context, step, spec }
+    }
+}
+
+impl Operation for PrepareJob {
+    /// What the workflow hears of the job.
+    type Output = JobPrepared;
+
+    async fn run(&mut self, session: &mut Session) -> Result<JobPrepared, Failure> {
+        prepare(&self.context, &self.step, &self.spec, session).await
+    }
+
+    fn roll_back(&self, _: Option<&Cursor>) -> BoxFuture<'static, ()> {
+        let (context, step) = (self.context.clone(), self.step.clone());
+        async move { deletion::delete_job_pod(&context, &step).await }.boxed()
+    }
+
+    /// The job's pod stays until `cleanup_job`.
+    async fn finish(&self, _: &Cursor) {}
+}
+
+/// Makes the pod, or finds the one that an earlier call made.
+async fn prepare(
     context: &Context,
     step: &StepId,
     spec: &JobSpec,
-    caller: &mut Caller,
+    session: &mut Session,
 ) -> Result<JobPrepared, Failure> {
+    let known = context.known().await?;
     // Another job's ports would be in the way.
     context.network.clear().await;
     if spec.container.is_none() && spec.services.is_empty() {
         // The runner asks for no such job, but its contract allows it.
         return Ok(JobPrepared::default());
     }
-    let known = context.known().await?;
-    context.forget_warnings();
+    context.warnings.clear();
     // What is known of an earlier pod of this name says nothing of the new one.
     context.agents.clear();
     let images = images(context, spec).await;
     let delivery = known.delivery(&context.config);
-    match attempt(context, step, spec, (delivery, &images), caller).await {
+    let attempt = Attempt { context, step, spec, images: &images };
+    match attempt.make(delivery, session).await {
         Err(failure) if failure.reason == Reason::Unsupported && may_copy(context, delivery) => {
             let message = format!(
                 "{failure}. The job's pod is made again, with an init container; set \
                  HOOKD_TOOLS=init-container to have it so at once"
             );
-            caller.progress(Phase::RunPending, message).await?;
+            session.progress(Phase::RunPending, message).await?;
             replace(context).await?;
             // Container steps of this job need not find it out again.
             context.lacks_image_volumes.store(true, Ordering::Relaxed);
             let delivery = Delivery::InitContainer;
-            attempt(context, step, spec, (delivery, &images), caller).await
+            attempt.make(delivery, session).await
         }
         prepared => prepared,
     }
@@ -79,7 +117,7 @@ async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
     let several = spec.services.len() > 1;
     let services = spec.services.iter().map(|service| async move {
         // Bad options are told when the pod is planned.
-        create_options::parse(&service.create_options)
+        options::parse(&service.create_options)
             .ok()
             .filter(|options| several || options.asks_the_images_health())?;
         let own = service.registry.as_ref().and_then(Credentials::of_registry);
@@ -89,54 +127,64 @@ async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
     futures::future::join_all(services).await
 }
 
-async fn attempt(
-    context: &Context,
-    step: &StepId,
-    spec: &JobSpec,
-    (delivery, images): (Delivery, &[Option<ImageConfig>]),
-    caller: &mut Caller,
-) -> Result<JobPrepared, Failure> {
-    let known = context.known().await?;
-    let template = context.template()?;
-    let around = Surroundings {
-        work_dir: &context.config.work_dir,
-        template: template.as_ref(),
-        registry_secret: context.config.registry.secret.as_deref(),
-        delivery,
-        images,
-        policy: &context.config.policy,
-    };
-    let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
-    let network = service_network::open(spec, &mut plan).await?;
-    let warnings = make_ready(context, &plan, delivery).await?;
-    let notes = plan.notes.iter().cloned().chain(warnings).collect();
-    for note in context.new_warnings(notes) {
-        caller.progress(Phase::RunPending, note).await?;
+/// A job whose pod is made, with image volumes or with an init container.
+struct Attempt<'a> {
+    context: &'a Context,
+    step: &'a StepId,
+    spec: &'a JobSpec,
+    images: &'a [Option<ImageConfig>],
+}
+
+impl Attempt<'_> {
+    async fn make(
+        &self,
+        delivery: Delivery,
+        session: &mut Session,
+    ) -> Result<JobPrepared, Failure> {
+        let Self { context, step, spec, images } = *self;
+        let known = context.known().await?;
+        let template = context.template()?;
+        let around = Surroundings {
+            work_dir: &context.config.work_dir,
+            template: template.as_ref(),
+            registry_secret: context.config.registry.secret.as_deref(),
+            delivery,
+            images,
+            policy: &context.config.policy,
+        };
+        let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
+        let network = service_network::open(spec, &mut plan).await?;
+        let warnings = make_ready(context, &plan, delivery).await?;
+        let notes = plan.notes.iter().cloned().chain(warnings).collect();
+        for note in context.warnings.only_new(notes) {
+            session.progress(Phase::RunPending, note).await?;
+        }
+        let began = Instant::now();
+        let phase = Phase::RunPending;
+        let pod =
+            with_room(&context.cluster, phase, session, || create(context, step, &plan)).await?;
+        session.settled();
+        let mut watch = context.agents.of_job().watch();
+        let name = plan.prepared.job_pod.clone();
+        let parts = PodContainers { name: &name, containers: &plan.containers };
+        let running = ready(&context.cluster, parts, &mut watch, session).await?;
+        let mut prepared = plan.prepared;
+        if let Some(network) = network {
+            let network = network.adopt(&pod, &mut prepared).await?;
+            network.start(context, watch.now().pod().unwrap_or(&pod)).await;
+        }
+        if prepared.container.is_some() {
+            prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
+        }
+        steady(&context.cluster, parts, running, &watch, session).await?;
+        let took = began.elapsed().as_secs_f64();
+        let seen = watch.now();
+        let node = seen.pod().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
+        let (pod, node) = (pod.name_any(), node.unwrap_or_default());
+        let message = format!("Pod {pod} is ready on node {node} after {took:.1} s");
+        session.progress(Phase::RunRunning, message).await?;
+        Ok(prepared)
     }
-    let began = Instant::now();
-    let phase = Phase::RunPending;
-    let pod = with_room(context, phase, caller, || create(context, step, &plan)).await?;
-    caller.settled();
-    let mut watch = context.agents.pod(context, &pod.name_any()).watch();
-    let name = plan.prepared.job_pod.clone();
-    let parts = (name.as_str(), plan.containers.as_slice());
-    let running = ready(context, parts, &mut watch, caller).await?;
-    let mut prepared = plan.prepared;
-    if let Some(network) = network {
-        let network = network.adopt(&pod, &mut prepared).await?;
-        network.start(context, watch.now().pod().unwrap_or(&pod)).await;
-    }
-    if prepared.container.is_some() {
-        prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
-    }
-    steady(context, parts, running, (&mut watch, caller)).await?;
-    let took = began.elapsed().as_secs_f64();
-    let seen = watch.now();
-    let node = seen.pod().and_then(|pod| pod.spec.as_ref()?.node_name.as_deref());
-    let (pod, node) = (pod.name_any(), node.unwrap_or_default());
-    let message = format!("Pod {pod} is ready on node {node} after {took:.1} s");
-    caller.progress(Phase::RunRunning, message).await?;
-    Ok(prepared)
 }
 
 /// Prepares the runner's side of the pod's mounts; warnings for the user.
@@ -155,7 +203,7 @@ async fn make_ready(
     blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
         if let Some(directory) = copy {
             install::copy_stepd(&work_dir, directory)
-                .map_err(|error| volume::unusable(&error.to_string(), error.cause()))?;
+                .map_err(|error| unusable::unusable(&error.to_string(), error.cause()))?;
         }
         let warnings = files::make_directories(&work_dir, &directories)?;
         files::open_home(&work_dir, &directories);
@@ -177,14 +225,15 @@ async fn create(context: &Context, step: &StepId, plan: &Plan) -> Result<Pod, Fa
 }
 
 async fn create_objects(context: &Context, step: &StepId, plan: &Plan) -> Result<Pod, Failure> {
-    let (retry, pods, secrets) = (context.retry(), context.pods(), context.secrets());
+    let (retry, pods, secrets) =
+        (context.cluster.retry(), context.cluster.pods(), context.cluster.secrets());
     if !plan.secrets.is_empty()
         && let Err(error) = context.job_secrets.add(step).await
     {
         tracing::warn!(error = report(&error), "the job's Secrets may stay as long as its runner");
     }
-    let secrets = plan.secrets.iter().map(|secret| job::create(&secrets, secret, &retry));
-    let pod = job::create(&pods, &plan.pod, &retry);
+    let secrets = plan.secrets.iter().map(|secret| objects::create(&secrets, secret, &retry));
+    let pod = objects::create(&pods, &plan.pod, &retry);
     let (pod, secrets) = tokio::join!(pod, futures::future::join_all(secrets));
     secrets.into_iter().collect::<Result<Vec<_>, _>>()?;
     pod
@@ -193,18 +242,18 @@ async fn create_objects(context: &Context, step: &StepId, plan: &Plan) -> Result
 /// Deletes this runner's pod with its Secrets and waits until its name is free; fails if another has
 /// the name.
 async fn replace(context: &Context) -> Result<(), Failure> {
-    let (runner, retry) = (&context.config.pod_name, context.retry());
-    job::delete_pod_of(runner, &context.pods(), &retry).await?;
-    cleanup_job::delete_job_secrets(context).await?;
+    let (runner, retry) = (&context.config.pod_name, context.cluster.retry());
+    objects::delete_pod_of(runner, &context.cluster.pods(), &retry).await?;
+    deletion::delete_job_secrets(context).await?;
     gone(context, &names::job_pod(runner)).await?;
     context.agents.clear();
     Ok(())
 }
 
 async fn gone(context: &Context, name: &str) -> Result<(), Failure> {
-    let mut watch = PodWatch::of_pod(context.pods(), name);
+    let mut watch = PodWatch::of_pod(context.cluster.pods(), name);
     let gone = watch.until(|seen| matches!(seen, Seen::Gone));
-    let patience = context.config.start_timeout;
+    let patience = context.cluster.start_timeout;
     tokio::time::timeout(patience, gone).await.map(drop).map_err(|_| {
         Failure::new(
             Reason::DeadlineExceeded,
@@ -221,14 +270,14 @@ async fn configure(
     watch: &mut PodWatch,
 ) -> Result<bool, Failure> {
     let environment: std::collections::HashMap<_, _> = environment.into_iter().collect();
-    let configured = agent_calls::with_agent(context, |mut agent| {
+    let configured = calls::with_agent(&context.agents, |mut agent| {
         let request = ConfigureRequest { environment: environment.clone() };
         async move { Ok(agent.configure(request).await?.into_inner().is_alpine) }
     });
     match configured.await {
         Some(is_alpine) => Ok(is_alpine),
         None => Err(match watch.now() {
-            Seen::Pod(pod) => match pod::standing(&pod, crate::spec::services::JOB) {
+            Seen::Pod(pod) => match pod::standing(&pod, crate::names::JOB_CONTAINER) {
                 Standing::Doomed(failure) => failure,
                 Standing::Ended(ended) => Failure::new(
                     Reason::StartFailed,
@@ -252,8 +301,8 @@ fn unanswered(context: &Context) -> Failure {
         ),
         format!(
             "hookd's account needs {} in namespace {}; look at the kubelet of the pod's node",
-            access::describe(&("", "pods/exec", "create")),
-            context.namespace
+            access::describe(&Permission { group: "", resource: "pods/exec", verb: "create" }),
+            context.cluster.namespace
         ),
     )
 }

@@ -1,7 +1,10 @@
 //! `run_script_step`: a program in the job container, run by stepd.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::Phase;
 
@@ -9,50 +12,86 @@ use crate::blocking;
 use crate::cluster::client::ANSWER;
 use crate::cluster::watch::Seen;
 use crate::error::{Failure, Reason};
-use crate::hooks::Context;
+use crate::hooks::context::Context;
 use crate::ids::StepId;
-use crate::spec::names;
-use crate::spec::script::ScriptStep;
-use crate::step::agents::AgentPod;
-use crate::step::caller::Caller;
-use crate::step::{ended_services, files, job_end, program};
+use crate::objects::script::ScriptStep;
+use crate::session::cursor::{Cursor, Offsets};
+use crate::session::events::Session;
+use crate::session::operation::Operation;
+use crate::stepd::pods::AgentPod;
+use crate::stepd::program::{self, Program};
+use crate::stepd::{calls, job_end};
+use crate::work_volume::files;
+use crate::workload::ended_services;
 
-/// Runs the step; its exit code.
-///
-/// # Errors
-/// Why its program did not run to its end.
-pub async fn run(
-    context: &Context,
-    step: &StepId,
+/// The operation.
+pub struct RunScriptStep {
+    context: Arc<Context>,
+    step: StepId,
     spec: ScriptStep,
-    caller: &mut Caller,
-) -> Result<i32, Failure> {
-    let pod = context.agents.pod(context, &names::job_pod(&context.config.pod_name));
-    if caller.cursor.started.is_none() {
-        not_ended(&pod).await?;
+}
+
+impl RunScriptStep {
+    /// Of this step.
+    pub fn new(context: Arc<Context>, step: StepId, spec: ScriptStep) -> Self {
+        Self { context, step, spec }
     }
-    make_ready(context, &spec).await?;
-    ended_services::report(context, caller).await?;
-    let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
-    let program = StartStepRequest {
-        step_id: step.to_string(),
-        argv: spec.argv,
-        environment: spec.environment.into_iter().collect(),
-        working_directory: spec.working_directory.unwrap_or_default(),
-        prepend_path: spec.prepend_path,
-    };
-    let limit = context.config.step_timeout;
-    let left = limit.saturating_sub(age(caller).await?);
-    let ended = tokio::time::timeout(left, program::run(context, &pod, (&program, (0, 0)), caller));
-    let ended = ended.await.unwrap_or_else(|_| Err(late(limit)));
-    if ended.is_err() && pod.end().is_some() {
-        pod.ended_during(name);
+}
+
+impl Operation for RunScriptStep {
+    /// The exit code.
+    type Output = i32;
+
+    async fn run(&mut self, session: &mut Session) -> Result<i32, Failure> {
+        let context = &*self.context;
+        context.known().await?;
+        let pod = context.agents.of_job();
+        if session.cursor.started.is_none() {
+            not_ended(&pod).await?;
+        }
+        // Its environment may be large: it is moved, not copied.
+        let spec = std::mem::take(&mut self.spec);
+        make_ready(context, &spec).await?;
+        ended_services::report(&context.agents, session).await?;
+        let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
+        let start = StartStepRequest {
+            step_id: self.step.to_string(),
+            argv: spec.argv,
+            environment: spec.environment.into_iter().collect(),
+            working_directory: spec.working_directory.unwrap_or_default(),
+            prepend_path: spec.prepend_path,
+        };
+        let limit = context.config.step_timeout;
+        let left = limit.saturating_sub(age(session).await?);
+        let program = Program { start: &start, before: Offsets::default() };
+        let ended = tokio::time::timeout(left, program::run(&pod, program, session)).await;
+        let ended = ended.unwrap_or_else(|_| Err(late(limit)));
+        if ended.is_err() && pod.end().is_some() {
+            pod.ended_during(name);
+        }
+        if ended.is_ok() {
+            // It may say why the step failed. A client that is gone hears of neither.
+            let _ = ended_services::report(&context.agents, session).await;
+        }
+        ended
     }
-    if ended.is_ok() {
-        // It may say why the step failed. A caller that is gone hears of neither.
-        let _ = ended_services::report(context, caller).await;
+
+    fn roll_back(&self, _: Option<&Cursor>) -> BoxFuture<'static, ()> {
+        let (context, step) = (self.context.clone(), self.step.clone());
+        async move {
+            calls::cancel(&context.agents, &step).await;
+        }
+        .boxed()
     }
-    ended
+
+    async fn finish(&self, _: &Cursor) {
+        calls::forget(&self.context.agents, &self.step).await;
+    }
+
+    /// It asks stepd, which knows of a step before it runs.
+    fn creates_objects(&self) -> bool {
+        false
+    }
 }
 
 /// The job container may have ended with an earlier step, as with cgroup v2 it does when one uses too
@@ -66,10 +105,10 @@ async fn not_ended(pod: &AgentPod) -> Result<(), Failure> {
 }
 
 /// How long ago the step was first asked for, by this daemon or one before it.
-async fn age(caller: &mut Caller) -> Result<Duration, Failure> {
-    let Some(started) = caller.cursor.started else {
-        caller.cursor.started = Some(SystemTime::now());
-        caller.progress(Phase::RunPending, "").await?;
+async fn age(session: &mut Session) -> Result<Duration, Failure> {
+    let Some(started) = session.cursor.started else {
+        session.cursor.started = Some(SystemTime::now());
+        session.checkpoint(Phase::RunPending).await?;
         return Ok(Duration::ZERO);
     };
     // A clock that was set back only makes it younger.

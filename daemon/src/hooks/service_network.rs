@@ -11,9 +11,9 @@ use crate::error::{Failure, Reason, report};
 use crate::forward::listener::LoopbackPort;
 use crate::forward::published::{self, Published};
 use crate::forward::{self, ANNOTATION, Forward, JobServices};
-use crate::hooks::Context;
-use crate::spec::job_pod::{JobSpec, Plan};
-use crate::spec::names;
+use crate::hooks::context::Context;
+use crate::names;
+use crate::objects::job_pod::{JobSpec, Plan};
 
 /// Ports that hookd forwards for one job.
 const MAX_FORWARDS: usize = 256;
@@ -140,8 +140,9 @@ pub async fn host_aliases(context: &Context) -> Result<Vec<HostAlias>, Failure> 
 /// When the API refuses or stays away.
 pub async fn restore(context: &Context) -> Result<(), Failure> {
     let runner = &context.config.pod_name;
-    let (pods, name) = (context.pods(), names::job_pod(runner));
-    let found = context.retry().run(&format!("read pod {name}"), || pods.get_opt(&name)).await?;
+    let (pods, name) = (context.cluster.pods(), names::job_pod(runner));
+    let found =
+        context.cluster.retry().run(&format!("read pod {name}"), || pods.get_opt(&name)).await?;
     let pod = found.filter(|pod| {
         names::is_of(&pod.metadata, runner) && pod.metadata.deletion_timestamp.is_none()
     });

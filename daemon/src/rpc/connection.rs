@@ -1,4 +1,4 @@
-//! One connection of a caller: counted, and closed if its caller says nothing.
+//! One connection of a client: counted, and closed if its client says nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ const GREETING: Duration = Duration::from_secs(10);
 /// A connection that holds its place among those that may be open.
 pub struct Connection {
     stream: UnixStream,
-    /// Runs until the caller has said something.
+    /// Runs until the client has said something.
     greeting: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
@@ -115,8 +115,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_has_begun_may_be_quiet() {
         let places = Arc::new(Semaphore::new(1));
-        let (mut connection, mut caller) = pair(&places);
-        caller.write_u8(1).await.unwrap();
+        let (mut connection, mut client) = pair(&places);
+        client.write_u8(1).await.unwrap();
         assert_eq!(connection.read_u8().await.unwrap(), 1);
         let quiet = tokio::time::timeout(GREETING * 100, connection.read_u8()).await;
         assert!(quiet.is_err());

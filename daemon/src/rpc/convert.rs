@@ -1,25 +1,27 @@
 //! Between the wire and the types within: the only place where a call is checked.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use hookd_api::v1;
 use tonic::{Status, Streaming};
 
-use super::attend::{Control, Message, Session};
-use super::{Events, status};
+use super::status;
 use crate::error::{Failure, Reason};
 use crate::ids::StepId;
-use crate::spec::container::ContainerStep;
-use crate::spec::job_pod::JobSpec;
-use crate::spec::script::ScriptStep;
-use crate::step::caller::{Acked, Event, EventKind};
-use crate::step::cursor::{BuiltReference, Cursor, LARGEST_OFFSET};
+use crate::objects::container::ContainerStep;
+use crate::objects::job_pod::JobSpec;
+use crate::objects::script::ScriptStep;
+use crate::session::cursor::{BuiltReference, Cursor, LARGEST_OFFSET, Offsets};
+use crate::session::drive::{Control, Message, Messages, Start};
+use crate::session::events::{Acked, Event, EventKind};
 
 /// The first message of a stream.
-pub(super) struct Start<T> {
-    pub(super) session: Session,
-    pub(super) body: T,
+pub(super) struct Call<T> {
+    pub(super) start: Start,
+    /// What is asked for.
+    pub(super) spec: T,
 }
 
 /// The id, checked.
@@ -34,173 +36,189 @@ fn invalid(message: impl Into<String>) -> Status {
 
 pub(super) fn run_start(
     first: Option<v1::RunContainerStepRequest>,
-) -> Result<Start<ContainerStep>, Status> {
+) -> Result<Call<ContainerStep>, Status> {
     use v1::run_container_step_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid("The first message of RunContainerStep must be `start`"));
     };
-    let session = session(&start.step_id, start.resume, start.auto_ack)?;
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     let Some(container) = start.container else {
         return Err(invalid("RunContainerStep has no `container`"));
     };
-    let body = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
-    Ok(Start { session, body })
+    let spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
+    Ok(Call { start: start_at, spec })
 }
 
-pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Start<PathBuf>, Status> {
+pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<PathBuf>, Status> {
     use v1::build_image_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid("The first message of BuildImage must be `start`"));
     };
-    let session = session(&start.step_id, start.resume, start.auto_ack)?;
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     if start.dockerfile.is_empty() {
         return Err(invalid("BuildImage names no `dockerfile`"));
     }
-    Ok(Start { session, body: PathBuf::from(start.dockerfile) })
+    Ok(Call { start: start_at, spec: PathBuf::from(start.dockerfile) })
 }
 
-pub(super) fn prepare_start(
-    first: Option<v1::PrepareJobRequest>,
-) -> Result<Start<JobSpec>, Status> {
+pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call<JobSpec>, Status> {
     use v1::prepare_job_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid("The first message of PrepareJob must be `start`"));
     };
-    let session = session(&start.step_id, start.resume, start.auto_ack)?;
-    let body = JobSpec { container: start.container, services: start.services };
-    Ok(Start { session, body })
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
+    let spec = JobSpec { container: start.container, services: start.services };
+    Ok(Call { start: start_at, spec })
 }
 
 pub(super) fn script_start(
     first: Option<v1::RunScriptStepRequest>,
-) -> Result<Start<ScriptStep>, Status> {
+) -> Result<Call<ScriptStep>, Status> {
     use v1::run_script_step_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid("The first message of RunScriptStep must be `start`"));
     };
-    let session = session(&start.step_id, start.resume, start.auto_ack)?;
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     let Some(script) = start.script else {
         return Err(invalid("RunScriptStep has no `script`"));
     };
-    let body = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
-    Ok(Start { session, body })
+    let spec = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
+    Ok(Call { start: start_at, spec })
 }
 
-fn session(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Result<Session, Status> {
+fn session_start(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Result<Start, Status> {
     let resume = resume.unwrap_or_default();
     let cursor = Cursor::decode(&resume.cursor)
         .map_err(|error| invalid(format!("`resume.cursor` is not one of hookd's: {error}")))?;
-    let offsets = (resume.stdout_offset, resume.stderr_offset);
-    if offsets.0.max(offsets.1) > LARGEST_OFFSET {
+    let offsets = Offsets { stdout: resume.stdout_offset, stderr: resume.stderr_offset };
+    if offsets.stdout.max(offsets.stderr) > LARGEST_OFFSET {
         return Err(invalid(format!("`resume` has an offset above {LARGEST_OFFSET}")));
     }
-    Ok(Session { step: step_id(step)?, cursor, offsets, auto_ack })
+    Ok(Start { step: step_id(step)?, cursor, offsets, auto_ack })
 }
 
-/// The further messages of a caller, until it has no more.
-pub(super) fn controls<T: Send + 'static>(
+/// A request of a streaming call after the first.
+pub(super) trait LaterRequest: Send + 'static {
+    /// What it says; nothing for a second `start`.
+    fn control(self) -> Option<v1::Control>;
+}
+
+impl LaterRequest for v1::PrepareJobRequest {
+    fn control(self) -> Option<v1::Control> {
+        match self.message? {
+            v1::prepare_job_request::Message::Start(_) => None,
+            v1::prepare_job_request::Message::Control(control) => Some(control),
+        }
+    }
+}
+
+impl LaterRequest for v1::RunScriptStepRequest {
+    fn control(self) -> Option<v1::Control> {
+        match self.message? {
+            v1::run_script_step_request::Message::Start(_) => None,
+            v1::run_script_step_request::Message::Control(control) => Some(control),
+        }
+    }
+}
+
+impl LaterRequest for v1::RunContainerStepRequest {
+    fn control(self) -> Option<v1::Control> {
+        match self.message? {
+            v1::run_container_step_request::Message::Start(_) => None,
+            v1::run_container_step_request::Message::Control(control) => Some(control),
+        }
+    }
+}
+
+impl LaterRequest for v1::BuildImageRequest {
+    fn control(self) -> Option<v1::Control> {
+        match self.message? {
+            v1::build_image_request::Message::Start(_) => None,
+            v1::build_image_request::Message::Control(control) => Some(control),
+        }
+    }
+}
+
+/// The further messages of a client, until it has no more.
+pub(super) fn controls<T: LaterRequest>(
     inbound: Streaming<T>,
-    convert: fn(T) -> Option<Control>,
 ) -> impl Stream<Item = Control> + Send {
     inbound
         .take_while(|message| std::future::ready(message.is_ok()))
-        .filter_map(move |message| std::future::ready(message.ok().and_then(convert)))
+        .filter_map(|message| std::future::ready(message.ok().and_then(control)))
 }
 
-/// The later messages of a call to hookd's own, and hookd's events to those of the call. The calls
-/// are alike but for the names of their messages.
-macro_rules! wire {
-    ($control:ident, $request:ident, $request_mod:ident, $events:ident, $response:ident,
-     $response_mod:ident, $result:ty, $to_wire:expr) => {
-        pub(super) fn $control(request: v1::$request) -> Option<Control> {
-            use v1::$request_mod::Message;
-            match request.message? {
-                Message::Start(_) => None,
-                Message::Ack(ack) => Some(ack.into()),
-                Message::Signal(signal) => Some(Control::Signal(signal.number)),
-                Message::Detach(v1::Detach {}) => Some(Control::Detach),
-            }
+fn control(request: impl LaterRequest) -> Option<Control> {
+    use v1::control::Kind;
+    Some(match request.control()?.kind? {
+        Kind::Ack(v1::Ack { stdout_offset: stdout, stderr_offset: stderr, result }) => {
+            Control::Ack(Acked { stdout, stderr, result })
         }
+        Kind::Signal(signal) => Control::Signal(signal.number),
+        Kind::Detach(v1::Detach {}) => Control::Detach,
+    })
+}
 
-        pub(super) fn $events(
-            events: impl Stream<Item = Result<Message<$result>, Status>> + Send + 'static,
-        ) -> Events<v1::$response> {
-            use v1::$response_mod::Event;
-            Box::pin(events.map(|message| {
-                let (cursor, event) = match message? {
-                    Message::Event(event) => match wire(event) {
-                        (cursor, Wire::Output(output)) => (cursor, Event::Output(output)),
-                        (cursor, Wire::Progress(progress)) => (cursor, Event::Progress(progress)),
-                    },
-                    Message::Result { cursor, result } => (cursor, Event::Result($to_wire(result))),
-                };
-                Ok(v1::$response { cursor, event: Some(event) })
-            }))
+/// What a streaming call answers with.
+pub(super) type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The messages of a session as those of its call.
+pub(super) fn responses<T: Send + 'static, R: 'static>(
+    messages: Messages<T>,
+    convert: fn(Message<T>) -> R,
+) -> Responses<R> {
+    Box::pin(
+        messages.map(move |message| message.map(convert).map_err(|failure| status::of(&failure))),
+    )
+}
+
+pub(super) fn prepare_response(message: Message<v1::JobPrepared>) -> v1::PrepareJobResponse {
+    use v1::prepare_job_response::Message as Wire;
+    let message = match message {
+        Message::Event(event) => Wire::Event(step_event(event)),
+        Message::Result(prepared) => Wire::Result(prepared),
+    };
+    v1::PrepareJobResponse { message: Some(message) }
+}
+
+pub(super) fn script_response(message: Message<i32>) -> v1::RunScriptStepResponse {
+    use v1::run_script_step_response::Message as Wire;
+    let message = match message {
+        Message::Event(event) => Wire::Event(step_event(event)),
+        Message::Result(exit_code) => Wire::Result(v1::StepResult { exit_code }),
+    };
+    v1::RunScriptStepResponse { message: Some(message) }
+}
+
+pub(super) fn run_response(message: Message<i32>) -> v1::RunContainerStepResponse {
+    use v1::run_container_step_response::Message as Wire;
+    let message = match message {
+        Message::Event(event) => Wire::Event(step_event(event)),
+        Message::Result(exit_code) => Wire::Result(v1::StepResult { exit_code }),
+    };
+    v1::RunContainerStepResponse { message: Some(message) }
+}
+
+pub(super) fn build_response(message: Message<BuiltReference>) -> v1::BuildImageResponse {
+    use v1::build_image_response::Message as Wire;
+    let message = match message {
+        Message::Event(event) => Wire::Event(step_event(event)),
+        Message::Result(BuiltReference { reference, digest }) => {
+            Wire::Result(v1::BuiltImage { reference, digest })
         }
     };
+    v1::BuildImageResponse { message: Some(message) }
 }
 
-wire!(
-    prepare_control,
-    PrepareJobRequest,
-    prepare_job_request,
-    prepare_events,
-    PrepareJobResponse,
-    prepare_job_response,
-    v1::JobPrepared,
-    std::convert::identity
-);
-wire!(
-    script_control,
-    RunScriptStepRequest,
-    run_script_step_request,
-    script_events,
-    RunScriptStepResponse,
-    run_script_step_response,
-    i32,
-    |exit_code| v1::StepResult { exit_code }
-);
-wire!(
-    run_control,
-    RunContainerStepRequest,
-    run_container_step_request,
-    run_events,
-    RunContainerStepResponse,
-    run_container_step_response,
-    i32,
-    |exit_code| v1::StepResult { exit_code }
-);
-wire!(
-    build_control,
-    BuildImageRequest,
-    build_image_request,
-    build_events,
-    BuildImageResponse,
-    build_image_response,
-    BuiltReference,
-    |BuiltReference { reference, digest }| v1::BuiltImage { reference, digest }
-);
-
-impl From<v1::Ack> for Control {
-    fn from(ack: v1::Ack) -> Self {
-        let v1::Ack { stdout_offset: stdout, stderr_offset: stderr, result } = ack;
-        Self::Ack(Acked { stdout, stderr, result })
-    }
-}
-
-enum Wire {
-    Output(v1::Output),
-    Progress(v1::Progress),
-}
-
-fn wire(event: Event) -> (Vec<u8>, Wire) {
-    let wire = match event.kind {
+fn step_event(event: Event) -> v1::StepEvent {
+    use v1::step_event::Kind;
+    let kind = match event.kind {
         EventKind::Output { stream, offset, data } => {
-            Wire::Output(v1::Output { stream: stream.into(), offset, data: data.into() })
+            Kind::Output(v1::Output { stream: stream.into(), offset, data: data.into() })
         }
         EventKind::Progress { phase, message } => {
-            Wire::Progress(v1::Progress { phase: phase.into(), message })
+            Kind::Progress(v1::Progress { phase: phase.into(), message })
         }
     };
-    (event.cursor, wire)
+    v1::StepEvent { cursor: event.cursor, kind: Some(kind) }
 }

@@ -1,4 +1,4 @@
-//! How much callers can ask of hookd at the same time. One runner has one job, whose steps number ten
+//! How much clients can ask of hookd at the same time. One runner has one job, whose steps number ten
 //! at once; whoever asks for far more is a fault or an attack, and is refused with the reason.
 
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::status;
 use super::weigh::Weigh;
 use crate::error::{Failure, Reason};
 
-/// Bytes of one message of a caller: the environment and arguments that Linux can give to a program
+/// Bytes of one message of a client: the environment and arguments that Linux can give to a program
 /// have 2 MiB.
 pub const LARGEST_CALL: usize = 3 << 20;
 /// Calls on one connection: hook makes one, a job ten. More of them wait.
 const STREAMS: u32 = 16;
-/// Bytes that a caller can send ahead in one call.
+/// Bytes that a client can send ahead in one call.
 const STREAM_WINDOW: u32 = 64 << 10;
 /// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
 /// Streams have windows of their own, so this is no memory.

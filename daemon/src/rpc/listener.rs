@@ -1,4 +1,4 @@
-//! The Unix socket: put in place whole, and open to callers of the allowed uids only.
+//! The Unix socket: put in place whole, and open to clients of the allowed uids only.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +29,7 @@ pub enum BindError {
     Io(PathBuf, #[source] io::Error),
 }
 
-/// Binds the socket beside its place and moves it there, so that a caller finds the old one, none
+/// Binds the socket beside its place and moves it there, so that a client finds the old one, none
 /// or one that is listened to.
 ///
 /// # Errors
@@ -52,8 +52,8 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     make().map_err(|error| BindError::Io(path.to_owned(), error))
 }
 
-/// The connections of callers whose uid is allowed, [`CONNECTIONS`] at a time; others are closed.
-/// (The pid of a caller in another container is 0 here and says nothing.)
+/// The connections of clients whose uid is allowed, [`CONNECTIONS`] at a time; others are closed.
+/// (The pid of a client in another container is 0 here and says nothing.)
 pub fn connections(
     listener: UnixListener,
     allowed: Vec<u32>,
@@ -65,7 +65,7 @@ pub fn connections(
             {
                 Ok(place) => Some(Ok(Connection::new(stream, place))),
                 Err(_) => {
-                    tracing::warn!(open = CONNECTIONS, "refused a caller: too many connections");
+                    tracing::warn!(open = CONNECTIONS, "refused a connection: too many are open");
                     None
                 }
             },
@@ -80,11 +80,11 @@ fn is_allowed(stream: &UnixStream, allowed: &[u32]) -> bool {
     match stream.peer_cred() {
         Ok(peer) if allowed.contains(&peer.uid()) => true,
         Ok(peer) => {
-            tracing::warn!(uid = peer.uid(), gid = peer.gid(), "refused a caller");
+            tracing::warn!(uid = peer.uid(), gid = peer.gid(), "refused a client");
             false
         }
         Err(error) => {
-            tracing::warn!(%error, "refused a caller without credentials");
+            tracing::warn!(%error, "refused a client without credentials");
             false
         }
     }

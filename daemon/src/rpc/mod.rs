@@ -1,21 +1,20 @@
 //! The service: each call is peer (checked at accept), span, conversion, operation, status.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use hookd_api::v1;
 use hookd_api::v1::hook_service_server::HookService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::access;
-use crate::hooks::{
-    Context, Leaves, build_image, cleanup_job, prepare_job, run_container_step, run_script_step,
-};
-use crate::ids::StepId;
-use crate::step::lifecycle::Event;
+use crate::error::Failure;
+use crate::hooks::build_image::BuildImage;
+use crate::hooks::context::Context;
+use crate::hooks::prepare_job::PrepareJob;
+use crate::hooks::run_container_step::RunContainerStep;
+use crate::hooks::run_script_step::RunScriptStep;
+use crate::hooks::{cancel_step, cleanup_job};
 
-mod attend;
 mod connection;
 mod convert;
 mod limits;
@@ -23,6 +22,7 @@ pub mod listener;
 pub mod status;
 mod weigh;
 
+use convert::Responses;
 use limits::Limits;
 pub use limits::{LARGEST_CALL, server};
 
@@ -38,30 +38,35 @@ impl Service {
     pub fn new(context: Arc<Context>) -> Self {
         Self { context, limits: Limits::default() }
     }
-}
 
-type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+    /// Does the work in a task of its own: it goes on when its client does not wait for it.
+    async fn in_own_task<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let done = self.context.sessions.tasks.spawn(work).await;
+        done.map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|failure| status::of(&failure))
+    }
+}
 
 #[tonic::async_trait]
 impl HookService for Service {
-    type PrepareJobStream = Events<v1::PrepareJobResponse>;
-    type RunScriptStepStream = Events<v1::RunScriptStepResponse>;
-    type RunContainerStepStream = Events<v1::RunContainerStepResponse>;
-    type BuildImageStream = Events<v1::BuildImageResponse>;
+    type PrepareJobStream = Responses<v1::PrepareJobResponse>;
+    type RunScriptStepStream = Responses<v1::RunScriptStepResponse>;
+    type RunContainerStepStream = Responses<v1::RunContainerStepResponse>;
+    type BuildImageStream = Responses<v1::BuildImageResponse>;
 
     async fn prepare_job(
         &self,
         request: Request<Streaming<v1::PrepareJobRequest>>,
     ) -> Result<Response<Self::PrepareJobStream>, Status> {
         let mut inbound = request.into_inner();
-        let (start, share) = self.limits.first(&mut inbound, convert::prepare_start).await?;
-        let spec = start.body;
-        let controls = convert::controls(inbound, convert::prepare_control);
-        let who = (self.context.clone(), (start.session, share), Leaves::JobPod);
-        let events = attend::attend(who, controls, move |context, step, caller| {
-            Box::pin(async move { prepare_job::prepare(context, step, &spec, caller).await })
-        })?;
-        Ok(Response::new(convert::prepare_events(events)))
+        let (call, input) = self.limits.first(&mut inbound, convert::prepare_start).await?;
+        let controls = convert::controls(inbound);
+        let operation = PrepareJob::new(self.context.clone(), call.start.step.clone(), call.spec);
+        let messages = self.context.sessions.drive(call.start, controls, operation, input);
+        Ok(Response::new(convert::responses(messages, convert::prepare_response)))
     }
 
     async fn run_script_step(
@@ -69,14 +74,12 @@ impl HookService for Service {
         request: Request<Streaming<v1::RunScriptStepRequest>>,
     ) -> Result<Response<Self::RunScriptStepStream>, Status> {
         let mut inbound = request.into_inner();
-        let (start, share) = self.limits.first(&mut inbound, convert::script_start).await?;
-        let spec = start.body;
-        let controls = convert::controls(inbound, convert::script_control);
-        let who = (self.context.clone(), (start.session, share), Leaves::Step);
-        let events = attend::attend(who, controls, move |context, step, caller| {
-            Box::pin(async move { run_script_step::run(context, step, spec, caller).await })
-        })?;
-        Ok(Response::new(convert::script_events(events)))
+        let (call, input) = self.limits.first(&mut inbound, convert::script_start).await?;
+        let controls = convert::controls(inbound);
+        let operation =
+            RunScriptStep::new(self.context.clone(), call.start.step.clone(), call.spec);
+        let messages = self.context.sessions.drive(call.start, controls, operation, input);
+        Ok(Response::new(convert::responses(messages, convert::script_response)))
     }
 
     async fn run_container_step(
@@ -84,14 +87,12 @@ impl HookService for Service {
         request: Request<Streaming<v1::RunContainerStepRequest>>,
     ) -> Result<Response<Self::RunContainerStepStream>, Status> {
         let mut inbound = request.into_inner();
-        let (start, share) = self.limits.first(&mut inbound, convert::run_start).await?;
-        let spec = start.body;
-        let controls = convert::controls(inbound, convert::run_control);
-        let who = (self.context.clone(), (start.session, share), Leaves::Jobs);
-        let events = attend::attend(who, controls, move |context, step, caller| {
-            Box::pin(async move { run_container_step::run(context, step, spec, caller).await })
-        })?;
-        Ok(Response::new(convert::run_events(events)))
+        let (call, input) = self.limits.first(&mut inbound, convert::run_start).await?;
+        let controls = convert::controls(inbound);
+        let step = call.start.step.clone();
+        let operation = RunContainerStep::new(self.context.clone(), step, call.spec);
+        let messages = self.context.sessions.drive(call.start, controls, operation, input);
+        Ok(Response::new(convert::responses(messages, convert::run_response)))
     }
 
     async fn build_image(
@@ -99,34 +100,21 @@ impl HookService for Service {
         request: Request<Streaming<v1::BuildImageRequest>>,
     ) -> Result<Response<Self::BuildImageStream>, Status> {
         let mut inbound = request.into_inner();
-        let (start, share) = self.limits.first(&mut inbound, convert::build_start).await?;
-        let dockerfile = start.body;
-        let controls = convert::controls(inbound, convert::build_control);
-        let who = (self.context.clone(), (start.session, share), Leaves::Jobs);
-        let events = attend::attend(who, controls, move |context, step, caller| {
-            Box::pin(async move { build_image::build(context, step, &dockerfile, caller).await })
-        })?;
-        Ok(Response::new(convert::build_events(events)))
+        let (call, input) = self.limits.first(&mut inbound, convert::build_start).await?;
+        let controls = convert::controls(inbound);
+        let operation = BuildImage::new(self.context.clone(), call.start.step.clone(), call.spec);
+        let messages = self.context.sessions.drive(call.start, controls, operation, input);
+        Ok(Response::new(convert::responses(messages, convert::build_response)))
     }
 
     async fn cancel_step(
         &self,
         request: Request<v1::CancelStepRequest>,
     ) -> Result<Response<v1::CancelStepResponse>, Status> {
-        let step: StepId = convert::step_id(&request.into_inner().step_id)?;
-        let unattended = self.context.steps.cancel(&step);
+        let step = convert::step_id(&request.into_inner().step_id)?;
         let context = self.context.clone();
-        // In a task of its own: it goes on when the caller does not wait for it.
-        let undo = self.context.tasks.spawn(async move {
-            let found = cleanup_job::cancel_step(&context, &step).await;
-            let attended = unattended.is_none();
-            if let (Some(undoing), Ok(_)) = (unattended, &found) {
-                undoing.on(Event::Undone);
-            }
-            found.map(|found| found || attended)
-        });
-        let found = undo.await.map_err(|error| Status::internal(error.to_string()))?;
-        let found = found.map_err(|failure| status::of(&failure))?;
+        let found =
+            self.in_own_task(async move { cancel_step::cancel(&context, &step).await }).await?;
         Ok(Response::new(v1::CancelStepResponse { found }))
     }
 
@@ -134,12 +122,9 @@ impl HookService for Service {
         &self,
         _: Request<v1::CleanupJobRequest>,
     ) -> Result<Response<v1::CleanupJobResponse>, Status> {
-        self.context.steps.cancel_all();
         let context = self.context.clone();
-        // In a task of its own: it goes on when the caller does not wait for it.
-        let cleanup = self.context.tasks.spawn(async move { cleanup_job::cleanup(&context).await });
-        let cleaned = cleanup.await.map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(cleaned.map_err(|failure| status::of(&failure))?))
+        let cleaned = self.in_own_task(async move { cleanup_job::cleanup(&context).await }).await?;
+        Ok(Response::new(cleaned))
     }
 
     async fn get_status(
@@ -151,10 +136,10 @@ impl HookService for Service {
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster_version: known.map(|known| known.cluster_version.clone()).unwrap_or_default(),
-            namespace: context.namespace.clone(),
+            namespace: context.cluster.namespace.clone(),
             runner_pod: context.config.pod_name.clone(),
             missing_permissions: context.missing().iter().map(access::describe).collect(),
-            running_steps: context.steps.ids(),
+            running_steps: context.sessions.steps.ids(),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64,
         }))
     }

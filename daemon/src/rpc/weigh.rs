@@ -5,7 +5,7 @@ use prost::Message;
 
 /// The first message of a call.
 pub(super) trait Weigh: Message {
-    /// Number of its strings: arguments, names and values of variables, and all else that a caller
+    /// Number of its strings: arguments, names and values of variables, and all else that a client
     /// can repeat.
     fn strings(&self) -> usize;
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use hookd::image::context::{self, Bounds};
+use hookd::build::context::{self, Bounds};
 
 /// Directory in which the process finds the contexts.
 const DIRECTORY: &str = "HOOKD_MEMORY_CONTEXTS";

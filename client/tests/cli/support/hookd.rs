@@ -7,15 +7,18 @@ use std::path::Path;
 use std::pin::Pin;
 use std::thread::JoinHandle;
 
+use hookd_api::v1::control::Kind as Control;
 use hookd_api::v1::hook_service_server::{HookService, HookServiceServer};
 use hookd_api::v1::run_container_step_request::Message;
-use hookd_api::v1::run_container_step_response::Event;
+use hookd_api::v1::run_container_step_response::Message as Answer;
+use hookd_api::v1::step_event::Kind;
 use hookd_api::v1::{
     Ack, BuildImageRequest, BuildImageResponse, CancelStepRequest, CancelStepResponse,
     CleanupJobRequest, CleanupJobResponse, GetStatusRequest, GetStatusResponse, Output,
     PrepareJobRequest, PrepareJobResponse, PrepareJobStart, Progress, RunContainerStepRequest,
     RunContainerStepResponse, RunContainerStepStart, RunScriptStepRequest, RunScriptStepResponse,
-    RunScriptStepStart, StepResult, Stream, prepare_job_request, run_script_step_request,
+    RunScriptStepStart, StepEvent, StepResult, Stream, prepare_job_request,
+    run_script_step_request,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -147,18 +150,19 @@ impl StepCall {
     /// Sends output at any position.
     pub(crate) async fn output_at(&mut self, stream: Stream, offset: u64, data: &[u8]) {
         let output = Output { stream: stream.into(), offset, data: data.to_vec() };
-        self.event(Event::Output(output)).await;
+        self.event(Kind::Output(output)).await;
     }
 
     /// Sends a progress message.
     pub(crate) async fn progress(&mut self, message: &str) {
         let message = message.to_owned();
-        self.event(Event::Progress(Progress { message, ..Progress::default() })).await;
+        self.event(Kind::Progress(Progress { message, ..Progress::default() })).await;
     }
 
     /// Sends the result.
     pub(crate) async fn result(&mut self, exit_code: i32) {
-        self.event(Event::Result(StepResult { exit_code })).await;
+        let result = Answer::Result(StepResult { exit_code });
+        within("room for a result", self.send(result)).await;
     }
 
     /// Ends the stream with an error.
@@ -173,30 +177,37 @@ impl StepCall {
     }
 
     /// Sends an event under the next cursor.
-    pub(crate) async fn event(&mut self, event: Event) {
+    pub(crate) async fn event(&mut self, event: Kind) {
         within("room for an event", self.try_event(event)).await;
     }
 
     /// Sends an event under the next cursor, however long it takes to get there.
-    pub(crate) async fn try_event(&mut self, event: Event) {
+    pub(crate) async fn try_event(&mut self, event: Kind) {
         self.cursor += 1;
         let cursor = format!("cursor {}", self.cursor).into_bytes();
-        let event = RunContainerStepResponse { cursor, event: Some(event) };
-        self.events.as_ref().unwrap().send(Ok(event)).await.unwrap();
+        self.send(Answer::Event(StepEvent { cursor, kind: Some(event) })).await;
     }
 
-    /// The next message of hook; `None`: it has ended its side in order.
-    pub(crate) async fn request(&mut self) -> Option<Message> {
+    async fn send(&self, message: Answer) {
+        let message = RunContainerStepResponse { message: Some(message) };
+        self.events.as_ref().unwrap().send(Ok(message)).await.unwrap();
+    }
+
+    /// What hook says next; `None`: it has ended its side in order.
+    pub(crate) async fn request(&mut self) -> Option<Control> {
         let request = within("a request", self.requests.message()).await;
-        request.unwrap().map(|request| request.message.unwrap())
+        request.unwrap().map(|request| match request.message.unwrap() {
+            Message::Control(control) => control.kind.unwrap(),
+            Message::Start(start) => panic!("a second start: {start:?}"),
+        })
     }
 
     /// Reads acknowledgements up to one that `wanted` accepts.
     pub(crate) async fn ack(&mut self, wanted: impl Fn(&Ack) -> bool) -> Ack {
         loop {
             match self.request().await {
-                Some(Message::Ack(ack)) if wanted(&ack) => return ack,
-                Some(Message::Ack(_)) => {}
+                Some(Control::Ack(ack)) if wanted(&ack) => return ack,
+                Some(Control::Ack(_)) => {}
                 other => panic!("not an Ack: {other:?}"),
             }
         }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::step::cursor::LogPosition;
+use super::position::LogPosition;
 
 /// Of "2026-01-01T00:00:00", the same for all lines of a second.
 const SECOND: usize = 19;

@@ -9,11 +9,11 @@ use kube::api::LogParams;
 use tokio::time::Instant;
 
 use super::lines::Leap;
+use super::position::LogPosition;
 use super::stream::{LINGER, READ};
 use super::{Gap, Lines, Log, lost};
 use crate::cluster::retry::Pauses;
 use crate::error::Failure;
-use crate::step::cursor::LogPosition;
 
 /// The longest entry of a log: the kubelet shows a longer line's last entry with a stamp of its own.
 const ENTRY: u64 = 16 << 10;

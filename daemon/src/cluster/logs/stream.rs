@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::lines::LEAP;
 use super::look::Look;
+use super::position::LogPosition;
 use super::{End, Lines, Log, Sink, lost};
 use crate::error::{Failure, report};
-use crate::step::cursor::LogPosition;
 
 /// Bytes read at a time; one event carries them.
 pub(super) const READ: usize = 32 << 10;
@@ -111,12 +111,13 @@ impl Log<'_> {
         let (mut buffer, mut idle) = (vec![0; READ], SETTLE);
         let (opened, mut drained) = (Instant::now(), Instant::now());
         loop {
-            let next = next(&mut stream, &mut buffer, (course.linger(ended.clone()), idle)).await;
+            let lingered = course.linger(ended.clone());
+            let next = next(&mut stream, &mut buffer, lingered, idle).await;
             course.waited = drained.elapsed();
             course.held |= opened.elapsed() > STEADY;
             match next {
                 Next::Bytes(length) => {
-                    self.take((&buffer[..length], ended.is_some()), lines, course, sink).await?;
+                    self.take(&buffer[..length], ended.is_some(), lines, course, sink).await?;
                     if let Some(words) = lines.words() {
                         tracing::info!(pod = self.pod, words, "the kubelet ended the log");
                         return Ok(Read::Idle);
@@ -163,7 +164,8 @@ impl Log<'_> {
     /// Takes what came; `follow`: it may stand in several files.
     async fn take(
         &self,
-        (bytes, follow): (&[u8], bool),
+        bytes: &[u8],
+        follow: bool,
         lines: &mut Lines,
         course: &mut Course,
         sink: &mut (impl Sink + Send),
@@ -183,11 +185,13 @@ impl Log<'_> {
     }
 }
 
-/// Waits for the next piece, for the time after the end, or for as long as a log may be idle.
+/// Waits for the next piece, for `lingered`, the time after the end, or for as long as a log may be
+/// idle.
 pub(super) async fn next(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
-    (lingered, idle): (impl Future<Output = ()>, Duration),
+    lingered: impl Future<Output = ()>,
+    idle: Duration,
 ) -> Next {
     tokio::select! {
         biased;

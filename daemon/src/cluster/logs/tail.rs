@@ -6,6 +6,7 @@ use kube::Api;
 use kube::api::LogParams;
 
 use super::stream::READ;
+use crate::cluster::ContainerRef;
 
 /// Longest text that is returned, in bytes.
 const MOST: usize = 256 << 10;
@@ -36,15 +37,15 @@ pub fn last_lines(mut text: String, limit: usize) -> String {
 /// What the API says.
 pub async fn tail(
     pods: &Api<Pod>,
-    (pod, container): (&str, &str),
+    container: ContainerRef<'_>,
     count: i64,
 ) -> kube::Result<String> {
     let params = LogParams {
-        container: Some(container.to_owned()),
+        container: Some(container.container.to_owned()),
         tail_lines: Some(count),
         ..LogParams::default()
     };
-    let stream = pods.log_stream(pod, &params).await?;
+    let stream = pods.log_stream(container.pod, &params).await?;
     tokio::pin!(stream);
     let (mut end, mut buffer) = (Vec::new(), vec![0; READ]);
     loop {
@@ -62,18 +63,14 @@ pub async fn tail(
 ///
 /// # Errors
 /// What the API says.
-pub async fn head(
-    pods: &Api<Pod>,
-    (pod, container): (&str, &str),
-    most: i64,
-) -> kube::Result<String> {
+pub async fn head(pods: &Api<Pod>, container: ContainerRef<'_>, most: i64) -> kube::Result<String> {
     let params = LogParams {
-        container: Some(container.to_owned()),
+        container: Some(container.container.to_owned()),
         limit_bytes: Some(most),
         ..LogParams::default()
     };
     let limit = u64::try_from(most).unwrap_or_default();
-    let (stream, mut head) = (pods.log_stream(pod, &params).await?, Vec::new());
+    let (stream, mut head) = (pods.log_stream(container.pod, &params).await?, Vec::new());
     let mut stream = std::pin::pin!(stream.take(limit));
     stream.read_to_end(&mut head).await.map_err(kube::Error::ReadEvents)?;
     Ok(String::from_utf8_lossy(&head).into_owned())

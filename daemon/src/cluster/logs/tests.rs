@@ -12,7 +12,7 @@ async fn a_stream_that_is_quiet_for_a_minute_is_idle() {
     let silent = futures::stream::pending::<std::io::Result<Vec<u8>>>();
     let mut silent = silent.into_async_read();
     let began = Instant::now();
-    let came = next(&mut silent, &mut [0; 8], (futures::future::pending(), IDLE)).await;
+    let came = next(&mut silent, &mut [0; 8], futures::future::pending(), IDLE).await;
     assert!(matches!(came, Next::End(Read::Idle)) && began.elapsed() == IDLE);
 }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 use super::{Standing, one_line, waiting};
 use crate::error::{Failure, Reason};
-use crate::spec::registry_endpoint;
+use crate::names::REGISTRY_ENDPOINT;
 
 /// A pod whose init container failed starts no other. Where one of its own containers runs, what
 /// failed is a sidecar, which the kubelet starts again.
@@ -19,7 +19,7 @@ pub(super) fn failure(status: &PodStatus) -> Option<Failure> {
         (end.exit_code != 0).then_some((&status.name, end))
     })?;
     let words = end.message.as_deref().map(one_line).unwrap_or_default();
-    let remedy = if name == registry_endpoint::CONTAINER {
+    let remedy = if name == REGISTRY_ENDPOINT {
         "Check ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET and HOOKD_REGISTRY_CA_CONFIGMAP: the \
          container is hookd's own, and reads what they name"
     } else {

@@ -5,9 +5,9 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::PolicyConfig;
+use crate::objects::job_pod::{self, Surroundings};
+use crate::objects::tools::Delivery;
 use crate::runner::Runner;
-use crate::spec::job_pod::{self, Surroundings};
-use crate::spec::tools::Delivery;
 
 fn service(image: &str, ports: &[&str]) -> ContainerSpec {
     ContainerSpec {

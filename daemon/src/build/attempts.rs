@@ -1,0 +1,142 @@
+//! The Jobs of a build: made until one has the whole context, or found again.
+
+use hookd_api::v1::Phase;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use super::{Build, Running, plan};
+use crate::cluster::objects;
+use crate::cluster::watch::PodWatch;
+use crate::endpoint::{EndpointConfig, Shown};
+use crate::error::{Failure, Reason, report};
+use crate::names;
+use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
+use crate::session::events::Session;
+use crate::session::log_group;
+use crate::workload::quota::with_room;
+use crate::workload::start::{Awaited, started};
+
+impl Build<'_> {
+    /// The Job of an earlier call that has its whole context and so needs nothing but patience.
+    pub(super) async fn running_job(&self, session: &mut Session) -> Result<Option<Job>, Failure> {
+        let Some(position) = session.cursor.build.clone() else { return Ok(None) };
+        let retry = self.env.cluster.retry();
+        let name = names::build(&self.env.config.pod_name, self.step, position.attempt);
+        let found = objects::find(&self.env.cluster.jobs(), &name, &retry).await?;
+        if position.context_sent && found.is_some() {
+            return Ok(found);
+        }
+        self.next_attempt("hookd was interrupted while it sent it", session).await?;
+        Ok(None)
+    }
+
+    /// Gives this attempt up, because its context did not arrive whole, and counts on.
+    pub(super) async fn next_attempt(
+        &self,
+        why: &str,
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        let position = session.cursor.build.get_or_insert_default();
+        let name = names::build(&self.env.config.pod_name, self.step, position.attempt);
+        let attempt = position.attempt + 1;
+        if attempt >= BUILD_ATTEMPTS {
+            return Err(Failure::new(
+                Reason::ApiUnreachable,
+                format!(
+                    "The build context could not be sent to {BUILD_ATTEMPTS} Jobs in turn: {why}"
+                ),
+                "Look at the API server and at the kubelet of the build's node; run the job again",
+            ));
+        }
+        let token = position.token.take();
+        *position = BuildPosition { attempt, token, ..BuildPosition::default() };
+        let (jobs, runner) = (self.env.cluster.jobs(), &self.env.config.pod_name);
+        objects::delete(&jobs, runner, &name, &self.env.cluster.retry()).await?;
+        let message = "The build is started again: its context did not arrive whole";
+        session.progress(Phase::BuildPending, message).await
+    }
+
+    /// Waits for the pod of a Job that an earlier call has sent its context to.
+    pub(super) async fn resume(&self, job: Job, session: &mut Session) -> Result<Running, Failure> {
+        session.settled();
+        let mut watch = PodWatch::of_job(self.env.cluster.pods(), &job.name_any());
+        let pod = self.started(&job, &mut watch, session).await?;
+        // The Dockerfile is read again, since the Job may be an earlier daemon's.
+        let source = self.open_context().await;
+        let endpoint = match source {
+            Ok(source) => plan::of(self, source).await.ok().map(|(_, endpoint)| endpoint),
+            Err(_) => None,
+        };
+        let registry = &self.env.config.registry;
+        let without = || EndpointConfig::new(registry, &self.destination, &[]);
+        let shown = Shown::new(&endpoint.unwrap_or_else(without));
+        Ok(Running { job, pod, watch, shown, made_of: None })
+    }
+
+    pub(super) async fn started(
+        &self,
+        job: &Job,
+        watch: &mut PodWatch,
+        session: &mut Session,
+    ) -> Result<Pod, Failure> {
+        let awaited = Awaited {
+            job: Some(job),
+            container: names::BUILD_CONTAINER,
+            phase: Phase::BuildPending,
+        };
+        started(self.env.cluster, watch, awaited, session).await
+    }
+
+    /// Makes Jobs until one has the whole context.
+    pub(super) async fn start(&self, session: &mut Session) -> Result<Running, Failure> {
+        loop {
+            // Read first: a context that cannot be read needs no Job.
+            let source = self.open_context().await?;
+            let (source, endpoint) = plan::of(self, source).await?;
+            let job = self.create(source.dockerfile_name(), &endpoint, session).await?;
+            log_group::open(self.dockerfile, &self.env.config.build.kaniko_image, &job, session)
+                .await?;
+            let mut watch = PodWatch::of_job(self.env.cluster.pods(), &job.name_any());
+            let pod = self.started(&job, &mut watch, session).await?;
+            let sent = self.send_context(source, &pod).await;
+            let made_of = match sent {
+                Ok(made_of) => Some(made_of),
+                Err(failure) if failure.reason != Reason::ContextInvalid => {
+                    let words = report(&failure);
+                    tracing::info!(error = words, "it is not known whether the context arrived");
+                    if let Some(why) = self.lacks_context(&mut watch, &pod, &words).await {
+                        self.next_attempt(&why, session).await?;
+                        continue;
+                    }
+                    None
+                }
+                Err(failure) => return Err(failure),
+            };
+            session.cursor.build.get_or_insert_default().context_sent = true;
+            session.checkpoint(Phase::BuildRunning).await?;
+            let shown = Shown::new(&endpoint);
+            return Ok(Running { job, pod, watch, shown, made_of });
+        }
+    }
+
+    async fn create(
+        &self,
+        dockerfile: &str,
+        endpoint: &EndpointConfig,
+        session: &mut Session,
+    ) -> Result<Job, Failure> {
+        let attempt = session.cursor.build.get_or_insert_default().attempt;
+        if let Err(error) = self.env.built_tags.add(self.step).await {
+            tracing::warn!(error = report(&error), "the image of this build will stay");
+        }
+        let placed = plan::job(self, attempt, dockerfile, endpoint)?;
+        for warning in self.env.warnings.only_new(placed.warnings) {
+            session.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
+        }
+        let job = placed.job;
+        let (jobs, retry) = (self.env.cluster.jobs(), self.env.cluster.retry());
+        let create = || objects::create(&jobs, &job, &retry);
+        with_room(self.env.cluster, Phase::BuildPending, session, create).await
+    }
+}

@@ -1,0 +1,123 @@
+//! The images that this job built: an action's pre, main and post stages share one build.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::context::{Bounds, BuildContext, ContextError};
+use crate::session::cursor::BuiltReference;
+
+/// What a build was made of: every byte that Kaniko was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
+
+/// Images by their Dockerfile, with what they were built from.
+#[derive(Debug, Default)]
+pub struct Builds(Mutex<HashMap<PathBuf, (Fingerprint, BuiltReference)>>);
+
+impl Builds {
+    /// True if an image of this Dockerfile was built: only then is a fingerprint worth its time.
+    pub fn knows(&self, dockerfile: &Path) -> bool {
+        self.lock().contains_key(dockerfile)
+    }
+
+    /// The image of this Dockerfile, if it was built from the same bytes.
+    pub fn find(&self, dockerfile: &Path, made_of: &Fingerprint) -> Option<BuiltReference> {
+        let builds = self.lock();
+        let (known, image) = builds.get(dockerfile)?;
+        (known == made_of).then(|| image.clone())
+    }
+
+    /// Remembers an image.
+    pub fn add(&self, dockerfile: &Path, made_of: Fingerprint, image: BuiltReference) {
+        self.lock().insert(dockerfile.to_owned(), (made_of, image));
+    }
+
+    /// Forgets all images.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (Fingerprint, BuiltReference)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a context without sending it.
+///
+/// # Errors
+/// As [`BuildContext::write_tar_gz`].
+pub fn fingerprint(context: &BuildContext, bounds: &Bounds) -> Result<Fingerprint, ContextError> {
+    let mut hashed = Hashed::new(io::sink());
+    context.write_tar_gz(&mut hashed, bounds)?;
+    Ok(hashed.finish())
+}
+
+/// Passes on what is written and takes its fingerprint.
+pub struct Hashed<W> {
+    output: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Hashed<W> {
+    /// Nothing is written yet.
+    pub fn new(output: W) -> Self {
+        Self { output, hash: Sha256::new() }
+    }
+
+    /// The fingerprint of all that was written.
+    pub fn finish(self) -> Fingerprint {
+        Fingerprint(self.hash.finalize().into())
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.output.write(bytes)?;
+        self.hash.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::context;
+
+    fn print(directory: &Path) -> Fingerprint {
+        let dockerfile = directory.join("Dockerfile");
+        let context = context::open(&[directory.to_owned()], &dockerfile).unwrap();
+        let bounds = Bounds {
+            bytes: 1 << 20,
+            timeout: std::time::Duration::from_secs(60),
+            cancelled: Default::default(),
+        };
+        let print = fingerprint(&context, &bounds).unwrap();
+        let mut sent = Hashed::new(Vec::new());
+        context.write_tar_gz(&mut sent, &bounds).unwrap();
+        assert_eq!(sent.finish(), print, "what is sent has another fingerprint");
+        print
+    }
+
+    #[test]
+    fn an_image_is_found_again_until_a_byte_of_its_context_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let dockerfile = directory.path().join("Dockerfile");
+        std::fs::write(&dockerfile, "FROM scratch\nCOPY a /\n").unwrap();
+        std::fs::write(directory.path().join("a"), "1").unwrap();
+        let (builds, first) = (Builds::default(), print(directory.path()));
+        assert!(!builds.knows(&dockerfile));
+        let image = BuiltReference { reference: "r@d".into(), digest: "d".into() };
+        builds.add(&dockerfile, first, image.clone());
+        assert_eq!(builds.find(&dockerfile, &print(directory.path())), Some(image));
+        std::fs::write(directory.path().join("a"), "2").unwrap();
+        assert_eq!(builds.find(&dockerfile, &print(directory.path())), None);
+    }
+}

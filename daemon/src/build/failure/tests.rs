@@ -1,0 +1,135 @@
+use super::*;
+use crate::error::Reason;
+
+fn explained(tail: &str) -> Failure {
+    let destination = Destination {
+        push: "r:5000/hookd/build:s".into(),
+        push_host: "r:5000".into(),
+        pull: "localhost:30500/hookd/build".into(),
+        insecure: true,
+    };
+    explain(Path::new("/w/a/Dockerfile"), &destination, 1, tail)
+}
+
+#[test]
+fn a_failed_run_is_named_with_its_exit_code() {
+    let failure = explained(
+        "boom\nerror building image: error building stage: failed to execute command: waiting \
+         for process to exit: exit status 7\n",
+    );
+    assert_eq!(failure.reason, Reason::BuildFailed);
+    assert!(failure.message.contains("/w/a/Dockerfile"));
+    assert!(failure.message.contains("a RUN command ended with exit code 7"), "{failure}");
+}
+
+#[test]
+fn a_syntax_error_is_in_the_parsers_words() {
+    let failure = explained(
+        "error building image: parsing dockerfile: dockerfile parse error on line 2: unknown \
+         instruction: FRMO\n",
+    );
+    assert!(failure.message.contains("line 2: unknown instruction: FRMO"), "{failure}");
+}
+
+#[test]
+fn an_unknown_base_image_is_in_the_registrys_words() {
+    let failure = explained(
+        "error building image: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: \
+         manifest unknown; map[Tag:1]",
+    );
+    assert_eq!(failure.reason, Reason::ImagePullFailed);
+    assert!(failure.message.contains("library/nope"), "{failure}");
+}
+
+#[test]
+fn an_unknown_base_image_behind_a_map_is_in_the_registrys_words_too() {
+    let failure = explained(
+        "\u{1b}[33mWARN\u{1b}[0m[0000] Failed to retrieve image library/nope:1 from remapped \
+         registry r:5000: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: \
+         manifest unknown; map[Tag:1]. Will try with the next registry, or fallback to the \
+         original registry.\nerror building image: image not found on any configured mapped \
+         registries for nope:1\n",
+    );
+    assert_eq!(failure.reason, Reason::ImagePullFailed);
+    assert!(failure.message.contains("MANIFEST_UNKNOWN: manifest unknown"), "{failure}");
+    assert!(!failure.message.contains("Will try"), "{failure}");
+}
+
+#[test]
+fn a_fatal_line_is_the_reason_with_colours_and_without() {
+    for line in [
+        "\u{1b}[31mFATA\u{1b}[0m[0003] Timed out snapshotting FS in 90m   ",
+        "FATA[0003] Timed out snapshotting FS in 90m",
+        "\u{1b}[1;31merror building image: Timed out snapshotting FS in 90m\u{1b}[0m",
+    ] {
+        let failure = explained(&format!("\u{1b}[36mINFO\u{1b}[0m[0001] x\n{line}\n"));
+        let words = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
+        assert_eq!(failure.message, words);
+    }
+}
+
+#[test]
+fn a_registry_that_is_down_is_told_from_one_that_refuses() {
+    let down = explained(
+        "error checking push permissions -- make sure you entered the correct tag name, and \
+         that you are authenticated correctly, and try again: checking push permission for \
+         \"r:5000/hookd/build:s\": creating push check transport for r:5000 failed: Get \
+         \"http://r:5000/v2/\": dial tcp: connect: connection refused",
+    );
+    assert_eq!(down.reason, Reason::RegistryUnreachable);
+    let refused = explained(
+        "error checking push permissions -- make sure you entered the correct tag name: POST \
+         http://r:5000/v2/hookd/build/blobs/uploads/: DENIED: no",
+    );
+    assert_eq!(refused.reason, Reason::RegistryRefused);
+    assert!(refused.message.contains("r:5000"));
+}
+
+#[test]
+fn a_base_image_that_was_not_got_is_judged_by_its_registrys_words() {
+    for (cause, reason) in [
+        (
+            "MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)",
+            Reason::ImagePullFailed,
+        ),
+        ("UNAUTHORIZED: log in (registry q.io answers 401 Unauthorized)", Reason::RegistryRefused),
+        ("DENIED: no (registry q.io answers 403 Forbidden)", Reason::RegistryRefused),
+        (
+            "UNAVAILABLE: registry q.io cannot be reached: connection refused (q.io cannot be \
+             reached: connect: Connection refused)",
+            Reason::RegistryUnreachable,
+        ),
+        ("DENIED: 1 is no part of the images that FROM names", Reason::BuildFailed),
+        ("UNKNOWN: (registry q.io answers 500 Internal Server Error)", Reason::ImagePullFailed),
+    ] {
+        let failure = explained(&format!(
+            "WARN[0000] Failed to retrieve image q.io/a/b:1 from its registry: GET \
+             https://q.io/v2/a/b/manifests/1: {cause}. Will try with the next registry, or fallback \
+             to the original registry.\nerror building image: image not found on any configured \
+             mapped registries for q.io/a/b:1\n",
+        ));
+        assert_eq!(failure.reason, reason, "{failure}");
+        assert!(failure.message.contains(cause), "{failure}");
+    }
+}
+
+#[test]
+fn a_failure_of_the_endpoint_is_not_taken_for_one_of_the_registry() {
+    let gone = explained(
+        "error pushing image: failed to push to destination r:5000/hookd/build:s: Get \
+         \"http://r:5000/v2/\": dial the build's registry endpoint: connect: connection refused",
+    );
+    assert_eq!(gone.reason, Reason::BuildFailed);
+    assert!(gone.remedy.contains("registry-endpoint"), "{}", gone.remedy);
+    let unnamed = explained(
+        "error building image: GET https://index.docker.io/v2/a/b/manifests/1: DENIED: 1 is no part \
+         of the images that FROM, COPY --from and RUN --mount name",
+    );
+    assert_eq!(unnamed.reason, Reason::BuildFailed);
+    assert!(unnamed.remedy.contains("FROM"), "{}", unnamed.remedy);
+}
+
+#[test]
+fn an_unknown_end_names_the_exit_code() {
+    assert!(explained("INFO[0001] x\n").message.contains("exit code 1"));
+}

@@ -1,0 +1,219 @@
+//! A Dockerfile becomes an image in the registry, by a Kaniko Job.
+//!
+//! The context goes to Kaniko's standard input. A Job whose context did not arrive whole is deleted and
+//! made again under the next name (`attempts.rs`; `arrival.rs` decides that). A Job that has its context
+//! ends by itself: another daemon can read its log and its digest.
+
+use std::path::Path;
+
+use hookd_api::v1::{Phase, Stream};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use crate::build::cache::{Builds, Fingerprint};
+use crate::cluster::logs::LogPosition;
+use crate::cluster::pod::{self, Ended};
+use crate::cluster::watch::PodWatch;
+use crate::cluster::{Cluster, ContainerRef, logs};
+use crate::config::Config;
+use crate::endpoint::Shown;
+use crate::error::{Failure, Reason, report};
+use crate::ids::StepId;
+use crate::names;
+use crate::registry::destination::{self, Destination};
+use crate::runner::{HookTemplate, Runner};
+use crate::session::cursor::{BuiltReference, Cursor};
+use crate::session::events::Session;
+use crate::session::log_group;
+use crate::session::remembered::RememberedSteps;
+use crate::session::warnings::Warnings;
+use crate::workload::output::{self, Place};
+
+mod arrival;
+mod attempts;
+pub mod cache;
+pub mod context;
+pub mod dockerfile;
+pub mod failure;
+mod plan;
+pub mod progress;
+mod reading;
+
+/// Lines of the log in which the reason of a failure stands.
+const TAIL_LINES: i64 = 200;
+
+/// What the builds on a runner share.
+pub struct BuildEnvironment<'a> {
+    /// The settings.
+    pub config: &'a Config,
+    /// The runner's namespace.
+    pub cluster: &'a Cluster,
+    /// The runner pod.
+    pub runner: &'a Runner,
+    /// Where the administrator's template for pods is; each Job reads it anew.
+    pub template: HookTemplate,
+    /// The images that the job has built.
+    pub cache: &'a Builds,
+    /// Where a build's tag is remembered before it is pushed.
+    pub built_tags: &'a RememberedSteps,
+    /// The warnings that the job's user has read.
+    pub warnings: &'a Warnings,
+}
+
+/// What is built and where to.
+struct Build<'a> {
+    env: &'a BuildEnvironment<'a>,
+    step: &'a StepId,
+    dockerfile: &'a Path,
+    destination: Destination,
+}
+
+/// A build whose builder has its whole context, or may have.
+struct Running {
+    job: Job,
+    pod: Pod,
+    watch: PodWatch,
+    /// Restores the names of registries in the log.
+    shown: Shown,
+    /// What the context is made of, if this daemon has sent it.
+    made_of: Option<Fingerprint>,
+}
+
+/// How the builder ended.
+enum Finished {
+    /// Well.
+    Ended(Ended),
+    /// Without having had its whole context; why.
+    WithoutContext(String),
+}
+
+/// Builds the image, or finds it built.
+///
+/// # Errors
+/// Why there is no image.
+pub async fn build(
+    env: &BuildEnvironment<'_>,
+    step: &StepId,
+    dockerfile: &Path,
+    session: &mut Session,
+) -> Result<BuiltReference, Failure> {
+    let destination = destination::of_step(&env.config.registry, step)?;
+    if let Some(image) = &session.cursor.image {
+        // Whoever calls may have written the cursor: only what is in our repository was built.
+        if image.reference != destination.reference(&image.digest) {
+            return Err(foreign(&image.reference, &destination));
+        }
+        return Ok(image.clone());
+    }
+    let build = Build { env, step, dockerfile, destination };
+    let mut running = match build.running_job(session).await? {
+        Some(job) => build.resume(job, session).await?,
+        None => match build.built_before(session).await? {
+            Some(image) => return Ok(image),
+            None => build.start(session).await?,
+        },
+    };
+    let ended = loop {
+        session.settled();
+        match build.finish(&mut running, session).await? {
+            Finished::Ended(ended) => break ended,
+            Finished::WithoutContext(why) => {
+                // Its watch is of a Job that goes.
+                drop(running);
+                build.next_attempt(&why, session).await?;
+                running = build.start(session).await?;
+            }
+        }
+    };
+    let digest = build.digest(&running.job, &ended)?;
+    let image = BuiltReference { reference: build.destination.reference(&digest), digest };
+    if let Some(made_of) = running.made_of {
+        env.cache.add(dockerfile, made_of, image.clone());
+    }
+    session.cursor.image = Some(image.clone());
+    log_group::close(session).await?;
+    Ok(image)
+}
+
+impl Build<'_> {
+    /// The image that an earlier step of this job, or another stage of its action, was built into.
+    async fn built_before(&self, session: &mut Session) -> Result<Option<BuiltReference>, Failure> {
+        if session.cursor.build.is_some() || !self.env.cache.knows(self.dockerfile) {
+            return Ok(None);
+        }
+        let source = self.open_context().await?;
+        let made_of = self.fingerprint(source).await?;
+        let Some(image) = self.env.cache.find(self.dockerfile, &made_of) else {
+            return Ok(None);
+        };
+        session.cursor.image = Some(image.clone());
+        let message = format!("{} is built already", self.dockerfile.display());
+        session.progress(Phase::BuildRunning, message).await?;
+        Ok(Some(image))
+    }
+
+    /// Streams the log to its end.
+    async fn finish(
+        &self,
+        running: &mut Running,
+        session: &mut Session,
+    ) -> Result<Finished, Failure> {
+        let Running { job, pod, watch, shown, .. } = running;
+        // A pod that is lost has no log to read.
+        self.started(job, watch, session).await?;
+        let name = pod.name_any();
+        let target = ContainerRef { pod: &name, container: names::BUILD_CONTAINER };
+        // The builder's log is none of the program's output.
+        let place = Place { stream: Stream::Stderr, position: log_position, shown: Some(shown) };
+        let ended = output::stream(self.env.cluster, watch, job, target, place, session).await?;
+        if ended.exit_code == 0 {
+            return Ok(Finished::Ended(ended));
+        }
+        // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
+        if ended.reason == pod::OOM_KILLED {
+            return Err(pod::oom_failure(pod, names::BUILD_CONTAINER));
+        }
+        if let Some(why) = self.ended_without_context(&name, ended.exit_code).await {
+            return Ok(Finished::WithoutContext(why));
+        }
+        let tail = self.tail(&name).await;
+        let tail = shown.restore(&tail);
+        Err(failure::explain(self.dockerfile, &self.destination, ended.exit_code, &tail))
+    }
+
+    /// The end of the log, once more: what of it was streamed may have been so by another daemon.
+    async fn tail(&self, pod: &str) -> String {
+        let (retry, pods) = (self.env.cluster.retry(), self.env.cluster.pods());
+        let container = ContainerRef { pod, container: names::BUILD_CONTAINER };
+        let tail = retry.attempt(|| logs::tail(&pods, container, TAIL_LINES)).await;
+        tail.unwrap_or_else(|error| format!("(the log cannot be read: {})", report(&error)))
+    }
+
+    fn digest(&self, job: &Job, ended: &Ended) -> Result<String, Failure> {
+        let digest = ended.message.trim();
+        if digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64) {
+            return Ok(digest.to_owned());
+        }
+        Err(Failure::new(
+            Reason::BuildFailed,
+            format!(
+                "Kaniko in Job {} ended well and told no digest, but {digest:?}",
+                job.name_any()
+            ),
+            "Use a Kaniko image that knows --digest-file, such as the default of HOOKD_KANIKO_IMAGE",
+        ))
+    }
+}
+
+fn foreign(image: &str, destination: &Destination) -> Failure {
+    Failure::new(
+        Reason::InvalidInput,
+        format!("`resume.cursor` names image {image}, which is not in {}", destination.pull),
+        "Send the cursor as hookd sent it; run the job again if the registry's settings have changed",
+    )
+}
+
+fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
+    cursor.build.as_mut().map(|build| &mut build.log)
+}

@@ -1,0 +1,111 @@
+//! Reads and sends the context, on threads that end with the step.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use tokio_util::sync::CancellationToken;
+
+use super::Build;
+use crate::build::cache::{self, Fingerprint, Hashed};
+use crate::build::context::{self, Bounds, BuildContext, ContextError};
+use crate::cluster::ContainerRef;
+use crate::cluster::exec::stdin::{self, Pieces};
+use crate::error::{Failure, Reason, report};
+use crate::names;
+
+/// How much later than at its deadline a thread is waited for: a file call that does not return keeps it
+/// from looking at the clock.
+const GRACE: Duration = Duration::from_secs(15);
+
+impl Build<'_> {
+    /// Opens the Dockerfile's directory.
+    pub(super) async fn open_context(&self) -> Result<BuildContext, Failure> {
+        let roots = self.env.config.context_roots();
+        let dockerfile = self.dockerfile.to_owned();
+        self.on_thread(move || context::open(&roots, &dockerfile)).await?.map_err(failure)
+    }
+
+    /// Reads the context without sending it.
+    pub(super) async fn fingerprint(&self, source: BuildContext) -> Result<Fingerprint, Failure> {
+        let (bounds, _guard) = self.bounds();
+        self.on_thread(move || cache::fingerprint(&source, &bounds)).await?.map_err(failure)
+    }
+
+    /// Packs the context on a thread of its own and sends it as it comes.
+    pub(super) async fn send_context(
+        &self,
+        source: BuildContext,
+        pod: &Pod,
+    ) -> Result<Fingerprint, Failure> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let (bounds, guard) = self.bounds();
+        let pack = self.on_thread(move || {
+            let mut pieces = Hashed::new(Pieces::new(sender));
+            source.write_tar_gz(&mut pieces, &bounds).map(|_| pieces.finish())
+        });
+        let pod = pod.name_any();
+        let target = ContainerRef { pod: &pod, container: names::BUILD_CONTAINER };
+        let send = stdin::send_stdin(self.env.cluster, target, receiver);
+        tokio::pin!(pack, send);
+        // A thread that hangs sends no end either.
+        let (packed, sent) = tokio::select! {
+            packed = &mut pack => match packed? {
+                Err(error) if !matches!(error, ContextError::Output { .. }) => {
+                    return Err(failure(error));
+                }
+                packed => (packed, send.await),
+            },
+            sent = &mut send => {
+                // What is packed from now on is not sent any more.
+                drop(guard);
+                (pack.await?, sent)
+            }
+        };
+        match packed {
+            // The connection broke, and with it the pipe that the context was written to.
+            Err(error @ (ContextError::Output { .. } | ContextError::Cancelled)) => {
+                sent.and_then(|()| Err(failure(error)))
+            }
+            Err(error) => Err(failure(error)),
+            Ok(made_of) => sent.map(|()| made_of),
+        }
+    }
+
+    /// The limits of reading; the work ends when the guard is dropped.
+    fn bounds(&self) -> (Bounds, tokio_util::sync::DropGuard) {
+        let build = &self.env.config.build;
+        let cancelled = CancellationToken::new();
+        let guard = cancelled.clone().drop_guard();
+        (Bounds { bytes: build.context_limit, timeout: build.context_timeout, cancelled }, guard)
+    }
+
+    /// Runs `work` where it may block, for as long as a context may take.
+    pub(super) async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let timeout = self.env.config.build.context_timeout + GRACE;
+        let thread = tokio::task::spawn_blocking(work);
+        let done = tokio::time::timeout(timeout, thread).await.map_err(|_| {
+            Failure::new(
+                Reason::ContextInvalid,
+                format!(
+                    "The build context of {} cannot be read: a call to the file system did not return \
+                     within {} s",
+                    self.dockerfile.display(),
+                    timeout.as_secs()
+                ),
+                "Check the volume that it lies on",
+            )
+        })?;
+        done.map_err(|error| Failure::internal("Reading the context failed").because(error))
+    }
+}
+
+pub(super) fn failure(error: ContextError) -> Failure {
+    match error {
+        ContextError::Cancelled => Failure::cancelled(),
+        _ => Failure::new(Reason::ContextInvalid, report(&error), error.remedy()),
+    }
+}

@@ -1,0 +1,4 @@
+//! Connections to processes in containers.
+
+pub mod stdin;
+pub mod tunnel;

@@ -1,0 +1,247 @@
+//! What all operations share.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::build::BuildEnvironment;
+use crate::build::cache::Builds;
+use crate::cluster::Cluster;
+use crate::cluster::access::{self, Permission};
+use crate::cluster::retry::Retry;
+use crate::config::{Config, Tools};
+use crate::error::Failure;
+use crate::forward::JobNetwork;
+use crate::objects::template::Template;
+use crate::objects::tools::Delivery;
+use crate::registry::credentials::Credentials;
+use crate::registry::lookup::{ImageInfo, Lookup};
+use crate::runner::{HookTemplate, Runner};
+use crate::session::crashes::Crashes;
+use crate::session::drive::Sessions;
+use crate::session::remembered::RememberedSteps;
+use crate::session::runner_deletion::RunnerDeletion;
+use crate::session::steps::Steps;
+use crate::session::warnings::Warnings;
+use crate::stepd::pods::Agents;
+
+/// What all operations need.
+pub struct Context {
+    /// The settings.
+    pub config: Config,
+    /// The runner's namespace.
+    pub cluster: Cluster,
+    /// The clients and their steps.
+    pub sessions: Sessions,
+    /// The agents in job pods.
+    pub agents: Agents,
+    /// What registries tell of images.
+    pub images: Lookup,
+    /// Images that this job built.
+    pub builds: Builds,
+    /// A node could not make a pod with image volumes, though the cluster's version has them.
+    pub lacks_image_volumes: AtomicBool,
+    /// How steps reach the services of the job.
+    pub network: JobNetwork,
+    /// The steps that built images; their ids are the images' tags.
+    pub built_tags: RememberedSteps,
+    /// The steps that made Secrets for a job's pod; the Secrets' names derive from their ids.
+    pub job_secrets: RememberedSteps,
+    /// Warnings that the job's user has read.
+    pub warnings: Warnings,
+    /// What was learnt from the cluster, once.
+    known: OnceCell<Known>,
+    /// Those of the runner's pull Secrets and of the registry of built images.
+    credentials: OnceCell<Vec<Credentials>>,
+    missing: Mutex<Vec<Permission>>,
+}
+
+/// What hookd learns from the cluster once.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The runner pod.
+    pub runner: Runner,
+    /// Version of the API server.
+    pub cluster_version: String,
+}
+
+/// How long hookd waits for the API server before it serves.
+const WARMING: Duration = Duration::from_secs(20);
+/// Minor version of Kubernetes from which image volumes are on by default.
+const IMAGE_VOLUMES: u32 = 35;
+
+impl Known {
+    /// How stepd gets into pods of this cluster, as far as its version tells.
+    pub fn delivery(&self, config: &Config) -> Delivery {
+        match config.tools {
+            Tools::ImageVolumes => Delivery::ImageVolumes,
+            Tools::InitContainer => Delivery::InitContainer,
+            Tools::Auto if has_image_volumes(&self.cluster_version) => Delivery::ImageVolumes,
+            Tools::Auto => Delivery::InitContainer,
+        }
+    }
+}
+
+/// "v1.36.3", "1.35+"
+fn has_image_volumes(version: &str) -> bool {
+    let minor = version.trim_start_matches('v').split('.').nth(1).unwrap_or_default();
+    let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().is_ok_and(|minor: u32| minor >= IMAGE_VOLUMES)
+}
+
+impl Context {
+    /// A context that has asked the cluster nothing yet.
+    pub fn new(config: Config, client: Client, namespace: String) -> Self {
+        let cluster = Cluster {
+            client,
+            namespace,
+            api_timeout: config.api_timeout,
+            start_timeout: config.start_timeout,
+        };
+        let steps = Steps::default();
+        let runner_deletion =
+            RunnerDeletion::new(cluster.clone(), config.pod_name.clone(), steps.clone());
+        Self {
+            agents: Agents::new(cluster.clone(), runner_deletion.clone(), &config.pod_name),
+            sessions: Sessions {
+                steps,
+                crashes: Crashes::load(&config.socket_dir),
+                tasks: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+                runner_deletion,
+            },
+            images: Lookup::new(&config.registry),
+            builds: Builds::default(),
+            lacks_image_volumes: AtomicBool::new(false),
+            network: JobNetwork::default(),
+            built_tags: RememberedSteps::new(&config.socket_dir, "built-images"),
+            job_secrets: RememberedSteps::new(&config.socket_dir, "job-secrets"),
+            warnings: Warnings::default(),
+            known: OnceCell::new(),
+            credentials: OnceCell::new(),
+            missing: Mutex::default(),
+            config,
+            cluster,
+        }
+    }
+
+    /// What the cluster says of the runner and of our permissions; asked until it was answered
+    /// well once.
+    ///
+    /// # Errors
+    /// A missing permission, by name; an API that stays away.
+    pub async fn known(&self) -> Result<&Known, Failure> {
+        self.known.get_or_try_init(|| self.learn(self.cluster.retry())).await
+    }
+
+    /// As [`Context::known`], at the start: hooks that wait for the socket are to hear soon what is
+    /// wrong.
+    ///
+    /// # Errors
+    /// As [`Context::known`].
+    pub async fn warm(&self) -> Result<&Known, Failure> {
+        self.known.get_or_try_init(|| self.learn(Retry::new(WARMING))).await
+    }
+
+    async fn learn(&self, retry: Retry) -> Result<Known, Failure> {
+        let missing = access::missing(&self.cluster, &retry).await?;
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&missing);
+        if !missing.is_empty() {
+            return Err(access::failure(&self.cluster.namespace, &missing));
+        }
+        let runner = Runner::read(&self.cluster, &self.config, &retry).await?;
+        let version = retry
+            .run("read the API server's version", || self.cluster.client.apiserver_version())
+            .await?;
+        Ok(Known { runner, cluster_version: version.git_version })
+    }
+
+    /// Where the administrator's template for pods is: the file that the sidecar's setting names, or
+    /// the one that the runner container's names, as the reference hooks have it.
+    fn hook_template(&self) -> HookTemplate {
+        let of_runner = self.known_so_far().map(|known| &known.runner.hook_template);
+        match &self.config.hook_template {
+            Some(path) => HookTemplate::File(path.clone()),
+            None => of_runner.cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The administrator's template for pods, if there is one.
+    ///
+    /// # Errors
+    /// `TEMPLATE_INVALID` when it cannot be read.
+    pub fn template(&self) -> Result<Option<Template>, Failure> {
+        Template::of(&self.hook_template())
+    }
+
+    /// What builds on this runner share.
+    ///
+    /// # Errors
+    /// As [`Context::known`].
+    pub async fn build_environment(&self) -> Result<BuildEnvironment<'_>, Failure> {
+        Ok(BuildEnvironment {
+            config: &self.config,
+            cluster: &self.cluster,
+            runner: &self.known().await?.runner,
+            template: self.hook_template(),
+            cache: &self.builds,
+            built_tags: &self.built_tags,
+            warnings: &self.warnings,
+        })
+    }
+
+    /// What a registry tells of an image that a pod of ours is to run; `more` are credentials of
+    /// that pod alone.
+    pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
+        let known = self.known().await.ok()?;
+        let shared = self.credentials.get_or_init(|| async {
+            let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
+            let names = names.chain(self.config.registry.secret.as_deref());
+            let secrets = self.cluster.secrets();
+            let read = names.map(|name| secrets.get_opt(name));
+            // Who cannot be read is left to the kubelet.
+            let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
+            found.flat_map(|secret| Credentials::of_secret(&secret)).collect()
+        });
+        self.images.find(image, more, shared.await).await
+    }
+
+    /// What is known already, without asking.
+    pub fn known_so_far(&self) -> Option<&Known> {
+        self.known.get()
+    }
+
+    /// The permissions that were missing when they were last looked at.
+    pub fn missing(&self) -> Vec<Permission> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_of_stepd_follows_from_the_version_unless_it_is_set() {
+        let known = |version: &str| Known {
+            runner: Runner::default(),
+            cluster_version: version.to_owned(),
+        };
+        for (version, expected) in [
+            ("v1.36.3", Delivery::ImageVolumes),
+            ("v1.35.0+k3s1", Delivery::ImageVolumes),
+            ("1.35+", Delivery::ImageVolumes),
+            ("v1.34.9", Delivery::InitContainer),
+            ("", Delivery::InitContainer),
+        ] {
+            assert_eq!(known(version).delivery(&Config::of(&[])), expected, "{version}");
+        }
+        let set = Config::of(&["--tools", "init-container"]);
+        assert_eq!(known("v1.36.3").delivery(&set), Delivery::InitContainer);
+    }
+}

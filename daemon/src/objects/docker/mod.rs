@@ -1,0 +1,6 @@
+//! What docker makes of the words that a workflow gives it.
+
+pub mod args;
+pub mod options;
+pub mod ports;
+pub mod volumes;

@@ -1,0 +1,104 @@
+//! The containers of a job's pod, and what they need of it.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{PodSpec, Volume};
+
+use super::Surroundings;
+use super::part::Part;
+use super::parts::Parts;
+use crate::error::Failure;
+use crate::ids::StepId;
+use crate::names;
+use crate::objects::docker::args;
+use crate::objects::step_job;
+use crate::objects::tools;
+use crate::runner::Runner;
+
+/// What the containers add to the pod, and to what is made beside it.
+pub(super) struct Built {
+    /// The pod, with containers and volumes only.
+    pub(super) pod: PodSpec,
+    /// Directories of the work volume that must exist before it starts.
+    pub(super) directories: Vec<PathBuf>,
+    /// Of the services' environment, in the order of the Secret's keys.
+    pub(super) values: Vec<String>,
+}
+
+impl Built {
+    /// Of all containers of a job.
+    pub(super) fn new(
+        runner: &Runner,
+        step: &StepId,
+        parts: &Parts<'_>,
+        around: Surroundings<'_>,
+    ) -> Result<Self, Failure> {
+        let pod = step_job::base_pod();
+        let mut built = Self { pod, directories: Vec::new(), values: Vec::new() };
+        if let Some(job) = &parts.job {
+            built.add_job(runner, job, around)?;
+        }
+        let secret = names::services_secret(&runner.name, step);
+        for service in &parts.services {
+            built.add_service(runner, service, around.work_dir, &secret)?;
+        }
+        Ok(built)
+    }
+
+    fn add_job(
+        &mut self,
+        runner: &Runner,
+        job: &Part<'_>,
+        around: Surroundings<'_>,
+    ) -> Result<(), Failure> {
+        let tools = tools::of_job(runner, around.delivery);
+        let contract = job.mounts(around.work_dir, runner.work.as_ref())?;
+        let all = tools.mounts.into_iter().chain(contract.mounts).collect();
+        let mut container = job.container(all);
+        container.command = Some(tools.command);
+        // docker mode ignores the image's entrypoint too.
+        container.args = None;
+        self.pod.containers.push(container);
+        self.pod.init_containers = tools.init_container.map(|container| vec![container]);
+        self.add_volumes(tools.volumes);
+        self.add_volumes(contract.volumes);
+        self.directories.extend(contract.directories);
+        Ok(())
+    }
+
+    fn add_service(
+        &mut self,
+        runner: &Runner,
+        service: &Part<'_>,
+        work_dir: &Path,
+        secret: &str,
+    ) -> Result<(), Failure> {
+        let contract = service.mounts(work_dir, runner.work.as_ref())?;
+        let mut container = service.container(contract.mounts);
+        let program = Some(service.spec.entry_point.as_str()).filter(|program| !program.is_empty());
+        let program = program.or_else(|| service.options.entrypoint());
+        container.command = program.map(|program| vec![args::quote_dollars(program)]);
+        let arguments = args::split(&service.spec.entry_point_args);
+        let arguments: Vec<_> = arguments.iter().map(|text| args::quote_dollars(text)).collect();
+        container.args = (!arguments.is_empty()).then_some(arguments);
+        let variables = service.environment().into_iter().map(|(name, value)| {
+            self.values.push(value);
+            step_job::from_secret(&name, secret, step_job::key(self.values.len() - 1))
+        });
+        container.env = Some(variables.collect());
+        self.pod.containers.push(container);
+        self.add_volumes(contract.volumes);
+        self.directories.extend(contract.directories);
+        Ok(())
+    }
+
+    /// Containers share the work volume and named ones.
+    fn add_volumes(&mut self, volumes: impl IntoIterator<Item = Volume>) {
+        for volume in volumes {
+            let all = self.pod.volumes.get_or_insert_default();
+            if !all.iter().any(|there| there.name == volume.name) {
+                all.push(volume);
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::PolicyConfig;
+use crate::error::Reason;
+use crate::objects::tools::STEPD;
+use crate::runner::WorkVolume;
+
+pub(super) fn runner() -> Runner {
+    Runner {
+        name: "r".into(),
+        namespace: "ns".into(),
+        uid: "u".into(),
+        node: "n".into(),
+        work: Some(WorkVolume { claim: "c".into(), same_node: true, ..WorkVolume::default() }),
+        hookd_image: "reg/hookd@sha256:1".into(),
+        runner_image: "reg/runner@sha256:2".into(),
+        ..Runner::default()
+    }
+}
+
+/// The job of the runner's own example.
+fn example() -> JobSpec {
+    let input: Value = serde_json::from_str(include_str!(
+        "../../../../tests/fixtures/prepare_job_container_services.json"
+    ))
+    .unwrap();
+    let spec = |value: &Value| serde_json::from_value(without_nulls(value)).unwrap();
+    JobSpec {
+        container: Some(spec(&input["args"]["container"])),
+        services: input["args"]["services"].as_array().unwrap().iter().map(spec).collect(),
+    }
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(name, value)| (name.clone(), without_nulls(value))).collect()
+        }
+        Value::Array(list) => list.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
+}
+
+/// The runner's own example has `--user root`.
+static ROOT: PolicyConfig = PolicyConfig {
+    allow_privileged: false,
+    allow_root_user: true,
+    allowed_capabilities: Vec::new(),
+};
+
+/// As on a new cluster, with nothing else set.
+pub(super) fn surroundings() -> Surroundings<'static> {
+    Surroundings {
+        work_dir: Path::new("/home/runner/_work"),
+        template: None,
+        registry_secret: None,
+        delivery: Delivery::ImageVolumes,
+        images: &[],
+        policy: &ROOT,
+    }
+}
+
+pub(super) fn planned(spec: &JobSpec) -> Result<Plan, Failure> {
+    let step = "s1".parse().unwrap();
+    plan(&runner(), &step, spec, surroundings())
+}
+
+pub(super) fn value(plan: &Plan) -> Value {
+    serde_json::to_value(&plan.pod).unwrap()
+}
+
+fn mounts_of(container: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+    mounts.iter().map(|mount| (text(&mount["mountPath"]), text(&mount["subPath"]))).collect()
+}
+
+#[test]
+fn the_job_container_is_stepd_in_the_users_image() {
+    let plan = planned(&example()).unwrap();
+    let pod = value(&plan);
+    let job = &pod["spec"]["containers"][0];
+    assert_eq!(
+        (&job["name"], &job["image"]),
+        (&json!("job"), &json!("ghcr.io/octo-org/build-image:1.4"))
+    );
+    assert_eq!(job["command"][0], STEPD);
+    assert_eq!((job.get("args"), job.get("env")), (None, None));
+    assert_eq!(job["securityContext"]["runAsUser"], 0);
+    assert_eq!(job["resources"]["limits"]["cpu"], "1");
+    let mounts = mounts_of(job);
+    for (path, sub_path) in [
+        ("/__hookd", ""),
+        ("/__r", ""),
+        ("/__hookd_run", ""),
+        ("/__e", ""),
+        ("/__w", ""),
+        ("/__w/_temp", "_temp"),
+        ("/github/home", "_temp/_github_home"),
+        ("/cache", "widget-shop/cache"),
+        ("/scratch", ""),
+        ("/volume_mount", ""),
+    ] {
+        assert!(mounts.contains(&(path.to_owned(), sub_path.to_owned())), "{path}: {mounts:?}");
+    }
+    assert!(!mounts.iter().any(|(path, _)| path == "/var/run/docker.sock"));
+}
+
+#[test]
+fn the_pod_is_owned_and_has_no_token_no_restart_and_no_init_container() {
+    let pod = value(&planned(&example()).unwrap());
+    assert_eq!(pod["metadata"]["name"], "r-workflow");
+    assert_eq!(
+        pod["metadata"]["labels"],
+        json!({"runner-pod": "r", "hookd.dev/step": "s1", "hookd.dev/component": "job"})
+    );
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "u");
+    let annotations = &pod["metadata"]["annotations"];
+    assert_eq!(annotations["karpenter.sh/do-not-disrupt"], "true");
+    let spec = &pod["spec"];
+    assert_eq!(spec["automountServiceAccountToken"], false);
+    assert_eq!(spec["enableServiceLinks"], false);
+    assert_eq!(spec["restartPolicy"], "Never");
+    assert_eq!(spec.get("initContainers"), None);
+    assert!(spec["affinity"].is_object());
+    let images: Vec<_> = spec["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|volume| volume["image"]["reference"].as_str())
+        .collect();
+    assert_eq!(images, ["reg/hookd@sha256:1", "reg/runner@sha256:2"]);
+}
+
+#[test]
+fn values_of_the_environment_stand_in_no_specification() {
+    let plan = planned(&example()).unwrap();
+    let text = value(&plan).to_string();
+    for secret in ["fake-password-1", "fake-password-2", "fake-password-3", "development"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    assert!(text.contains("POSTGRES_PASSWORD"));
+    assert_eq!(plan.environment["NODE_ENV"], "development");
+    assert_eq!(plan.environment["GITHUB_ACTIONS"], "true");
+    assert_eq!(plan.secrets.len(), 2);
+    let pull = &plan.secrets[1];
+    assert_eq!(pull.type_.as_deref(), Some("kubernetes.io/dockerconfigjson"));
+    let name = pull.metadata.name.as_deref().unwrap();
+    assert_eq!(value(&plan)["spec"]["imagePullSecrets"][0]["name"], name);
+}
+
+#[test]
+fn services_are_containers_with_health_checks_and_names() {
+    let plan = planned(&example()).unwrap();
+    let pod = value(&plan);
+    let redis = &pod["spec"]["containers"][1];
+    assert_eq!(redis["name"], "redis");
+    assert_eq!(redis["startupProbe"]["exec"]["command"][2], "redis-cli ping");
+    assert_eq!(redis["ports"], json!([{"containerPort": 6379, "protocol": "TCP"}]));
+    let hosts = &pod["spec"]["hostAliases"][0]["hostnames"];
+    assert_eq!(hosts, &json!(["redis", "private-postgres"]));
+    assert_eq!(plan.containers, ["job", "redis", "private-postgres"]);
+    let prepared = &plan.prepared;
+    assert_eq!(prepared.services[1].id, "private-postgres");
+    assert_eq!(prepared.services[1].ports["5432"], "5432");
+    assert!(plan.notes.iter().any(|note| note.contains("8080:80/tcp")), "{:?}", plan.notes);
+}
+
+#[test]
+fn a_job_with_services_only_has_no_job_container_and_no_stepd() {
+    let plan = planned(&JobSpec { container: None, ..example() }).unwrap();
+    assert_eq!(plan.containers, ["redis", "private-postgres"]);
+    assert!(plan.prepared.container.is_none());
+    assert!(!value(&plan).to_string().contains("stepd"));
+}
+
+#[test]
+fn a_port_of_two_containers_is_refused_before_anything_is_made() {
+    let mut spec = example();
+    spec.services[1].port_mappings.push("6379".into());
+    assert!(planned(&spec).unwrap_err().message.contains("6379"));
+    // What only the image says counts too.
+    let image = |port: &str| {
+        let json = format!(r#"{{"ExposedPorts":{{"{port}":{{}}}}}}"#);
+        serde_json::from_str(&json).map(Some).unwrap()
+    };
+    let mut twice = example();
+    for service in &mut twice.services {
+        service.port_mappings.clear();
+    }
+    let planned_with = |images: &[Option<ImageConfig>]| {
+        let around = Surroundings { images, ..surroundings() };
+        plan(&runner(), &"s1".parse().unwrap(), &twice, around)
+    };
+    let error = planned_with(&[image("6379/tcp"), image("6379/tcp")]).unwrap_err();
+    for word in ["6379", "redis", "private-postgres", "EXPOSE"] {
+        assert!(error.message.contains(word), "{error}");
+    }
+    assert!(planned_with(&[image("6379/tcp"), image("6379/udp")]).is_ok());
+    assert!(planned_with(&[image("6379/tcp"), None]).is_ok());
+    spec = example();
+    spec.services[0].image.clear();
+    assert_eq!(planned(&spec).unwrap_err().reason, Reason::InvalidInput);
+}
+
+#[test]
+fn a_volume_from_elsewhere_on_the_runner_is_refused_by_its_path() {
+    let mut spec = example();
+    let container = spec.container.as_mut().unwrap();
+    container.user_mount_volumes[1].source_volume_path = "/etc/ssl".into();
+    let error = planned(&spec).unwrap_err();
+    assert!(error.message.contains("/etc/ssl"), "{error}");
+}
+
+#[test]
+fn template_and_workflow_both_hold_and_the_template_wins_where_they_differ() {
+    let planned = |template: &str| {
+        let template = Template::parse("t", template).unwrap();
+        let step = "s1".parse().unwrap();
+        let around = Surroundings { template: Some(&template), ..surroundings() };
+        plan(&runner(), &step, &example(), around).unwrap()
+    };
+    let job = |fields: &str| planned(&format!("spec: {{containers: [{{name: $job, {fields}}}]}}"));
+    let resources = |plan: &Plan| value(plan)["spec"]["containers"][0]["resources"].clone();
+    // An empty value says nothing: it took the workflow's limit away before.
+    assert_eq!(resources(&job("resources: {}")), resources(&planned("")));
+    let variables = planned("").environment;
+    let name = variables.keys().next().unwrap().clone();
+    let plan = job(&format!("env: [{{name: {name}, value: theirs}}]"));
+    assert!(!plan.environment.contains_key(&name) && plan.environment.len() + 1 == variables.len());
+    assert!(plan.notes.iter().any(|note| note.contains(&format!("the variable {name}"))));
+}

@@ -1,0 +1,16 @@
+//! Kubernetes objects and process arguments from hook input: pure, without I/O.
+
+pub mod build_job;
+pub mod container;
+pub mod docker;
+pub mod init;
+pub mod job_pod;
+pub mod metadata;
+pub mod mounts;
+pub mod pull_secret;
+pub mod registry_endpoint;
+pub mod script;
+pub mod services;
+pub mod step_job;
+pub mod template;
+pub mod tools;

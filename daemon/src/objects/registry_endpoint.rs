@@ -1,0 +1,152 @@
+//! The container beside Kaniko that alone has the credentials: see [`crate::endpoint`].
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapVolumeSource, Container, EnvVar, ExecAction, KeyToPath, Probe,
+    ResourceRequirements, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::config::RegistryConfig;
+use crate::endpoint::{
+    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, EndpointConfig, VARIABLE,
+};
+use crate::error::{Failure, Reason};
+use crate::names;
+use crate::objects::docker::args;
+use crate::runner::Runner;
+
+/// hookd in its own image.
+const HOOKD: &str = "/usr/local/bin/hookd";
+/// Bytes of the configuration: the kernel takes no variable of more than 128 KiB.
+const MOST_CONFIG: usize = 100 << 10;
+/// Seconds that the endpoint may take to listen.
+const START_SECONDS: i32 = 60;
+
+/// The endpoint of a build's pod.
+#[derive(Debug)]
+pub struct RegistryEndpoint {
+    /// A native sidecar: Kaniko starts when it listens, and it ends with Kaniko.
+    pub container: Container,
+    /// Credentials and certificate authority, which only it mounts.
+    pub volumes: Vec<Volume>,
+}
+
+/// The endpoint that `config` describes, from hookd's own image.
+///
+/// # Errors
+/// When hookd's own image is unknown, or the Dockerfile names too many images.
+pub fn endpoint(
+    runner: &Runner,
+    config: &EndpointConfig,
+    registry: &RegistryConfig,
+) -> Result<RegistryEndpoint, Failure> {
+    if runner.hookd_image.is_empty() {
+        return Err(Failure::new(
+            Reason::Unsupported,
+            "Dockerfile actions need the image of hookd itself, and the runner pod has no container \
+             that is known to be hookd",
+            "Run hookd as a container of the runner pod that mounts HOOKD_SOCKET_DIR writable \
+             (deploy/runner-pod.yaml)",
+        ));
+    }
+    let json = serde_json::to_string(config)
+        .map_err(|error| Failure::internal("The endpoint's settings are no JSON").because(error))?;
+    if json.len() > MOST_CONFIG {
+        return Err(Failure::new(
+            Reason::Unsupported,
+            format!("The Dockerfile names {} images: that is too many", config.images.len()),
+            "Split the Dockerfile, or name fewer HOOKD_REGISTRY_MIRRORS",
+        ));
+    }
+    let (volumes, mounts) = files(registry);
+    let container = Container {
+        name: names::REGISTRY_ENDPOINT.to_owned(),
+        image: Some(runner.hookd_image.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some([HOOKD, "registry-endpoint"].map(str::to_owned).to_vec()),
+        env: Some(vec![EnvVar {
+            name: VARIABLE.to_owned(),
+            value: Some(args::quote_dollars(&json)),
+            ..EnvVar::default()
+        }]),
+        restart_policy: Some("Always".to_owned()),
+        startup_probe: Some(startup_probe()),
+        resources: Some(resources()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                ..Capabilities::default()
+            }),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(mounts),
+        // Why it does not start stands in its log.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    };
+    Ok(RegistryEndpoint { container, volumes })
+}
+
+/// Within the pod's network namespace: the endpoint listens on loopback only.
+fn startup_probe() -> Probe {
+    let command = [HOOKD, "registry-endpoint", "--ready"].map(str::to_owned).to_vec();
+    Probe {
+        exec: Some(ExecAction { command: Some(command) }),
+        period_seconds: Some(1),
+        timeout_seconds: Some(10),
+        failure_threshold: Some(START_SECONDS),
+        ..Probe::default()
+    }
+}
+
+/// It moves bytes from socket to socket. A quota may ask every container for limits.
+fn resources() -> ResourceRequirements {
+    let quantities = |pairs: [(&str, &str); 3]| {
+        Some(pairs.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into())
+    };
+    ResourceRequirements {
+        limits: quantities([("cpu", "1"), ("memory", "128Mi"), ("ephemeral-storage", "64Mi")]),
+        requests: quantities([("cpu", "10m"), ("memory", "32Mi"), ("ephemeral-storage", "8Mi")]),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn files(registry: &RegistryConfig) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let item = |key: &str, path: &str| {
+        Some(vec![KeyToPath { key: key.to_owned(), path: path.to_owned(), ..Default::default() }])
+    };
+    let credentials = registry.secret.as_ref().map(|secret| {
+        let volume = Volume {
+            name: "credentials".to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret.clone()),
+                items: item(".dockerconfigjson", CREDENTIALS_FILE),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        };
+        (volume, mount("credentials", CREDENTIALS_DIR))
+    });
+    let authority = registry.ca_config_map.as_ref().map(|name| {
+        let volume = Volume {
+            name: "ca".to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: name.clone(),
+                items: item(AUTHORITY_FILE, AUTHORITY_FILE),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        };
+        (volume, mount("ca", AUTHORITY_DIR))
+    });
+    credentials.into_iter().chain(authority).unzip()
+}

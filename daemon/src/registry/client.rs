@@ -1,0 +1,23 @@
+//! The client of the OCI distribution API: <https://github.com/opencontainers/distribution-spec>.
+//!
+//! A registry is not trusted: who its credentials go to, where its redirects lead and how much it
+//! may answer is decided here, and [`image`] verifies each document against its digest.
+
+mod auth;
+mod error;
+#[cfg(test)]
+pub(crate) mod fake;
+mod image;
+mod redirect;
+mod session;
+mod transport;
+
+pub use error::RegistryError;
+pub use image::{Description, MANIFEST_TYPES, describe, digest_of, read_bounded};
+pub use session::Session;
+pub use transport::{
+    Access, CertificateAuthority, ClientOptions, RegistryClient, Request, Target, origin,
+};
+
+#[cfg(test)]
+mod tests;

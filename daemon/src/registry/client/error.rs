@@ -1,0 +1,91 @@
+//! Why a registry did not answer as asked.
+
+use reqwest::StatusCode;
+
+/// A request to a registry failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The HTTP client cannot be built.
+    #[error("the client for registries cannot be built")]
+    Client(#[source] reqwest::Error),
+    /// No connection, or it broke.
+    #[error("{host} cannot be reached")]
+    Unreachable {
+        /// Host and port.
+        host: String,
+        /// The client's words.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// No answer in time.
+    #[error("{host} does not answer in time")]
+    Timeout {
+        /// Host and port.
+        host: String,
+    },
+    /// An answer with another status than the one that means success.
+    #[error("{host} answers {status}")]
+    Refused {
+        /// Host and port.
+        host: String,
+        /// Its answer.
+        status: StatusCode,
+    },
+    /// The answer does not follow the specification.
+    #[error("{host} sends an invalid {what}")]
+    Invalid {
+        /// Host and port.
+        host: String,
+        /// What was expected.
+        what: &'static str,
+    },
+    /// The bytes are not those that their digest names.
+    #[error("{host} sends a {what} that does not match {expected}")]
+    DigestMismatch {
+        /// Host and port.
+        host: String,
+        /// What was expected.
+        what: &'static str,
+        /// Its digest, or its size.
+        expected: String,
+    },
+    /// The answer is larger than what is accepted.
+    #[error("{host} sends a {what} of more than {limit} bytes")]
+    TooLarge {
+        /// Host and port.
+        host: String,
+        /// What was expected.
+        what: &'static str,
+        /// Accepted size.
+        limit: usize,
+    },
+    /// The registry wants its password sent to a host that is not its own, or in plain text.
+    #[error("{host} asks to send its password to {realm}, which is not trusted with it")]
+    ForeignRealm {
+        /// Host and port.
+        host: String,
+        /// Scheme and host of the token service.
+        realm: String,
+    },
+    /// The registry redirects to where no request of ours goes.
+    #[error("{host} redirects to {target}, which is not allowed")]
+    Redirect {
+        /// Host and port.
+        host: String,
+        /// Scheme and host of the target.
+        target: String,
+    },
+    /// The path that was asked for leads out of the repository.
+    #[error("{path:?} is not a path within a repository")]
+    Path {
+        /// The path.
+        path: String,
+    },
+}
+
+impl RegistryError {
+    /// True if there was no answer at all, so that asking again soon is of no use.
+    pub fn is_no_answer(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+    }
+}

@@ -1,0 +1,116 @@
+//! Where a built image goes, and where the kubelet finds it.
+
+use crate::config::RegistryConfig;
+use crate::error::{Failure, Reason};
+use crate::ids::StepId;
+
+/// Repository of built images within the registry.
+const REPOSITORY: &str = "hookd/build";
+
+/// Both names of a built image: Kaniko and the kubelet reach the registry in different ways.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Reference with a tag, for Kaniko.
+    pub push: String,
+    /// Host and port within it.
+    pub push_host: String,
+    /// Repository without tag, for the kubelet.
+    pub pull: String,
+    /// Kaniko speaks plain HTTP.
+    pub insecure: bool,
+}
+
+/// The destination of a step's build.
+///
+/// # Errors
+/// When no registry is configured.
+pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, Failure> {
+    let Some(given) = registry.host.as_deref() else {
+        return Err(Failure::new(
+            Reason::Unsupported,
+            "Dockerfile actions need a registry, and none is configured",
+            "Set ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST, _REGISTRY_PORT and \
+             _REGISTRY_NODE_PORT on the hookd container (docs/config.md)",
+        ));
+    };
+    let path = given.split_once('/').map_or("", |(_, path)| path);
+    let (pull_host, push_host) = hosts(registry, given);
+    let repository = match path.trim_matches('/') {
+        "" => REPOSITORY.to_owned(),
+        path => format!("{path}/{REPOSITORY}"),
+    };
+    Ok(Destination {
+        push: format!("{push_host}/{repository}:{step}"),
+        pull: format!("{pull_host}/{repository}"),
+        insecure: registry.node_port.is_some(),
+        push_host,
+    })
+}
+
+/// Host and port of the registry `given`, for the kubelet and for Kaniko.
+pub(super) fn hosts(registry: &RegistryConfig, given: &str) -> (String, String) {
+    let host = given.split_once('/').map_or(given, |(host, _)| host);
+    let port = registry.port.as_ref();
+    let push_host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let pull_host = registry
+        .pull_host
+        .clone()
+        .or_else(|| registry.node_port.as_ref().map(|port| format!("localhost:{port}")))
+        .unwrap_or_else(|| push_host.clone());
+    (pull_host, push_host)
+}
+
+impl Destination {
+    /// The repository within the registry, and the tag of the image that is built.
+    pub fn repository_and_tag(&self) -> (&str, &str) {
+        let path = self.push.strip_prefix(&self.push_host).unwrap_or(&self.push);
+        path.trim_start_matches('/').rsplit_once(':').unwrap_or((path, "latest"))
+    }
+
+    /// The image with this digest, for the kubelet.
+    pub fn reference(&self, digest: &str) -> String {
+        format!("{}@{digest}", self.pull)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(host: &str) -> RegistryConfig {
+        RegistryConfig { host: Some(host.to_owned()), ..RegistryConfig::default() }
+    }
+
+    fn at(registry: &RegistryConfig) -> Destination {
+        of_step(registry, &"s".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_adrs_three_settings_name_both_ways_to_the_registry() {
+        let settings = RegistryConfig {
+            port: Some("5000".into()),
+            node_port: Some("30500".into()),
+            ..registry("docker-registry")
+        };
+        let destination = at(&settings);
+        assert_eq!(destination.push, "docker-registry:5000/hookd/build:s");
+        assert_eq!(destination.reference("sha256:0"), "localhost:30500/hookd/build@sha256:0");
+        let settings = RegistryConfig { pull_host: Some("node:1".into()), ..settings };
+        assert_eq!(at(&settings).pull, "node:1/hookd/build");
+    }
+
+    #[test]
+    fn a_remote_registry_has_one_name() {
+        let destination = at(&registry("ghcr.io/my-org/"));
+        assert_eq!(destination.push, "ghcr.io/my-org/hookd/build:s");
+        assert_eq!(destination.pull, "ghcr.io/my-org/hookd/build");
+        assert!(!destination.insecure);
+    }
+
+    #[test]
+    fn no_registry_is_an_error_with_the_settings_names() {
+        let error = of_step(&RegistryConfig { host: None, ..registry("") }, &"s".parse().unwrap())
+            .unwrap_err();
+        assert!(error.remedy.contains("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST"));
+    }
+}

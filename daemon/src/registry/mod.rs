@@ -1,0 +1,10 @@
+//! Everything that hookd asks of an OCI registry, and what it knows of images.
+
+pub mod client;
+pub mod credentials;
+pub mod destination;
+pub mod image_config;
+pub mod lookup;
+pub mod mirrors;
+pub mod reference;
+pub mod removal;

@@ -1,0 +1,112 @@
+//! Names of images, as docker and the kubelet read them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Docker Hub, as its API is called.
+pub const DOCKER_HUB: &str = "index.docker.io";
+
+/// "registry/repository:tag@digest" with nothing left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Host, with its port if it has one.
+    pub registry: String,
+    /// Path within the registry.
+    pub repository: String,
+    /// A digest if there is one, or else a tag.
+    pub version: String,
+}
+
+/// The text names no image.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no image")]
+pub struct InvalidReference(String);
+
+impl FromStr for Reference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        let (name, digest) = text.split_once('@').map_or((text, None), |(n, d)| (n, Some(d)));
+        // A colon before a slash belongs to a port.
+        let colon = name.rfind(':').filter(|at| !name[*at..].contains('/'));
+        let (name, tag) = colon.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])));
+        let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
+        let (registry, path) = match name.split_once('/') {
+            Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
+            Some(_) => (DOCKER_HUB, name.to_owned()),
+            None => (DOCKER_HUB, format!("library/{name}")),
+        };
+        let registry = if registry == "docker.io" { DOCKER_HUB } else { registry };
+        let plain = |text: &str, more: &[char]| {
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|letter| letter.is_ascii_alphanumeric() || more.contains(&letter))
+        };
+        let repository = match path.split_once('/') {
+            None if registry == DOCKER_HUB => format!("library/{path}"),
+            _ => path,
+        };
+        let version = digest.or(tag).unwrap_or("latest").to_owned();
+        let valid = plain(registry, &['.', '-', ':', '[', ']'])
+            && plain(&repository, &['.', '-', '_', '/'])
+            && repository.split('/').all(|part| !part.trim_matches('.').is_empty())
+            && plain(&version, &['.', '-', '_', ':', '+']);
+        let registry = registry.to_owned();
+        if valid {
+            Ok(Self { registry, repository, version })
+        } else {
+            Err(InvalidReference(text.to_owned()))
+        }
+    }
+}
+
+/// An image that a Dockerfile names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedImage {
+    /// Line of the instruction.
+    pub line: usize,
+    /// The image.
+    pub reference: Reference,
+}
+
+impl Reference {
+    /// True if it names the image's bytes, and not what a registry calls by a tag today.
+    pub fn is_digest(&self) -> bool {
+        self.version.contains(':')
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_digest() { '@' } else { ':' };
+        write!(f, "{}/{}{mark}{}", self.registry, self.repository, self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_name_leaves_out_is_filled_in_as_docker_does() {
+        for (name, whole) in [
+            ("busybox", "index.docker.io/library/busybox:latest"),
+            ("busybox:1", "index.docker.io/library/busybox:1"),
+            ("docker.io/busybox", "index.docker.io/library/busybox:latest"),
+            ("a/b:2", "index.docker.io/a/b:2"),
+            ("localhost/b", "localhost/b:latest"),
+            ("localhost:30500/hookd/build@sha256:0", "localhost:30500/hookd/build@sha256:0"),
+            ("ghcr.io/a/b/c:v1@sha256:0", "ghcr.io/a/b/c@sha256:0"),
+        ] {
+            assert_eq!(name.parse::<Reference>().unwrap().to_string(), whole);
+        }
+    }
+
+    #[test]
+    fn what_could_lead_elsewhere_is_no_name() {
+        for text in ["", "a b", "a/../b", "a?x", "ghcr.io/", "a:", "a@", "x/a#b", "a%2e"] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The build's log in the step's log: a group that folds, and in which nothing is a command.
+//!
+//! All of it goes to standard error, in one stream so that its lines keep their order: standard
+//! output is the program's alone.
+//!
+//! A Dockerfile may print what it likes. Between `::stop-commands::TOKEN` and `::TOKEN::` the
+//! runner takes nothing for a workflow command; the token is random and used once, and the runner
+//! masks it from then on.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use hookd_api::v1::Stream;
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+
+use crate::error::Failure;
+use crate::session::cursor::Cursor;
+use crate::session::events::Session;
+
+/// Opens the group, unless it is open.
+///
+/// # Errors
+/// When the client is gone, or the kernel has no random bytes.
+pub async fn open(
+    dockerfile: &Path,
+    builder: &str,
+    job: &Job,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let position = session.cursor.build.get_or_insert_default();
+    if position.token.is_some() {
+        return Ok(());
+    }
+    let token = token()?;
+    let namespace = job.namespace().unwrap_or_default();
+    let lines = format!(
+        "##[group]Build {}\n::stop-commands::{token}\nBuilder {builder}, Job {namespace}/{}\n",
+        one_line(dockerfile),
+        job.name_any(),
+    );
+    let opened = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = Some(token);
+    session.output(Stream::Stderr, Bytes::from(lines), opened).await
+}
+
+/// Closes the group if it is open.
+///
+/// # Errors
+/// When the client is gone.
+pub async fn close(session: &mut Session) -> Result<(), Failure> {
+    let Some(position) = &session.cursor.build else { return Ok(()) };
+    let Some(token) = position.token.clone() else { return Ok(()) };
+    let mid_line = position.log.timestamp.is_some() && !position.log.line_ended;
+    let newline = if mid_line { "\n" } else { "" };
+    let lines = format!("{newline}::{token}::\n##[endgroup]\n");
+    let closed = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = None;
+    session.output(Stream::Stderr, Bytes::from(lines), closed).await
+}
+
+fn token() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| Failure::internal("The kernel gives no random bytes").because(error))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A path comes from a repository and may hold anything.
+fn one_line(path: &Path) -> String {
+    path.to_string_lossy()
+        .chars()
+        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::logs::LogPosition;
+    use crate::session::cursor::{BuildPosition, Offsets};
+    use crate::session::events::{Acked, EventKind};
+    use tokio::sync::{mpsc, watch};
+
+    async fn printed(cursor: Cursor, close_too: bool) -> String {
+        let (events, mut received) = mpsc::channel(8);
+        let (_acks, acked) = watch::channel(Acked::ALL);
+        let mut session = Session::new(cursor, Offsets::default(), events, acked);
+        open(
+            Path::new("/w/a\n::set-output::x/Dockerfile"),
+            "kaniko",
+            &Job::default(),
+            &mut session,
+        )
+        .await
+        .unwrap();
+        if close_too {
+            close(&mut session).await.unwrap();
+        }
+        drop(session);
+        let mut text = Vec::new();
+        while let Some(event) = received.recv().await {
+            if let EventKind::Output { stream, data, .. } = event.kind {
+                assert_eq!(stream, Stream::Stderr);
+                text.extend_from_slice(&data);
+            }
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_stops_the_commands_starts_them_again() {
+        let text = printed(Cursor::default(), true).await;
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "##[group]Build /w/a?::set-output::x/Dockerfile");
+        let token = lines[1].strip_prefix("::stop-commands::").unwrap();
+        assert_eq!(token.len(), 32);
+        assert_eq!(lines[lines.len() - 2..], [format!("::{token}::").as_str(), "##[endgroup]"]);
+    }
+
+    #[tokio::test]
+    async fn each_group_has_its_own_token() {
+        assert_ne!(
+            printed(Cursor::default(), false).await,
+            printed(Cursor::default(), false).await
+        );
+    }
+
+    #[tokio::test]
+    async fn a_group_that_another_daemon_opened_is_only_closed_and_on_a_line_of_its_own() {
+        let log = LogPosition { timestamp: Some("t".into()), ..LogPosition::default() };
+        let build = BuildPosition { token: Some("abc".into()), log, ..BuildPosition::default() };
+        let cursor = Cursor { build: Some(build), ..Cursor::default() };
+        assert_eq!(printed(cursor, true).await, "\n::abc::\n##[endgroup]\n");
+    }
+}

@@ -1,0 +1,13 @@
+//! One client and one operation: what the client hears, what it wants, and where its step stands.
+
+pub mod crashes;
+pub mod cursor;
+pub mod drive;
+pub mod events;
+pub mod log_group;
+pub mod operation;
+pub mod remembered;
+pub mod runner_deletion;
+pub mod state;
+pub mod steps;
+pub mod warnings;

@@ -1,0 +1,214 @@
+//! The agents in pods of ours: one tunnel to each, which stays open, and one watch of its pod.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hookd_api::stepd::v1::step_service_client::StepServiceClient;
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::cluster::client::ANSWER;
+use crate::cluster::exec::tunnel;
+use crate::cluster::watch::PodWatch;
+use crate::cluster::{Cluster, ContainerRef};
+use crate::error::{Failure, Reason, report};
+use crate::names;
+use crate::objects::tools::{STEPD, STEPD_DIR};
+use crate::session::runner_deletion::{RunnerDeletion, RunnerDeletionWatch};
+use crate::stepd::job_end;
+
+/// The API of an agent.
+pub type Agent = StepServiceClient<Channel>;
+
+/// A session that hangs is noticed after twice this, and one that is quiet is kept: an exec session
+/// ends after 4 hours in which nothing went through it.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Output that stepd can send ahead while our client is slow.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// As in hook: h2 counts small frames that lie unread against the connection's window.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+/// A step's environment is part of its start.
+const LARGEST_CALL: usize = 64 << 20;
+
+/// The agent of the runner's job, once it was spoken to, and agents in pods of container steps.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    pub(super) cluster: Cluster,
+    runner_deletion: RunnerDeletion,
+    /// Name of the job's pod.
+    job_pod: String,
+    known: Arc<Mutex<Option<Arc<AgentPod>>>>,
+}
+
+/// A pod with stepd in one of its containers, and the way to it.
+#[derive(Debug)]
+pub struct AgentPod {
+    name: String,
+    container: &'static str,
+    watch: PodWatch,
+    cluster: Cluster,
+    /// One watch of the runner pod for the whole job, not one a step.
+    _deletion: Arc<RunnerDeletionWatch>,
+    tunnel: tokio::sync::Mutex<Option<Tunnel>>,
+    /// The step that ran when the container ended.
+    ended_during: Mutex<Option<String>>,
+    /// Ends of services that were reported: name, and how often it was started again before.
+    reported: Mutex<HashSet<(String, i32)>>,
+}
+
+#[derive(Clone, Debug)]
+struct Tunnel {
+    number: u64,
+    agent: Agent,
+}
+
+impl Agents {
+    /// Agents in pods of this runner; none is spoken to yet.
+    pub fn new(cluster: Cluster, runner_deletion: RunnerDeletion, runner: &str) -> Self {
+        let job_pod = names::job_pod(runner);
+        Self { cluster, runner_deletion, job_pod, known: Arc::default() }
+    }
+
+    /// The job's pod, which is watched from now on.
+    pub fn of_job(&self) -> Arc<AgentPod> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let watch = PodWatch::of_pod(self.cluster.pods(), &self.job_pod);
+            Arc::new(self.of_pod(&self.job_pod, names::JOB_CONTAINER, watch))
+        };
+        known.get_or_insert_with(new).clone()
+    }
+
+    /// The job's pod, if it is watched already.
+    pub fn of_known_job(&self) -> Option<Arc<AgentPod>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another pod, with stepd in this container.
+    pub fn of_pod(&self, name: &str, container: &'static str, watch: PodWatch) -> AgentPod {
+        AgentPod {
+            name: name.to_owned(),
+            container,
+            watch,
+            cluster: self.cluster.clone(),
+            _deletion: self.runner_deletion.watch(),
+            tunnel: tokio::sync::Mutex::default(),
+            ended_during: Mutex::default(),
+            reported: Mutex::default(),
+        }
+    }
+
+    /// Forgets the job's pod: another one of the name is another pod.
+    pub fn clear(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl AgentPod {
+    /// True the first time that this end of a service is asked for.
+    pub fn is_first_report(&self, service: &str, restarts: i32) -> bool {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.insert((service.to_owned(), restarts))
+    }
+
+    /// Name of the pod.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The cluster that the pod is in.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// How long the way to the agent may be broken.
+    pub fn timeout(&self) -> Duration {
+        self.cluster.api_timeout
+    }
+
+    fn target(&self) -> ContainerRef<'_> {
+        ContainerRef { pod: &self.name, container: self.container }
+    }
+
+    /// Name of stepd's container.
+    pub fn container(&self) -> &'static str {
+        self.container
+    }
+
+    /// Remembers the step that ran when the container ended; the first one counts.
+    pub fn ended_during(&self, step: Option<String>) {
+        let mut known = self.ended_during.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = known.take().or(step);
+    }
+
+    /// Why no further step can run in the container, if it has ended.
+    pub fn end(&self) -> Option<Failure> {
+        let during = self.ended_during.lock().unwrap_or_else(PoisonError::into_inner);
+        job_end::of(&self.watch.now(), self.container, during.as_deref())
+    }
+
+    /// The pod's states.
+    pub fn watch(&self) -> PodWatch {
+        self.watch.clone()
+    }
+
+    /// The agent, over the tunnel that is there or a new one; and the tunnel's number.
+    ///
+    /// # Errors
+    /// `API_UNREACHABLE` when none can be made now.
+    pub async fn agent(&self) -> Result<(u64, Agent), Failure> {
+        let mut tunnel = self.tunnel.lock().await;
+        if let Some(Tunnel { number, agent }) = &*tunnel {
+            return Ok((*number, agent.clone()));
+        }
+        let agent = self.open().await?;
+        let number = next_number();
+        *tunnel = Some(Tunnel { number, agent: agent.clone() });
+        Ok((number, agent))
+    }
+
+    /// The tunnel of this number broke; the next call makes another.
+    pub async fn broke(&self, number: u64) {
+        let mut tunnel = self.tunnel.lock().await;
+        tunnel.take_if(|tunnel| tunnel.number == number);
+    }
+
+    async fn open(&self) -> Result<Agent, Failure> {
+        let command = [STEPD, "connect", "--dir", STEPD_DIR];
+        let opening = tunnel::open(&self.cluster, self.target(), &command);
+        let opened = tokio::time::timeout(ANSWER, opening).await;
+        let stream = opened
+            .map_err(|_| self.unreachable("no answer within 15 s".to_owned()))?
+            .map_err(|error| self.unreachable(report(&error)))?;
+        let mut stream = Some(TokioIo::new(stream));
+        let connector = tower::service_fn(move |_| {
+            let used = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+            std::future::ready(stream.take().ok_or_else(used))
+        });
+        let channel = Endpoint::from_static("http://stepd")
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .connect_with_connector(connector)
+            .await
+            .map_err(|error| self.unreachable(report(&error)))?;
+        Ok(StepServiceClient::new(channel).max_encoding_message_size(LARGEST_CALL))
+    }
+
+    fn unreachable(&self, why: String) -> Failure {
+        Failure::new(
+            Reason::ApiUnreachable,
+            format!("The agent in pod {} cannot be reached: {why}", self.name),
+            "Look at the API server, and at the kubelet of the pod's node",
+        )
+    }
+}
+
+/// Tunnels of a daemon are counted, so that the break of an old one does not close a new one.
+fn next_number() -> u64 {
+    static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

@@ -1,0 +1,9 @@
+//! A pod of ours from its creation to its end, reported to the client as it goes.
+
+pub mod ended_services;
+pub mod last_lines;
+pub mod output;
+pub mod pod_security;
+pub mod quota;
+pub mod ready;
+pub mod start;

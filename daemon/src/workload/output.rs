@@ -1,0 +1,108 @@
+//! Brings a container's log to the client, and ends with how the container ended.
+
+use bytes::Bytes;
+use hookd_api::v1::{Phase, Stream};
+use k8s_openapi::api::batch::v1::Job;
+
+use crate::cluster::logs::LogPosition;
+use crate::cluster::logs::{Log, Sink};
+use crate::cluster::pod::{self, Ended, Standing};
+use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::{Cluster, ContainerRef};
+use crate::endpoint::Shown;
+use crate::error::{Failure, Reason};
+use crate::session::cursor::Cursor;
+use crate::session::events::Session;
+use crate::workload::start;
+
+/// Where a log goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The client's stream: standard output is the program's alone.
+    pub stream: Stream,
+    /// Where in the client's cursor the position of this log stands.
+    pub position: fn(&mut Cursor) -> Option<&mut LogPosition>,
+    /// Restores the names of registries in a build's log.
+    pub shown: Option<&'a Shown>,
+}
+
+/// Streams the log of `container` in the pod of `job` until the container has ended.
+///
+/// # Errors
+/// When output or the container itself was lost.
+pub async fn stream(
+    cluster: &Cluster,
+    watch: &mut PodWatch,
+    job: &Job,
+    target: ContainerRef<'_>,
+    place: Place<'_>,
+    session: &mut Session,
+) -> Result<Ended, Failure> {
+    let ContainerRef { pod, container } = target;
+    let pods = cluster.pods();
+    let log = Log { pods: &pods, pod, container, api_timeout: cluster.api_timeout };
+    let position =
+        (place.position)(&mut session.cursor).map(|position| position.clone()).unwrap_or_default();
+    let ended = async {
+        let seen = watch.until(|seen| is_over(seen, container)).await;
+        seen.pod().and_then(|pod| pod::finished_at(pod, container))
+    };
+    let mut sink = SessionSink { session, place, told: false };
+    let followed = log.follow(position, ended, &mut sink).await;
+    if followed.as_ref().is_err_and(|failure| failure.reason == Reason::Cancelled) {
+        return Err(Failure::cancelled());
+    }
+    // The container's own end explains more than a log that broke because of it.
+    match watch.now() {
+        Seen::Pod(pod) => match pod::standing(&pod, container) {
+            Standing::Ended(ended) => followed.map(|_| ended),
+            Standing::Doomed(failure) => Err(start::loss(cluster, job, failure).await),
+            _ => Err(followed.err().unwrap_or_else(|| {
+                Failure::internal(format!("The log of pod {} ended before its container", log.pod))
+            })),
+        },
+        Seen::Gone | Seen::NotYet => Err(start::loss(cluster, job, pod::deleted(pod)).await),
+    }
+}
+
+fn is_over(seen: &Seen, container: &str) -> bool {
+    match seen {
+        Seen::NotYet => false,
+        Seen::Gone => true,
+        Seen::Pod(pod) => {
+            matches!(pod::standing(pod, container), Standing::Ended(_) | Standing::Doomed(_))
+        }
+    }
+}
+
+struct SessionSink<'a> {
+    session: &'a mut Session,
+    place: Place<'a>,
+    /// The client knows that the connection broke.
+    told: bool,
+}
+
+impl Sink for SessionSink<'_> {
+    async fn write(&mut self, data: Bytes, position: &LogPosition) -> Result<(), Failure> {
+        let advance = |cursor: &mut Cursor| {
+            if let Some(place) = (self.place.position)(cursor) {
+                place.clone_from(position);
+            }
+        };
+        let shown = self.place.shown;
+        let data = shown.map_or_else(|| data.clone(), |shown| shown.restore_bytes(&data));
+        self.session.output(self.place.stream, data, advance).await
+    }
+
+    async fn broken(&mut self, broken: bool) -> Result<(), Failure> {
+        let message = match (broken, self.told) {
+            (true, false) => {
+                "The connection to the Kubernetes API broke; hookd goes on when it is back"
+            }
+            (false, true) => "The connection to the Kubernetes API is back",
+            _ => return Ok(()),
+        };
+        self.told = broken;
+        self.session.progress(Phase::Reconnecting, message).await
+    }
+}

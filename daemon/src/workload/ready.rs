@@ -1,0 +1,189 @@
+//! Waits until all containers of a job's pod are ready.
+
+use std::time::Duration;
+
+use hookd_api::v1::Phase;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use crate::cluster::pod::{self, Standing};
+use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::{Cluster, ContainerRef};
+use crate::error::{Failure, Reason};
+use crate::names;
+use crate::session::events::Session;
+use crate::workload::last_lines;
+use crate::workload::start::{Awaited, Told, started_while};
+
+/// A job's pod that has not started after this long is worth a look at its events.
+const SLOW: Duration = Duration::from_secs(3);
+/// How long the log of a container that ended is asked for.
+const LOG_LIMIT: Duration = Duration::from_secs(15);
+/// A container without a health check has run for so long when it counts as started: the kubelet
+/// looks at its containers once a second, so that one that it calls running may have ended long ago.
+const STEADY: Duration = Duration::from_secs(2);
+
+/// The containers of a job's pod that are awaited.
+#[derive(Clone, Copy, Debug)]
+pub struct PodContainers<'a> {
+    /// Name of the pod.
+    pub name: &'a str,
+    /// Names of the containers.
+    pub containers: &'a [String],
+}
+
+/// Waits until every container runs and is healthy. Returns since when the last of those services
+/// has run that have no health check, for [`steady`].
+///
+/// # Errors
+/// Why one is not; its last lines were printed before.
+pub async fn ready(
+    cluster: &Cluster,
+    pod: PodContainers<'_>,
+    watch: &mut PodWatch,
+    session: &mut Session,
+) -> Result<Option<Instant>, Failure> {
+    let PodContainers { name, containers } = pod;
+    let mut running = None;
+    let mut events = Told::after(SLOW);
+    for container in containers {
+        let awaited = Awaited { job: None, container, phase: Phase::RunPending };
+        let mut others = watch.clone();
+        tokio::select! {
+            biased;
+            started = started_while(cluster, watch, awaited, session, &mut events) => {
+                if !has_health_check(&started?, container) && container != names::JOB_CONTAINER {
+                    running = Some(Instant::now());
+                }
+            }
+            // Nobody needs the rest of a job that has lost one of its containers.
+            () = one_ended(&mut others, containers) => break,
+        }
+    }
+    let mut told = String::new();
+    let began = Instant::now();
+    let deadline = began + cluster.start_timeout;
+    loop {
+        let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(name)) };
+        for container in containers {
+            if let Some(failure) = ended(cluster, &pod, container, session).await? {
+                return Err(failure);
+            }
+        }
+        let waiting = containers.iter().find(|container| !is_healthy(&pod, container));
+        if !told.is_empty() && Some(&told) != waiting {
+            let took = began.elapsed().as_secs_f64();
+            let message = format!("Container {told} is healthy after {took:.1} s");
+            session.progress(Phase::RunPending, message).await?;
+        }
+        let Some(waiting) = waiting else { return Ok(running) };
+        if told != *waiting {
+            told.clone_from(waiting);
+            let message = format!("Waiting: container {waiting} is not healthy yet");
+            session.progress(Phase::RunPending, message).await?;
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(deadline) => return Err(unhealthy(cluster, waiting)),
+        }
+    }
+}
+
+/// Waits until services without a health check, which run since `running`, have done so for a while:
+/// a crash at the start shows by then. The job container needs no such wait, since stepd has answered.
+///
+/// # Errors
+/// As [`ready`].
+pub async fn steady(
+    cluster: &Cluster,
+    pod: PodContainers<'_>,
+    running: Option<Instant>,
+    watch: &PodWatch,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let PodContainers { name, containers } = pod;
+    let mut watch = watch.clone();
+    let Some(until) = running.map(|since| since + STEADY) else { return Ok(()) };
+    loop {
+        let is_over = Instant::now() >= until;
+        let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(name)) };
+        for container in containers {
+            if let Some(failure) = ended(cluster, &pod, container, session).await? {
+                return Err(failure);
+            }
+        }
+        if is_over {
+            return Ok(());
+        }
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+/// Waits until one of the containers has ended, or its pod is lost.
+async fn one_ended(watch: &mut PodWatch, containers: &[String]) {
+    let ended = |seen: &Seen| {
+        let Some(pod) = seen.pod() else { return false };
+        let state = |container: &String| status(pod, container)?.state.as_ref();
+        containers.iter().filter_map(state).any(|state| state.terminated.is_some())
+    };
+    watch.until(ended).await;
+}
+
+fn has_health_check(pod: &Pod, container: &str) -> bool {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.any(|one| one.name == container && one.startup_probe.is_some())
+}
+
+fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == container)
+}
+
+fn is_healthy(pod: &Pod, container: &str) -> bool {
+    status(pod, container).is_some_and(|status| status.started == Some(true))
+}
+
+/// The failure of a container that has ended, after its last lines were printed.
+async fn ended(
+    cluster: &Cluster,
+    pod: &Pod,
+    container: &str,
+    session: &mut Session,
+) -> Result<Option<Failure>, Failure> {
+    let failure = match pod::standing(pod, container) {
+        Standing::Ended(_) if pod.metadata.deletion_timestamp.is_some() => pod::going(pod),
+        Standing::Ended(ended) if ended.exit_code != 0 && ended.reason == pod::OOM_KILLED => {
+            pod::oom_failure(pod, container)
+        }
+        Standing::Ended(ended) => Failure::new(
+            Reason::StartFailed,
+            format!(
+                "Container {container} of the job ended with exit code {} before the job was ready",
+                ended.exit_code
+            ),
+            "Read its last lines above; a health check that fails until its time is up ends its \
+             container too",
+        ),
+        Standing::Doomed(failure) => failure,
+        _ => return Ok(None),
+    };
+    let name = pod.name_any();
+    let container = ContainerRef { pod: &name, container };
+    last_lines::print(cluster, container, LOG_LIMIT, session).await?;
+    Ok(Some(failure))
+}
+
+fn unhealthy(cluster: &Cluster, container: &str) -> Failure {
+    Failure::new(
+        Reason::DeadlineExceeded,
+        format!(
+            "Container {container} of the job was not healthy within {} s",
+            cluster.start_timeout.as_secs()
+        ),
+        "Check its health command; to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS",
+    )
+}

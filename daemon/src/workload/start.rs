@@ -1,0 +1,283 @@
+//! Waits for a Job's pod to start: says live what it waits for, and ends at once on what waiting
+//! cannot cure.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use hookd_api::v1::Phase;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::cluster::events;
+use crate::cluster::objects;
+use crate::cluster::pod::{self, Standing};
+use crate::cluster::retry::Retry;
+use crate::cluster::watch::{PodWatch, Seen};
+use crate::error::{Failure, Reason};
+use crate::session::events::Session;
+
+/// A step's pod that has not started after this long is worth a look at its events: on a busy node
+/// some seconds are nothing to tell between a program's own lines.
+const SLOW: Duration = Duration::from_secs(10);
+/// A Job without a pod after this long is asked why.
+const NO_POD: Duration = Duration::from_secs(2);
+/// ... and again after this.
+const STILL_NO_POD: Duration = Duration::from_secs(10);
+/// The end of a remedy for what took too long.
+const WAIT_LONGER: &str = "to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
+
+/// Which container is awaited.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaited<'a> {
+    /// The Job, as created; none: the pod is not one of a Job.
+    pub job: Option<&'a Job>,
+    /// Name of the container.
+    pub container: &'a str,
+    /// What the client is told meanwhile.
+    pub phase: Phase,
+}
+
+/// Waits until the container runs or has ended; returns its pod.
+///
+/// # Errors
+/// Why it does not start.
+pub async fn started(
+    cluster: &Cluster,
+    watch: &mut PodWatch,
+    awaited: Awaited<'_>,
+    session: &mut Session,
+) -> Result<Pod, Failure> {
+    started_while(cluster, watch, awaited, session, &mut Told::after(SLOW)).await
+}
+
+/// As [`started`], for several containers of one pod in turn: what was told is not told again.
+///
+/// # Errors
+/// As [`started`].
+pub async fn started_while(
+    cluster: &Cluster,
+    watch: &mut PodWatch,
+    awaited: Awaited<'_>,
+    session: &mut Session,
+    told: &mut Told,
+) -> Result<Pod, Failure> {
+    let deadline = Instant::now() + cluster.start_timeout;
+    let mut wait = Wait::default();
+    let mut ask = Instant::now() + NO_POD;
+    let look = Instant::now() + told.patience;
+    loop {
+        let seen = watch.now();
+        if let Seen::Pod(pod) = &seen
+            && wait.judge(pod, awaited, session).await?
+        {
+            return Ok((**pod).clone());
+        }
+        if matches!(seen, Seen::Gone) {
+            return Err(match awaited.job {
+                Some(job) => {
+                    let gone = pod::deleted(&format!("of Job {}", job.name_any()));
+                    loss(cluster, job, gone).await
+                }
+                None => pod::deleted("of the job"),
+            });
+        }
+        let no_pod = matches!(seen, Seen::NotYet);
+        let name = seen.pod().and_then(|pod| pod.metadata.name.clone());
+        let (patience, after) = wait.patience(deadline, cluster.start_timeout);
+        tokio::select! {
+            () = watch.changed() => {}
+            () = tokio::time::sleep_until(patience) => return Err(after),
+            () = tokio::time::sleep_until(ask), if no_pod => {
+                wait.ask_why(cluster, awaited, session).await?;
+                ask = Instant::now() + STILL_NO_POD;
+            }
+            () = tokio::time::sleep_until(look), if told.events.is_none() && name.is_some() => {
+                let name = name.unwrap_or_default();
+                told.events = Some(events::of_pod(cluster, &name));
+            }
+            line = told.line() => session.progress(awaited.phase, line).await?,
+        }
+    }
+}
+
+/// What of a pod's events was told.
+pub struct Told {
+    patience: Duration,
+    events: Option<BoxStream<'static, String>>,
+    lines: HashSet<String>,
+}
+
+impl Told {
+    /// Nothing is told until a container has not started for this long.
+    pub fn after(patience: Duration) -> Self {
+        Self { patience, events: None, lines: HashSet::new() }
+    }
+
+    /// The next new line; never, if nothing is known of events.
+    async fn line(&mut self) -> String {
+        while let Some(events) = &mut self.events {
+            match events.next().await {
+                Some(line) if self.lines.insert(line.clone()) => return line,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// What is known of the waiting so far.
+#[derive(Default)]
+struct Wait {
+    why: String,
+    /// Since when a trouble lasts that may pass, until when it may, and the failure if it does not.
+    trouble: Option<(Instant, Instant, Failure)>,
+    /// Why no pod can be made, as it was last heard.
+    refusal: Option<Failure>,
+}
+
+impl Wait {
+    /// True if the container runs or has ended.
+    async fn judge(
+        &mut self,
+        pod: &Pod,
+        awaited: Awaited<'_>,
+        session: &mut Session,
+    ) -> Result<bool, Failure> {
+        if self.refusal.take().is_some() {
+            // It was made after all.
+            self.why.clear();
+        }
+        match pod::standing(pod, awaited.container) {
+            Standing::Running | Standing::Ended(_) => return Ok(true),
+            Standing::Doomed(failure) => return Err(failure),
+            Standing::Troubled(patience, failure) => {
+                self.tell(failure.message.clone(), awaited.phase, session).await?;
+                let since = self.trouble.take().map_or_else(Instant::now, |(since, ..)| since);
+                self.trouble = Some((since, since + patience, failure));
+            }
+            Standing::Waiting(why) => {
+                self.trouble = None;
+                self.tell(why, awaited.phase, session).await?;
+            }
+        }
+        Ok(false)
+    }
+
+    async fn tell(
+        &mut self,
+        why: String,
+        phase: Phase,
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        if why.is_empty() || why == self.why {
+            return Ok(());
+        }
+        self.why.clone_from(&why);
+        session.progress(phase, format!("Waiting: {why}")).await
+    }
+
+    /// Until when to wait, and what to say then.
+    fn patience(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
+        match (&self.trouble, &self.refusal) {
+            (Some((_, until, failure)), _) if *until < deadline => {
+                let same = Failure::new(failure.reason, &failure.message, &failure.remedy);
+                (*until, same)
+            }
+            (_, Some(failure)) => (deadline, refused(timeout, failure)),
+            _ => (deadline, late(timeout, &self.why)),
+        }
+    }
+
+    async fn ask_why(
+        &mut self,
+        cluster: &Cluster,
+        awaited: Awaited<'_>,
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        let Some(job) = awaited.job else { return Ok(()) };
+        match objects::try_pod(cluster, job).await {
+            Ok(()) => {
+                self.refusal = None;
+                Ok(())
+            }
+            Err(failure) if is_final(failure.reason) => Err(failure),
+            // That it cannot be asked is no reason for the pod to be away.
+            Err(failure) if failure.reason == Reason::ApiUnreachable => Ok(()),
+            Err(failure) => {
+                let why = failure.message.clone();
+                self.refusal = Some(failure);
+                self.tell(why, awaited.phase, session).await
+            }
+        }
+    }
+}
+
+/// True for a refusal that waiting does not cure; a quota has room again when other pods end, and a
+/// permission may come while an API server starts.
+fn is_final(reason: Reason) -> bool {
+    matches!(reason, Reason::AdmissionDenied | Reason::InvalidInput)
+}
+
+fn late(timeout: Duration, why: &str) -> Failure {
+    let words = if why.is_empty() { "the cluster gave no reason" } else { why };
+    let (reason, remedy) = if why.contains("no node can take the pod") {
+        (Reason::PodUnschedulable, "Add a node with room, or ask for less")
+    } else {
+        (Reason::DeadlineExceeded, "Cure what the message names")
+    };
+    Failure::new(
+        reason,
+        format!("The pod did not start within {} s: {words}", timeout.as_secs()),
+        format!("{remedy}; {WAIT_LONGER}"),
+    )
+}
+
+/// The failure of a step that no pod could be made for until the time was up.
+fn refused(timeout: Duration, failure: &Failure) -> Failure {
+    Failure::new(
+        failure.reason,
+        format!("The step had no pod after {} s: {}", timeout.as_secs(), failure.message),
+        format!("{}; {WAIT_LONGER}", failure.remedy),
+    )
+}
+
+/// The failure of a step of this Job: one that is lost may be so because the Job is late.
+pub async fn loss(cluster: &Cluster, job: &Job, failure: Failure) -> Failure {
+    if failure.reason != Reason::StepLost {
+        return failure;
+    }
+    let retry = Retry::new(Duration::from_secs(5));
+    let found = objects::find(&cluster.jobs(), &job.name_any(), &retry).await;
+    unless_late(found.ok().flatten().as_ref(), failure)
+}
+
+fn unless_late(job: Option<&Job>, failure: Failure) -> Failure {
+    let Some(job) = job.filter(|job| is_late(job)) else { return failure };
+    Failure::new(
+        Reason::DeadlineExceeded,
+        format!("Job {} ran longer than it may", job.name_any()),
+        "Raise HOOKD_STEP_TIMEOUT_SECONDS or HOOKD_BUILD_TIMEOUT_SECONDS",
+    )
+}
+
+/// True if the Job controller ends this Job for its deadline. It says so in a condition, but deletes
+/// the pod first.
+fn is_late(job: &Job) -> bool {
+    let Some(status) = &job.status else { return false };
+    let mut conditions = status.conditions.iter().flatten();
+    if conditions.any(|one| one.reason.as_deref() == Some("DeadlineExceeded")) {
+        return true;
+    }
+    let limit = job.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+    let (Some(began), Some(limit)) = (&status.start_time, limit) else { return false };
+    jiff::Timestamp::now().duration_since(began.0).as_secs() >= limit
+}
+
+#[cfg(test)]
+mod tests;
