@@ -58,8 +58,8 @@ impl<U: Message + Default> Decoder for BoundedDecoder<U> {
         // One piece has the whole message.
         let mut left = MOST_FIELDS;
         if count(buffer.chunk(), LEVELS, &mut left).is_none() {
-            let words = format!("the message has more than {MOST_FIELDS} fields");
-            return Err(Status::resource_exhausted(words));
+            let message = format!("the message has more than {MOST_FIELDS} fields");
+            return Err(Status::resource_exhausted(message));
         }
         self.0.decode(buffer)
     }

@@ -305,3 +305,17 @@ fn files_and_functions_stay_small_and_take_no_tuples() {
         wrong.iter().map(|(path, why)| format!("{path}: {}", why.join(", "))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn the_architecture_page_names_files_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let named = page.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs"));
+    let named: BTreeSet<_> =
+        named.filter(|name| name.contains('/') && !name.contains('<')).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let exists =
+        |name: &&str| root.join(name).exists() || root.join("daemon/src").join(name).exists();
+    let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

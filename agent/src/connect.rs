@@ -14,14 +14,14 @@ use crate::peer;
 use crate::serve::SOCKET;
 
 const BUFFER: usize = 128 << 10;
-/// The session may be opened before stepd listens: the kubelet tells that a container runs once its
-/// program was started.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for stepd to listen: the kubelet reports a container as running once its program was
+/// started.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Until the next look at a directory that cannot be watched.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A session that is over on one side is over: what lies in the pipe of one that broke is read by
-/// nobody, and who waits to write there would stay for ever.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A session that is over on one side is over: what lies in the pipe of one that broke is not
+/// read, and a thread that waits to write there would stay for ever.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 /// The socket cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +33,10 @@ pub(crate) struct ConnectError {
 }
 
 /// Copies until the other end closes, or nothing has come from the session for the time of `silence`:
-/// a container runtime that was restarted holds the pipes of a session that nobody has any more.
+/// a container runtime that was restarted holds the pipes of a session that no client has any more.
 ///
 /// # Errors
-/// When nobody listens, or another process than stepd does: `server`, or else the container's own.
+/// When no process listens, or another one than stepd does: `server`, if set, or the container's.
 pub(crate) fn run(dir: &Path, silence: Duration, server: Option<i32>) -> Result<(), ConnectError> {
     let path = dir.join(SOCKET);
     let connect = || -> io::Result<[UnixStream; 3]> {
@@ -56,13 +56,13 @@ pub(crate) fn run(dir: &Path, silence: Duration, server: Option<i32>) -> Result<
         let _ = poll(&mut [PollFd::new(&closed, PollFlags::RDHUP)], None);
         end_soon();
     });
-    // An error is the session's end, which whoever holds its other end sees.
+    // An error is the session's end, which the process at its other end sees.
     let _ = copy(&down, io::stdout().lock());
     Ok(())
 }
 
-/// The connection, if its server is the right process. Whoever can write to the socket's directory
-/// could have put another socket there.
+/// The connection, if its server is the right process. A process that can write to the socket's
+/// directory could have put another socket there.
 fn verified(socket: UnixStream, server: Option<i32>) -> io::Result<UnixStream> {
     let (socket, pid) = peer::pid_of(socket)?;
     let right = match server {
@@ -98,7 +98,7 @@ impl Read for Session {
 
 /// Ends the process, whatever its other threads wait for.
 fn end_soon() -> ! {
-    std::thread::park_timeout(LAST_WORDS);
+    std::thread::park_timeout(EXIT_GRACE);
     std::process::exit(0)
 }
 
@@ -112,7 +112,7 @@ fn connect_soon(path: &Path) -> io::Result<UnixStream> {
 
 /// Connects once the socket has got its name.
 fn connect_once_named(path: &Path) -> io::Result<UnixStream> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
     // A node has few inotify instances for a user, and other pods may hold them all.
     let named = watch(path.parent().unwrap_or(Path::new("."))).ok();
     loop {

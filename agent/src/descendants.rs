@@ -186,15 +186,15 @@ mod tests {
         // A thread has a child too.
         let start = || std::process::Command::new("sleep").arg("100").spawn().unwrap();
         let (quit, wait) = std::sync::mpsc::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut child = start();
-            tell.send(i32::try_from(child.id()).unwrap()).unwrap();
+            sender.send(i32::try_from(child.id()).unwrap()).unwrap();
             let _ = wait.recv();
             child.kill().unwrap();
             child.wait().unwrap();
         });
-        let of_thread = told.recv().unwrap();
+        let of_thread = receiver.recv().unwrap();
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(children(me).contains(&of_thread));
         assert!(parents().any(|pair| pair == (of_thread, me)));

@@ -30,8 +30,8 @@ pub(crate) fn start() -> io::Result<()> {
 pub(crate) async fn off_thread<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let (tell, told) = oneshot::channel();
-    let look = Box::new(move || drop(tell.send(look())));
+    let (sender, receiver) = oneshot::channel();
+    let look = Box::new(move || drop(sender.send(look())));
     THREAD.get()?.send(look).ok()?;
-    told.await.ok()
+    receiver.await.ok()
 }

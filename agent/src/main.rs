@@ -53,7 +53,7 @@ enum Role {
         #[arg(long)]
         server_pid: Option<i32>,
     },
-    /// Runs the step that it is told on its standard input; `serve` starts it.
+    /// Runs the step that it reads from its standard input; `serve` starts it.
     #[command(hide = true)]
     Supervise,
 }
@@ -61,7 +61,7 @@ enum Role {
 fn main() -> ExitCode {
     // Other processes of the container's user must not read our memory: it holds secrets. Before all
     // else, since a process that is attached to us by then stays attached.
-    if let Err(error) = process::hide() {
+    if let Err(error) = process::set_nondumpable() {
         return failed(&error);
     }
     let cli = Cli::parse();

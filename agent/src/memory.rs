@@ -1,7 +1,7 @@
-//! Kills for want of memory: the kernel counts them for each cgroup.
+//! Out-of-memory kills: the kernel counts them for each cgroup.
 //!
 //! With cgroup v2 the kubelet has the whole container killed; with v1 one process goes and the
-//! container lives on, so that only this count tells why a program was killed.
+//! container lives on, so that only this count says why a program was killed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 const V1: (&str, &str) = ("memory.oom_control", "oom_kill ");
 const V2: (&str, &str) = ("memory.events", "oom_kill ");
 
-/// Number of processes of this container's cgroup that were killed so far; 0 if nothing tells.
+/// Number of processes of this container's cgroup that were killed so far; 0 if that is not known.
 pub(crate) fn oom_kills() -> u64 {
     let found = [("/sys/fs/cgroup/memory", V1), ("/sys/fs/cgroup", V2)];
     let counts = found.iter().filter_map(|(root, (file, line))| {

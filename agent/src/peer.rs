@@ -92,9 +92,9 @@ fn is_traced(status: &str) -> bool {
 }
 
 /// Waits until the processes of all sessions have ended, since each passes on first what it has
-/// read; at most for `patience`. Blocks.
-pub(crate) fn wait_for_sessions(patience: Duration) {
-    let deadline = Instant::now() + patience;
+/// read; at most for `timeout`. Blocks.
+pub(crate) fn wait_for_sessions(timeout: Duration) {
+    let deadline = Instant::now() + timeout;
     for session in sessions() {
         // One that has ended meanwhile is not waited for.
         let Ok(session) = pidfd_open(session, PidfdFlags::empty()) else { continue };

@@ -11,7 +11,7 @@ use rustix::process::{
 const OPEN_FILES: u64 = 65_536;
 
 /// Keeps other processes of the same user from reading this one's memory and open files.
-pub(crate) fn hide() -> io::Result<()> {
+pub(crate) fn set_nondumpable() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 

@@ -47,7 +47,7 @@ pub(crate) enum ProgramError {
     Refused {
         /// The program.
         program: String,
-        /// The kernel's words.
+        /// The kernel's message.
         why: String,
     },
     /// The kernel would not take its arguments or its environment.

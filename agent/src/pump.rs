@@ -33,7 +33,7 @@ pub(crate) struct Sources {
 }
 
 /// Reads until the program has ended and its output is in the spool. What the step leaves running
-/// may write on: it is read and dropped, so that nobody is ended by a closed pipe.
+/// may write on: it is read and dropped, so that no process is ended by a closed pipe.
 pub(crate) async fn run(step: &Step, sources: Sources) -> io::Result<()> {
     let kills = memory::oom_kills();
     let [stdout, stderr] = sources.pipes;
@@ -141,8 +141,8 @@ fn take(pipe: &mut Option<Receiver>, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Tells the supervisor what to run and waits for its report of the program's end. A step of our
-/// user may stop the supervisor of another: nobody else waits for it.
+/// Sends the supervisor what to run and waits for its report of the program's end. A step of our
+/// user may stop the supervisor of another: no other task waits for it.
 async fn ended(supervisor: &mut UnixStream, message: Vec<u8>, program: &str) -> StepEnd {
     if supervisor.write_all(&message).await.is_err() {
         return by_signal(Signal::KILL.as_raw());

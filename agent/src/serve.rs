@@ -22,7 +22,7 @@ use crate::service::Service;
 use crate::steps::{Settings, Steps};
 use crate::{log, looks, peer, process, report};
 
-/// Where the socket and the spool are if nobody says otherwise.
+/// Where the socket and the spool are by default.
 pub(crate) const DEFAULT_DIR: &str = "/__hookd_run";
 /// Name of the socket in its directory.
 pub(crate) const SOCKET: &str = "stepd.sock";
@@ -31,7 +31,7 @@ const NEW_SOCKET: &str = "stepd.sock.new";
 /// Name of the directory of the spool, beside the socket.
 const SPOOL: &str = "spool";
 /// A step's environment comes in one message.
-const LARGEST_CALL: usize = 64 << 20;
+const MAX_MESSAGE_SIZE: usize = 64 << 20;
 /// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
 /// Streams have windows of their own, so this is no memory.
 const CONNECTION_WINDOW: u32 = 64 << 20;
@@ -41,8 +41,8 @@ const MOST_CALLS: u32 = 256;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The kubelet kills the container 5 s after TERM.
 const LAST_GRACE: Duration = Duration::from_millis(1200);
-/// Whoever is attached hears the end of its step before stepd's own, but does not hold that up.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// An attached client gets the end of its step before stepd's own, but does not hold that up.
+const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Settings of `stepd serve`.
 #[derive(Args, Clone, Debug)]
@@ -138,7 +138,7 @@ fn listen(dir: &Path, at: &OwnedFd) -> io::Result<std::os::unix::net::UnixListen
     umask(before);
     let listener = listener?;
     listener.set_nonblocking(true)?;
-    // Whoever sees the socket under its name can connect.
+    // Clients that see the socket under its name can connect.
     rustix::fs::renameat(at, NEW_SOCKET, at, SOCKET)?;
     Ok(listener)
 }
@@ -169,7 +169,7 @@ async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_CALLS)
         .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(service.max_decoding_message_size(LARGEST_CALL))
+        .add_service(service.max_decoding_message_size(MAX_MESSAGE_SIZE))
         .serve_with_incoming_shutdown(connections, async { drop(stopped.await) });
     let reap = async {
         loop {
@@ -186,12 +186,12 @@ async fn serve(
         steps.end_all(LAST_GRACE).await;
         // The server ends once its streams have, and they are at their ends.
         drop(stop);
-        tokio::time::sleep(LAST_WORDS).await;
+        tokio::time::sleep(LAST_MESSAGES_TIMEOUT).await;
     };
     tokio::select! {
         served = server => {
             // What lies in a session's process ends with us.
-            peer::wait_for_sessions(LAST_WORDS);
+            peer::wait_for_sessions(LAST_MESSAGES_TIMEOUT);
             served.map_err(ServeError::Serve)
         }
         () = end => Ok(()),
@@ -199,7 +199,7 @@ async fn serve(
     }
 }
 
-/// The words of an error for a status.
-pub(crate) fn words(error: &dyn std::error::Error) -> String {
+/// The message of an error for a status.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     report(error)
 }

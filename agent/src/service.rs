@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::environment;
-use crate::serve::words;
+use crate::serve::error_chain;
 use crate::step::{CHANNELS, Channel, State, Step};
 use crate::steps::{Refused, Steps};
 
@@ -46,9 +46,9 @@ impl Service {
             return Err(Status::invalid_argument("a step needs a program"));
         }
         self.0.start(step).map_err(|refused| match refused {
-            Refused::Forgotten(_) => Status::failed_precondition(words(&refused)),
-            Refused::Stopping => Status::unavailable(words(&refused)),
-            Refused::TooMany => Status::resource_exhausted(words(&refused)),
+            Refused::Forgotten(_) => Status::failed_precondition(error_chain(&refused)),
+            Refused::Stopping => Status::unavailable(error_chain(&refused)),
+            Refused::TooMany => Status::resource_exhausted(error_chain(&refused)),
         })
     }
 
@@ -92,7 +92,8 @@ impl StepService for Service {
             self.start(step)?;
         }
         let step = self.find(&start.step_id)?;
-        let number = step.attach(&resume).map_err(|error| Status::out_of_range(words(&error)))?;
+        let number =
+            step.attach(&resume).map_err(|error| Status::out_of_range(error_chain(&error)))?;
         let acknowledged = step.clone();
         let acknowledge = tokio::spawn(async move {
             while let Ok(Some(request)) = inbound.message().await {
@@ -108,7 +109,7 @@ impl StepService for Service {
             number,
             at: [resume.stdout, resume.stderr],
             last: Channel::Stderr,
-            told_full: false,
+            reported_full: false,
             over: false,
             _acknowledge: AbortOnDropHandle::new(acknowledge),
         };
@@ -170,7 +171,7 @@ struct Attachment {
     at: [u64; 2],
     /// The stream that was served last: the other one comes first.
     last: Channel,
-    told_full: bool,
+    reported_full: bool,
     over: bool,
     _acknowledge: AbortOnDropHandle<()>,
 }
@@ -196,11 +197,11 @@ impl Attachment {
             if let Some(output) = self.output(&state)? {
                 return Ok(Event::Output(output));
             }
-            if state.full && !std::mem::replace(&mut self.told_full, state.full) {
+            if state.full && !std::mem::replace(&mut self.reported_full, state.full) {
                 let bytes = state.written.iter().zip(state.acked).map(|(all, acked)| all - acked);
                 return Ok(Event::SpoolFull(SpoolFull { bytes: bytes.sum() }));
             }
-            self.told_full = state.full;
+            self.reported_full = state.full;
             if let Some(end) = state.end {
                 return Ok(Event::End(end));
             }
@@ -222,7 +223,7 @@ impl Attachment {
                 continue;
             }
             let read = self.step.read(channel, *at, CHUNK);
-            let (offset, data) = read.map_err(|error| Status::data_loss(words(&error)))?;
+            let (offset, data) = read.map_err(|error| Status::data_loss(error_chain(&error)))?;
             *at = offset + data.len() as u64;
             // All that was left may be acknowledged already.
             if !data.is_empty() {

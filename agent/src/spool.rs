@@ -1,7 +1,7 @@
 //! One stream of a step's output, from its first byte that was not acknowledged to its newest.
 //!
 //! It lies in files, so that memory stays small, in segments, so that what is acknowledged can go.
-//! The files have no name: nobody else finds them, and nothing stays if this process ends.
+//! The files have no name: no other process finds them, and nothing stays if this process ends.
 
 use std::collections::VecDeque;
 use std::fs::File;

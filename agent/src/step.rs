@@ -88,7 +88,7 @@ impl Step {
     }
 
     /// A step that has ended before it began.
-    pub(crate) fn stillborn(id: String, spool: &Arc<OwnedFd>, end: StepEnd) -> Self {
+    pub(crate) fn failed_to_start(id: String, spool: &Arc<OwnedFd>, end: StepEnd) -> Self {
         let step = Self::new(id, 0, spool, 0);
         step.state.send_modify(|state| {
             state.end = Some(end);
@@ -145,7 +145,7 @@ impl Step {
         Ok(())
     }
 
-    /// Nobody asks for its output any more: the room goes to other steps.
+    /// No client asks for its output any more: the room goes to other steps.
     pub(crate) fn drop_output(&self) {
         let mut spools = self.spools();
         spools.iter_mut().for_each(Spool::clear);

@@ -60,7 +60,7 @@ pub(crate) enum Refused {
     /// Its program may have run.
     #[error("step {0:?} was started, or cancelled, and forgotten; it is not started again")]
     Forgotten(String),
-    /// Nobody would end it.
+    /// No process would end it.
     #[error("stepd is stopping")]
     Stopping,
     /// Its caller does not forget what has ended.
@@ -99,7 +99,7 @@ impl Steps {
         let id = request.step_id.clone();
         let step = match self.program(request) {
             Ok(program) => self.spawn(&id, &program),
-            Err(error) => self.stillborn(&id, pump::not_started(&error)),
+            Err(error) => self.failed_to_start(&id, pump::not_started(&error)),
         };
         known.insert(id, Some(step));
         Ok(true)
@@ -210,7 +210,7 @@ impl Steps {
             Ok(started) => started,
             Err(error) => {
                 let error = ProgramError::refused(&program.file, &error);
-                return self.stillborn(id, pump::not_started(&error));
+                return self.failed_to_start(id, pump::not_started(&error));
             }
         };
         let Settings { spool, limit, dir, .. } = &self.0.settings;
@@ -224,8 +224,8 @@ impl Steps {
         step
     }
 
-    fn stillborn(&self, id: &str, end: StepEnd) -> Arc<Step> {
-        Arc::new(Step::stillborn(id.to_owned(), &self.0.settings.spool, end))
+    fn failed_to_start(&self, id: &str, end: StepEnd) -> Arc<Step> {
+        Arc::new(Step::failed_to_start(id.to_owned(), &self.0.settings.spool, end))
     }
 }
 
@@ -241,7 +241,7 @@ async fn give_up(step: &Step, dir: &Path, error: &io::Error) {
     step.ended(StepEnd { exit_code: 1, error, ..StepEnd::default() });
 }
 
-/// Starts the supervisor of a program, which is told later what to run: neither arguments nor
+/// Starts the supervisor of a program, which gets later what to run: neither arguments nor
 /// environment stand on its command line.
 fn start_supervisor(program: &Program) -> io::Result<(i32, Sources)> {
     let (ours, theirs) = UnixStream::pair()?;

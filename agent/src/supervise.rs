@@ -42,7 +42,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// What tells a supervisor to run it.
+    /// The message that makes a supervisor run it.
     pub(crate) fn to_message(&self) -> Vec<u8> {
         let length = self.encoded_len();
         let mut message = Vec::with_capacity(length + 8);

@@ -47,9 +47,9 @@ enum Dropped {
 // === impl AddedPath ===
 
 impl AddedPath {
-    /// That of the step that `variable`, the environment, tells of. `None`: this hook has no step,
+    /// That of the step that `variable`, the environment, describes. `None`: this hook has no step,
     /// or its runner works in a directory whose name is that of the container's, so that no entry
-    /// can be told from a rightful one.
+    /// can be distinguished from a rightful one.
     pub(crate) fn of_step(variable: impl Fn(&str) -> Option<OsString>) -> Option<Self> {
         let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let work_dir = path(RUNNER_WORKSPACE)?.parent()?.to_owned();
@@ -59,7 +59,7 @@ impl AddedPath {
     }
 
     /// Drops the entries that lead into the work directory, with a warning for each. Waits for
-    /// nobody: a cancelled hook has little time, and its output may be stuck.
+    /// no reader: a cancelled hook has little time, and its output may be stuck.
     pub(crate) fn check(&self, output: &Output) {
         let warn = |text: &str| output.line(report::warning("GITHUB_PATH", text));
         match self.drop_entries() {

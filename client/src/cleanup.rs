@@ -2,9 +2,9 @@
 
 use hookd_api::v1::{CleanupJobRequest, CleanupJobResponse};
 
-use crate::connect::{ConnectError, Link};
+use crate::connect::{ConnectError, Connection};
 use crate::report::Explain;
-use crate::status::{HookdError, Verdict, judge};
+use crate::status::{ErrorClass, HookdError, classify};
 
 /// The clean-up could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +19,18 @@ pub(crate) enum CleanupError {
 
 /// Cleans up; what was deleted, and what services wrote. Repeated when the connection
 /// breaks: the call is idempotent.
-pub(crate) async fn run(link: &mut Link<'_>) -> Result<CleanupJobResponse, CleanupError> {
+pub(crate) async fn run(
+    connection: &mut Connection<'_>,
+) -> Result<CleanupJobResponse, CleanupError> {
     loop {
-        let mut client = link.connect().await?;
-        match client.cleanup_job(CleanupJobRequest {}).await.map_err(judge) {
+        let mut client = connection.connect().await?;
+        match client.cleanup_job(CleanupJobRequest {}).await.map_err(classify) {
             Ok(response) => {
-                link.answered();
+                connection.answered();
                 return Ok(response.into_inner());
             }
-            Err(Verdict::Lost(status)) => link.broke(&status, false),
-            Err(Verdict::Final(error)) => return Err(CleanupError::Hookd(error)),
+            Err(ErrorClass::Lost(status)) => connection.broke(&status, false),
+            Err(ErrorClass::Final(error)) => return Err(CleanupError::Hookd(error)),
         }
     }
 }

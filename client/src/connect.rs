@@ -1,4 +1,4 @@
-//! The way to hookd: a channel over its Unix socket, and the patience to wait for one.
+//! The way to hookd: a channel over its Unix socket, and the wait for one.
 //!
 //! hookd may not be there yet, or its process may be restarted at any time. The time without it is
 //! an [`Outage`]: it lasts until hookd has shown that it works again, so that a hookd which accepts
@@ -31,7 +31,8 @@ const WORTH_SAYING: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(10);
 /// A hookd that is stopped answers no ping; one that is only slow does.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Output that hookd can send ahead while nobody reads ours. There is one stream on a connection.
+/// Output that hookd can send ahead while no process reads ours. There is one stream on a
+/// connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// h2 takes many small frames that were not read yet for an attack and closes the connection, which
 /// hookd would take for our end. It allows for half of this window in overhead, counted as what a
@@ -39,9 +40,9 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// The way to one hookd.
-pub(crate) struct Link<'a> {
+pub(crate) struct Connection<'a> {
     socket: &'a Path,
-    patience: Duration,
+    timeout: Duration,
     output: &'a Output,
     outage: Outage,
     /// When hookd answered the current call; `None`: it has not.
@@ -55,12 +56,12 @@ struct Outage {
     pause: Option<Duration>,
     /// What the last attempt met.
     cause: String,
-    /// True once the loss of the connection was told.
-    told_loss: bool,
-    /// True once the wait was told.
-    told_wait: bool,
-    /// True once it was told that hookd answers again.
-    told_answer: bool,
+    /// True once the loss of the connection was reported.
+    reported_loss: bool,
+    /// True once the wait was reported.
+    reported_wait: bool,
+    /// True once it was reported that hookd answers again.
+    reported_answer: bool,
 }
 
 /// hookd cannot be reached.
@@ -75,32 +76,34 @@ pub(crate) enum ConnectError {
         source: io::Error,
     },
     /// hookd did not come, or not back, in time.
-    #[error("hookd did not answer on {} within {} s: {cause}", .socket.display(), .patience.as_secs())]
+    #[error(
+        "hookd did not answer on {} within {} s: {cause}", .socket.display(), .timeout.as_secs()
+    )]
     GaveUp {
         /// Path of the socket.
         socket: PathBuf,
         /// The time that ran out.
-        patience: Duration,
+        timeout: Duration,
         /// What the last attempt met.
         cause: String,
     },
 }
 
-// === impl Link ===
+// === impl Connection ===
 
-impl<'a> Link<'a> {
+impl<'a> Connection<'a> {
     /// A way that was not tried yet; `output` hears of waits that are worth a line.
-    pub(crate) fn new(socket: &'a Path, patience: Duration, output: &'a Output) -> Self {
-        Self { socket, patience, output, outage: Outage::begin(), answered: None }
+    pub(crate) fn new(socket: &'a Path, timeout: Duration, output: &'a Output) -> Self {
+        Self { socket, timeout, output, outage: Outage::begin(), answered: None }
     }
 
-    /// Connects, waiting for hookd as long as the patience lasts.
+    /// Connects, waiting for hookd until the timeout.
     pub(crate) async fn connect(&mut self) -> Result<Client, ConnectError> {
         loop {
             if let Some(pause) = self.outage.next_pause() {
                 self.wait(pause).await?;
             }
-            let source = match open(self.socket, self.patience).await {
+            let source = match open(self.socket, self.timeout).await {
                 Ok(client) => return Ok(client),
                 Err(error) => error,
             };
@@ -115,7 +118,7 @@ impl<'a> Link<'a> {
     pub(crate) fn answered(&mut self) {
         self.answered = Some(Instant::now());
         let outage = &mut self.outage;
-        if outage.told_wait && !std::mem::replace(&mut outage.told_answer, true) {
+        if outage.reported_wait && !std::mem::replace(&mut outage.reported_answer, true) {
             self.output.line("hookd is answering; carrying on");
         }
     }
@@ -125,33 +128,33 @@ impl<'a> Link<'a> {
         let answered = self.answered.take().map(|since| since.elapsed());
         match answered {
             Some(time) if moved || time >= STEADY => self.outage = Outage::begin(),
-            // The same outage; patience is for the time without an answer.
+            // The same outage; the timeout is for the time without an answer.
             Some(time) => self.outage.since += time,
             None => {}
         }
         self.outage.cause = status.message().to_owned();
-        if answered.is_some() && !std::mem::replace(&mut self.outage.told_loss, true) {
+        if answered.is_some() && !std::mem::replace(&mut self.outage.reported_loss, true) {
             self.output.line("Connection to hookd lost; carrying on");
         }
     }
 
     /// Waits before the next attempt, if there is time for one.
     async fn wait(&mut self, pause: Duration) -> Result<(), ConnectError> {
-        let left = self.patience.saturating_sub(self.outage.since.elapsed());
+        let left = self.timeout.saturating_sub(self.outage.since.elapsed());
         if left.is_zero() {
             return Err(ConnectError::GaveUp {
                 socket: self.socket.to_owned(),
-                patience: self.patience,
+                timeout: self.timeout,
                 cause: self.outage.cause.clone(),
             });
         }
         tokio::time::sleep(pause.min(left)).await;
-        if !self.outage.told_wait && self.outage.since.elapsed() >= WORTH_SAYING {
-            self.outage.told_wait = true;
+        if !self.outage.reported_wait && self.outage.since.elapsed() >= WORTH_SAYING {
+            self.outage.reported_wait = true;
             self.output.line(format!(
                 "hookd is not answering on {}; waiting up to {} s",
                 self.socket.display(),
-                self.patience.as_secs()
+                self.timeout.as_secs()
             ));
         }
         Ok(())
@@ -167,9 +170,9 @@ impl Outage {
             since: Instant::now(),
             pause: None,
             cause: String::new(),
-            told_loss: false,
-            told_wait: false,
-            told_answer: false,
+            reported_loss: false,
+            reported_wait: false,
+            reported_answer: false,
         }
     }
 
@@ -228,7 +231,7 @@ fn passes(kind: ErrorKind) -> bool {
 }
 
 /// One attempt to connect.
-async fn open(socket: &Path, patience: Duration) -> io::Result<Client> {
+async fn open(socket: &Path, timeout: Duration) -> io::Result<Client> {
     let mut stream = Some(TokioIo::new(UnixStream::connect(socket).await?));
     // The channel would connect again by itself; it gets the one stream only, so that the loss of
     // a connection is seen where the offsets are known.
@@ -237,7 +240,7 @@ async fn open(socket: &Path, patience: Duration) -> io::Result<Client> {
     });
     let channel = Endpoint::from_static("http://hookd")
         .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(patience)
+        .keep_alive_timeout(timeout)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(connector)

@@ -8,7 +8,7 @@ use hookd_api::v1::StepResult;
 
 use crate::added_path::AddedPath;
 use crate::cleanup::{self, CleanupError};
-use crate::connect::Link;
+use crate::connect::Connection;
 use crate::input::{self, Command, InputError};
 use crate::output::Output;
 use crate::report::{self, Explain};
@@ -28,7 +28,7 @@ pub(crate) enum Ended {
     Cancelled {
         /// The first one.
         signal: Signal,
-        /// What to tell the user.
+        /// A line for the user.
         last_line: String,
     },
     /// The machinery failed.
@@ -84,7 +84,7 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
         output.line(warning);
     }
     let mut signals = Signals::listen().map_err(Failure::Start)?;
-    let link = Link::new(&settings.socket, settings.patience, output);
+    let connection = Connection::new(&settings.socket, settings.timeout, output);
     let path = input.response_file.as_deref();
     if let Some(path) = path {
         response::check(path)?;
@@ -92,26 +92,26 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
     match input.command {
         Command::PrepareJob { container, services } => {
             let job = Preparation { container: container.map(|container| *container), services };
-            let ran = run_call(link, output, &mut signals, job).await?;
+            let ran = run_call(connection, output, &mut signals, job).await?;
             let response = ran.result.as_ref().map_or_else(Response::empty, Response::of_job);
             let responded = respond(path, &response, ran.ended);
             if responded.is_err() {
                 // The runner takes the job for one that was never prepared: its pod must not run on.
-                let link = Link::new(&settings.socket, settings.patience, output);
-                undo(link, output, &mut signals).await;
+                let connection = Connection::new(&settings.socket, settings.timeout, output);
+                undo(connection, output, &mut signals).await;
             }
             responded
         }
         Command::RunScriptStep(script) => {
-            let ran = run_call(link, output, &mut signals, ScriptStep(*script)).await?;
+            let ran = run_call(connection, output, &mut signals, ScriptStep(*script)).await?;
             respond(path, &Response::empty(), step_ended(ran))
         }
         Command::RunContainerStep(container) => {
-            let ran = run_call(link, output, &mut signals, ContainerStep(*container)).await?;
+            let ran = run_call(connection, output, &mut signals, ContainerStep(*container)).await?;
             respond(path, &Response::empty(), step_ended(ran))
         }
         Command::CleanupJob => {
-            let ended = clean_up(link, output, &mut signals).await?;
+            let ended = clean_up(connection, output, &mut signals).await?;
             respond(path, &Response::empty(), ended)
         }
     }
@@ -127,13 +127,13 @@ fn respond(path: Option<&Path>, response: &Response, ended: Ended) -> Result<End
 
 /// Makes a streaming call; a signal cancels it.
 async fn run_call<C: Call>(
-    link: Link<'_>,
+    connection: Connection<'_>,
     output: &Output,
     signals: &mut Signals,
     call: C,
 ) -> Result<Ran<C::Result>, Failure> {
     let outbox = Outbox::new();
-    let step = Step::new(link, output, &outbox, call)?;
+    let step = Step::new(connection, output, &outbox, call)?;
     let watched = signals
         .watch(step.run(), |signal| {
             outbox.signal(signal);
@@ -185,11 +185,11 @@ fn exited(code: i32) -> Ended {
 
 /// Deletes what the job left; a signal leaves it the budget to finish.
 async fn clean_up(
-    mut link: Link<'_>,
+    mut connection: Connection<'_>,
     output: &Output,
     signals: &mut Signals,
 ) -> Result<Ended, Failure> {
-    let cleaned = match signals.watch(cleanup::run(&mut link), |_| {}).await {
+    let cleaned = match signals.watch(cleanup::run(&mut connection), |_| {}).await {
         Watched::Done(cleaned) | Watched::Signalled { done: Some(cleaned), .. } => cleaned?,
         Watched::Signalled { signal, done: None } => {
             let last_line = "The clean-up was cut short by a signal".to_owned();
@@ -209,8 +209,8 @@ async fn clean_up(
 }
 
 /// Deletes a job of which the runner cannot be informed. The error that matters is already known.
-async fn undo(link: Link<'_>, output: &Output, signals: &mut Signals) {
-    if let Err(error) = clean_up(link, output, signals).await {
+async fn undo(connection: Connection<'_>, output: &Output, signals: &mut Signals) {
+    if let Err(error) = clean_up(connection, output, signals).await {
         output.line(report::warning("The job was not deleted", &report::explained(&error)));
     }
 }

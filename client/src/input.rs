@@ -97,7 +97,7 @@ fn parse(json: &[u8]) -> Result<Input, InputError> {
     if json.trim_ascii().is_empty() {
         return Err(InputError::Empty);
     }
-    // The words of serde_json's error quote the input; only its position is safe to tell.
+    // The message of serde_json's error quotes the input; only its position is safe to print.
     let mut fields: Map<String, Value> = serde_json::from_slice(json)
         .map_err(|error| InputError::NotJson { line: error.line(), column: error.column() })?;
     let response_file = match fields.remove("responseFile") {
@@ -203,7 +203,7 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Name of the first field that cannot be read; serde_json does not tell it.
+/// Name of the first field that cannot be read; serde_json does not report it.
 fn unreadable<T: DeserializeOwned>(fields: &Map<String, Value>) -> String {
     let fails = |(name, value): &(&String, &Value)| {
         let alone = Map::from_iter([((*name).clone(), (*value).clone())]);
@@ -220,7 +220,7 @@ impl Explain for InputError {
     }
 
     fn remedy(&self) -> String {
-        let words = match self {
+        let remedy = match self {
             Self::UnknownCommand(_) => {
                 "This version of hook knows prepare_job, run_script_step, run_container_step and \
                  cleanup_job: use a version of hookd that knows what this runner sends"
@@ -233,7 +233,7 @@ impl Explain for InputError {
                  ACTIONS_RUNNER_CONTAINER_HOOKS, or give it the JSON that the runner would send"
             }
         };
-        words.to_owned()
+        remedy.to_owned()
     }
 }
 

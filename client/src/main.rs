@@ -30,8 +30,8 @@ const FAILED: i32 = 1;
 const USAGE: i32 = 2;
 /// A process that was ended by signal n reports this plus n.
 const SIGNALLED: i32 = 128;
-/// How long a cancelled hook tries to print its last line: nobody may be reading any more.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a cancelled hook tries to print its last line: its reader may be gone.
+const LAST_LINE_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn main() {
     let code = match std::env::args_os().nth(1) {
@@ -71,7 +71,8 @@ fn run_hook() -> i32 {
             Ended::Failed(failure) => (FAILED, Some(report::annotation(&failure))),
             Ended::Cancelled { signal, last_line } => {
                 let code = SIGNALLED + signal.number();
-                let _ = tokio::time::timeout(LAST_WORDS, output.finish(Some(last_line))).await;
+                let _ =
+                    tokio::time::timeout(LAST_LINE_TIMEOUT, output.finish(Some(last_line))).await;
                 return code;
             }
         };

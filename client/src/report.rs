@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-/// An error that tells its reader what to do about it. Its `Display` is a sentence for that reader
+/// An error that says what to do about it. Its `Display` is a sentence for that reader
 /// that says what happened, without the causes: those are its sources.
 pub(crate) trait Explain: Error {
-    /// A few words for the head of the annotation.
+    /// A short text for the head of the annotation.
     fn title(&self) -> String;
     /// What the user can do, as one or more sentences; the last full stop may be left out.
     fn remedy(&self) -> String;
@@ -48,8 +48,8 @@ pub(crate) fn plain(text: &str) -> String {
     }
 }
 
-/// A reason such as `IMAGE_PULL_FAILED` in words.
-pub(crate) fn in_words(reason: &str) -> String {
+/// A reason such as `IMAGE_PULL_FAILED` as plain text.
+pub(crate) fn plain_text(reason: &str) -> String {
     const INITIALS: [&str; 4] = ["API", "OOM", "PVC", "TLS"];
     let words = reason
         .split('_')
@@ -66,9 +66,9 @@ fn chain(error: &dyn Explain) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            let _ = write!(text, ": {words}");
+        let message = cause.to_string();
+        if !text.contains(&message) {
+            let _ = write!(text, ": {message}");
         }
         source = cause.source();
     }
@@ -127,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_becomes_words() {
-        assert_eq!(in_words("IMAGE_PULL_FAILED"), "Image pull failed");
-        assert_eq!(in_words("OOM_KILLED"), "OOM killed");
-        assert_eq!(in_words(""), "");
+    fn a_reason_becomes_plain_text() {
+        assert_eq!(plain_text("IMAGE_PULL_FAILED"), "Image pull failed");
+        assert_eq!(plain_text("OOM_KILLED"), "OOM killed");
+        assert_eq!(plain_text(""), "");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::report::Explain;
 use crate::step::id;
 
-/// What the runner is told.
+/// What the runner gets.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Response(Value);
 

@@ -9,9 +9,9 @@ use crate::report::Explain;
 /// Path of hookd's socket.
 const SOCKET: &str = "HOOKD_SOCKET";
 /// Whole seconds to wait for hookd.
-const PATIENCE: &str = "HOOK_CONNECT_TIMEOUT_SECONDS";
+const TIMEOUT: &str = "HOOK_CONNECT_TIMEOUT_SECONDS";
 /// Minutes, not seconds: a restart of the sidecar container may be backed off that long.
-const DEFAULT_PATIENCE: Duration = Duration::from_secs(300);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A century: a deadline of more cannot be counted.
 const MOST_SECONDS: u64 = 100 * 365 * 24 * 3600;
 /// Name of the socket in the directory that hookd installs hook into.
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     /// Unix socket of hookd.
     pub(crate) socket: PathBuf,
     /// Longest time without hookd before the hook gives up.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
     /// A line on a setting that cannot be used, in whose place the default is.
     pub(crate) warning: Option<String>,
 }
@@ -43,11 +43,11 @@ impl Settings {
     pub(crate) fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         let seconds = |value: &OsString| value.to_str()?.trim().parse().ok();
-        let (patience, warning) = match set(PATIENCE) {
-            None => (DEFAULT_PATIENCE, None),
+        let (timeout, warning) = match set(TIMEOUT) {
+            None => (DEFAULT_TIMEOUT, None),
             Some(value) => match seconds(&value).filter(|seconds| *seconds <= MOST_SECONDS) {
                 Some(seconds) => (Duration::from_secs(seconds), None),
-                None => (DEFAULT_PATIENCE, Some(unusable(&value))),
+                None => (DEFAULT_TIMEOUT, Some(unusable(&value))),
             },
         };
         let socket = match set(SOCKET) {
@@ -56,14 +56,14 @@ impl Settings {
                 .map_err(SettingsError::Executable)?
                 .with_file_name(SOCKET_NAME),
         };
-        Ok(Self { socket, patience, warning })
+        Ok(Self { socket, timeout, warning })
     }
 }
 
 fn unusable(value: &OsString) -> String {
-    let default = DEFAULT_PATIENCE.as_secs();
+    let default = DEFAULT_TIMEOUT.as_secs();
     format!(
-        "Warning: {PATIENCE} is {value:?}, which is not a whole number of seconds up to \
+        "Warning: {TIMEOUT} is {value:?}, which is not a whole number of seconds up to \
          {MOST_SECONDS}; the default {default} is used"
     )
 }
@@ -96,25 +96,25 @@ mod tests {
     fn without_settings_the_socket_lies_beside_the_executable() {
         let beside = std::env::current_exe().unwrap().with_file_name("hookd.sock");
         let expected =
-            Settings { socket: beside, patience: Duration::from_secs(300), warning: None };
+            Settings { socket: beside, timeout: Duration::from_secs(300), warning: None };
         assert_eq!(read(&[]).unwrap(), expected);
-        assert_eq!(read(&[(SOCKET, ""), (PATIENCE, "")]).unwrap(), expected);
+        assert_eq!(read(&[(SOCKET, ""), (TIMEOUT, "")]).unwrap(), expected);
     }
 
     #[test]
-    fn the_environment_sets_socket_and_patience() {
-        let settings = read(&[(SOCKET, "/run/x.sock"), (PATIENCE, "7")]).unwrap();
+    fn the_environment_sets_socket_and_timeout() {
+        let settings = read(&[(SOCKET, "/run/x.sock"), (TIMEOUT, "7")]).unwrap();
         assert_eq!(settings.socket, PathBuf::from("/run/x.sock"));
-        assert_eq!(settings.patience, Duration::from_secs(7));
+        assert_eq!(settings.timeout, Duration::from_secs(7));
     }
 
     #[test]
-    fn a_patience_that_is_no_number_is_named_and_the_default_taken() {
+    fn a_timeout_that_is_no_number_is_named_and_the_default_used() {
         for value in ["soon", "-1", "5s", "1.5", "18446744073709551615"] {
-            let settings = read(&[(PATIENCE, value)]).unwrap();
-            assert_eq!(settings.patience, DEFAULT_PATIENCE);
+            let settings = read(&[(TIMEOUT, value)]).unwrap();
+            assert_eq!(settings.timeout, DEFAULT_TIMEOUT);
             let warning = settings.warning.unwrap();
-            assert!(warning.contains(PATIENCE) && warning.contains(value), "{warning}");
+            assert!(warning.contains(TIMEOUT) && warning.contains(value), "{warning}");
         }
     }
 }

@@ -66,7 +66,7 @@ impl Signals {
     }
 
     /// Runs `work` to its end, or to the end of the budget that the first signal starts.
-    /// `on_first` is called with that signal; the work itself is not told.
+    /// `on_first` is called with that signal; the work itself does not get it.
     pub(crate) async fn watch<T>(
         &mut self,
         work: impl Future<Output = T>,

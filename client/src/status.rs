@@ -1,4 +1,4 @@
-//! Tells a failure that hookd reports from a connection that broke.
+//! Distinguishes a failure that hookd reports from a connection that broke.
 
 use std::error::Error as _;
 
@@ -18,7 +18,7 @@ const CUT_SHORT: &str = "Unexpected EOF decoding stream.";
 
 /// What a status means for the caller.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum ErrorClass {
     /// The connection broke or hookd is not ready: the call can be made again.
     Lost(Status),
     /// hookd has decided: calling again does not help.
@@ -38,25 +38,25 @@ pub(crate) struct HookdError {
 }
 
 /// What `status` means.
-pub(crate) fn judge(status: Status) -> Verdict {
+pub(crate) fn classify(status: Status) -> ErrorClass {
     if let Some(info) = status.get_details_error_info().filter(|info| info.domain == DOMAIN) {
         let remedy = info.metadata.get(REMEDY).cloned().unwrap_or_default();
         let message = status.message().to_owned();
-        return Verdict::Final(HookdError { reason: info.reason, message, remedy });
+        return ErrorClass::Final(HookdError { reason: info.reason, message, remedy });
     }
     // hookd's own errors carry a reason. One without it comes from the transport: from this end,
     // where it has a source, or from a server that is going away.
     let lost = status.source().is_some()
         || matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
         || (status.code() == Code::Internal && status.message() == CUT_SHORT);
-    if lost { Verdict::Lost(status) } else { Verdict::Final(unexplained(&status)) }
+    if lost { ErrorClass::Lost(status) } else { ErrorClass::Final(unexplained(&status)) }
 }
 
 /// The failure for a status that says no more than a code and a message.
 fn unexplained(status: &Status) -> HookdError {
     let remedy = match status.code() {
         Code::Unimplemented => "Use hook and hookd of the same version".to_owned(),
-        _ => "The log of the hookd container tells more".to_owned(),
+        _ => "Check the log of the hookd container".to_owned(),
     };
     let message = format!("hookd answered: {} ({:?})", status.message(), status.code());
     HookdError { reason: String::new(), message, remedy }
@@ -76,7 +76,7 @@ impl Explain for HookdError {
         if self.reason.is_empty() {
             return "hookd refused the call".to_owned();
         }
-        report::in_words(&self.reason)
+        report::plain_text(&self.reason)
     }
 
     fn remedy(&self) -> String {
@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn an_error_with_hookd_s_reason_is_final_whatever_its_code() {
         for code in [Code::Unavailable, Code::Unknown, Code::FailedPrecondition] {
-            let Verdict::Final(error) = judge(typed(code, "hookd")) else { panic!("{code:?}") };
+            let ErrorClass::Final(error) = classify(typed(code, "hookd")) else {
+                panic!("{code:?}")
+            };
             assert_eq!(error.title(), "OOM killed");
             assert_eq!(error.to_string(), "it was killed");
             assert_eq!(error.remedy(), "Do this");
@@ -117,10 +119,10 @@ mod tests {
             typed(Code::Unavailable, "elsewhere"),
         ];
         for status in lost {
-            assert!(matches!(judge(status.clone()), Verdict::Lost(_)), "{status:?}");
+            assert!(matches!(classify(status.clone()), ErrorClass::Lost(_)), "{status:?}");
         }
         for status in [Status::unimplemented("no such call"), Status::internal("bad message")] {
-            assert!(matches!(judge(status.clone()), Verdict::Final(_)), "{status:?}");
+            assert!(matches!(classify(status.clone()), ErrorClass::Final(_)), "{status:?}");
         }
     }
 }

@@ -13,13 +13,13 @@ use crate::error::{Failure, report};
 use crate::hooks::context::Context;
 use crate::hooks::{built_images, orphans, service_network};
 use crate::install::{self, InstallError};
-use crate::rpc::{self, LARGEST_CALL, Service, listener};
+use crate::rpc::{self, MAX_MESSAGE_SIZE, Service, listener};
 use crate::workload::pod_security;
 
 /// Name of the socket in its directory.
 pub const SOCKET: &str = "hookd.sock";
 /// After TERM there may be as little as 2 s until KILL.
-const STOP_PATIENCE: Duration = Duration::from_millis(1500);
+const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// The daemon cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let listener = listener::bind(&context.config.socket_dir.join(SOCKET))?;
     let (security, orphaned) = (context.clone(), context.clone());
     tokio::spawn(async move {
-        if let Some(known) = security.known_so_far() {
+        if let Some(known) = security.cached_cluster_info() {
             pod_security::warn_if_unenforced(&security.cluster.client, &known.runner).await;
         }
     });
@@ -67,7 +67,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     served
 }
 
-/// Asks the cluster for what every step needs; a failure is told now and by the calls to come.
+/// Asks the cluster for what every step needs; a failure is logged now and reported by the calls to come.
 async fn warm(context: &Context) {
     match context.warm().await {
         Ok(known) => {
@@ -95,7 +95,7 @@ async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Res
         uids => uids.to_vec(),
     };
     let service = HookServiceServer::new(Service::new(context.clone()))
-        .max_decoding_message_size(LARGEST_CALL);
+        .max_decoding_message_size(MAX_MESSAGE_SIZE);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<HookServiceServer<Service>>().await;
     let reflection = || {
@@ -134,7 +134,7 @@ fn stop_on_signal(context: Arc<Context>) -> Result<impl Future<Output = ()>, App
         context.sessions.stopping.cancel();
         context.sessions.tasks.close();
         // The clients hear of it while the server still runs.
-        let _ = tokio::time::timeout(STOP_PATIENCE, context.sessions.tasks.wait()).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, context.sessions.tasks.wait()).await;
         // An end that was asked for is no death.
         context.sessions.crashes.clear();
     })
@@ -144,5 +144,5 @@ fn stop_on_signal(context: Arc<Context>) -> Result<impl Future<Output = ()>, App
 async fn stop(context: &Context) {
     context.sessions.stopping.cancel();
     context.sessions.tasks.close();
-    let _ = tokio::time::timeout(STOP_PATIENCE, context.sessions.tasks.wait()).await;
+    let _ = tokio::time::timeout(STOP_TIMEOUT, context.sessions.tasks.wait()).await;
 }

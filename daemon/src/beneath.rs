@@ -35,7 +35,7 @@ pub(crate) enum Refused {
     Escapes { link: PathBuf, target: PathBuf },
     /// The directory that it lies in cannot be opened itself.
     Root { root: PathBuf, cause: Errno },
-    /// The kernel said no.
+    /// The kernel refuses.
     Kernel(Errno),
 }
 

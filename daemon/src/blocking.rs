@@ -20,7 +20,7 @@ const THREADS: usize = 48;
 
 static SLOTS: Semaphore = Semaphore::const_new(THREADS);
 
-/// How work on a thread reports that it makes progress, and learns that nobody waits for it.
+/// How work on a thread reports that it makes progress, and learns that no caller waits for it.
 #[derive(Clone, Debug)]
 pub struct Pulse(Arc<State>);
 
@@ -107,7 +107,7 @@ pub async fn run_with_pulse<T: Send + 'static>(
         }
         if let Ok(done) = tokio::time::timeout(left, &mut task).await {
             return done
-                .map_err(|error| Failure::internal(format!("{what} failed")).because(error));
+                .map_err(|error| Failure::internal(format!("{what} failed")).with_source(error));
         }
     }
 }
@@ -140,16 +140,16 @@ mod tests {
     #[tokio::test]
     async fn work_that_hangs_is_reported_and_learns_that_it_is_abandoned() {
         let (release, hang) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let stuck = run_with_pulse(SHORT, "Reading /work", move |pulse| {
             let _ = hang.recv();
-            let _ = tell.send(pulse.beat());
+            let _ = sender.send(pulse.beat());
         });
         let failure = stuck.await.unwrap_err();
         assert_eq!(failure.reason, Reason::VolumeStalled);
         assert!(failure.message.starts_with("Reading /work did not end"), "{failure}");
         drop(release);
-        assert_eq!(told.recv(), Ok(Err(Abandoned)));
+        assert_eq!(receiver.recv(), Ok(Err(Abandoned)));
     }
 
     #[tokio::test]

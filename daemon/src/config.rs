@@ -91,7 +91,7 @@ pub struct Config {
     pub runner_image: Option<String>,
 
     /// Who starts the program of a container step: `auto`, which is stepd where the image's own
-    /// program is known and image volumes are to be had, or always the `kubelet`.
+    /// program is known and image volumes are available, or always the `kubelet`.
     #[arg(
         long,
         env = "HOOKD_CONTAINER_STEPS",
@@ -128,7 +128,7 @@ pub enum Tools {
 /// See [`Config::container_steps`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ContainerSteps {
-    /// stepd where it can, or else the kubelet.
+    /// stepd where it can, otherwise the kubelet.
     Auto,
     /// Always the kubelet.
     Kubelet,

@@ -1,4 +1,4 @@
-//! The one error that crosses module borders: why an operation failed, in words for its user.
+//! The one error that crosses module borders: why an operation failed, with a message for its user.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -125,7 +125,7 @@ impl Failure {
     }
 
     /// The same failure with its cause.
-    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -139,7 +139,7 @@ impl Failure {
     pub fn undone() -> Self {
         Self::new(
             Reason::StepLost,
-            "The step was cancelled, or ended for want of its hook, which comes too late",
+            "The step was cancelled, or hookd ended it because its hook did not come back in time",
             "After a restart of hookd a step waits HOOKD_REATTACH_TIMEOUT_SECONDS for its hook; run \
              the job again",
         )
@@ -163,15 +163,15 @@ impl StdError for Failure {
     }
 }
 
-/// An error and its causes in one line; a cause that the text before it already tells is left out.
+/// An error and its causes in one line; a cause that the text before it already contains is left out.
 pub fn report(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
+        let message = error.to_string();
+        if !text.contains(&message) {
             text.push_str(": ");
-            text.push_str(&words);
+            text.push_str(&message);
         }
         cause = error.source();
     }
@@ -187,10 +187,10 @@ mod tests {
         let io = std::io::Error::other("no route");
         let failure =
             Failure::new(Reason::ApiUnreachable, "The API server is away: no route", "Wait")
-                .because(io);
+                .with_source(io);
         assert_eq!(report(&failure), "The API server is away: no route");
         let failure = Failure::new(Reason::ApiUnreachable, "The API server is away", "Wait")
-            .because(std::io::Error::other("no route"));
+            .with_source(std::io::Error::other("no route"));
         assert_eq!(report(&failure), "The API server is away: no route");
     }
 }

@@ -53,7 +53,7 @@ pub fn install(directory: &Path) -> Result<(), InstallError> {
     let hook = own.with_file_name("hook");
     let hook = std::fs::read(&hook).map_err(|error| failed(&hook, error))?;
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
-    // The binary first: whoever sees hook.sh finds it.
+    // The binary first: a caller that sees hook.sh finds it.
     for (name, content, mode) in [
         ("hook", hook.as_slice(), 0o755),
         ("hook.js", HOOK_JS.as_bytes(), 0o644),

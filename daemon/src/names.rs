@@ -10,7 +10,7 @@ use crate::ids::StepId;
 pub const RUNNER_LABEL: &str = "runner-pod";
 /// On every object: the step that it belongs to.
 pub const STEP_LABEL: &str = "hookd.dev/step";
-/// On every object: what it is for, so that policies can tell pods apart.
+/// On every object: what it is for, so that policies can distinguish pods.
 pub const COMPONENT_LABEL: &str = "hookd.dev/component";
 /// The Job controller's own label on a Job's pods.
 pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";

@@ -36,7 +36,7 @@ pub struct Runner {
     pub work: Option<WorkVolume>,
     /// Why no step may mount that volume.
     pub work_refused: Option<WorkRefused>,
-    /// Image of hookd itself, which has stepd; by digest where the cluster tells it.
+    /// Image of hookd itself, which has stepd; by digest where the cluster reports it.
     pub hookd_image: String,
     /// Image of the runner, which has the externals; likewise.
     pub runner_image: String,
@@ -80,7 +80,7 @@ impl Runner {
     /// the claim, that of another runner too.
     ///
     /// # Errors
-    /// `CLAIM_UNUSABLE` for a part of a claim whose other parts are not said to be trusted.
+    /// `CLAIM_UNUSABLE` for a part of a claim whose other parts are not declared to be trusted.
     pub fn check_work(&self) -> Result<(), Failure> {
         let Some(refused) = &self.work_refused else { return Ok(()) };
         let (message, remedy) = match refused {
@@ -198,7 +198,7 @@ fn work_volume(pod: &Pod, config: &Config) -> (Option<WorkVolume>, Option<WorkRe
     });
     let (shared, own) = volume.map_or((None, None), |volume| {
         let shared = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
-        // A generic ephemeral volume's claim is named after its pod, which nobody else mounts.
+        // A generic ephemeral volume's claim is named after its pod, which no other pod mounts.
         let own = volume.ephemeral.as_ref().map(|_| format!("{}-{}", config.pod_name, volume.name));
         (shared, own)
     });

@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// returns when the daemon is gone. A daemon that does not answer is killed and started again.
 ///
 /// # Errors
-/// Only if signals or threads cannot be had or the program cannot be started at all.
+/// Only if signals or threads are not available or the program cannot be started at all.
 pub fn run(health: Watch) -> io::Result<()> {
     let mut signals = Signals::new([SIGCHLD, SIGTERM, SIGINT])?;
     let daemon = Daemon::default();
@@ -49,7 +49,7 @@ pub fn run(health: Watch) -> io::Result<()> {
     }
 }
 
-/// What the daemon's allocator (glibc's) reads: few arenas, and large pieces and free memory given
+/// What the daemon's allocator (glibc's) reads: few arenas, and large blocks and free memory given
 /// back to the kernel. Its defaults keep for each thread what a large input needed once.
 pub const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_ARENA_MAX", "1"),
@@ -95,7 +95,7 @@ fn watch(child: Pid, daemon: &Daemon, signals: &mut Signals) -> Ended {
         for signal in signals.wait() {
             if signal == SIGTERM || signal == SIGINT {
                 stopping = true;
-                // An error means that it is gone already, which SIGCHLD tells.
+                // An error means that it is gone already, which SIGCHLD reports.
                 let _ = rustix::process::kill_process(child, Signal::TERM);
             }
         }

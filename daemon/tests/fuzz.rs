@@ -1,7 +1,7 @@
 //! Each parser of bytes that a job, an image or a client controls, with hostile inputs: no panic, an
 //! end in time, and what must hold of every result. `make fuzz` gives each a minute.
 //!
-//! A parser that is added gets a test here: seeds, words of its language, and what must hold.
+//! A parser that is added gets a test here: seeds, tokens of its language, and what must hold.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -42,7 +42,7 @@ fn lossy(input: &[u8]) -> String {
     String::from_utf8_lossy(input).into_owned()
 }
 
-fn words(text: &str) -> Vec<String> {
+fn split_words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
@@ -51,7 +51,7 @@ fn action_definitions() {
     let root = tempfile::tempdir().unwrap();
     let spec = |environment: &[(&str, &str)]| ContainerSpec {
         dockerfile: root.path().join("Dockerfile").display().to_string(),
-        entry_point_args: words("\"a b\" \"x\""),
+        entry_point_args: split_words("\"a b\" \"x\""),
         environment_variables: environment
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -83,8 +83,8 @@ fn dockerignores() {
     std::fs::create_dir_all(root.path().join("a/b")).unwrap();
     std::fs::write(root.path().join("a/b/c"), "x").unwrap();
     let seeds = ["# x\n*\n!a\n**/b\n", "a/**/c\n[a-c]/?\n\\#\n", "!**\n/a/\n./b/../c\n"];
-    let words = ["*", "**", "?", "[", "]", "[^", "!", "/", "\\", "\n", "..", "-"];
-    fuzz(".dockerignore", &seeds, &words, |input| {
+    let tokens = ["*", "**", "?", "[", "]", "[^", "!", "/", "\\", "\n", "..", "-"];
+    fuzz(".dockerignore", &seeds, &tokens, |input| {
         std::fs::write(root.path().join(".dockerignore"), input).unwrap();
         let opened = context::open(&[root.path().to_owned()], &root.path().join("Dockerfile"));
         if let Ok(opened) = opened {
@@ -105,9 +105,9 @@ fn images_that_a_dockerfile_names() {
         "# escape=`\nFROM x`\n:1\nRUN --mount=type=bind,from=c,target=/c <<EOF\nFROM no\nEOF\n",
         "FROM a@sha256:0\nCOPY --from=0 a b\nONBUILD COPY --from=${X:-y} a b\n",
     ];
-    let words =
+    let tokens =
         ["FROM ", "COPY --from=", "ARG ", "$", "${", "}", ":-", "<<E\n", "\\\n", "AS ", "\n", "#"];
-    fuzz("Dockerfile", &seeds, &words, |input| {
+    fuzz("Dockerfile", &seeds, &tokens, |input| {
         for image in dockerfile::images(input).into_iter().flatten() {
             let name = image.reference.to_string();
             assert_eq!(name.parse::<Reference>().unwrap().to_string(), name, "read again");
@@ -123,26 +123,26 @@ fn create_options_of_containers() {
         "-p 80:80 --tmpfs /x:size=1g --ulimit nofile=1:2 --add-host a:1.2.3.4 --user 0:0",
         "--entrypoint 'a b' --env-file x --volume /a:/b:ro --privileged",
     ];
-    let words =
+    let tokens =
         ["--", "-", "=", " ", "\"", "'", "\\", ":", "9", "h", "ms", "g", "--memory", "--cpus"];
-    fuzz("options", &seeds, &words, |input| drop(options::parse(&lossy(input))));
+    fuzz("options", &seeds, &tokens, |input| drop(options::parse(&lossy(input))));
 }
 
 #[test]
 fn port_mappings() {
-    let words = [":", "-", "/", "tcp", "udp", "9", "0", "[::]", "127.0.0.1"];
-    fuzz("ports", &["80:80 443/tcp 1-5:1-5/udp", "127.0.0.1:1:2 65536:0"], &words, |input| {
-        drop(ports::parse(&self::words(&lossy(input))));
+    let tokens = [":", "-", "/", "tcp", "udp", "9", "0", "[::]", "127.0.0.1"];
+    fuzz("ports", &["80:80 443/tcp 1-5:1-5/udp", "127.0.0.1:1:2 65536:0"], &tokens, |input| {
+        drop(ports::parse(&split_words(&lossy(input))));
     });
 }
 
 #[test]
 fn arguments() {
     let seeds = ["-c \"echo 'a  b' && x\"", "\\\"a b\\\\\" \"\" \"c", "a\tb\nc \\ \\\\"];
-    let words = ["\"", "\\", " ", "\t", "\n", "'", "$", "$(", ")", "\"\""];
-    fuzz("arguments", &seeds, &words, |input| {
+    let tokens = ["\"", "\\", " ", "\t", "\n", "'", "$", "$(", ")", "\"\""];
+    fuzz("arguments", &seeds, &tokens, |input| {
         let line = lossy(input);
-        let pieces = self::words(&line);
+        let pieces = split_words(&line);
         let split = args::split(&pieces);
         let length: usize = split.iter().map(String::len).sum();
         assert!(length <= line.len(), "{length} bytes of {}", line.len());
@@ -165,8 +165,8 @@ fn arguments() {
 #[test]
 fn image_references() {
     let seeds = ["busybox", "ghcr.io/a/b:c@sha256:0", "localhost:5000/x", "[::1]:5000/a/b"];
-    let words = ["/", ":", "@", ".", "..", "-", "_", "sha256:", "%", "?", "#"];
-    fuzz("references", &seeds, &words, |input| {
+    let tokens = ["/", ":", "@", ".", "..", "-", "_", "sha256:", "%", "?", "#"];
+    fuzz("references", &seeds, &tokens, |input| {
         let Ok(reference) = lossy(input).parse::<Reference>() else { return };
         let whole = reference.to_string();
         assert_eq!(whole.parse::<Reference>().as_ref(), Ok(&reference), "{whole}");
@@ -180,8 +180,8 @@ fn image_configs() {
         r#"{"Entrypoint":["a"],"Cmd":["b"],"Healthcheck":{"Test":["CMD","x"],"Interval":1000000000}}"#,
         r#"{"Entrypoint":null,"Cmd":[],"Healthcheck":{"Test":["NONE"],"Retries":-1,"Timeout":9e99}}"#,
     ];
-    let words = ["[", "]", "{", "}", ":", ",", "\"", "null", "-", "9", "\\u0000", "1e308"];
-    fuzz("image configs", &seeds, &words, |input| {
+    let tokens = ["[", "]", "{", "}", ":", ",", "\"", "null", "-", "9", "\\u0000", "1e308"];
+    fuzz("image configs", &seeds, &tokens, |input| {
         let Ok(config) = serde_json::from_slice::<ImageConfig>(input) else { return };
         let command = config.command(Some("x"), &["y".to_owned()]).unwrap();
         assert_eq!(command, ["x", "y"]);
@@ -201,9 +201,9 @@ fn cursors() {
     Cursor::decode(whole.as_bytes()).unwrap();
     let seeds =
         [whole.as_str(), "{}", "null", r#"{"build":null,"image":null,"run":null,"started":null}"#];
-    let words =
+    let tokens =
         ["[", "]", "{", "}", ":", ",", "\"", "null", "-1", "9", "0", "18446744073709551615"];
-    fuzz("cursors", &seeds, &words, |input| {
+    fuzz("cursors", &seeds, &tokens, |input| {
         let Ok(cursor) = Cursor::decode(input) else { return };
         assert_eq!(Cursor::decode(&cursor.encode()).unwrap(), cursor);
         let attempt = cursor.build.as_ref().map_or(0, |build| build.attempt);
@@ -217,24 +217,25 @@ fn pod_logs() {
         "2026-01-01T00:00:00.000000001Z a\n2026-01-01T00:00:00.000000001Z b\n2026-01-01T00:00:01Z c\n",
         "2026-01-01T00:00:00Z a\nfailed to watch\n",
     ];
-    let words = ["2026-01-01T00:00:00Z ", "\n", " ", "Z", "+00:00 ", "9999-12-31T23:59:59Z ", "\0"];
+    let tokens =
+        ["2026-01-01T00:00:00Z ", "\n", " ", "Z", "+00:00 ", "9999-12-31T23:59:59Z ", "\0"];
     let log = LogPosition {
         timestamp: Some("2026-01-01T00:00:00.000000001Z".into()),
         nth: 1,
         bytes: 1,
         line_ended: false,
     };
-    fuzz("Pod logs", &seeds, &words, |input| {
+    fuzz("Pod logs", &seeds, &tokens, |input| {
         for position in [LogPosition::default(), log.clone()] {
             let mut whole = Lines::resume(position.clone());
             let at_once = whole.feed(input);
             assert!(at_once.as_ref().map_or(0, bytes::Bytes::len) <= input.len());
-            // The same bytes in pieces give the same.
-            let mut pieces = Lines::resume(position);
-            let fed: Result<Vec<_>, _> = input.chunks(7).map(|piece| pieces.feed(piece)).collect();
+            // The same bytes in chunks give the same.
+            let mut chunked = Lines::resume(position);
+            let fed: Result<Vec<_>, _> = input.chunks(7).map(|chunk| chunked.feed(chunk)).collect();
             if let (Ok(at_once), Ok(fed)) = (at_once, fed) {
                 assert_eq!(at_once, fed.concat());
-                assert_eq!(whole.position(), pieces.position());
+                assert_eq!(whole.position(), chunked.position());
             }
         }
     });
@@ -252,8 +253,8 @@ fn templates() {
 
 #[test]
 fn paths_of_dockerfiles() {
-    let words = ["/", "..", ".", "//", "\0", "a"];
-    fuzz("paths", &["/w/_actions/a/b/v1/./x/Dockerfile", "a/../../b"], &words, |input| {
+    let tokens = ["/", "..", ".", "//", "\0", "a"];
+    fuzz("paths", &["/w/_actions/a/b/v1/./x/Dockerfile", "a/../../b"], &tokens, |input| {
         let text = lossy(input);
         if let Some(path) = context::normalised(Path::new(&text)) {
             assert!(path.is_absolute() && !path.components().any(|part| part.as_os_str() == ".."));

@@ -123,12 +123,12 @@ async fn hookd_stays_below_64_mb_whatever_a_job_lets_it_read() {
 }
 
 #[tokio::test]
-async fn a_caller_is_told_which_limit_its_call_exceeds() {
+async fn a_caller_learns_which_limit_its_call_exceeds() {
     let daemon = Daemon::start();
     let client = daemon.client().await;
     let image = || v1::ContainerSpec { image: "x".into(), ..v1::ContainerSpec::default() };
     let arguments = vec![String::new(); 40_000];
-    for (container, words) in [
+    for (container, expected) in [
         (
             v1::ContainerSpec { environment_variables: variables(24, 1 << 20), ..image() },
             "more than 3 MiB",
@@ -140,6 +140,6 @@ async fn a_caller_is_told_which_limit_its_call_exceeds() {
         let refused = called.unwrap_err();
         let details = refused.get_details_error_info().unwrap();
         assert_eq!(details.reason, "INVALID_INPUT", "{refused}");
-        assert!(refused.message().contains(words), "{refused}");
+        assert!(refused.message().contains(expected), "{refused}");
     }
 }

@@ -62,7 +62,7 @@ async fn a_tunnel_that_is_full_both_ways_for_a_minute_stands_still_nowhere() {
     let echo = tunnel::open(&cluster, target, &["cat"]).await.unwrap();
     let (mut reader, mut writer) = tokio::io::split(echo);
     let began = Instant::now();
-    let (wanted, told) = tokio::sync::watch::channel(u64::MAX);
+    let (wanted, total) = tokio::sync::watch::channel(u64::MAX);
     let write = async {
         let mut number = 0;
         while began.elapsed() < TIME {
@@ -77,7 +77,7 @@ async fn a_tunnel_that_is_full_both_ways_for_a_minute_stands_still_nowhere() {
     };
     let read = async {
         let mut number = 0;
-        while number < *told.borrow() {
+        while number < *total.borrow() {
             let mut found = block(0);
             let read = tokio::time::timeout(STILL, reader.read_exact(&mut found));
             read.await.expect("the way from the program stands still").unwrap();

@@ -68,7 +68,7 @@ write_certificates() {
 
 write_containerd_config() {
   # Every registry that an image may name is the one in this cluster, and there
-  # is no other to fall back to: an unknown image fails at once, with its words.
+  # is no other to fall back to: an unknown image fails at once, with its message.
   mkdir -p "$CONF/registries/_default" "$CONF/registries/localhost_${REGISTRY_NODE_PORT}_" "$CONF/cni"
   cat >"$CONF/registries/_default/hosts.toml" <<-CONFIG
 	server = "http://$REGISTRY"
@@ -134,7 +134,7 @@ write_kubelet_config() {
   # refused there. (With no clusterDNS each pod would get warning events.)
   printf 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n' >"$CONF/resolv.conf"
 
-  # Nothing is evicted or collected for want of disk, and nothing is throttled.
+  # Nothing is evicted or collected because the disk is full, and nothing is throttled.
   cat >"$CONF/kubelet.yaml" <<-CONFIG
 	apiVersion: kubelet.config.k8s.io/v1beta1
 	kind: KubeletConfiguration

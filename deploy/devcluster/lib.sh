@@ -33,7 +33,7 @@ die() {
   exit 70
 }
 
-# No script here ends without a word, nor with two: 70 has said why.
+# Each script that fails says why, once: with 70 that is done already.
 unforeseen() {
   [ "$1" = 70 ] || printf 'devcluster: %s failed at line %s: %s\n' "${BASH_SOURCE[1]##*/}" "$2" "$BASH_COMMAND" >&2
   exit 70
@@ -118,7 +118,7 @@ build_binaries() {
 
 # ---- processes ------------------------------------------------------------
 
-# A process's start time tells it from a later one with the same pid; a zombie
+# A process's start time distinguishes it from a later one with the same pid; a zombie
 # has none.
 start_time() { sed 's/^.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
 

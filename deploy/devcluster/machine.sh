@@ -38,8 +38,8 @@ machine_up() {
   echo 1 >/proc/sys/net/ipv4/ip_forward
   [ ! -e /proc/sys/net/bridge ] || echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables
 
-  # Nobody from outside reaches the cluster, and a pod that tries to leave it is
-  # told so at once.
+  # No host from outside reaches the cluster, and a pod that tries to leave it is
+  # refused at once.
   if ! iptables -w -n -L HOOKD-FORWARD >/dev/null 2>&1; then
     iptables -w -N HOOKD-INPUT
     iptables -w -A HOOKD-INPUT -i lo -j RETURN

@@ -88,7 +88,7 @@ fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
         input["args"]["container"]["image"] = "octo-org/build-image:1.4".into();
     });
     let told = prepared.assert_code(0).log();
-    assert!(told.contains("of port 8080:80/tcp only 80/tcp is to be had"), "{told}");
+    assert!(told.contains("the host port of 8080:80/tcp is not published"), "{told}");
     let response = prepared.read_back.response.clone().unwrap();
     assert_eq!(response["isAlpine"], false);
     let context = &response["context"];

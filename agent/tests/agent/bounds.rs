@@ -1,4 +1,4 @@
-//! Where something is used up: the step says what, and nothing is lost without a word.
+//! Where something is used up: the step says what, and nothing is lost silently.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,7 +86,7 @@ async fn an_environment_that_linux_does_not_take_is_named_and_holds_up_no_other_
 }
 
 #[tokio::test]
-async fn steps_that_nobody_forgets_are_refused_at_a_limit() {
+async fn steps_that_no_client_forgets_are_refused_at_a_limit() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     for number in 0..256 {

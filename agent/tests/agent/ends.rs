@@ -88,7 +88,7 @@ async fn a_program_that_heeds_an_interrupt_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_background_process_of_one_step_serves_the_next_and_its_late_output_hurts_nobody() {
+async fn a_background_process_serves_later_steps_and_may_write_late() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let beat = text(&file(&stepd, "beat"));
@@ -104,7 +104,7 @@ async fn a_background_process_of_one_step_serves_the_next_and_its_late_output_hu
 }
 
 #[tokio::test]
-async fn a_program_that_kills_all_it_may_is_told_as_killed() {
+async fn a_program_that_kills_all_it_may_is_reported_as_killed() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     session.start("all", &["sh", "-c", "kill -9 -1; sleep 986"]).await;
@@ -148,7 +148,7 @@ async fn at_term_all_steps_end_and_so_does_stepd_with_code_0() {
 }
 
 #[tokio::test]
-async fn a_program_that_ends_because_stepd_must_stop_is_told_from_one_that_failed() {
+async fn a_program_that_ends_as_stepd_stops_is_reported_as_stopped() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let (end, _) = session.run("fails", "exit 3").await;
@@ -180,7 +180,7 @@ async fn what_a_program_left_in_its_pipe_is_kept_and_what_it_leaves_running_writ
         text(&over)
     );
     session.start("tail", &["sh", "-c", &script]).await;
-    // Nobody makes room until the program has ended and the time for stragglers is over.
+    // No client makes room until the program has ended and the time for stragglers is over.
     until("the program has ended", || over.exists().then_some(()));
     let ended = Instant::now();
     until("a second has passed", || (ended.elapsed().as_millis() > 1000).then_some(()));
@@ -207,7 +207,7 @@ fn a_session_that_comes_before_stepd_listens_waits_for_it() {
     drop(listener.accept().unwrap());
     assert!(early.wait().unwrap().success());
     drop(listener);
-    // Nobody replaces this socket.
+    // No process replaces this socket.
     let started = Instant::now();
     assert!(!connect(dir.path()).wait().unwrap().success());
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
@@ -235,7 +235,7 @@ fn a_session_that_cannot_watch_looks_again_until_stepd_listens() {
 }
 
 #[test]
-fn a_session_that_nobody_holds_any_more_ends_though_its_pipes_stay_open() {
+fn a_session_without_a_holder_ends_though_its_pipes_stay_open() {
     let dir = tempfile::tempdir().unwrap();
     let listener = listen(dir.path());
     let (mut silent, mut patient) =

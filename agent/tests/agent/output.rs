@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hookd_api::stepd::v1::{GetStatusRequest, Offsets, StepStatus};
 
-use crate::support::{PATIENCE, Session, Stepd, file, text};
+use crate::support::{Session, Stepd, TIMEOUT, file, text};
 
 /// Waits until what stepd says of a step is so.
 async fn until_status(session: &mut Session, id: &str, so: impl Fn(&StepStatus) -> bool) {
@@ -18,7 +18,7 @@ async fn until_status(session: &mut Session, id: &str, so: impl Fn(&StepStatus) 
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waited).await.expect("the step's status comes in time");
+    tokio::time::timeout(TIMEOUT, waited).await.expect("the step's status comes in time");
 }
 
 #[tokio::test]
@@ -113,9 +113,9 @@ async fn an_attachment_passes_over_what_is_acknowledged_ahead_of_it() {
         assert_eq!(attached.next().await.unwrap(), None);
         // It cannot send on: we take nothing, and the window of a stream is 2 MiB.
         attached.acknowledge_at(acked as u64, 0);
-        let told = Some(Offsets { stdout: acked as u64, stderr: 0 });
-        until_status(&mut session, &id, |step| step.acknowledged == told).await;
-        let end = tokio::time::timeout(PATIENCE, attached.end()).await.expect("the end comes");
+        let expected = Some(Offsets { stdout: acked as u64, stderr: 0 });
+        until_status(&mut session, &id, |step| step.acknowledged == expected).await;
+        let end = tokio::time::timeout(TIMEOUT, attached.end()).await.expect("the end comes");
         assert_eq!(end.exit_code, 0);
         let before = attached.stdout.len() - (all.len() - acked);
         assert!(before < 4 << 20, "{before} bytes were sent before the acknowledgement");
@@ -133,7 +133,7 @@ async fn at_a_full_spool_the_step_waits_and_nothing_is_dropped() {
     while attached.full == 0 {
         assert_eq!(attached.next().await.unwrap(), None);
     }
-    // It is told once.
+    // It is reported once.
     let more = tokio::time::timeout(Duration::from_millis(300), attached.next()).await;
     assert!(more.is_err(), "something came of a step that waits");
     assert!((100_000..200_000).contains(&attached.stdout.len()), "{}", attached.stdout.len());

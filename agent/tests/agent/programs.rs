@@ -19,7 +19,7 @@ async fn exit_codes_and_signals_arrive_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_be_started_is_told_with_the_code_of_docker_exec() {
+async fn a_program_that_cannot_start_ends_with_the_code_of_docker_exec() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let plain = file(&stepd, "plain");
@@ -139,7 +139,7 @@ async fn a_step_cannot_speak_to_the_socket() {
         std::fs::read_to_string(file(&stepd, "orphan")).ok().filter(|text| !text.is_empty())
     });
     assert_eq!(answer.trim(), "0", "an orphan was answered");
-    // Whoever came by exec is.
+    // A client that came by exec is.
     assert!(session.client.get_status(GetStatusRequest {}).await.is_ok());
 }
 

@@ -73,7 +73,7 @@ fn an_unreadable_field_is_named_and_its_value_is_not() {
 }
 
 #[test]
-fn broken_json_is_told_by_position_only() {
+fn broken_json_is_reported_by_position_only() {
     let error = parse(b"{\"command\":\"x\", s3cret").unwrap_err();
     assert!(error.to_string().contains("line 1, column 17"), "{error}");
     assert!(!error.to_string().contains("s3cret"), "{error}");

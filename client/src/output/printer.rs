@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
-use super::Channel;
+use super::StdStream;
 
 /// Own lines that are held back at most; older ones are dropped then, and counted.
 const HELD: usize = 100;
@@ -32,13 +32,13 @@ impl<O: Write, E: Write> Printer<O, E> {
 
     /// Writes `bytes`, whole or not at all to the caller's knowledge: after an error nothing is
     /// known of how much arrived.
-    pub(super) fn data(&mut self, channel: Channel, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn data(&mut self, channel: StdStream, bytes: &[u8]) -> io::Result<()> {
         match channel {
-            Channel::Stdout => {
+            StdStream::Stdout => {
                 self.stdout.write_all(bytes)?;
                 self.stdout.flush()
             }
-            Channel::Stderr => self.stderr_data(bytes),
+            StdStream::Stderr => self.stderr_data(bytes),
         }
     }
 
@@ -97,7 +97,7 @@ impl<O: Write, E: Write> Printer<O, E> {
 
     /// Writes bytes of hook's own.
     fn own(&mut self, bytes: &[u8]) {
-        // If nobody reads them, the step's own bytes fail the same way, and that is reported.
+        // If no process reads them, the step's own bytes fail the same way, and that is reported.
         let _ = self.stderr.write_all(bytes).and_then(|()| self.stderr.flush());
     }
 }
@@ -120,18 +120,18 @@ mod tests {
     fn a_line_waits_for_the_end_of_the_step_s_line() {
         let mut printer = printer();
         printer.line("first".to_owned());
-        printer.data(Channel::Stderr, b"half").unwrap();
+        printer.data(StdStream::Stderr, b"half").unwrap();
         printer.line("held".to_owned());
-        printer.data(Channel::Stderr, b" a line").unwrap();
+        printer.data(StdStream::Stderr, b" a line").unwrap();
         assert_eq!(stderr(&printer), "first\nhalf a line");
-        printer.data(Channel::Stderr, b".\nnext").unwrap();
+        printer.data(StdStream::Stderr, b".\nnext").unwrap();
         assert_eq!(stderr(&printer), "first\nhalf a line.\nheld\nnext");
     }
 
     #[test]
     fn standard_output_is_the_programs_alone() {
         let mut printer = printer();
-        printer.data(Channel::Stdout, b"half").unwrap();
+        printer.data(StdStream::Stdout, b"half").unwrap();
         printer.line("own".to_owned());
         printer.finish(Some("last".to_owned()));
         assert_eq!(printer.stdout, b"half");
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_last_line_starts_on_a_line_of_its_own() {
         let mut printer = printer();
-        printer.data(Channel::Stderr, b"half").unwrap();
+        printer.data(StdStream::Stderr, b"half").unwrap();
         printer.line("held".to_owned());
         printer.finish(Some("last".to_owned()));
         assert_eq!(stderr(&printer), "half\nheld\nlast\n");
@@ -150,8 +150,8 @@ mod tests {
     #[test]
     fn without_lines_of_hook_nothing_is_added() {
         let mut printer = printer();
-        printer.data(Channel::Stderr, b"half").unwrap();
-        printer.data(Channel::Stderr, b"").unwrap();
+        printer.data(StdStream::Stderr, b"half").unwrap();
+        printer.data(StdStream::Stderr, b"").unwrap();
         printer.finish(None);
         assert_eq!(stderr(&printer), "half");
     }
@@ -159,11 +159,11 @@ mod tests {
     #[test]
     fn too_many_held_lines_drop_the_oldest_and_say_so() {
         let mut printer = printer();
-        printer.data(Channel::Stderr, b"x").unwrap();
+        printer.data(StdStream::Stderr, b"x").unwrap();
         for number in 0..HELD + 2 {
             printer.line(format!("line {number}"));
         }
-        printer.data(Channel::Stderr, b"\n").unwrap();
+        printer.data(StdStream::Stderr, b"\n").unwrap();
         let lines: Vec<String> = stderr(&printer).lines().map(str::to_owned).collect();
         assert_eq!(lines[1], "(2 earlier messages of hook were left out)");
         assert_eq!(lines[2], "line 2");
@@ -174,8 +174,8 @@ mod tests {
     fn bytes_pass_unchanged() {
         let mut printer = printer();
         let bytes: Vec<u8> = (0..=255).collect();
-        printer.data(Channel::Stdout, &bytes).unwrap();
-        printer.data(Channel::Stderr, &bytes).unwrap();
+        printer.data(StdStream::Stdout, &bytes).unwrap();
+        printer.data(StdStream::Stderr, &bytes).unwrap();
         assert_eq!((&printer.stdout, &printer.stderr), (&bytes, &bytes));
     }
 }

@@ -37,7 +37,7 @@ pub(crate) trait Call: Clone + Send + 'static {
     ) -> impl Future<Output = Result<Response<Streaming<Self::Response>>, Status>> + Send;
 }
 
-/// What hookd tells hook.
+/// What hookd sends to hook.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Event<R> {
     /// Bytes of output.
@@ -51,7 +51,7 @@ pub(crate) enum Event<R> {
 /// An event, and where in the step it stands.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Positioned<R> {
-    /// hookd goes on after the event whose cursor it is told.
+    /// hookd goes on after the event whose cursor it gets back.
     pub(crate) cursor: Vec<u8>,
     /// `None`: an event of a later hookd.
     pub(crate) event: Option<Event<R>>,

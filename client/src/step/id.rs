@@ -1,4 +1,4 @@
-//! Names that nobody can guess: of steps, and of files beside those of a job.
+//! Names that no process can guess: of steps, and of files beside those of a job.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -8,11 +8,11 @@ use std::io;
 use hookd_api::v1::{CancelStepRequest, Output as OutputEvent};
 use tonic::Status;
 
-use crate::connect::{Client, ConnectError, Link};
+use crate::connect::{Client, ConnectError, Connection};
 use crate::output::Output;
 use crate::report::{self, Explain};
 use crate::signals::Signal;
-use crate::status::{HookdError, Verdict, judge};
+use crate::status::{ErrorClass, HookdError, classify};
 
 mod call;
 mod commands;
@@ -70,7 +70,7 @@ enum Broken {
 
 /// A step on its way.
 pub(crate) struct Step<'a, C> {
-    link: Link<'a>,
+    connection: Connection<'a>,
     output: &'a Output,
     outbox: &'a Outbox,
     /// The step's name.
@@ -88,7 +88,7 @@ pub(crate) struct Step<'a, C> {
 impl<'a, C: Call> Step<'a, C> {
     /// A step that makes `call`, under a fresh name.
     pub(crate) fn new(
-        link: Link<'a>,
+        connection: Connection<'a>,
         output: &'a Output,
         outbox: &'a Outbox,
         call: C,
@@ -96,7 +96,7 @@ impl<'a, C: Call> Step<'a, C> {
         let id = id::fresh().map_err(StepError::Id)?;
         let position = Position::default();
         let commands = Commands::default();
-        Ok(Self { link, output, outbox, id, call, position, commands, started: false })
+        Ok(Self { connection, output, outbox, id, call, position, commands, started: false })
     }
 
     /// Runs the step to its end. Workflow commands that its output has stopped are started again
@@ -116,7 +116,7 @@ impl<'a, C: Call> Step<'a, C> {
                 signal = self.outbox.signalled(), if !self.started => {
                     return Ok(Ending::Cancelled(signal));
                 }
-                client = self.link.connect() => client?,
+                client = self.connection.connect() => client?,
             };
             let before = self.position.bytes();
             let ended = match self.outbox.last_signal().filter(|_| self.started) {
@@ -127,7 +127,7 @@ impl<'a, C: Call> Step<'a, C> {
                 Ok(ending) => return Ok(ending),
                 Err(Broken::Failed(error)) => return Err(error),
                 Err(Broken::Lost(status)) => {
-                    self.link.broke(&status, self.position.bytes() > before);
+                    self.connection.broke(&status, self.position.bytes() > before);
                 }
             }
         }
@@ -140,7 +140,7 @@ impl<'a, C: Call> Step<'a, C> {
         let start = self.call.start(self.id.clone(), self.position.resume());
         let response = C::open(&mut client, self.outbox.requests::<C>(start)).await?;
         let mut events = Events::<C>::new(response.into_inner());
-        self.link.answered();
+        self.connection.answered();
         loop {
             let Some(next) = self.next(&mut events).await? else {
                 return Err(Broken::Lost(Status::unavailable("the stream ended too early")));
@@ -207,9 +207,9 @@ impl<'a, C: Call> Step<'a, C> {
 
 impl From<Status> for Broken {
     fn from(status: Status) -> Self {
-        match judge(status) {
-            Verdict::Lost(status) => Self::Lost(status),
-            Verdict::Final(error) => Self::Failed(StepError::Hookd(error)),
+        match classify(status) {
+            ErrorClass::Lost(status) => Self::Lost(status),
+            ErrorClass::Final(error) => Self::Failed(StepError::Hookd(error)),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What hook tells hookd in the course of a step: acknowledgements, a signal, the end.
+//! What hook sends to hookd in the course of a step: acknowledgements, a signal, the end.
 //!
 //! It is kept as a state, not as a queue: the request stream of the current connection sends what
 //! hookd does not know yet. So acknowledgements never pile up behind a slow connection, and a
-//! signal is told again after a break.
+//! signal is sent again after a break.
 
 use std::time::Duration;
 
@@ -36,20 +36,20 @@ struct State {
 struct Requests<C: Call> {
     /// The first message, until it is sent.
     start: Option<C::Request>,
-    /// What was told on this connection.
-    told: State,
+    /// What was sent on this connection.
+    sent: State,
     state: watch::Receiver<State>,
 }
 
 // === impl Outbox ===
 
 impl Outbox {
-    /// An outbox with nothing to tell.
+    /// An outbox with nothing to send.
     pub(crate) fn new() -> Self {
         Self(watch::Sender::default())
     }
 
-    /// Tells hookd of `signal`.
+    /// Sends `signal` to hookd.
     pub(crate) fn signal(&self, signal: Signal) {
         self.0.send_modify(|state| state.signal = Some(signal));
     }
@@ -71,25 +71,25 @@ impl Outbox {
         }
     }
 
-    /// Bytes within `offsets` that hookd was not told of.
+    /// Bytes within `offsets` that were not reported to hookd.
     pub(super) fn unacknowledged(&self, offsets: Offsets) -> u64 {
         offsets.total() - self.0.borrow().offsets.total()
     }
 
-    /// Tells hookd that output up to `offsets` is written.
+    /// Reports to hookd that output up to `offsets` is written.
     pub(super) fn acknowledge(&self, offsets: Offsets) {
         self.0.send_if_modified(|state| std::mem::replace(&mut state.offsets, offsets) != offsets);
     }
 
-    /// The messages of a new connection: `start`, and then whatever there is to tell.
+    /// The messages of a new connection: `start`, and then all that is due.
     pub(super) fn requests<C: Call>(
         &self,
         start: C::Request,
     ) -> impl Stream<Item = C::Request> + Send + 'static {
         let state = self.0.subscribe();
         // `start` itself says where we are.
-        let told = State { offsets: state.borrow().offsets, ..State::default() };
-        let requests = Requests::<C> { start: Some(start), told, state };
+        let sent = State { offsets: state.borrow().offsets, ..State::default() };
+        let requests = Requests::<C> { start: Some(start), sent, state };
         futures::stream::unfold(requests, |mut requests| async move {
             Some((requests.next().await?, requests))
         })
@@ -123,11 +123,11 @@ impl<C: Call> Requests<C> {
             return Some(start);
         }
         loop {
-            if self.told.result {
+            if self.sent.result {
                 return None;
             }
             let state = self.state.borrow_and_update().clone();
-            if let Some(control) = self.told.catch_up(&state) {
+            if let Some(control) = self.sent.catch_up(&state) {
                 return Some(C::control(control));
             }
             self.state.changed().await.ok()?;
@@ -176,12 +176,12 @@ mod tests {
     #[test]
     fn acknowledgements_that_were_not_sent_yet_become_one() {
         let outbox = Outbox::new();
-        let mut told = State::default();
+        let mut sent = State::default();
         outbox.acknowledge(offsets(10));
         outbox.acknowledge(offsets(20));
         let news = outbox.0.borrow().clone();
-        assert_eq!(told.catch_up(&news), ack(20, false));
-        assert_eq!(told.catch_up(&news), None);
+        assert_eq!(sent.catch_up(&news), ack(20, false));
+        assert_eq!(sent.catch_up(&news), None);
     }
 
     #[test]
@@ -189,18 +189,18 @@ mod tests {
         let news =
             State { offsets: offsets(5), signal: Some(Signal::Interrupt), ..State::default() };
         for _connection in 0..2 {
-            let mut told = State::default();
+            let mut sent = State::default();
             let signal = control(Kind::Signal(SignalMessage { number: 2 }));
-            assert_eq!(told.catch_up(&news), Some(signal));
-            assert_eq!(told.catch_up(&news), ack(5, false));
-            assert_eq!(told.catch_up(&news), None);
+            assert_eq!(sent.catch_up(&news), Some(signal));
+            assert_eq!(sent.catch_up(&news), ack(5, false));
+            assert_eq!(sent.catch_up(&news), None);
         }
     }
 
     #[test]
     fn the_result_is_acknowledged_even_if_the_offsets_were_before() {
-        let mut told = State { offsets: offsets(5), ..State::default() };
-        let news = State { result: true, ..told.clone() };
-        assert_eq!(told.catch_up(&news), ack(5, true));
+        let mut sent = State { offsets: offsets(5), ..State::default() };
+        let news = State { result: true, ..sent.clone() };
+        assert_eq!(sent.catch_up(&news), ack(5, true));
     }
 }

@@ -2,7 +2,7 @@
 
 use hookd_api::v1::{Output as OutputEvent, Resume, Stream};
 
-use crate::output::Channel;
+use crate::output::StdStream;
 
 /// Bytes written of each stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) enum OutOfPlace {
     #[error("hookd left out output: {channel:?} goes on at byte {offset}, {written} are written")]
     Gap {
         /// The stream.
-        channel: Channel,
+        channel: StdStream,
         /// Where hookd's bytes begin.
         offset: u64,
         /// Where they had to begin.
@@ -47,10 +47,10 @@ impl Offsets {
     }
 
     /// The offset of one stream.
-    fn of(&mut self, channel: Channel) -> &mut u64 {
+    fn of(&mut self, channel: StdStream) -> &mut u64 {
         match channel {
-            Channel::Stdout => &mut self.stdout,
-            Channel::Stderr => &mut self.stderr,
+            StdStream::Stdout => &mut self.stdout,
+            StdStream::Stderr => &mut self.stderr,
         }
     }
 }
@@ -79,10 +79,10 @@ impl Position {
     pub(super) fn new_bytes(
         &mut self,
         output: OutputEvent,
-    ) -> Result<(Channel, Vec<u8>), OutOfPlace> {
+    ) -> Result<(StdStream, Vec<u8>), OutOfPlace> {
         let channel = match output.stream() {
-            Stream::Stdout => Channel::Stdout,
-            Stream::Stderr => Channel::Stderr,
+            Stream::Stdout => StdStream::Stdout,
+            Stream::Stderr => StdStream::Stderr,
             Stream::Unspecified => return Err(OutOfPlace::Stream(output.stream)),
         };
         let written = *self.offsets.of(channel);
@@ -96,7 +96,7 @@ impl Position {
     }
 
     /// `length` bytes more were written to `channel`.
-    pub(super) fn wrote(&mut self, channel: Channel, length: usize) {
+    pub(super) fn wrote(&mut self, channel: StdStream, length: usize) {
         *self.offsets.of(channel) += length as u64;
     }
 
@@ -118,7 +118,7 @@ mod tests {
 
     fn at(stdout: usize) -> Position {
         let mut position = Position::default();
-        position.wrote(Channel::Stdout, stdout);
+        position.wrote(StdStream::Stdout, stdout);
         position
     }
 
@@ -128,13 +128,13 @@ mod tests {
             [(5, "abc", "abc"), (3, "abcd", "cd"), (2, "abc", ""), (0, "abc", "")]
         {
             let bytes = at(5).new_bytes(output(offset, data.as_bytes())).unwrap();
-            assert_eq!(bytes, (Channel::Stdout, new.as_bytes().to_vec()), "at {offset}");
+            assert_eq!(bytes, (StdStream::Stdout, new.as_bytes().to_vec()), "at {offset}");
         }
     }
 
     #[test]
     fn a_gap_is_an_error() {
-        let gap = OutOfPlace::Gap { channel: Channel::Stdout, offset: 6, written: 5 };
+        let gap = OutOfPlace::Gap { channel: StdStream::Stdout, offset: 6, written: 5 };
         assert_eq!(at(5).new_bytes(output(6, b"x")), Err(gap));
     }
 
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn each_stream_has_its_own_offset() {
         let mut position = at(5);
-        position.wrote(Channel::Stderr, 2);
+        position.wrote(StdStream::Stderr, 2);
         position.reached(b"c1".to_vec());
         position.reached(Vec::new());
         let resume = position.resume().unwrap();

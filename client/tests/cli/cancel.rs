@@ -109,7 +109,7 @@ async fn a_reader_that_is_stuck_does_not_hold_a_cancelled_hook() {
 }
 
 #[tokio::test]
-async fn another_failure_after_a_cancellation_is_still_told() {
+async fn another_failure_after_a_cancellation_is_still_reported() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.step();
@@ -160,7 +160,7 @@ async fn a_step_whose_connection_is_gone_is_cancelled_by_name() {
 }
 
 #[tokio::test]
-async fn a_cancelled_step_is_told_as_an_error_if_nobody_asked_for_it_here() {
+async fn a_step_cancelled_elsewhere_is_reported_as_an_error() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.step();

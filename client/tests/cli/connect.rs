@@ -8,7 +8,7 @@ use crate::support::hookd::FakeHookd;
 use crate::support::process::HookCommand;
 
 #[tokio::test]
-async fn a_socket_that_appears_late_is_waited_for_and_told_once() {
+async fn a_socket_that_appears_late_is_waited_for_and_reported_once() {
     let place = Place::new();
     let hook = place.step();
     let socket = place.socket().display().to_string();
@@ -43,7 +43,7 @@ async fn a_socket_that_never_appears_is_an_error_after_the_time_set() {
 
 #[tokio::test]
 async fn a_socket_that_forbids_is_an_error_at_once() {
-    const NOBODY: u32 = 65_534;
+    const OTHER_USER: u32 = 65_534;
     let place = Place::new();
     let _hookd = place.hookd().await;
     let open = |mode| std::fs::Permissions::from_mode(mode);
@@ -58,9 +58,9 @@ async fn a_socket_that_forbids_is_an_error_at_once() {
     copy.arg("-p").arg(env!("CARGO_BIN_EXE_hook")).arg(&program);
     assert!(copy.status().unwrap().success());
     let command = HookCommand::at(&program).env("HOOKD_SOCKET", place.socket());
-    let command = if root { command.uid(NOBODY) } else { command };
+    let command = if root { command.uid(OTHER_USER) } else { command };
     let mut input = place.step_input();
-    // Nobody may write there either.
+    // That user may not write there either.
     input["responseFile"] = serde_json::Value::Null;
     command.start(&input).finished().await.assert_error(&format!(
         "::error title=The socket of hookd cannot be used::The socket {} cannot be used: \

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::process::{Finished, HookCommand};
 use crate::support::{Place, fixture};
 
-/// What the runner's input is for, said to whoever wrote another one.
+/// The remedy for an input that the runner did not write.
 const WRITTEN_BY_RUNNER: &str = "The runner writes this input: start hook through the runner's \
      ACTIONS_RUNNER_CONTAINER_HOOKS, or give it the JSON that the runner would send.";
 
@@ -76,7 +76,7 @@ async fn an_environment_of_several_megabytes_passes() {
 }
 
 #[tokio::test]
-async fn an_unusable_input_is_told_in_one_line() {
+async fn an_unusable_input_is_reported_in_one_line() {
     let step = |args: &str| format!(r#"{{"command":"run_container_step","args":{args}}}"#);
     let written = WRITTEN_BY_RUNNER;
     let one = "Exactly one of the two must be set: check `runs.image` of the action.";

@@ -72,7 +72,7 @@ async fn a_prepared_job_is_answered_in_the_form_that_the_runner_reads() {
 }
 
 #[tokio::test]
-async fn a_job_without_a_container_is_not_told_of_one() {
+async fn a_job_without_a_container_gets_none_in_its_response() {
     for name in ["prepare_job_services_only", "prepare_job_empty"] {
         let place = Place::new();
         let mut hookd = place.hookd().await;
@@ -89,7 +89,7 @@ async fn a_job_without_a_container_is_not_told_of_one() {
 }
 
 #[tokio::test]
-async fn a_job_of_which_the_runner_cannot_be_told_is_deleted() {
+async fn a_job_whose_response_cannot_be_written_is_deleted() {
     let place = Place::new();
     let folder = place.socket().with_file_name("responses");
     std::fs::create_dir(&folder).unwrap();

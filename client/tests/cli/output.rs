@@ -153,7 +153,7 @@ async fn progress_cannot_be_taken_for_a_command() {
 }
 
 #[tokio::test]
-async fn an_error_of_hookd_is_told_with_its_remedy() {
+async fn an_error_of_hookd_is_printed_with_its_remedy() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.step();
@@ -252,7 +252,7 @@ async fn a_reader_that_is_gone_ends_the_step() {
     let (mut child, stdout) = place.command().start_unread(input.into_bytes());
     let mut step = hookd.step().await;
     drop(stdout);
-    step.stdout("nobody reads this\n").await;
+    step.stdout("without a reader\n").await;
     // hookd takes the end of the connection for a cancellation.
     let status = within("the end of hook", child.wait()).await.unwrap();
     assert_eq!(status.code(), Some(1));

@@ -163,7 +163,7 @@ fn enter(parent: &OwnedFd, name: &OsStr, kept: Kept) -> Result<(OwnedFd, Option<
     Err(Errno::AGAIN)
 }
 
-/// Writes a file under a name that nobody else knows and renames it: a file in use is never
+/// Writes a file under a name that no other process knows and renames it: a file in use is never
 /// written to, nor one that another user has put there.
 fn put(directory: impl AsFd, name: &str, content: &[u8], mode: u32) -> Result<(), Errno> {
     let directory = directory.as_fd();

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use super::Build;
 use crate::build::progress::{Decision, Progress, decide, progress};
-use crate::cluster::pod::{self, Standing};
+use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::retry::Retry;
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{ContainerRef, logs};
 use crate::error::report;
 use crate::names;
@@ -38,15 +38,19 @@ impl Build<'_> {
         let deadline = Instant::now() + PROOF;
         loop {
             let exit_code = match watch.now() {
-                Seen::Pod(pod) => match pod::standing(&pod, names::BUILD_CONTAINER) {
-                    Standing::Ended(ended) if ended.reason == pod::OOM_KILLED => return None,
-                    // Whatever ended it is told by whoever waits for its end.
-                    Standing::Doomed(_) => return None,
-                    Standing::Ended(ended) => Some(ended.exit_code),
-                    _ => None,
-                },
-                Seen::Gone => return None,
-                Seen::NotYet => None,
+                PodState::Present(pod) => {
+                    match pod::container_state(&pod, names::BUILD_CONTAINER) {
+                        ContainerState::Terminated(ended) if ended.reason == pod::OOM_KILLED => {
+                            return None;
+                        }
+                        // The caller that waits for its end reports the cause.
+                        ContainerState::Failed(_) => return None,
+                        ContainerState::Terminated(ended) => Some(ended.exit_code),
+                        _ => None,
+                    }
+                }
+                PodState::Deleted => return None,
+                PodState::NotCreated => None,
             };
             let progress = self.progress(&pod.name_any()).await;
             match decide(false, exit_code, progress) {

@@ -18,7 +18,7 @@ use crate::workload::quota::with_room;
 use crate::workload::start::{Awaited, started};
 
 impl Build<'_> {
-    /// The Job of an earlier call that has its whole context and so needs nothing but patience.
+    /// The Job of an earlier call that has its whole context and so only has to be waited for.
     pub(super) async fn running_job(&self, session: &mut Session) -> Result<Option<Job>, Failure> {
         let Some(position) = session.cursor.build.clone() else { return Ok(None) };
         let retry = self.env.cluster.retry();
@@ -46,7 +46,7 @@ impl Build<'_> {
                 format!(
                     "The build context could not be sent to {BUILD_ATTEMPTS} Jobs in turn: {why}"
                 ),
-                "Look at the API server and at the kubelet of the build's node; run the job again",
+                "Check the API server and the kubelet of the build's node; run the job again",
             ));
         }
         let token = position.token.take();
@@ -60,7 +60,7 @@ impl Build<'_> {
     /// Waits for the pod of a Job that an earlier call has sent its context to.
     pub(super) async fn resume(&self, job: Job, session: &mut Session) -> Result<Running, Failure> {
         session.settled();
-        let mut watch = PodWatch::of_job(self.env.cluster.pods(), &job.name_any());
+        let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
         let source = self.open_context().await;
@@ -71,7 +71,7 @@ impl Build<'_> {
         let registry = &self.env.config.registry;
         let without = || EndpointConfig::new(registry, &self.destination, &[]);
         let shown = Shown::new(&endpoint.unwrap_or_else(without));
-        Ok(Running { job, pod, watch, shown, made_of: None })
+        Ok(Running { job, pod, watch, shown, context_digest: None })
     }
 
     pub(super) async fn started(
@@ -97,15 +97,15 @@ impl Build<'_> {
             let job = self.create(source.dockerfile_name(), &endpoint, session).await?;
             log_group::open(self.dockerfile, &self.env.config.build.kaniko_image, &job, session)
                 .await?;
-            let mut watch = PodWatch::of_job(self.env.cluster.pods(), &job.name_any());
+            let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
             let pod = self.started(&job, &mut watch, session).await?;
             let sent = self.send_context(source, &pod).await;
-            let made_of = match sent {
-                Ok(made_of) => Some(made_of),
+            let context_digest = match sent {
+                Ok(context_digest) => Some(context_digest),
                 Err(failure) if failure.reason != Reason::ContextInvalid => {
-                    let words = report(&failure);
-                    tracing::info!(error = words, "it is not known whether the context arrived");
-                    if let Some(why) = self.lacks_context(&mut watch, &pod, &words).await {
+                    let error = report(&failure);
+                    tracing::info!(error, "it is not known whether the context arrived");
+                    if let Some(why) = self.lacks_context(&mut watch, &pod, &error).await {
                         self.next_attempt(&why, session).await?;
                         continue;
                     }
@@ -116,7 +116,7 @@ impl Build<'_> {
             session.cursor.build.get_or_insert_default().context_sent = true;
             session.checkpoint(Phase::BuildRunning).await?;
             let shown = Shown::new(&endpoint);
-            return Ok(Running { job, pod, watch, shown, made_of });
+            return Ok(Running { job, pod, watch, shown, context_digest });
         }
     }
 

@@ -12,28 +12,32 @@ use crate::session::cursor::BuiltReference;
 
 /// What a build was made of: every byte that Kaniko was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint([u8; 32]);
+pub struct ContextDigest([u8; 32]);
 
 /// Images by their Dockerfile, with what they were built from.
 #[derive(Debug, Default)]
-pub struct Builds(Mutex<HashMap<PathBuf, (Fingerprint, BuiltReference)>>);
+pub struct BuildCache(Mutex<HashMap<PathBuf, (ContextDigest, BuiltReference)>>);
 
-impl Builds {
+impl BuildCache {
     /// True if an image of this Dockerfile was built: only then is a fingerprint worth its time.
     pub fn knows(&self, dockerfile: &Path) -> bool {
         self.lock().contains_key(dockerfile)
     }
 
     /// The image of this Dockerfile, if it was built from the same bytes.
-    pub fn find(&self, dockerfile: &Path, made_of: &Fingerprint) -> Option<BuiltReference> {
+    pub fn find(
+        &self,
+        dockerfile: &Path,
+        context_digest: &ContextDigest,
+    ) -> Option<BuiltReference> {
         let builds = self.lock();
         let (known, image) = builds.get(dockerfile)?;
-        (known == made_of).then(|| image.clone())
+        (known == context_digest).then(|| image.clone())
     }
 
     /// Remembers an image.
-    pub fn add(&self, dockerfile: &Path, made_of: Fingerprint, image: BuiltReference) {
-        self.lock().insert(dockerfile.to_owned(), (made_of, image));
+    pub fn add(&self, dockerfile: &Path, context_digest: ContextDigest, image: BuiltReference) {
+        self.lock().insert(dockerfile.to_owned(), (context_digest, image));
     }
 
     /// Forgets all images.
@@ -41,7 +45,7 @@ impl Builds {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (Fingerprint, BuiltReference)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (ContextDigest, BuiltReference)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -50,7 +54,10 @@ impl Builds {
 ///
 /// # Errors
 /// As [`BuildContext::write_tar_gz`].
-pub fn fingerprint(context: &BuildContext, bounds: &Bounds) -> Result<Fingerprint, ContextError> {
+pub fn context_digest(
+    context: &BuildContext,
+    bounds: &Bounds,
+) -> Result<ContextDigest, ContextError> {
     let mut hashed = Hashed::new(io::sink());
     context.write_tar_gz(&mut hashed, bounds)?;
     Ok(hashed.finish())
@@ -69,8 +76,8 @@ impl<W: Write> Hashed<W> {
     }
 
     /// The fingerprint of all that was written.
-    pub fn finish(self) -> Fingerprint {
-        Fingerprint(self.hash.finalize().into())
+    pub fn finish(self) -> ContextDigest {
+        ContextDigest(self.hash.finalize().into())
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
     use super::*;
     use crate::build::context;
 
-    fn print(directory: &Path) -> Fingerprint {
+    fn print(directory: &Path) -> ContextDigest {
         let dockerfile = directory.join("Dockerfile");
         let context = context::open(&[directory.to_owned()], &dockerfile).unwrap();
         let bounds = Bounds {
@@ -99,7 +106,7 @@ mod tests {
             timeout: std::time::Duration::from_secs(60),
             cancelled: Default::default(),
         };
-        let print = fingerprint(&context, &bounds).unwrap();
+        let print = context_digest(&context, &bounds).unwrap();
         let mut sent = Hashed::new(Vec::new());
         context.write_tar_gz(&mut sent, &bounds).unwrap();
         assert_eq!(sent.finish(), print, "what is sent has another fingerprint");
@@ -112,7 +119,7 @@ mod tests {
         let dockerfile = directory.path().join("Dockerfile");
         std::fs::write(&dockerfile, "FROM scratch\nCOPY a /\n").unwrap();
         std::fs::write(directory.path().join("a"), "1").unwrap();
-        let (builds, first) = (Builds::default(), print(directory.path()));
+        let (builds, first) = (BuildCache::default(), print(directory.path()));
         assert!(!builds.knows(&dockerfile));
         let image = BuiltReference { reference: "r@d".into(), digest: "d".into() };
         builds.add(&dockerfile, first, image.clone());

@@ -36,7 +36,7 @@ const RULES_LIMIT: u64 = 256 << 10;
 /// Bytes that a Dockerfile may have.
 pub const DOCKERFILE_LIMIT: u64 = 1 << 20;
 /// How files are opened: a named pipe or a terminal in a file's place must not hold hookd up.
-const READ: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
+const READ_FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
 /// A context that is open: its directory cannot be exchanged any more, only its content.
 #[derive(Debug)]
@@ -114,12 +114,12 @@ impl BuildContext {
         let needed = self.needed.iter().find(|(name, _)| *name == self.dockerfile);
         let (_, file) = needed.ok_or_else(|| ContextError::NotFound { path: path.clone() })?;
         let mut text = Vec::new();
-        let mut piece = vec![0; 64 << 10];
+        let mut chunk = vec![0; 64 << 10];
         loop {
             let length = file
-                .read_at(&mut piece, text.len() as u64)
+                .read_at(&mut chunk, text.len() as u64)
                 .map_err(|source| ContextError::Read { path: path.clone(), source })?;
-            text.extend_from_slice(&piece[..length]);
+            text.extend_from_slice(&chunk[..length]);
             if text.len() as u64 > limit {
                 return Err(ContextError::TooLarge { path, limit });
             }
@@ -168,14 +168,14 @@ pub fn read_small(
 /// Opens a file; nothing if there is none.
 fn regular_file(roots: &[PathBuf], path: &Path) -> Result<Option<File>, ContextError> {
     // Looked at first: to open a device can have effects.
-    for flags in [OFlags::PATH, READ] {
+    for flags in [OFlags::PATH, READ_FLAGS] {
         let found = match beneath::open(roots, path, flags) {
             Err(Refused::Kernel(Errno::NOENT | Errno::NAMETOOLONG)) => return Ok(None),
             opened => opened.map_err(|refused| refused_at(path, roots, refused))?,
         };
         let stat = fs::fstat(&found).map_err(|cause| failed_at(path, cause))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if flags == READ => return Ok(Some(found.into())),
+            FileType::RegularFile if flags == READ_FLAGS => return Ok(Some(found.into())),
             FileType::RegularFile => {}
             FileType::Directory => return Err(ContextError::IsDirectory { path: path.into() }),
             other => {

@@ -8,7 +8,7 @@ use crate::endpoint::ENDPOINT;
 use crate::error::{Failure, Reason};
 use crate::registry::destination::Destination;
 
-/// Words of the registry's answers and of the network's.
+/// Phrases in the registry's answers and in network errors.
 const UNREACHABLE: [&str; 6] = [
     "connection refused",
     "no such host",
@@ -18,22 +18,22 @@ const UNREACHABLE: [&str; 6] = [
     "HTTP response to HTTPS client",
 ];
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
-/// Words of the build's own registry endpoint.
+/// Phrases of the build's own registry endpoint.
 const NOT_NAMED: [&str; 2] = ["is no part of the images that", "is not part of this build"];
 const UNKNOWN_IMAGE: [&str; 3] = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found"];
-/// Kaniko's words for a push, and for the check before the build that it may push.
+/// Kaniko's phrases for a push, and for the check before the build that it may push.
 const PUSHING: [&str; 3] = ["pushing image", "push permission", "error pushing"];
-/// Kaniko's words for what is no Dockerfile.
+/// Kaniko's phrases for what is no Dockerfile.
 const SYNTAX: [&str; 2] = ["parsing dockerfile", "dockerfile parse error"];
-/// Kaniko's words for a base image that it did not get, whatever the reason.
+/// Kaniko's phrase for a base image that it did not get, whatever the reason.
 const NO_IMAGE: &str = "image not found on";
 
-/// A kind of failure, by Kaniko's words.
+/// A kind of failure, by Kaniko's message.
 struct Kind {
-    /// True of the words of this kind, if they are of none before it.
+    /// True of a message of this kind, if it is of no kind before it.
     is: fn(&str) -> bool,
     reason: Reason,
-    /// What is told before the words.
+    /// What precedes the message.
     before: &'static str,
     remedy: &'static str,
 }
@@ -41,70 +41,70 @@ struct Kind {
 /// Stands for the registry that is pushed to.
 const PUSHED_TO: &str = "{registry}";
 
-/// In the order in which they are tried: a failure to push may have words of any other.
+/// In the order in which they are tried: the message of a failed push may match any other.
 const KINDS: [Kind; 9] = [
     Kind {
-        is: |words| words.contains(ENDPOINT),
+        is: |message| message.contains(ENDPOINT),
         reason: Reason::BuildFailed,
         before: "",
-        remedy: "Look at the log of container registry-endpoint in the build's pod, and run the job again",
+        remedy: "Check the log of container registry-endpoint in the build's pod, and run the job again",
     },
     Kind {
-        is: |words| has(words, &NOT_NAMED),
+        is: |message| has(message, &NOT_NAMED),
         reason: Reason::BuildFailed,
         before: "",
         remedy: "Name the image in a FROM line of this Dockerfile: a build reads no others, not even those \
                  of ONBUILD in a base image",
     },
     Kind {
-        is: |words| has(words, &PUSHING) && has(words, &UNREACHABLE),
+        is: |message| has(message, &PUSHING) && has(message, &UNREACHABLE),
         reason: Reason::RegistryUnreachable,
         before: "registry {registry} cannot be reached: ",
         remedy: "Check that the registry runs, and ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST and \
                  _REGISTRY_PORT",
     },
     Kind {
-        is: |words| has(words, &PUSHING),
+        is: |message| has(message, &PUSHING),
         reason: Reason::RegistryRefused,
         before: "registry {registry} does not take the image: ",
         remedy: "Check that the registry is writable, and the credentials in \
                  ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET",
     },
     Kind {
-        is: |words| has(words, &SYNTAX),
+        is: |message| has(message, &SYNTAX),
         reason: Reason::BuildFailed,
         before: "",
         remedy: "Correct the Dockerfile",
     },
     Kind {
-        is: |words| has(words, &UNKNOWN_IMAGE),
+        is: |message| has(message, &UNKNOWN_IMAGE),
         reason: Reason::ImagePullFailed,
         before: "a base image does not exist: ",
         remedy: "Check the FROM lines for a misspelling, and HOOKD_REGISTRY_MAP if bases come from a \
                  mirror",
     },
     Kind {
-        is: |words| has(words, &REFUSED),
+        is: |message| has(message, &REFUSED),
         reason: Reason::RegistryRefused,
         before: "a base image may not be read: ",
         remedy: "Add its registry's credentials to ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET",
     },
     Kind {
-        is: |words| has(words, &UNREACHABLE),
+        is: |message| has(message, &UNREACHABLE),
         reason: Reason::RegistryUnreachable,
         before: "",
         remedy: "Check the network of the build's pod, and HOOKD_REGISTRY_MAP or \
                  HOOKD_REGISTRY_MIRRORS",
     },
     Kind {
-        is: |words| words.contains(NO_IMAGE),
+        is: |message| message.contains(NO_IMAGE),
         reason: Reason::ImagePullFailed,
         before: "",
         remedy: "Check the FROM lines, and their registry",
     },
 ];
 
-/// Of all other words.
+/// Of all other messages.
 const OTHER: Kind = Kind {
     is: |_| true,
     reason: Reason::BuildFailed,
@@ -125,57 +125,57 @@ pub fn explain(
         Failure::new(reason, format!("The build of {dockerfile} failed: {why}"), remedy)
     };
     let tail = &plain(tail);
-    let Some(words) = error_line(tail) else {
+    let Some(message) = error_line(tail) else {
         return failed(
             Reason::BuildFailed,
             format!("Kaniko ended with exit code {exit_code}"),
             "Read the end of the build's log above",
         );
     };
-    let words = match registry_words(tail) {
-        Some(cause) if words.contains(NO_IMAGE) => format!("{words}: {cause}"),
-        _ => words,
+    let message = match registry_message(tail) {
+        Some(cause) if message.contains(NO_IMAGE) => format!("{message}: {cause}"),
+        _ => message,
     };
-    if let Some(code) = run_exit_code(&words) {
+    if let Some(code) = run_exit_code(&message) {
         return failed(
             Reason::BuildFailed,
             format!("a RUN command ended with exit code {code}"),
             "Read the command's own output in the build's log above",
         );
     }
-    let kind = KINDS.iter().find(|kind| (kind.is)(&words)).unwrap_or(&OTHER);
+    let kind = KINDS.iter().find(|kind| (kind.is)(&message)).unwrap_or(&OTHER);
     let before = kind.before.replace(PUSHED_TO, &destination.push_host);
-    failed(kind.reason, before + &words, kind.remedy)
+    failed(kind.reason, before + &message, kind.remedy)
 }
 
-fn has(words: &str, marks: &[&str]) -> bool {
-    marks.iter().any(|mark| words.contains(mark))
+fn has(message: &str, marks: &[&str]) -> bool {
+    marks.iter().any(|mark| message.contains(mark))
 }
 
-/// The registry's own words: for mapped and mirrored registries Kaniko has them in a warning only.
-fn registry_words(tail: &str) -> Option<String> {
+/// The registry's own message: for mapped and mirrored registries Kaniko has it in a warning only.
+fn registry_message(tail: &str) -> Option<String> {
     let warning =
         tail.lines().rev().find_map(|line| line.split_once("Failed to retrieve image "))?;
-    let (words, _) = warning.1.split_once(". Will try").unwrap_or((warning.1, ""));
-    Some(one_line(words))
+    let (message, _) = warning.1.split_once(". Will try").unwrap_or((warning.1, ""));
+    Some(one_line(message))
 }
 
-/// Kaniko's own last word.
+/// Kaniko's own last error.
 fn error_line(tail: &str) -> Option<String> {
     let line = tail.lines().rev().find(|line| {
         let line = line.trim_start();
         ["error ", "Error", "FATA["].iter().any(|start| line.starts_with(start))
     })?;
     let line = one_line(line);
-    let words = line.trim().strip_prefix("FATA[").and_then(|fatal| fatal.split_once("] "));
-    let words = words.map_or(line.trim(), |(_, words)| words);
-    let words = words.trim_start_matches("error building image: ");
-    Some(words.chars().take(600).collect())
+    let message = line.trim().strip_prefix("FATA[").and_then(|fatal| fatal.split_once("] "));
+    let message = message.map_or(line.trim(), |(_, message)| message);
+    let message = message.trim_start_matches("error building image: ");
+    Some(message.chars().take(600).collect())
 }
 
 /// The exit code of a failed RUN.
-fn run_exit_code(words: &str) -> Option<i32> {
-    let (_, code) = words.split_once("failed to execute command: ")?;
+fn run_exit_code(message: &str) -> Option<i32> {
+    let (_, code) = message.split_once("failed to execute command: ")?;
     code.rsplit_once("exit status ")?.1.trim().parse().ok()
 }
 

@@ -11,9 +11,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::build::cache::{Builds, Fingerprint};
+use crate::build::cache::{BuildCache, ContextDigest};
 use crate::cluster::logs::LogPosition;
-use crate::cluster::pod::{self, Ended};
+use crate::cluster::pod::{self, Termination};
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{Cluster, ContainerRef, logs};
 use crate::config::Config;
@@ -54,7 +54,7 @@ pub struct BuildEnvironment<'a> {
     /// Where the administrator's template for pods is; each Job reads it anew.
     pub template: HookTemplate,
     /// The images that the job has built.
-    pub cache: &'a Builds,
+    pub cache: &'a BuildCache,
     /// Where a build's tag is remembered before it is pushed.
     pub built_tags: &'a RememberedSteps,
     /// The warnings that the job's user has read.
@@ -77,13 +77,13 @@ struct Running {
     /// Restores the names of registries in the log.
     shown: Shown,
     /// What the context is made of, if this daemon has sent it.
-    made_of: Option<Fingerprint>,
+    context_digest: Option<ContextDigest>,
 }
 
 /// How the builder ended.
 enum Finished {
     /// Well.
-    Ended(Ended),
+    Succeeded(Termination),
     /// Without having had its whole context; why.
     WithoutContext(String),
 }
@@ -100,7 +100,7 @@ pub async fn build(
 ) -> Result<BuiltReference, Failure> {
     let destination = destination::of_step(&env.config.registry, step)?;
     if let Some(image) = &session.cursor.image {
-        // Whoever calls may have written the cursor: only what is in our repository was built.
+        // The caller may have written the cursor: only what is in our repository was built.
         if image.reference != destination.reference(&image.digest) {
             return Err(foreign(&image.reference, &destination));
         }
@@ -117,7 +117,7 @@ pub async fn build(
     let ended = loop {
         session.settled();
         match build.finish(&mut running, session).await? {
-            Finished::Ended(ended) => break ended,
+            Finished::Succeeded(ended) => break ended,
             Finished::WithoutContext(why) => {
                 // Its watch is of a Job that goes.
                 drop(running);
@@ -128,8 +128,8 @@ pub async fn build(
     };
     let digest = build.digest(&running.job, &ended)?;
     let image = BuiltReference { reference: build.destination.reference(&digest), digest };
-    if let Some(made_of) = running.made_of {
-        env.cache.add(dockerfile, made_of, image.clone());
+    if let Some(context_digest) = running.context_digest {
+        env.cache.add(dockerfile, context_digest, image.clone());
     }
     session.cursor.image = Some(image.clone());
     log_group::close(session).await?;
@@ -143,8 +143,8 @@ impl Build<'_> {
             return Ok(None);
         }
         let source = self.open_context().await?;
-        let made_of = self.fingerprint(source).await?;
-        let Some(image) = self.env.cache.find(self.dockerfile, &made_of) else {
+        let context_digest = self.context_digest(source).await?;
+        let Some(image) = self.env.cache.find(self.dockerfile, &context_digest) else {
             return Ok(None);
         };
         session.cursor.image = Some(image.clone());
@@ -168,7 +168,7 @@ impl Build<'_> {
         let place = Place { stream: Stream::Stderr, position: log_position, shown: Some(shown) };
         let ended = output::stream(self.env.cluster, watch, job, target, place, session).await?;
         if ended.exit_code == 0 {
-            return Ok(Finished::Ended(ended));
+            return Ok(Finished::Succeeded(ended));
         }
         // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
         if ended.reason == pod::OOM_KILLED {
@@ -190,7 +190,7 @@ impl Build<'_> {
         tail.unwrap_or_else(|error| format!("(the log cannot be read: {})", report(&error)))
     }
 
-    fn digest(&self, job: &Job, ended: &Ended) -> Result<String, Failure> {
+    fn digest(&self, job: &Job, ended: &Termination) -> Result<String, Failure> {
         let digest = ended.message.trim();
         if digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64) {
             return Ok(digest.to_owned());
@@ -198,7 +198,7 @@ impl Build<'_> {
         Err(Failure::new(
             Reason::BuildFailed,
             format!(
-                "Kaniko in Job {} ended well and told no digest, but {digest:?}",
+                "Kaniko (Job {}) succeeded but reported no image digest: {digest:?}",
                 job.name_any()
             ),
             "Use a Kaniko image that knows --digest-file, such as the default of HOOKD_KANIKO_IMAGE",

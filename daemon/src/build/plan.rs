@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_that_cannot_be_determined_is_told_with_its_line() {
+    fn an_image_that_cannot_be_determined_is_reported_by_line() {
         let error = dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
         let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
         assert!(

@@ -3,7 +3,7 @@
 //! Kaniko unpacks the whole context before it runs anything of the Dockerfile. So the first line of its
 //! log that decides is Kaniko's own: a `RUN` may print what it likes, but it prints it later.
 
-/// Words of an error that is the pod's or the context's own: another attempt would end the same way.
+/// Phrases of an error that is the pod's or the context's own: another attempt would end the same way.
 const LOCAL_CAUSES: [&str; 11] = [
     "no space left on device",
     "disk quota exceeded",
@@ -17,7 +17,7 @@ const LOCAL_CAUSES: [&str; 11] = [
     "not a directory",
     "file exists",
 ];
-/// How the last words of Kaniko begin once it has its context.
+/// How the last message of Kaniko begins once it has its context.
 const LATER_ERRORS: [&str; 6] = [
     "error building image",
     "error changing to root dir",
@@ -45,7 +45,7 @@ const LATER_LINES: [&str; 10] = [
 pub enum Progress {
     /// Nothing yet, or nothing any more.
     Unknown,
-    /// It did not receive the context whole; its words.
+    /// It did not receive the whole context; its message.
     Incomplete(String),
     /// It received all of it, or failed for another reason than that.
     Decided,
@@ -58,7 +58,7 @@ pub enum Decision {
     Continue,
     /// The context must be sent again, to another Job; why.
     Restart(String),
-    /// Only time will tell.
+    /// Not known yet.
     Wait,
 }
 
@@ -72,7 +72,7 @@ pub fn progress(head: &str) -> Progress {
 /// with `exit_code` or still runs, and says this in its log.
 pub fn decide(delivered: bool, exit_code: Option<i32>, progress: Progress) -> Decision {
     match (progress, exit_code, delivered) {
-        (Progress::Incomplete(words), ..) => Decision::Restart(words),
+        (Progress::Incomplete(message), ..) => Decision::Restart(message),
         // It cannot have succeeded without its context.
         (Progress::Decided, ..) | (_, Some(0), _) | (_, _, true) => Decision::Continue,
         (Progress::Unknown, Some(code), false) => {
@@ -84,25 +84,25 @@ pub fn decide(delivered: bool, exit_code: Option<i32>, progress: Progress) -> De
 
 /// What a line says of the context; nothing for lines that may come before and after it.
 fn decisive(line: &str) -> Option<Progress> {
-    let (is_fatal, words) = match line.trim_end().split_once("] ") {
-        Some((level, words)) if is_level(level) => (level.starts_with("FATA"), words),
+    let (is_fatal, message) = match line.trim_end().split_once("] ") {
+        Some((level, message)) if is_level(level) => (level.starts_with("FATA"), message),
         _ => (false, line.trim_end()),
     };
     // What the command line's parser prints comes before anything is built.
-    let early = words.strip_prefix("Error: ");
-    let early = early.or(is_fatal.then_some(words));
+    let early = message.strip_prefix("Error: ");
+    let early = early.or(is_fatal.then_some(message));
     let context = ["error resolving source context", "error resolving dockerfile path"];
     match early {
         // hookd sends no context without its Dockerfile.
-        Some(words) if context.iter().any(|mark| words.starts_with(mark)) => {
-            let local = LOCAL_CAUSES.iter().any(|cause| words.contains(cause));
-            let words: String = words.chars().take(300).collect();
-            Some(if local { Progress::Decided } else { Progress::Incomplete(words) })
+        Some(message) if context.iter().any(|mark| message.starts_with(mark)) => {
+            let local = LOCAL_CAUSES.iter().any(|cause| message.contains(cause));
+            let message: String = message.chars().take(300).collect();
+            Some(if local { Progress::Decided } else { Progress::Incomplete(message) })
         }
         Some(_) => Some(Progress::Decided),
         None => {
             let marks = LATER_ERRORS.iter().chain(&LATER_LINES);
-            marks.into_iter().any(|mark| words.starts_with(mark)).then_some(Progress::Decided)
+            marks.into_iter().any(|mark| message.starts_with(mark)).then_some(Progress::Decided)
         }
     }
 }

@@ -7,10 +7,10 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Build;
-use crate::build::cache::{self, Fingerprint, Hashed};
+use crate::build::cache::{self, ContextDigest, Hashed};
 use crate::build::context::{self, Bounds, BuildContext, ContextError};
 use crate::cluster::ContainerRef;
-use crate::cluster::exec::stdin::{self, Pieces};
+use crate::cluster::exec::stdin::{self, ChunkWriter};
 use crate::error::{Failure, Reason, report};
 use crate::names;
 
@@ -27,9 +27,12 @@ impl Build<'_> {
     }
 
     /// Reads the context without sending it.
-    pub(super) async fn fingerprint(&self, source: BuildContext) -> Result<Fingerprint, Failure> {
+    pub(super) async fn context_digest(
+        &self,
+        source: BuildContext,
+    ) -> Result<ContextDigest, Failure> {
         let (bounds, _guard) = self.bounds();
-        self.on_thread(move || cache::fingerprint(&source, &bounds)).await?.map_err(failure)
+        self.on_thread(move || cache::context_digest(&source, &bounds)).await?.map_err(failure)
     }
 
     /// Packs the context on a thread of its own and sends it as it comes.
@@ -37,12 +40,12 @@ impl Build<'_> {
         &self,
         source: BuildContext,
         pod: &Pod,
-    ) -> Result<Fingerprint, Failure> {
+    ) -> Result<ContextDigest, Failure> {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let (bounds, guard) = self.bounds();
         let pack = self.on_thread(move || {
-            let mut pieces = Hashed::new(Pieces::new(sender));
-            source.write_tar_gz(&mut pieces, &bounds).map(|_| pieces.finish())
+            let mut chunks = Hashed::new(ChunkWriter::new(sender));
+            source.write_tar_gz(&mut chunks, &bounds).map(|_| chunks.finish())
         });
         let pod = pod.name_any();
         let target = ContainerRef { pod: &pod, container: names::BUILD_CONTAINER };
@@ -68,7 +71,7 @@ impl Build<'_> {
                 sent.and_then(|()| Err(failure(error)))
             }
             Err(error) => Err(failure(error)),
-            Ok(made_of) => sent.map(|()| made_of),
+            Ok(context_digest) => sent.map(|()| context_digest),
         }
     }
 
@@ -99,7 +102,7 @@ impl Build<'_> {
                 "Check the volume that it lies on",
             )
         })?;
-        done.map_err(|error| Failure::internal("Reading the context failed").because(error))
+        done.map_err(|error| Failure::internal("Reading the context failed").with_source(error))
     }
 }
 

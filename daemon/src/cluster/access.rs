@@ -1,4 +1,4 @@
-//! What hookd must be allowed to do, and one request at start that tells what it is not.
+//! What hookd must be allowed to do, and one request at start that shows what it is not.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceRule, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
@@ -49,7 +49,7 @@ pub async fn missing(cluster: &Cluster, retry: &Retry) -> Result<Vec<Permission>
     let answer = retry.run("review its own permissions", || api.create(&params, &review)).await?;
     let Some(status) = answer.status else { return Ok(Vec::new()) };
     if status.incomplete {
-        // An authorizer that cannot list its rules (a webhook): each call will tell by itself.
+        // An authorizer that cannot list its rules (a webhook): each call will fail by itself.
         tracing::warn!("the API server cannot list hookd's permissions; they are not checked");
         return Ok(Vec::new());
     }

@@ -1,7 +1,7 @@
 //! The warm client, and what its errors mean for the user.
 //!
 //! Whatever it asks for has deadlines: the head of an answer, which is the first item of a watch or
-//! a log, and the pause between two pieces of it. The whole life of a watch is the server's to end
+//! a log, and the pause between two chunks of it. The whole life of a watch is the server's to end
 //! (290 s); that of a log is its Job's.
 
 use std::time::Duration;
@@ -22,11 +22,11 @@ use crate::error::{Failure, Reason, report};
 /// A request that is not answered by then is repeated.
 pub const ANSWER: Duration = Duration::from_secs(15);
 /// An answer of which nothing more has come for so long is asked for again: its connection may be
-/// dead and nobody told. A watch is never as quiet, since the API server sends a bookmark a minute.
+/// dead without an error. A watch is never as quiet, since the API server sends a bookmark a minute.
 const IDLE: Duration = Duration::from_secs(75);
 /// An API server that does not take a connection by then is away.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection that nobody used for so long is not used again: one that is dead costs the next request
+/// A connection that was unused for so long is not used again: one that is dead costs the next request
 /// the whole time of an answer.
 const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// Between two looks whether a quiet connection's other end is there; the third failure ends it.
@@ -122,9 +122,9 @@ pub fn failure(action: &str, error: kube::Error) -> Failure {
         return Failure::new(
             Reason::ApiUnreachable,
             format!("The Kubernetes API server did not answer when hookd tried to {action}"),
-            "Look at the API server and at the network between it and the runner pod",
+            "Check the API server and the network between it and the runner pod",
         )
-        .because(error);
+        .with_source(error);
     };
     refusal::refused(action, status)
 }

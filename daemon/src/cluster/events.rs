@@ -1,4 +1,4 @@
-//! What the cluster tells of a pod that does not start yet: which image it pulls, what it lacks.
+//! What the cluster reports of a pod that does not start yet: which image it pulls, what it lacks.
 
 use std::future::ready;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use kube::api::{ListParams, WatchEvent, WatchParams};
 use crate::cluster::Cluster;
 use crate::cluster::client::ANSWER;
 use crate::cluster::pod::one_line;
-use crate::cluster::retry::{Pauses, is_forbidden};
+use crate::cluster::retry::{Backoff, is_forbidden};
 use crate::error::report;
 
 /// Events that say more than the pod's own status, or earlier.
-const WORTH_TELLING: [&str; 10] = [
+const REPORTED_REASONS: [&str; 10] = [
     "Scheduled",
     "Pulling",
     "Pulled",
@@ -35,16 +35,16 @@ const FORBIDDEN: Duration = Duration::from_secs(30);
 
 /// Lines of the events of a pod, those that were there before among them, which come again with each
 /// watch. Never ends; an account that may not watch events learns nothing.
-pub fn of_pod(cluster: &Cluster, pod: &str) -> BoxStream<'static, String> {
+pub fn for_pod(cluster: &Cluster, pod: &str) -> BoxStream<'static, String> {
     let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let params =
         WatchParams::default().fields(&format!("involvedObject.name={pod}")).disable_bookmarks();
-    let watches = stream::unfold(Pauses::default(), move |mut pauses| {
+    let watches = stream::unfold(Backoff::default(), move |mut backoff| {
         let (events, params) = (events.clone(), params.clone());
         async move {
-            pauses.pass().await;
+            backoff.wait().await;
             let lines = match events.watch(&params, "0").await {
-                Ok(watch) => watch.filter_map(|event| ready(told(event))).boxed(),
+                Ok(watch) => watch.filter_map(|event| ready(line_of(event))).boxed(),
                 Err(error) => {
                     tracing::debug!(error = report(&error), "events cannot be watched");
                     if is_forbidden(&error) {
@@ -53,7 +53,7 @@ pub fn of_pod(cluster: &Cluster, pod: &str) -> BoxStream<'static, String> {
                     stream::empty().boxed()
                 }
             };
-            Some((lines, pauses))
+            Some((lines, backoff))
         }
     });
     watches.flatten().boxed()
@@ -76,7 +76,7 @@ pub(super) async fn newest(cluster: &Cluster, uid: &str, reason: &str) -> Option
     listed.ok()?.items.into_iter().max_by_key(time)?.message
 }
 
-fn told(event: kube::Result<WatchEvent<Event>>) -> Option<String> {
+fn line_of(event: kube::Result<WatchEvent<Event>>) -> Option<String> {
     match event {
         Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) => line(&event),
         _ => None,
@@ -84,7 +84,7 @@ fn told(event: kube::Result<WatchEvent<Event>>) -> Option<String> {
 }
 
 fn line(event: &Event) -> Option<String> {
-    let reason = event.reason.as_deref().filter(|reason| WORTH_TELLING.contains(reason))?;
+    let reason = event.reason.as_deref().filter(|reason| REPORTED_REASONS.contains(reason))?;
     let message = one_line(event.message.as_deref()?);
     if message.contains("already present on machine") {
         return None;
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn events_are_told_however_often_their_watch_ends_or_is_refused() {
+    async fn events_are_reported_though_their_watch_ends_or_is_refused() {
         let event = |image: &str| {
             json!({"type": "ADDED", "object": {"apiVersion": "v1", "kind": "Event",
                 "metadata": {"name": "e"}, "involvedObject": {}, "reason": "Pulling",
@@ -129,7 +129,7 @@ mod tests {
             let body = Full::<Bytes>::from(format!("{body}\n"));
             ready(http::Response::builder().status(code).body(body))
         });
-        let mut lines = of_pod(&Cluster::of(kube::Client::new(service, "ns")), "p");
+        let mut lines = for_pod(&Cluster::of(kube::Client::new(service, "ns")), "p");
         assert_eq!(lines.next().await.as_deref(), Some("Pulling image a"));
         assert_eq!(lines.next().await.as_deref(), Some("Pulling image b"));
     }

@@ -8,8 +8,8 @@
 //!
 //! A stream leads from a file to the next only if the kubelet had come to the end of the first before
 //! the second was begun: it watches for new files from then on, and opens the newest. One that was behind
-//! stays where it is, and skips a file. So a leap in time is believed only if it was waited for
-//! (`Course::is_unbroken`), or if both lines stand in one file.
+//! stays where it is, and skips a file. So a gap between time stamps is accepted only if it was waited for
+//! (`RotationTracker::is_unbroken`), or if both lines stand in one file.
 
 use std::time::Duration;
 
@@ -23,18 +23,18 @@ use kube::api::LogParams;
 use tokio::time::Instant;
 
 use crate::cluster::client::failure;
-use crate::cluster::retry::{Pauses, Retry, is_transient};
+use crate::cluster::retry::{Backoff, Retry, is_transient};
 use crate::error::{Failure, Reason, report};
 
 mod lines;
-mod look;
 mod position;
+mod probe;
 mod stream;
 mod tail;
 
 pub use lines::{Gap, Lines};
 pub use position::LogPosition;
-use stream::{Course, Read};
+use stream::{Read, RotationTracker};
 pub use tail::{head, last_lines, tail};
 
 /// Takes output as it comes.
@@ -74,7 +74,7 @@ impl Log<'_> {
     /// read. `ended` completes when the container has ended, with the time at which it did.
     ///
     /// # Errors
-    /// `OUTPUT_LOST` when output cannot be had any more; `API_UNREACHABLE` when the API stays
+    /// `OUTPUT_LOST` when output is not available any more; `API_UNREACHABLE` when the API stays
     /// away; what `sink` says.
     pub async fn follow(
         &self,
@@ -83,14 +83,14 @@ impl Log<'_> {
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
         let ended: End<'_> = ended.boxed().shared();
-        let mut course = Course::from(&position);
-        let (mut outage, mut pauses) = (Instant::now(), Pauses::default());
+        let mut rotation = RotationTracker::from(&position);
+        let (mut outage, mut backoff) = (Instant::now(), Backoff::default());
         loop {
             let mut lines = Lines::resume(position);
-            let read = self.read(&mut lines, &mut course, Some(ended.clone()), sink).await?;
+            let read = self.read(&mut lines, &mut rotation, Some(ended.clone()), sink).await?;
             position = lines.position().clone();
-            if course.held {
-                (outage, pauses) = (Instant::now(), Pauses::default());
+            if rotation.held {
+                (outage, backoff) = (Instant::now(), Backoff::default());
             }
             let Read::Broken(why) = read else {
                 let Some(end) = ends_within(ended.clone(), Duration::from_secs(1)).await else {
@@ -98,7 +98,7 @@ impl Log<'_> {
                 };
                 let all = matches!(read, Read::Closed) && lines.joins();
                 let quiet = end.and_then(|end| lines.quiet_until(end));
-                let whole = all && quiet.is_some_and(|quiet| course.is_unbroken(quiet));
+                let whole = all && quiet.is_some_and(|quiet| rotation.is_unbroken(quiet));
                 return self.check_tail(position, whole, sink).await;
             };
             tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
@@ -109,7 +109,7 @@ impl Log<'_> {
             if outage.elapsed() > self.api_timeout {
                 return Err(unread(self.pod, &why));
             }
-            pauses.pass().await;
+            backoff.wait().await;
         }
     }
 
@@ -121,23 +121,23 @@ impl Log<'_> {
         whole: bool,
         sink: &mut (impl Sink + Send),
     ) -> Result<LogPosition, Failure> {
-        let (started, mut pauses) = (Instant::now(), Pauses::default());
+        let (started, mut backoff) = (Instant::now(), Backoff::default());
         loop {
-            let mut course = Course::from(&position);
+            let mut rotation = RotationTracker::from(&position);
             let mut lines = Lines::resume(position);
-            let read = self.read(&mut lines, &mut course, None, sink).await?;
+            let read = self.read(&mut lines, &mut rotation, None, sink).await?;
             position = lines.position().clone();
-            let (why, patience) = match read {
+            let (why, timeout) = match read {
                 Read::Closed => return lines.finish(whole).map(|()| position).map_err(lost),
                 Read::Quiet => ("nothing came for 5 s".to_owned(), self.api_timeout),
-                Read::Idle => (lines.words().unwrap_or_default(), ABSENT),
+                Read::Idle => (lines.kubelet_error().unwrap_or_default(), ABSENT),
                 Read::Broken(why) => (why, self.api_timeout),
             };
             sink.broken(true).await?;
-            if started.elapsed() > patience {
+            if started.elapsed() > timeout {
                 return Err(unread(self.pod, &why));
             }
-            pauses.pass().await;
+            backoff.wait().await;
         }
     }
 
@@ -154,7 +154,7 @@ impl Log<'_> {
             since_time: lines.since().and_then(whole_second),
             ..LogParams::default()
         };
-        let (mut absent, mut pauses) = (None, Pauses::default());
+        let (mut absent, mut backoff) = (None, Backoff::default());
         loop {
             let opened = Retry::new(self.api_timeout)
                 .attempt(|| self.pods.log_stream(self.pod, &params))
@@ -167,12 +167,12 @@ impl Log<'_> {
                 }
             };
             let over = ended.is_none_or(|ended| ended.clone().now_or_never().is_some());
-            let patience = if over { ABSENT } else { self.api_timeout };
+            let timeout = if over { ABSENT } else { self.api_timeout };
             let since = *absent.get_or_insert_with(Instant::now);
-            if since.elapsed() > patience || !self.has_pod().await {
+            if since.elapsed() > timeout || !self.has_pod().await {
                 return Err(lost_pod(self.pod, &error));
             }
-            pauses.pass().await;
+            backoff.wait().await;
         }
     }
 
@@ -199,15 +199,15 @@ fn lost_pod(pod: &str, error: &kube::Error) -> Failure {
     Failure::new(
         Reason::StepLost,
         format!("The log of pod {pod} is gone: {}", report(error)),
-        "Look in the cluster's audit log for who deleted the pod; run the job again",
+        "Check the cluster's audit log for who deleted the pod; run the job again",
     )
 }
 
 fn unread(pod: &str, why: &str) -> Failure {
     Failure::new(
         Reason::ApiUnreachable,
-        format!("The log of pod {pod} breaks again and again: {why}"),
-        "Look at the API server and at the kubelet of the pod's node; run the job again",
+        format!("Streaming the log of pod {pod} keeps failing: {why}"),
+        "Check the API server and the kubelet of the pod's node; run the job again",
     )
 }
 

@@ -74,12 +74,12 @@ pub async fn find(jobs: &Api<Job>, name: &str, retry: &Retry) -> Result<Option<J
 /// event does; without one, what would become of such a pod.
 ///
 /// # Errors
-/// The refusal, in the API's words.
+/// The refusal, with the API's message.
 pub async fn try_pod(cluster: &Cluster, job: &Job) -> Result<(), Failure> {
     const ACTION: &str = "create the step's pod";
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let told = events::newest(cluster, uid, "FailedCreate").await;
-    if let Some(failure) = told.and_then(|message| refusal::of_event(ACTION, &message)) {
+    let event = events::newest(cluster, uid, "FailedCreate").await;
+    if let Some(failure) = event.and_then(|message| refusal::of_event(ACTION, &message)) {
         return Err(failure);
     }
     let Some(template) = job.spec.as_ref().map(|spec| spec.template.clone()) else { return Ok(()) };
@@ -89,7 +89,7 @@ pub async fn try_pod(cluster: &Cluster, job: &Job) -> Result<(), Failure> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     match cluster.pods().create(&params, &pod).await {
         Ok(_) => Ok(()),
-        // Then only the event can tell.
+        // Then only the event can say why.
         Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
             Ok(())
         }

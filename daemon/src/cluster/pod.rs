@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerState as KubeletState, ContainerStateTerminated, ContainerStatus, Pod,
+};
 
-use crate::cluster::watch::Seen;
+use crate::cluster::watch::PodState;
 use crate::error::{Failure, Reason};
 
 /// The reason of a container in which a process was killed for its memory use.
@@ -17,22 +19,22 @@ const DEFAULT_GRACE: i64 = 30;
 
 /// Where a pod's container stands.
 #[derive(Debug)]
-pub enum Standing {
+pub enum ContainerState {
     /// Not started; the text says what it waits for.
     Waiting(String),
     /// Not started, and will not be unless this passes within the time.
-    Troubled(Duration, Failure),
+    Degraded(Duration, Failure),
     /// It can never start, or its pod is lost.
-    Doomed(Failure),
+    Failed(Failure),
     /// The program runs.
     Running,
     /// The program ended.
-    Ended(Ended),
+    Terminated(Termination),
 }
 
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct Termination {
     /// Exit code; 128 + n for signal n.
     pub exit_code: i32,
     /// "Completed", "Error"; [`OOM_KILLED`] if that befell another process than the program.
@@ -42,19 +44,19 @@ pub struct Ended {
 }
 
 /// Says where `container` of `pod` stands.
-pub fn standing(pod: &Pod, container: &str) -> Standing {
+pub fn container_state(pod: &Pod, container: &str) -> ContainerState {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = container_status(pod, container);
-    if let Some(terminated) = state(status).and_then(|state| state.terminated.as_ref()) {
-        return terminated_standing(pod, container, terminated);
+    if let Some(terminated) = kubelet_state(status).and_then(|state| state.terminated.as_ref()) {
+        return terminated_state(pod, container, terminated);
     }
     if let Some(failure) = pod_failure(pod, name) {
-        return Standing::Doomed(failure);
+        return ContainerState::Failed(failure);
     }
-    if state(status).is_some_and(|state| state.running.is_some()) {
-        return Standing::Running;
+    if kubelet_state(status).is_some_and(|state| state.running.is_some()) {
+        return ContainerState::Running;
     }
-    let waiting = state(status).and_then(|state| state.waiting.as_ref());
+    let waiting = kubelet_state(status).and_then(|state| state.waiting.as_ref());
     match waiting.and_then(|waiting| waiting.reason.as_deref()) {
         None | Some("ContainerCreating" | "PodInitializing") => {
             init::waiting(pod).unwrap_or_else(|| not_started(pod))
@@ -62,19 +64,19 @@ pub fn standing(pod: &Pod, container: &str) -> Standing {
         Some(reason) => {
             let message = waiting.and_then(|waiting| waiting.message.as_deref());
             let image = status.map_or("", |status| status.image.as_str());
-            waiting::standing(reason, message.unwrap_or_default(), image)
+            waiting::state(reason, message.unwrap_or_default(), image)
         }
     }
 }
 
 /// When the container ended, if it has.
 pub fn finished_at(pod: &Pod, container: &str) -> Option<jiff::Timestamp> {
-    let end = state(container_status(pod, container))?.terminated.as_ref()?;
+    let end = kubelet_state(container_status(pod, container))?.terminated.as_ref()?;
     Some(end.finished_at.as_ref()?.0)
 }
 
-/// The state of a container, if the kubelet has told it.
-fn state(status: Option<&ContainerStatus>) -> Option<&ContainerState> {
+/// The state of a container, if the kubelet has reported it.
+fn kubelet_state(status: Option<&ContainerStatus>) -> Option<&KubeletState> {
     status?.state.as_ref()
 }
 
@@ -83,27 +85,27 @@ fn container_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerSt
     statuses.iter().find(|status| status.name == container)
 }
 
-fn terminated_standing(pod: &Pod, container: &str, end: &ContainerStateTerminated) -> Standing {
+fn terminated_state(pod: &Pod, container: &str, end: &ContainerStateTerminated) -> ContainerState {
     let reason = end.reason.clone().unwrap_or_default();
     let message = end.message.clone().unwrap_or_default();
     match reason.as_str() {
         // The runtime made the container and could not start its program.
         "StartError" | "ContainerCannotRun" => {
-            return Standing::Doomed(start_failure(&message));
+            return ContainerState::Failed(start_failure(&message));
         }
         // Said whichever process was killed: the program may have gone on to its own end.
         OOM_KILLED if end.exit_code == KILLED => {
-            return Standing::Doomed(oom_failure(pod, container));
+            return ContainerState::Failed(oom_failure(pod, container));
         }
         _ => {}
     }
     if let Some(failure) = evicted(pod) {
-        return Standing::Doomed(failure);
+        return ContainerState::Failed(failure);
     }
     if was_ended_by_deletion(pod, end) {
-        return Standing::Doomed(going(pod));
+        return ContainerState::Failed(going(pod));
     }
-    Standing::Ended(Ended { exit_code: end.exit_code, reason, message })
+    ContainerState::Terminated(Termination { exit_code: end.exit_code, reason, message })
 }
 
 /// True for an end after the pod's deletion was asked for. Programs that handle TERM end with codes
@@ -142,7 +144,7 @@ pub fn deleted(name: &str) -> Failure {
     Failure::new(
         Reason::StepLost,
         format!("Pod {name} was deleted while its program ran"),
-        "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a person); \
+        "Check the cluster's audit log for who deleted it (a node drain, a preemption, a person); \
          run the job again",
     )
 }
@@ -170,8 +172,8 @@ pub fn oom_failure(pod: &Pod, container: &str) -> Failure {
     )
 }
 
-/// What a user is told of a step that ended with a code though a process of it was killed for its memory.
-pub fn oom_note(seen: &Seen, container: &str) -> String {
+/// The note for a step that ended with an exit code although the kernel OOM-killed one of its processes.
+pub fn oom_note(seen: &PodState, container: &str) -> String {
     let limit = seen.pod().and_then(|pod| memory_limit(pod, container));
     let bound =
         limit.map_or_else(|| "its node has".to_owned(), |limit| format!("its limit of {limit}"));
@@ -220,38 +222,38 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         return Some(Failure::new(
             kind,
             format!("Pod {name} failed before its program ended ({reason}): {message}"),
-            "Look at the node's kubelet; run the job again",
+            "Check the node's kubelet; run the job again",
         ));
     }
     None
 }
 
 /// The container has no state of its own yet: the scheduler's and the volumes' turn.
-fn not_started(pod: &Pod) -> Standing {
+fn not_started(pod: &Pod) -> ContainerState {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let scheduled = conditions.into_iter().flatten().find(|one| one.type_ == "PodScheduled");
-    let Some(words) = scheduled
+    let Some(message) = scheduled
         .filter(|one| one.status == "False")
         .map(|one| one.message.as_deref().unwrap_or("no message"))
     else {
-        return Standing::Waiting(String::new());
+        return ContainerState::Waiting(String::new());
     };
-    if words.contains("persistentvolumeclaim") && words.contains("not found") {
-        return Standing::Doomed(Failure::new(
+    if message.contains("persistentvolumeclaim") && message.contains("not found") {
+        return ContainerState::Failed(Failure::new(
             Reason::ClaimUnusable,
-            format!("The pod cannot be scheduled: {}", one_line(words)),
+            format!("The pod cannot be scheduled: {}", one_line(message)),
             "Set ACTIONS_RUNNER_CLAIM_NAME to the claim of the runner's work directory, or create it",
         ));
     }
-    if words.contains("volume node affinity conflict") {
-        return Standing::Doomed(Failure::new(
+    if message.contains("volume node affinity conflict") {
+        return ContainerState::Failed(Failure::new(
             Reason::ClaimUnusable,
-            format!("The pod cannot be scheduled: {}", one_line(words)),
+            format!("The pod cannot be scheduled: {}", one_line(message)),
             "The work volume exists on another node only: use a ReadWriteMany claim, or let runner \
              and step share a node",
         ));
     }
-    Standing::Waiting(format!("no node can take the pod: {}", one_line(words)))
+    ContainerState::Waiting(format!("no node can take the pod: {}", one_line(message)))
 }
 
 /// A text on one line.

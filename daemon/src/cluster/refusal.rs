@@ -1,14 +1,14 @@
-//! What a refusal of the API server means, by the words of the plugin that refused.
+//! What a refusal of the API server means, by the message of the plugin that refused.
 //!
 //! The authorizer says "User ... cannot VERB resource ...", and only that is a missing permission.
-//! Every other 403 comes from admission: a few of them pass, the others stay until somebody changes
+//! Every other 403 comes from admission: a few of them pass, the others stay until someone changes
 //! the object or the namespace's rules.
 
 use kube::core::Status;
 
 use crate::error::{Failure, Reason};
 
-/// One plugin of the API server, by words that only it uses.
+/// One plugin of the API server, by phrases that only it uses.
 struct Plugin {
     marks: &'static [&'static str],
     reason: Reason,
@@ -22,8 +22,8 @@ const AMOUNTS: &str = "Ask for amounts that the LimitRange of the namespace allo
 const NO_AMOUNTS: &str = "The ResourceQuota of the namespace wants every container to name these amounts: set defaults \
      with a LimitRange, or set `resources` in the hook template (`$job`, `$<service>`, `$build`), \
      `--cpus` and `--memory` in `options:`";
-const NO_QUOTA: &str = "Create a ResourceQuota in the namespace that covers what the message names: the cluster lets \
-     nobody use it without one";
+const NO_QUOTA: &str = "Create a ResourceQuota in the namespace that covers what the message names: the cluster \
+     does not allow its use without one";
 const PRIORITY: &str =
     "Create the PriorityClass, or correct priorityClassName in the hook template";
 const ACCOUNT: &str = "Create the ServiceAccount in the runner's namespace, or correct serviceAccountName in the hook \
@@ -47,7 +47,7 @@ const fn denied(marks: &'static [&'static str], remedy: &'static str) -> Plugin 
     Plugin { marks, reason: Reason::AdmissionDenied, remedy }
 }
 
-/// In this order: a policy's own message may hold the words of the others.
+/// In this order: a policy's own message may contain the phrases of the others.
 const PLUGINS: [Plugin; 15] = [
     denied(&["denied the request", "denied request:", "image policy webhook backend"], POLICY),
     denied(&["violates PodSecurity", "security context constraint"], POD_SECURITY),
@@ -108,11 +108,12 @@ pub(super) fn is_final(status: &Status) -> bool {
     remedy == POLICY || (status.code == 500 && ANSWERS_500.contains(&remedy))
 }
 
-/// The authorizer's words: `User "u" cannot VERB resource "r" ...`, or a path in place of it. They
+/// The authorizer's message: `User "u" cannot VERB resource "r" ...`, or a path in place of it. They
 /// stand behind the object's name; a policy's own message could hold them too.
-fn says_who_cannot(words: &str) -> bool {
-    let words = words.split_once("forbidden: ").map_or(words, |(_, words)| words);
-    let Some((_, verb)) = words.strip_prefix("User \"").and_then(|who| who.split_once(" cannot "))
+fn says_who_cannot(message: &str) -> bool {
+    let message = message.split_once("forbidden: ").map_or(message, |(_, message)| message);
+    let Some((_, verb)) =
+        message.strip_prefix("User \"").and_then(|who| who.split_once(" cannot "))
     else {
         return false;
     };
@@ -121,13 +122,13 @@ fn says_who_cannot(words: &str) -> bool {
     matches!(what, Some("resource" | "path")) && name.starts_with('"')
 }
 
-fn is_policy(words: &str) -> bool {
-    plugin(words).remedy == POLICY
+fn is_policy(message: &str) -> bool {
+    plugin(message).remedy == POLICY
 }
 
-fn plugin(words: &str) -> &'static Plugin {
+fn plugin(message: &str) -> &'static Plugin {
     let is_it = |plugin: &&Plugin| {
-        plugin.marks.is_empty() || plugin.marks.iter().any(|mark| words.contains(mark))
+        plugin.marks.is_empty() || plugin.marks.iter().any(|mark| message.contains(mark))
     };
     PLUGINS.iter().find(is_it).unwrap_or(&PLUGINS[PLUGINS.len() - 1])
 }
@@ -157,25 +158,25 @@ fn meaning(status: &Status) -> (Reason, &'static str) {
         ),
         500.. if status.message.contains("failed calling webhook") => (
             Reason::AdmissionDenied,
-            "Look at the Service of the webhook that the message names: it does not answer, and \
+            "Check the Service of the webhook that the message names: it does not answer, and \
              nothing can be created without it",
         ),
-        _ => (Reason::ApiUnreachable, "Look at the API server's log; run the job again"),
+        _ => (Reason::ApiUnreachable, "Check the API server's log; run the job again"),
     }
 }
 
-/// The failure that an event of a Job tells, whose pod was refused; none if the words are not those of
-/// a refusal.
+/// The failure behind an event of a Job whose pod was refused; none if the message is not that of a
+/// refusal.
 pub(super) fn of_event(action: &str, message: &str) -> Option<Failure> {
-    let words = message.strip_prefix("Error creating: ").unwrap_or(message);
-    let code = if words.contains(" is forbidden: ") || words.contains("denied the request") {
+    let message = message.strip_prefix("Error creating: ").unwrap_or(message);
+    let code = if message.contains(" is forbidden: ") || message.contains("denied the request") {
         403
-    } else if words.contains(" is invalid: ") {
+    } else if message.contains(" is invalid: ") {
         422
     } else {
         return None;
     };
-    let status = Status { code, message: words.to_owned(), ..Status::default() };
+    let status = Status { code, message: message.to_owned(), ..Status::default() };
     (!is_passing(&status)).then(|| refused(action, &status))
 }
 

@@ -12,26 +12,26 @@ use crate::error::{Failure, report};
 
 /// What looks like a missing permission is believed after this: what hookd may do is looked at once
 /// at start, and an API server that has just started knows no roles yet.
-const FORBIDDEN_PATIENCE: Duration = Duration::from_secs(10);
+const FORBIDDEN_GRACE_PERIOD: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Pauses between attempts: the first is 50 ms, each further one twice as long, up to 3 s; each is
+/// Backoff between attempts: the first is 50 ms, each further one twice as long, up to 3 s; each is
 /// half to one and a half of that, so that many runners do not come back in step.
 #[derive(Debug)]
-pub struct Pauses {
+pub struct Backoff {
     next: Duration,
 }
 
-impl Default for Pauses {
+impl Default for Backoff {
     fn default() -> Self {
         Self { next: FIRST_PAUSE }
     }
 }
 
-impl Pauses {
-    /// Lets the next pause pass.
-    pub async fn pass(&mut self) {
+impl Backoff {
+    /// Waits for the next pause.
+    pub async fn wait(&mut self) {
         tokio::time::sleep(self.next()).await;
     }
 
@@ -92,7 +92,7 @@ impl Retry {
     ///
     /// # Errors
     /// The last error once the budget is used up, or the first that is not transient, as
-    /// [`failure`] words it.
+    /// [`failure`] reports it.
     pub async fn run<T, F>(&self, action: &str, request: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = kube::Result<T>>,
@@ -110,7 +110,7 @@ impl Retry {
     {
         let started = Instant::now();
         let mut doubted = None;
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
             let error = match tokio::time::timeout(ANSWER, request()).await {
                 Ok(Ok(answer)) => return Ok(answer),
@@ -118,14 +118,14 @@ impl Retry {
                 Err(_) => kube::Error::Service("no answer within 15 s".into()),
             };
             let believed = is_doubtful(&error)
-                && doubted.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_PATIENCE;
+                && doubted.get_or_insert_with(Instant::now).elapsed() >= FORBIDDEN_GRACE_PERIOD;
             let lasting = !is_transient(&error) && !is_doubtful(&error);
             if believed || lasting || started.elapsed() >= self.budget {
                 return Err(error);
             }
             tracing::debug!(error = report(&error), "repeating a request");
             let left = self.budget.saturating_sub(started.elapsed());
-            let pause = retry_after(&error).unwrap_or_else(|| pauses.next());
+            let pause = retry_after(&error).unwrap_or_else(|| backoff.next());
             tokio::time::sleep(pause.min(left)).await;
         }
     }
@@ -203,7 +203,7 @@ mod tests {
     // ARC#1071, ARC#1768: what a plugin refuses was asked for again for ten seconds.
     #[tokio::test(start_paused = true)]
     async fn what_admission_refuses_is_not_asked_for_again() {
-        for (code, words) in [
+        for (code, message) in [
             (
                 403,
                 "pods \"x\" is forbidden: maximum memory usage per Container is 1Gi, but limit is 4Gi",
@@ -220,10 +220,10 @@ mod tests {
             let _: kube::Result<()> = Retry::new(Duration::from_secs(20))
                 .attempt(|| {
                     calls += 1;
-                    async { Err(api(code, words)) }
+                    async { Err(api(code, message)) }
                 })
                 .await;
-            assert_eq!(calls, 1, "{words}");
+            assert_eq!(calls, 1, "{message}");
         }
         let mut calls = 0;
         let started = Instant::now();
@@ -286,8 +286,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_differ() {
-        let mut pauses = Pauses::default();
-        let all: Vec<_> = std::iter::repeat_with(|| pauses.next()).take(12).collect();
+        let mut backoff = Backoff::default();
+        let all: Vec<_> = std::iter::repeat_with(|| backoff.next()).take(12).collect();
         assert!(all[0] < Duration::from_millis(80) && all[11] >= Duration::from_millis(1500));
         assert!(all.iter().all(|pause| *pause <= LONGEST_PAUSE * 3 / 2), "{all:?}");
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{WatchEvent, WatchParams};
-use kube::runtime::utils::Backoff;
+use kube::runtime::utils::Backoff as WatcherBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::cluster::retry::Pauses;
+use crate::cluster::retry::Backoff;
 use crate::error::report;
 use crate::names::JOB_LABEL;
 
@@ -22,22 +22,22 @@ const STEADY: Duration = Duration::from_secs(20);
 
 /// What is known of a Job's pod.
 #[derive(Clone, Debug, Default)]
-pub enum Seen {
+pub enum PodState {
     /// The Job controller has not made it.
     #[default]
-    NotYet,
+    NotCreated,
     /// Its newest state.
-    Pod(Box<Pod>),
+    Present(Box<Pod>),
     /// It was there and is gone.
-    Gone,
+    Deleted,
 }
 
-impl Seen {
+impl PodState {
     /// The pod, if it is there.
     pub fn pod(&self) -> Option<&Pod> {
         match self {
-            Self::Pod(pod) => Some(pod),
-            Self::NotYet | Self::Gone => None,
+            Self::Present(pod) => Some(pod),
+            Self::NotCreated | Self::Deleted => None,
         }
     }
 }
@@ -45,13 +45,13 @@ impl Seen {
 /// Follows one pod for as long as it lives; the task ends with the last of the copies.
 #[derive(Clone, Debug)]
 pub struct PodWatch {
-    seen: watch::Receiver<Seen>,
+    seen: watch::Receiver<PodState>,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
 impl PodWatch {
     /// Watches the pod of a Job: by label until the Job controller has made it, then by name.
-    pub fn of_job(pods: Api<Pod>, job: &str) -> Self {
+    pub fn for_job(pods: Api<Pod>, job: &str) -> Self {
         let selector = format!("{JOB_LABEL}={job}");
         Self::start(|sender| async move {
             if let Some(name) = first_pod(&pods, &selector, &sender).await {
@@ -61,20 +61,20 @@ impl PodWatch {
     }
 
     /// Watches the pod of this name.
-    pub fn of_pod(pods: Api<Pod>, name: &str) -> Self {
+    pub fn for_pod(pods: Api<Pod>, name: &str) -> Self {
         let name = name.to_owned();
         Self::start(|sender| async move { follow(pods, &name, &sender).await })
     }
 
     fn start<F: Future<Output = ()> + Send + 'static>(
-        task: impl FnOnce(watch::Sender<Seen>) -> F,
+        task: impl FnOnce(watch::Sender<PodState>) -> F,
     ) -> Self {
-        let (sender, seen) = watch::channel(Seen::NotYet);
+        let (sender, seen) = watch::channel(PodState::NotCreated);
         Self { seen, _task: Arc::new(AbortOnDropHandle::new(tokio::spawn(task(sender)))) }
     }
 
     /// The newest state.
-    pub fn now(&self) -> Seen {
+    pub fn now(&self) -> PodState {
         self.seen.borrow().clone()
     }
 
@@ -86,7 +86,7 @@ impl PodWatch {
     }
 
     /// Waits until the state fulfils `wanted`.
-    pub async fn until(&mut self, wanted: impl FnMut(&Seen) -> bool) -> Seen {
+    pub async fn until(&mut self, wanted: impl FnMut(&PodState) -> bool) -> PodState {
         let seen = self.seen.wait_for(wanted).await.map(|seen| seen.clone());
         match seen {
             Ok(seen) => seen,
@@ -95,28 +95,28 @@ impl PodWatch {
     }
 }
 
-/// Waits until a pod with this label exists; its name. None if nobody listens any more.
+/// Waits until a pod with this label exists; its name. None if no receiver is left.
 async fn first_pod(
     pods: &Api<Pod>,
     selector: &str,
-    sender: &watch::Sender<Seen>,
+    sender: &watch::Sender<PodState>,
 ) -> Option<String> {
     // From version "0", since the pod may be there already; without bookmarks, since with them an
     // API server on an older etcd refuses that version.
     let params = WatchParams::default().labels(selector).disable_bookmarks();
-    let mut pauses = Pauses::default();
+    let mut backoff = Backoff::default();
     while !sender.is_closed() {
         match first_event(pods, &params).await {
             Ok(Some(pod)) => {
                 let name = pod.name_any();
-                sender.send_replace(Seen::Pod(Box::new(pod)));
+                sender.send_replace(PodState::Present(Box::new(pod)));
                 return Some(name);
             }
             // The server ends a watch that has seen nothing.
-            Ok(None) => pauses = Pauses::default(),
+            Ok(None) => backoff = Backoff::default(),
             Err(error) => tracing::info!(selector, error = report(&error), "cannot watch pods"),
         }
-        pauses.pass().await;
+        backoff.wait().await;
     }
     None
 }
@@ -134,34 +134,34 @@ async fn first_event(pods: &Api<Pod>, params: &WatchParams) -> kube::Result<Opti
     Ok(None)
 }
 
-/// Pauses as everywhere else: kube's own grow to a minute, for which nobody would hear of a step's end
+/// Backoff as everywhere else: kube's own grows to a minute, and would delay the end of a step by as much
 /// after an outage.
 #[derive(Default)]
-struct WatchPauses {
-    pauses: Pauses,
+struct WatchBackoff {
+    backoff: Backoff,
     last: Option<Instant>,
 }
 
-impl Iterator for WatchPauses {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
         if self.last.replace(Instant::now()).is_none_or(|last| last.elapsed() > STEADY) {
-            self.pauses = Pauses::default();
+            self.backoff = Backoff::default();
         }
-        Some(self.pauses.next())
+        Some(self.backoff.next())
     }
 }
 
-impl Backoff for WatchPauses {
+impl WatcherBackoff for WatchBackoff {
     // The watcher calls it before it has asked for anything.
     fn reset(&mut self) {}
 }
 
 /// Publishes each state of the pod until it is gone.
-async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<Seen>) {
+async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let events = watcher(pods, config).backoff(WatchPauses::default());
+    let events = watcher(pods, config).backoff(WatchBackoff::default());
     pin_mut!(events);
     let mut listed = false;
     while let Some(event) = events.next().await {
@@ -169,11 +169,11 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<Seen>) {
             Ok(watcher::Event::Init) => listed = false,
             Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)) => {
                 listed = true;
-                sender.send_replace(Seen::Pod(Box::new(pod)));
+                sender.send_replace(PodState::Present(Box::new(pod)));
             }
             Ok(watcher::Event::InitDone) if listed => {}
             Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => {
-                sender.send_replace(Seen::Gone);
+                sender.send_replace(PodState::Deleted);
                 return;
             }
             Err(error) => tracing::debug!(name, error = report(&error), "the watch broke"),

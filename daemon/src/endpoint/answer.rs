@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 /// What the endpoint sends.
 pub(super) type Body = reqwest::Body;
 
-/// Letters of a registry's own words that are passed on.
-const LONGEST_WORDS: usize = 500;
+/// Characters of a registry's own message that are passed on.
+const MAX_MESSAGE_CHARS: usize = 500;
 
 /// Why a request is not answered with what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ struct OneError {
     detail: Option<serde_json::Value>,
 }
 
-/// Kaniko's client repeats requests with these statuses and forgets the words of the answer.
+/// Kaniko's client repeats requests with these statuses and ignores the message of the answer.
 const FORGOTTEN: [u16; 7] = [408, 499, 500, 502, 503, 504, 522];
 /// Stands for them: a status of the server's side that the client does not know.
 const UNAVAILABLE: u16 = 530;
@@ -78,8 +78,8 @@ impl Refusal {
         Self::new(status, "UNAVAILABLE", message)
     }
 
-    /// In the words of a registry that answered with an error; `missing` is the code if it has none
-    /// and answers 404.
+    /// With the message of a registry that answered with an error; `missing` is the code if it has
+    /// none and answers 404.
     pub(super) fn of_registry(
         registry: &str,
         status: StatusCode,
@@ -89,7 +89,7 @@ impl Refusal {
         let first = serde_json::from_slice::<Errors>(body)
             .ok()
             .and_then(|errors| errors.errors.into_iter().next());
-        let (code, words) = match first {
+        let (code, text) = match first {
             Some(error) => (error.code, error.message),
             None => (String::new(), String::from_utf8_lossy(body).into_owned()),
         };
@@ -107,10 +107,10 @@ impl Refusal {
                 && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
         };
         let code = Some(code).filter(is_code).unwrap_or_else(|| known.to_owned());
-        let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ");
-        let words: String = words.chars().filter(|one| !one.is_control()).collect();
-        let words: String = words.chars().take(LONGEST_WORDS).collect();
-        let message = format!("{words} (registry {registry} answers {status})");
+        let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text: String = text.chars().filter(|one| !one.is_control()).collect();
+        let text: String = text.chars().take(MAX_MESSAGE_CHARS).collect();
+        let message = format!("{text} (registry {registry} answers {status})");
         let forgotten = FORGOTTEN.contains(&status.as_u16());
         let shown = if forgotten { Self::unavailable("").status } else { status };
         Self::new(shown, &code, message.trim_start())

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::RegistryConfig;
 use crate::registry::destination::Destination;
-use crate::registry::mirrors::Sources;
+use crate::registry::mirrors::Mirrors;
 use crate::registry::reference::{DOCKER_HUB, NamedImage, Reference};
 
 /// The environment variable that holds the [`EndpointConfig`] as JSON.
@@ -66,7 +66,7 @@ impl EndpointConfig {
         destination: &Destination,
         images: &[NamedImage],
     ) -> Self {
-        let sources = Sources::new(registry);
+        let sources = Mirrors::new(registry);
         let (repository, tag) = destination.repository_and_tag();
         Self {
             push: Place {
@@ -99,7 +99,7 @@ impl EndpointConfig {
     }
 }
 
-fn allowed(image: &Reference, sources: &Sources) -> AllowedImage {
+fn allowed(image: &Reference, sources: &Mirrors) -> AllowedImage {
     let named = kaniko_registry(&image.registry);
     let within = if named == image.registry { "" } else { "localhost/" };
     let places = sources

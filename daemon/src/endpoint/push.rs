@@ -90,7 +90,7 @@ impl Pushes {
                 }
                 Ok(response)
             }
-            // An answer to HEAD has no words: what follows it, an upload, fails with them.
+            // An answer to HEAD has no message: the upload that follows it fails with one.
             Err(refusal) if sent.method == Method::HEAD => {
                 tracing::info!(path, error = refusal.message, "not found in the push repository");
                 Err(Refusal::new(StatusCode::NOT_FOUND, missing, refusal.message))

@@ -128,7 +128,7 @@ pub(super) async fn read(
     headers: &HeaderMap,
     missing: &str,
 ) -> Result<Response, Refusal> {
-    let mut pauses = PAUSES.iter();
+    let mut backoff = PAUSES.iter();
     loop {
         let request = Request {
             method: method.clone(),
@@ -141,7 +141,7 @@ pub(super) async fn read(
             Ok(answer) => answer.status().is_server_error(),
             Err(error) => error.is_no_answer(),
         };
-        if let (true, Some(pause)) = (away, pauses.next()) {
+        if let (true, Some(pause)) = (away, backoff.next()) {
             tokio::time::sleep(*pause).await;
             continue;
         }
@@ -153,7 +153,7 @@ pub(super) async fn read(
     }
 }
 
-/// The error of a registry in its own words.
+/// The error of a registry with its own message.
 pub(super) async fn refused(session: &Session, answer: Response, missing: &str) -> Refusal {
     let status = answer.status();
     let body = bounded(answer, LONGEST_ERROR).await.unwrap_or_default();
@@ -178,19 +178,19 @@ pub(super) async fn bounded(mut answer: Response, limit: usize) -> Option<Bytes>
     Some(body.into())
 }
 
-/// Why a registry did not answer, in the words that clients of registries use.
+/// Why a registry did not answer, in a form that clients of registries know.
 pub(super) fn refusal(session: &Session, error: &RegistryError) -> Refusal {
     let host = session.host();
-    let words = report(error);
-    tracing::warn!(host, error = words, "a registry did not answer");
+    let message = report(error);
+    tracing::warn!(host, error = message, "a registry did not answer");
     match error {
         RegistryError::Refused { status, .. } => {
-            let words = format!("the token service of registry {host} answers {status}");
-            let json = serde_json::json!({"errors": [{"message": words}]}).to_string();
+            let message = format!("the token service of registry {host} answers {status}");
+            let json = serde_json::json!({"errors": [{"message": message}]}).to_string();
             Refusal::of_registry(host, *status, json.as_bytes(), "DENIED")
         }
         error if error.is_no_answer() => {
-            let lower = words.to_lowercase();
+            let lower = message.to_lowercase();
             let known = [
                 ("connection refused", "connection refused"),
                 ("dns error", "no such host"),
@@ -201,10 +201,10 @@ pub(super) fn refusal(session: &Session, error: &RegistryError) -> Refusal {
                 ("no route", "no route to host"),
                 ("corrupt message", "the registry gave an HTTP response to HTTPS client"),
             ];
-            let known = known.iter().find(|(words, _)| lower.contains(words));
+            let known = known.iter().find(|(part, _)| lower.contains(part));
             let mark = known.map_or("no connection", |(_, mark)| mark);
-            Refusal::unavailable(format!("registry {host} cannot be reached: {mark} ({words})"))
+            Refusal::unavailable(format!("registry {host} cannot be reached: {mark} ({message})"))
         }
-        _ => Refusal::unavailable(words),
+        _ => Refusal::unavailable(message),
     }
 }

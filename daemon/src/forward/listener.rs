@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 /// A service that does not take a connection within this is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause after a connection that could not be accepted, for want of descriptors for example.
+/// Pause after a connection that could not be accepted, without free descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Ports that are tried before there is none that is free for both families.
 const TRIES: usize = 16;
@@ -46,7 +46,7 @@ impl LoopbackPort {
         Ok(Self { port, sockets })
     }
 
-    /// Listens at `preferred`, or at any port that is free if that one cannot be had.
+    /// Listens at `preferred`, or at any port that is free if that one is not.
     ///
     /// # Errors
     /// The kernel's, if there is none.

@@ -52,7 +52,7 @@ pub struct Forward {
 
 impl JobServices {
     /// What the pod of a job says; none: it has no services.
-    pub fn of_pod(pod: &Pod) -> Option<Self> {
+    pub fn from_pod(pod: &Pod) -> Option<Self> {
         let text = pod.metadata.annotations.as_ref()?.get(ANNOTATION)?;
         serde_json::from_str(text).ok()
     }
@@ -120,7 +120,7 @@ impl JobNetwork {
         if !matches!(*state, State::Unknown) {
             return;
         }
-        let services = pod.and_then(JobServices::of_pod);
+        let services = pod.and_then(JobServices::from_pod);
         let Some((services, pod)) = services.zip(pod) else {
             *state = State::Nothing;
             return;

@@ -8,7 +8,7 @@ use super::*;
 
 /// Stands for the job's pod.
 const POD: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A service that answers each client with what it said, once the client has said all.
 async fn service() -> u16 {
@@ -65,7 +65,7 @@ async fn eventually(host: &str, port: u16) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, answered).await.expect("the service answers in time");
+    tokio::time::timeout(TIMEOUT, answered).await.expect("the service answers in time");
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_job_that_ends_closes_its_ports_and_connections_at_once() {
     open.write_all(b"half").await.unwrap();
     network.clear().await;
     let mut rest = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, open.read_to_end(&mut rest)).await.unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, open.read_to_end(&mut rest)).await.unwrap();
     assert!(ended.is_err() || rest.is_empty());
     LoopbackPort::bind(port).await.expect("the port is free again");
     assert!(network.host_aliases().await.is_empty());
@@ -145,7 +145,7 @@ async fn connections_beyond_the_limit_wait_for_one_to_end() {
     let early = tokio::time::timeout(Duration::from_millis(200), second.read_to_end(&mut answer));
     assert!(early.await.is_err(), "the second was served beside the first");
     first.shutdown().await.unwrap();
-    tokio::time::timeout(PATIENCE, second.read_to_end(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(TIMEOUT, second.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer, b"second");
     task.abort();
 }
@@ -156,7 +156,7 @@ async fn until_taken(slots: &Semaphore) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, taken).await.expect("a connection is accepted in time");
+    tokio::time::timeout(TIMEOUT, taken).await.expect("a connection is accepted in time");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn session(context: &Context, step: &StepId) -> Result<Session, Option<Reg
         Some(name) => context.cluster.secrets().get_opt(name).await.ok().flatten(),
         None => None,
     };
-    let all = secret.as_ref().map(Credentials::of_secret).unwrap_or_default();
+    let all = secret.as_ref().map(Credentials::from_secret).unwrap_or_default();
     let (repository, _) = destination.repository_and_tag();
     let user = Credentials::find(&all, &destination.push_host, repository).cloned();
     let Some(client) = context.images.client() else { return Err(None) };

@@ -1,4 +1,4 @@
-//! `cancel_step`: ends a step of whichever kind, whoever started it.
+//! `cancel_step`: ends a step of any kind, started by any client.
 
 use kube::ResourceExt;
 

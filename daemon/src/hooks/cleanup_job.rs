@@ -26,8 +26,8 @@ const LOGS: usize = 2 << 20;
 /// Services whose logs are shown, and those that are read at the same time.
 const SERVICES: usize = 256;
 const LOGS_AT_ONCE: usize = 4;
-/// The runner waits for a clean-up; nobody waits for long for a log.
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// The runner waits for a clean-up, so a log may not delay it for long.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Deletes all objects of this runner: Jobs with their pods, pods, Secrets. Returns their number,
 /// and what the job's services wrote.
@@ -92,7 +92,7 @@ async fn service_logs(context: &Context, pod: &Pod) -> Vec<ServiceLog> {
         async move {
             let container = ContainerRef { pod: name, container: &service };
             let asked = logs::tail(pods, container, SERVICE_LINES);
-            let text = tokio::time::timeout(LOG_PATIENCE, asked).await;
+            let text = tokio::time::timeout(LOG_TIMEOUT, asked).await;
             let text = match text {
                 Ok(Ok(text)) => text,
                 Ok(Err(error)) => format!("(the log cannot be read: {})", report(&error)),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::build::BuildEnvironment;
-use crate::build::cache::Builds;
+use crate::build::cache::BuildCache;
 use crate::cluster::Cluster;
 use crate::cluster::access::{self, Permission};
 use crate::cluster::retry::Retry;
@@ -40,10 +40,10 @@ pub struct Context {
     pub sessions: Sessions,
     /// The agents in job pods.
     pub agents: Agents,
-    /// What registries tell of images.
+    /// What registries report of images.
     pub images: Lookup,
     /// Images that this job built.
-    pub builds: Builds,
+    pub builds: BuildCache,
     /// A node could not make a pod with image volumes, though the cluster's version has them.
     pub lacks_image_volumes: AtomicBool,
     /// How steps reach the services of the job.
@@ -55,7 +55,7 @@ pub struct Context {
     /// Warnings that the job's user has read.
     pub warnings: Warnings,
     /// What was learnt from the cluster, once.
-    known: OnceCell<Known>,
+    known: OnceCell<ClusterInfo>,
     /// Those of the runner's pull Secrets and of the registry of built images.
     credentials: OnceCell<Vec<Credentials>>,
     missing: Mutex<Vec<Permission>>,
@@ -63,7 +63,7 @@ pub struct Context {
 
 /// What hookd learns from the cluster once.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct ClusterInfo {
     /// The runner pod.
     pub runner: Runner,
     /// Version of the API server.
@@ -75,8 +75,8 @@ const WARMING: Duration = Duration::from_secs(20);
 /// Minor version of Kubernetes from which image volumes are on by default.
 const IMAGE_VOLUMES: u32 = 35;
 
-impl Known {
-    /// How stepd gets into pods of this cluster, as far as its version tells.
+impl ClusterInfo {
+    /// How stepd gets into pods of this cluster, as far as its version shows.
     pub fn delivery(&self, config: &Config) -> Delivery {
         match config.tools {
             Tools::ImageVolumes => Delivery::ImageVolumes,
@@ -116,7 +116,7 @@ impl Context {
                 runner_deletion,
             },
             images: Lookup::new(&config.registry),
-            builds: Builds::default(),
+            builds: BuildCache::default(),
             lacks_image_volumes: AtomicBool::new(false),
             network: JobNetwork::default(),
             built_tags: RememberedSteps::new(&config.socket_dir, "built-images"),
@@ -135,20 +135,20 @@ impl Context {
     ///
     /// # Errors
     /// A missing permission, by name; an API that stays away.
-    pub async fn known(&self) -> Result<&Known, Failure> {
-        self.known.get_or_try_init(|| self.learn(self.cluster.retry())).await
+    pub async fn cluster_info(&self) -> Result<&ClusterInfo, Failure> {
+        self.known.get_or_try_init(|| self.discover(self.cluster.retry())).await
     }
 
-    /// As [`Context::known`], at the start: hooks that wait for the socket are to hear soon what is
+    /// As [`Context::cluster_info`], at the start: hooks that wait for the socket are to hear soon what is
     /// wrong.
     ///
     /// # Errors
-    /// As [`Context::known`].
-    pub async fn warm(&self) -> Result<&Known, Failure> {
-        self.known.get_or_try_init(|| self.learn(Retry::new(WARMING))).await
+    /// As [`Context::cluster_info`].
+    pub async fn warm(&self) -> Result<&ClusterInfo, Failure> {
+        self.known.get_or_try_init(|| self.discover(Retry::new(WARMING))).await
     }
 
-    async fn learn(&self, retry: Retry) -> Result<Known, Failure> {
+    async fn discover(&self, retry: Retry) -> Result<ClusterInfo, Failure> {
         let missing = access::missing(&self.cluster, &retry).await?;
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&missing);
         if !missing.is_empty() {
@@ -158,13 +158,13 @@ impl Context {
         let version = retry
             .run("read the API server's version", || self.cluster.client.apiserver_version())
             .await?;
-        Ok(Known { runner, cluster_version: version.git_version })
+        Ok(ClusterInfo { runner, cluster_version: version.git_version })
     }
 
     /// Where the administrator's template for pods is: the file that the sidecar's setting names, or
     /// the one that the runner container's names, as the reference hooks have it.
     fn hook_template(&self) -> HookTemplate {
-        let of_runner = self.known_so_far().map(|known| &known.runner.hook_template);
+        let of_runner = self.cached_cluster_info().map(|known| &known.runner.hook_template);
         match &self.config.hook_template {
             Some(path) => HookTemplate::File(path.clone()),
             None => of_runner.cloned().unwrap_or_default(),
@@ -182,12 +182,12 @@ impl Context {
     /// What builds on this runner share.
     ///
     /// # Errors
-    /// As [`Context::known`].
+    /// As [`Context::cluster_info`].
     pub async fn build_environment(&self) -> Result<BuildEnvironment<'_>, Failure> {
         Ok(BuildEnvironment {
             config: &self.config,
             cluster: &self.cluster,
-            runner: &self.known().await?.runner,
+            runner: &self.cluster_info().await?.runner,
             template: self.hook_template(),
             cache: &self.builds,
             built_tags: &self.built_tags,
@@ -195,24 +195,24 @@ impl Context {
         })
     }
 
-    /// What a registry tells of an image that a pod of ours is to run; `more` are credentials of
+    /// What a registry reports of an image that a pod of ours is to run; `more` are credentials of
     /// that pod alone.
     pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
-        let known = self.known().await.ok()?;
+        let known = self.cluster_info().await.ok()?;
         let shared = self.credentials.get_or_init(|| async {
             let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
             let names = names.chain(self.config.registry.secret.as_deref());
             let secrets = self.cluster.secrets();
             let read = names.map(|name| secrets.get_opt(name));
-            // Who cannot be read is left to the kubelet.
+            // A Secret that cannot be read is left to the kubelet.
             let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
-            found.flat_map(|secret| Credentials::of_secret(&secret)).collect()
+            found.flat_map(|secret| Credentials::from_secret(&secret)).collect()
         });
         self.images.find(image, more, shared.await).await
     }
 
     /// What is known already, without asking.
-    pub fn known_so_far(&self) -> Option<&Known> {
+    pub fn cached_cluster_info(&self) -> Option<&ClusterInfo> {
         self.known.get()
     }
 
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_way_of_stepd_follows_from_the_version_unless_it_is_set() {
-        let known = |version: &str| Known {
+        let known = |version: &str| ClusterInfo {
             runner: Runner::default(),
             cluster_version: version.to_owned(),
         };

@@ -28,7 +28,7 @@ pub async fn delete_orphans(context: &Context) {
     let jobs = list.into_iter().flatten();
     for step in jobs.filter_map(|job| job.labels().get(STEP_LABEL).cloned()) {
         let Some((id, undoing)) = orphan(context, &step) else { continue };
-        tracing::info!(step, "nobody came back for this step; deleting it");
+        tracing::info!(step, "client did not reconnect in time; deleting the step");
         match delete_step(context, &id, BUILD_ATTEMPTS, &retry).await {
             Ok(_) => drop(undoing.on(Event::Undone)),
             Err(failure) => {
@@ -39,7 +39,7 @@ pub async fn delete_orphans(context: &Context) {
     end_orphans_in_the_job_pod(context).await;
 }
 
-/// A step that this daemon knows nothing of; whoever comes for it from now on comes too late.
+/// A step that this daemon knows nothing of; a client that comes for it from now on comes too late.
 fn orphan(context: &Context, step: &str) -> Option<(StepId, Attached)> {
     let id = step.parse().ok()?;
     let undoing = context.sessions.steps.cancel_orphan(&id)?;
@@ -56,7 +56,7 @@ async fn end_orphans_in_the_job_pod(context: &Context) {
     }
     for step in calls::known(&context.agents).await {
         let Some((id, undoing)) = orphan(context, &step) else { continue };
-        tracing::info!(step, "nobody came back for this step; ending it");
+        tracing::info!(step, "client did not reconnect in time; ending the step");
         if calls::cancel(&context.agents, &id).await {
             undoing.on(Event::Undone);
         }

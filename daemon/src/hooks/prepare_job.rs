@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use crate::blocking;
 use crate::cluster::access::{self, Permission};
 use crate::cluster::objects;
-use crate::cluster::pod::{self, Standing};
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod::{self, ContainerState};
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::config::Tools;
 use crate::error::{Failure, Reason, report};
 use crate::hooks::context::Context;
@@ -25,7 +25,7 @@ use crate::ids::StepId;
 use crate::install;
 use crate::names;
 use crate::objects::docker::options;
-use crate::objects::job_pod::{self, JobSpec, Plan, Surroundings};
+use crate::objects::job_pod::{self, JobSpec, Plan, PodOptions};
 use crate::objects::tools::{self, Delivery};
 use crate::registry::credentials::Credentials;
 use crate::registry::image_config::ImageConfig;
@@ -76,7 +76,7 @@ async fn prepare(
     spec: &JobSpec,
     session: &mut Session,
 ) -> Result<JobPrepared, Failure> {
-    let known = context.known().await?;
+    let known = context.cluster_info().await?;
     // Another job's ports would be in the way.
     context.network.clear().await;
     if spec.container.is_none() && spec.services.is_empty() {
@@ -116,11 +116,11 @@ fn may_copy(context: &Context, delivery: Delivery) -> bool {
 async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
     let several = spec.services.len() > 1;
     let services = spec.services.iter().map(|service| async move {
-        // Bad options are told when the pod is planned.
+        // Bad options are reported when the pod is planned.
         options::parse(&service.create_options)
             .ok()
             .filter(|options| several || options.asks_the_images_health())?;
-        let own = service.registry.as_ref().and_then(Credentials::of_registry);
+        let own = service.registry.as_ref().and_then(Credentials::from_registry);
         let own: Vec<_> = own.into_iter().collect();
         Some(context.image(&service.image, &own).await?.config.clone())
     });
@@ -142,9 +142,9 @@ impl Attempt<'_> {
         session: &mut Session,
     ) -> Result<JobPrepared, Failure> {
         let Self { context, step, spec, images } = *self;
-        let known = context.known().await?;
+        let known = context.cluster_info().await?;
         let template = context.template()?;
-        let around = Surroundings {
+        let around = PodOptions {
             work_dir: &context.config.work_dir,
             template: template.as_ref(),
             registry_secret: context.config.registry.secret.as_deref(),
@@ -197,7 +197,7 @@ async fn make_ready(
     let copy = (delivery == Delivery::InitContainer && plan.prepared.container.is_some())
         .then_some(tools::COPY_DIR);
     if !directories.is_empty() {
-        context.known().await?.runner.check_work()?;
+        context.cluster_info().await?.runner.check_work()?;
     }
     let work_dir = context.config.work_dir.clone();
     blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
@@ -251,14 +251,14 @@ async fn replace(context: &Context) -> Result<(), Failure> {
 }
 
 async fn gone(context: &Context, name: &str) -> Result<(), Failure> {
-    let mut watch = PodWatch::of_pod(context.cluster.pods(), name);
-    let gone = watch.until(|seen| matches!(seen, Seen::Gone));
-    let patience = context.cluster.start_timeout;
-    tokio::time::timeout(patience, gone).await.map(drop).map_err(|_| {
+    let mut watch = PodWatch::for_pod(context.cluster.pods(), name);
+    let gone = watch.until(|seen| matches!(seen, PodState::Deleted));
+    let timeout = context.cluster.start_timeout;
+    tokio::time::timeout(timeout, gone).await.map(drop).map_err(|_| {
         Failure::new(
             Reason::DeadlineExceeded,
-            format!("Pod {name} of an earlier job did not go within {} s", patience.as_secs()),
-            "Look at the kubelet of its node",
+            format!("Pod {name} of an earlier job did not go within {} s", timeout.as_secs()),
+            "Check the kubelet logs on its node",
         )
     })
 }
@@ -277,16 +277,19 @@ async fn configure(
     match configured.await {
         Some(is_alpine) => Ok(is_alpine),
         None => Err(match watch.now() {
-            Seen::Pod(pod) => match pod::standing(&pod, crate::names::JOB_CONTAINER) {
-                Standing::Doomed(failure) => failure,
-                Standing::Ended(ended) => Failure::new(
+            PodState::Present(pod) => match pod::container_state(&pod, crate::names::JOB_CONTAINER)
+            {
+                ContainerState::Failed(failure) => failure,
+                ContainerState::Terminated(ended) => Failure::new(
                     Reason::StartFailed,
                     format!("stepd ended with exit code {} in the job container", ended.exit_code),
-                    "Look at the log of the container `job`; its image must be made for this platform",
+                    "Check the log of the container `job`; its image must be made for this platform",
                 ),
                 _ => unanswered(context),
             },
-            Seen::Gone | Seen::NotYet => pod::deleted(&names::job_pod(&context.config.pod_name)),
+            PodState::Deleted | PodState::NotCreated => {
+                pod::deleted(&names::job_pod(&context.config.pod_name))
+            }
         }),
     }
 }

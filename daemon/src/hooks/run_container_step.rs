@@ -79,7 +79,7 @@ async fn run(
     spec: ContainerStep,
     session: &mut Session,
 ) -> Result<i32, Failure> {
-    context.known().await?;
+    context.cluster_info().await?;
     spec.options.check(names::STEP_CONTAINER, &context.config.policy)?;
     ended_services::report(&context.agents, session).await?;
     let spec = with_whole_args(context, spec).await?;
@@ -93,7 +93,7 @@ async fn run(
     };
     let Made { job, by_stepd } = job::ensure(context, step, &spec, &image, session).await?;
     session.settled();
-    let mut watch = PodWatch::of_job(context.cluster.pods(), &job.name_any());
+    let mut watch = PodWatch::for_job(context.cluster.pods(), &job.name_any());
     let awaited =
         Awaited { job: Some(&job), container: names::STEP_CONTAINER, phase: Phase::RunPending };
     let name = started(&context.cluster, &mut watch, awaited, session).await?.name_any();

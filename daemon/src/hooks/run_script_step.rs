@@ -10,7 +10,7 @@ use hookd_api::v1::Phase;
 
 use crate::blocking;
 use crate::cluster::client::ANSWER;
-use crate::cluster::watch::Seen;
+use crate::cluster::watch::PodState;
 use crate::error::{Failure, Reason};
 use crate::hooks::context::Context;
 use crate::ids::StepId;
@@ -44,7 +44,7 @@ impl Operation for RunScriptStep {
 
     async fn run(&mut self, session: &mut Session) -> Result<i32, Failure> {
         let context = &*self.context;
-        context.known().await?;
+        context.cluster_info().await?;
         let pod = context.agents.of_job();
         if session.cursor.started.is_none() {
             not_ended(&pod).await?;
@@ -98,7 +98,7 @@ impl Operation for RunScriptStep {
 /// much memory. A daemon that was just started has to hear of the pod first.
 async fn not_ended(pod: &AgentPod) -> Result<(), Failure> {
     let mut watch = pod.watch();
-    let known = watch.until(|seen| !matches!(seen, Seen::NotYet));
+    let known = watch.until(|seen| !matches!(seen, PodState::NotCreated));
     // Without an answer the step itself finds out.
     let _ = tokio::time::timeout(ANSWER, known).await;
     pod.end().map_or(Ok(()), Err)

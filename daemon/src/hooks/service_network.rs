@@ -53,7 +53,7 @@ pub async fn open(spec: &JobSpec, plan: &mut Plan) -> Result<Option<Opened>, Fai
         plan.notes.extend(summary(&opened.services));
     }
     let record = serde_json::to_string(&opened.services)
-        .map_err(|error| Failure::internal("The services cannot be recorded").because(error))?;
+        .map_err(|error| Failure::internal("The services cannot be recorded").with_source(error))?;
     let annotations = plan.pod.metadata.annotations.get_or_insert_default();
     annotations.insert(ANNOTATION.to_owned(), record);
     Ok(Some(opened))
@@ -98,7 +98,7 @@ impl Opened {
     /// # Errors
     /// A port that something else has taken meanwhile.
     pub async fn adopt(mut self, pod: &Pod, prepared: &mut JobPrepared) -> Result<Self, Failure> {
-        let Some(recorded) = JobServices::of_pod(pod) else { return Ok(self) };
+        let Some(recorded) = JobServices::from_pod(pod) else { return Ok(self) };
         if recorded == self.services {
             return Ok(self);
         }
@@ -165,7 +165,7 @@ fn service_names(pod: &Pod) -> Vec<String> {
     local.flat_map(|alias| alias.hostnames.clone().unwrap_or_default()).collect()
 }
 
-/// Tells the workflow which port of the runner leads to which port of a service.
+/// Reports to the workflow which port of the runner leads to which port of a service.
 fn write_ports(forwards: &[Forward], prepared: &mut JobPrepared) {
     for service in &mut prepared.services {
         let own = forwards.iter().filter(|forward| forward.service == service.id);

@@ -21,16 +21,16 @@ const INITS: [&str; 13] = [
     "systemd",
     "systemd-init",
 ];
-/// These reap what others leave, which they can as PID 1, or where they are told to adopt orphans.
+/// These reap what others leave, which they can as PID 1, or where they are set to adopt orphans.
 const REAPERS: [&str; 3] = ["tini", "tini-static", "docker-init"];
-/// The variable by which a reaper is told so.
+/// The variable that sets this.
 const SUBREAPER: &str = "TINI_SUBREAPER";
 /// Options of a reaper that take a value.
 const WITH_VALUE: [char; 2] = ['p', 'e'];
 /// Shells, which are asked for one command with `-c`.
 const SHELLS: [&str; 6] = ["sh", "bash", "dash", "ash", "ksh", "zsh"];
 
-/// True if `command` starts a program that must be PID 1. `is_set` tells whether the step sets a
+/// True if `command` starts a program that must be PID 1. `is_set` says whether the step sets a
 /// variable.
 pub fn wants_pid_1(command: &[String], is_set: &dyn Fn(&str) -> bool) -> bool {
     let Some((program, rest)) = command.split_first() else { return false };
@@ -136,7 +136,7 @@ mod tests {
             &["/entrypoint.sh", "/sbin/init"],
             &["docker-entrypoint.sh", "/usr/lib/systemd/systemd"],
             &["/bin/sh", "-e", "/init"],
-            // Reapers that are not told to adopt orphans.
+            // Reapers that are not set to adopt orphans.
             &["tini", "--", "/app"],
             &["/sbin/tini", "-g", "--", "/app", "-s"],
             &["/usr/bin/tini-static", "-vv", "/app"],

@@ -39,7 +39,7 @@ pub struct JobSpec {
 
 /// What is known beside the job itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct PodOptions<'a> {
     /// The runner's work directory.
     pub work_dir: &'a Path,
     /// The administrator's template.
@@ -54,7 +54,7 @@ pub struct Surroundings<'a> {
     pub policy: &'a PolicyConfig,
 }
 
-/// All that is to be made for a job, and what its workflow is told.
+/// All objects of a job, and the warnings for its workflow.
 #[derive(Debug)]
 pub struct Plan {
     /// The pod.
@@ -76,12 +76,12 @@ pub struct Plan {
 /// Plans the pod of a job.
 ///
 /// # Errors
-/// What of the job cannot be had, with what can.
+/// What the job asks for and cannot get, and what it can.
 pub fn plan(
     runner: &Runner,
     step: &StepId,
     spec: &JobSpec,
-    around: Surroundings<'_>,
+    around: PodOptions<'_>,
 ) -> Result<Plan, Failure> {
     let parts = Parts::read(spec, around)?;
     let name = names::job_pod(&runner.name);

@@ -94,7 +94,7 @@ pub fn of_job(
         mounts.mounts.push(VolumeMount {
             name: volume.clone(),
             mount_path: mount.target_volume_path.clone(),
-            // stepd writes links into the externals; nobody else needs to.
+            // stepd writes links into the externals; no other container needs to.
             read_only: (mount.read_only && !externals).then_some(true),
             ..VolumeMount::default()
         });
@@ -167,8 +167,8 @@ fn in_memory(name: &str, size: Option<u64>) -> Volume {
     Volume { name: name.to_owned(), empty_dir: Some(empty_dir), ..Volume::default() }
 }
 
-/// A named volume is the job's: containers that name it share it. Names that docker tells apart stay
-/// apart: one that Kubernetes cannot have as it is gets a hash behind it.
+/// A named volume is the job's: containers that name it share it. Names that differ in docker stay
+/// different: one that Kubernetes cannot have as it is gets a hash behind it.
 fn volume_name(named: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let name: String = named

@@ -23,7 +23,7 @@ pub fn secrets<'a>(
     registries: impl IntoIterator<Item = &'a Registry>,
 ) -> Vec<Secret> {
     let mut all: Vec<Credentials> = Vec::new();
-    for credentials in registries.into_iter().filter_map(Credentials::of_registry) {
+    for credentials in registries.into_iter().filter_map(Credentials::from_registry) {
         if !all.contains(&credentials) {
             all.push(credentials);
         }

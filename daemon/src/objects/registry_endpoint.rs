@@ -49,8 +49,9 @@ pub fn endpoint(
              (deploy/runner-pod.yaml)",
         ));
     }
-    let json = serde_json::to_string(config)
-        .map_err(|error| Failure::internal("The endpoint's settings are no JSON").because(error))?;
+    let json = serde_json::to_string(config).map_err(|error| {
+        Failure::internal("The endpoint's settings are no JSON").with_source(error)
+    })?;
     if json.len() > MOST_CONFIG {
         return Err(Failure::new(
             Reason::Unsupported,

@@ -1,6 +1,6 @@
 //! Names of services: of their containers, and those by which a job reaches them.
 //!
-//! The runner does not tell hooks the key of a service in the workflow (run#2783), so a service is
+//! The runner does not send hooks the key of a service in the workflow (run#2783), so a service is
 //! found under the name of its image and under what its options name.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use crate::objects::docker::options::{CreateOptions, ExtraHost};
 
 /// What each container finds there already.
 const LOCALHOST: &str = "localhost";
-/// docker's word for the address of its host.
+/// docker's name for the address of its host.
 const HOST_GATEWAY: &str = "host-gateway";
 /// Room for a number behind it, in a label.
 const LONGEST: usize = 50;
@@ -103,7 +103,7 @@ pub fn hosts(containers: &[Named<'_>], gateway: &str, has_job: bool) -> Hosts {
     if has_job && containers.iter().any(|named| named.image.is_some()) {
         notes.push(format!(
             "The job container reaches the services as localhost and as {}, container steps by these \
-             names; the runner does not tell their names in the workflow: add `--network-alias \
+             names; the runner does not send their names in the workflow: add `--network-alias \
              <name>` to `options:` of a service for another one",
             local.join(", ")
         ));

@@ -58,7 +58,7 @@ pub fn secret(runner: &Runner, step: &StepId, environment: &BTreeMap<String, Str
 pub enum Starter {
     /// The kubelet: the pod's specification has program and arguments, a Secret the environment.
     Kubelet,
-    /// stepd, which is told all of these later.
+    /// stepd, which gets all of these later.
     Stepd,
 }
 
@@ -274,7 +274,7 @@ pub fn one_pod_job(metadata: ObjectMeta, pod: PodSpec, timeout: Duration) -> Job
             parallelism: Some(1),
             pod_replacement_policy: Some("Failed".to_owned()),
             active_deadline_seconds: i64::try_from(timeout.as_secs()).ok(),
-            // Should nobody be left to delete it.
+            // In case no hookd is left to delete it.
             ttl_seconds_after_finished: Some(3600),
             template,
             ..JobSpec::default()

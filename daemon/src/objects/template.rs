@@ -1,6 +1,6 @@
 //! The administrator's template for pods of jobs (`ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE`).
 //!
-//! The template adds to what hookd needs and never replaces it without a word. [`rules`] has one row
+//! The template adds to what hookd needs and never replaces it silently. [`rules`] has one row
 //! for each field: lists are appended to, maps and objects are merged by field, single values are the
 //! template's, with a warning where the workflow asked for another one, and what hookd cannot work
 //! without is refused with the name of the field. Null and empty values count as absent.
@@ -133,7 +133,7 @@ impl Template {
     /// `TEMPLATE_INVALID` with the field that hookd's own needs or the result's type forbid.
     pub fn merge(&self, pod: Pod, target: Target) -> Result<Merged, Failure> {
         let mut value = serde_json::to_value(pod)
-            .map_err(|error| Failure::internal("A pod has no JSON form").because(error))?;
+            .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
         let mut warnings = Vec::new();
         pod::merge_metadata(&mut value, &self.metadata)?;
         pod::merge_spec(&mut value, &self.spec, target, &mut warnings)?;

@@ -40,14 +40,14 @@ struct Entry {
 impl Credentials {
     /// Those of a job's container. None without a user name or a password, as a Secret of the workflow
     /// is that a fork does not have: the runner logs in nowhere then, and the image may be public.
-    pub fn of_registry(registry: &Registry) -> Option<Self> {
+    pub fn from_registry(registry: &Registry) -> Option<Self> {
         let Registry { username, password, server_url } = registry;
         let server = if server_url.trim().is_empty() { DOCKER_HUB } else { server_url.trim() };
         Self::new(server, username.clone(), password.clone())
     }
 
     /// Those of a pull Secret; none if it is no such Secret.
-    pub fn of_secret(secret: &Secret) -> Vec<Self> {
+    pub fn from_secret(secret: &Secret) -> Vec<Self> {
         let data = |key| secret.data.as_ref().and_then(|data| data.get(key));
         match (data(KEY), data(OLD_KEY)) {
             (Some(file), _) => Self::of_docker_config(&file.0),

@@ -57,9 +57,9 @@ fn test<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
 }
 
 impl ImageConfig {
-    /// What docker runs: the entrypoint (the step's, or else the image's) with the step's arguments,
-    /// or without any with the image's CMD if the entrypoint is the image's too. None: the image
-    /// names no program.
+    /// What docker runs: the entrypoint (the step's if set, or the image's) with the step's
+    /// arguments, or without any with the image's CMD if the entrypoint is the image's too. None:
+    /// the image names no program.
     pub fn command(&self, entry_point: Option<&str>, args: &[String]) -> Option<Vec<String>> {
         let own = || self.entrypoint.clone().unwrap_or_default();
         let mut command = entry_point.map_or_else(own, |program| vec![program.to_owned()]);

@@ -1,7 +1,7 @@
-//! What a registry tells of an image before it runs: its program, and its health check.
+//! What a registry reports about an image before it runs: its program, and its health check.
 //!
-//! No step fails for want of it. What cannot be learnt within a moment (a registry that only nodes
-//! reach, credentials that only nodes have) is left to the kubelet.
+//! A step runs without it, too. What cannot be looked up within a moment (a registry that only
+//! nodes reach, credentials that only nodes have) is left to the kubelet.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,11 +21,11 @@ use crate::registry::client::{
 use crate::registry::credentials::Credentials;
 use crate::registry::destination;
 use crate::registry::image_config::ImageConfig;
-use crate::registry::mirrors::Sources;
+use crate::registry::mirrors::Mirrors;
 use crate::registry::reference::Reference;
 
-/// An image waits for no longer for what is known of it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for one lookup of an image.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 /// For so long a registry that did not answer is not asked again; each further time for four times as
 /// long, up to the longest.
 const UNREACHABLE: Duration = Duration::from_secs(30);
@@ -52,23 +52,23 @@ pub struct ImageInfo {
 /// Asks registries; remembers their answers for the job.
 #[derive(Debug)]
 pub struct Lookup {
-    sources: Sources,
+    sources: Mirrors,
     /// None: it could not be made.
     client: Option<RegistryClient>,
-    known: Mutex<Known>,
+    known: Mutex<ClusterInfo>,
     unreachable: Mutex<HashMap<String, Silence>>,
     slots: Semaphore,
 }
 
 /// The images that registries have described.
 #[derive(Debug, Default)]
-struct Known {
+struct ClusterInfo {
     /// By the image, and by the container's own credentials: another container may not know it.
     images: HashMap<(String, Vec<Credentials>), Arc<ImageInfo>>,
     bytes: usize,
 }
 
-impl Known {
+impl ClusterInfo {
     /// Forgets the others if there are too many, or they are too large.
     fn add(&mut self, key: (String, Vec<Credentials>), info: Arc<ImageInfo>) {
         let bytes = key.0.len() + info.reference.len() + info.config.memory();
@@ -98,7 +98,7 @@ impl Silence {
 impl Lookup {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
-        let sources = Sources::new(registry);
+        let sources = Mirrors::new(registry);
         let authority = registry.ca_file.as_deref().and_then(|file| authority(registry, file));
         let options = ClientOptions { insecure: sources.insecure().to_vec(), authority };
         let client = RegistryClient::new(&options);
@@ -119,8 +119,8 @@ impl Lookup {
         self.client.as_ref()
     }
 
-    /// What a registry tells of the image; `own` are the credentials of the container that is to run it,
-    /// which are tried before those that all pods share.
+    /// What a registry reports about the image; `own` are the credentials of the container that is
+    /// to run it, which are tried before those that all pods share.
     pub async fn find(
         &self,
         image: &str,
@@ -140,7 +140,7 @@ impl Lookup {
             if silent.is_some_and(|silence| Instant::now() < silence.until) {
                 continue;
             }
-            let answer = tokio::time::timeout(PATIENCE, self.ask(&source, own, shared)).await;
+            let answer = tokio::time::timeout(LOOKUP_TIMEOUT, self.ask(&source, own, shared)).await;
             match answer.unwrap_or_else(|_| Err(RegistryError::Timeout { host: host.clone() })) {
                 Ok(Description { digest, config }) => {
                     let reference = at_digest(image, &digest);

@@ -1,9 +1,9 @@
 //! Where an image can be asked for: what the kubelet's name of it is for hookd and for Kaniko.
 //!
-//! What is asked decides which program stepd starts with a step's secrets, so that it must be trusted
-//! with that. A digest names the bytes, whoever sends them: any place will do. What a tag names is the
-//! word of its registry alone, or of the one that the administrator puts in its place: the registry of
-//! built images, and those of `HOOKD_REGISTRY_MAP`. A mirror is a cache that anyone may run, and is not
+//! What is asked decides which program stepd starts with a step's secrets, so that it must be
+//! trusted with that. A digest names the bytes, so any source will do. What a tag names only its
+//! registry can say, or the one that the administrator puts in its place: the registry of built
+//! images, and those of `HOOKD_REGISTRY_MAP`. A mirror is a cache that anyone may run, and is not
 //! asked what a tag names. The pod names the digest that was found, whichever place it is from: the
 //! kubelet runs what was looked up, or nothing.
 
@@ -13,7 +13,7 @@ use crate::registry::reference::{DOCKER_HUB, Reference};
 
 /// The registries that the administrator named.
 #[derive(Clone, Debug)]
-pub struct Sources {
+pub struct Mirrors {
     /// Registry, and what is asked in its place: a host with an optional path.
     map: Vec<(String, String)>,
     /// Of Docker Hub, likewise.
@@ -23,7 +23,7 @@ pub struct Sources {
     insecure: Vec<String>,
 }
 
-impl Sources {
+impl Mirrors {
     /// Those of the settings.
     pub fn new(config: &RegistryConfig) -> Self {
         let map = config.map.iter().flat_map(|map| entries(map)).collect();
@@ -52,7 +52,7 @@ impl Sources {
         if image.is_digest() { self.with_mirrors(image) } else { vec![image.clone()] }
     }
 
-    /// Where a build pulls a base image from, in this order: as [`Sources::of`], but a mirror serves
+    /// Where a build pulls a base image from, in this order: as [`Mirrors::of`], but a mirror serves
     /// tags, too, as it does for the kubelet. What it serves is the image itself then, not a word
     /// about an image that comes from elsewhere.
     pub fn of_base_image(&self, image: &Reference) -> Vec<Reference> {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn asked(registry: &RegistryConfig, image: &str) -> Vec<String> {
-        let found = Sources::new(registry).of(&image.parse().unwrap());
+        let found = Mirrors::new(registry).of(&image.parse().unwrap());
         found.iter().map(Reference::to_string).collect()
     }
 
@@ -138,6 +138,6 @@ mod tests {
         let digest = digest();
         let found = asked(&registry, &format!("localhost:30500/hookd/build@{digest}"));
         assert_eq!(found, [format!("docker-registry:5000/hookd/build@{digest}")]);
-        assert_eq!(Sources::new(&registry).insecure(), ["docker-registry:5000"]);
+        assert_eq!(Mirrors::new(&registry).insecure(), ["docker-registry:5000"]);
     }
 }

@@ -13,7 +13,7 @@ pub struct Reference {
     pub registry: String,
     /// Path within the registry.
     pub repository: String,
-    /// A digest if there is one, or else a tag.
+    /// A digest if there is one, otherwise a tag.
     pub version: String,
 }
 

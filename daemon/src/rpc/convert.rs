@@ -13,7 +13,7 @@ use crate::ids::StepId;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
 use crate::objects::script::ScriptStep;
-use crate::session::cursor::{BuiltReference, Cursor, LARGEST_OFFSET, Offsets};
+use crate::session::cursor::{BuiltReference, Cursor, MAX_OFFSET, Offsets};
 use crate::session::drive::{Control, Message, Messages, Start};
 use crate::session::events::{Acked, Event, EventKind};
 
@@ -91,8 +91,8 @@ fn session_start(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Resu
     let cursor = Cursor::decode(&resume.cursor)
         .map_err(|error| invalid(format!("`resume.cursor` is not one of hookd's: {error}")))?;
     let offsets = Offsets { stdout: resume.stdout_offset, stderr: resume.stderr_offset };
-    if offsets.stdout.max(offsets.stderr) > LARGEST_OFFSET {
-        return Err(invalid(format!("`resume` has an offset above {LARGEST_OFFSET}")));
+    if offsets.stdout.max(offsets.stderr) > MAX_OFFSET {
+        return Err(invalid(format!("`resume` has an offset above {MAX_OFFSET}")));
     }
     Ok(Start { step: step_id(step)?, cursor, offsets, auto_ack })
 }

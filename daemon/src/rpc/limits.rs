@@ -1,5 +1,5 @@
 //! How much clients can ask of hookd at the same time. One runner has one job, whose steps number ten
-//! at once; whoever asks for far more is a fault or an attack, and is refused with the reason.
+//! at once; a client that asks for far more has a fault or attacks, and is refused with the reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::error::{Failure, Reason};
 
 /// Bytes of one message of a client: the environment and arguments that Linux can give to a program
 /// have 2 MiB.
-pub const LARGEST_CALL: usize = 3 << 20;
+pub const MAX_MESSAGE_SIZE: usize = 3 << 20;
 /// Calls on one connection: hook makes one, a job ten. More of them wait.
 const STREAMS: u32 = 16;
 /// Bytes that a client can send ahead in one call.
@@ -70,7 +70,7 @@ impl Limits {
         convert: fn(Option<T>) -> Result<S, Status>,
     ) -> Result<(S, Share), Status> {
         let read = async {
-            // Nobody closes the semaphore.
+            // No code closes the semaphore.
             let _reading = self.reading.acquire().await;
             let first = inbound.message().await.map_err(refused)?;
             let weight = |first: &T| first.encoded_len() + STRING * first.strings();
@@ -100,7 +100,9 @@ impl Limits {
 /// A message that was not decoded.
 fn refused(error: Status) -> Status {
     let message = match error.code() {
-        Code::OutOfRange => format!("The step's input has more than {} MiB", LARGEST_CALL >> 20),
+        Code::OutOfRange => {
+            format!("The step's input has more than {} MiB", MAX_MESSAGE_SIZE >> 20)
+        }
         Code::ResourceExhausted => {
             format!("The step's input has more than {MOST_FIELDS} arguments, variables and mounts")
         }
@@ -135,6 +137,6 @@ mod tests {
         let more: Vec<_> = (0..10).map(|_| large()).collect();
         assert_eq!(more.iter().filter(|share| share.is_err()).count(), 9);
         drop((shares, more));
-        limits.share(LARGEST_CALL + STRING * MOST_FIELDS).unwrap();
+        limits.share(MAX_MESSAGE_SIZE + STRING * MOST_FIELDS).unwrap();
     }
 }

@@ -24,7 +24,7 @@ mod weigh;
 
 use convert::Responses;
 use limits::Limits;
-pub use limits::{LARGEST_CALL, server};
+pub use limits::{MAX_MESSAGE_SIZE, server};
 
 /// hookd.v1 over gRPC.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ impl HookService for Service {
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::GetStatusResponse>, Status> {
         let context = &self.context;
-        let known = context.known_so_far();
+        let known = context.cached_cluster_info();
         Ok(Response::new(v1::GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster_version: known.map(|known| known.cluster_version.clone()).unwrap_or_default(),

@@ -29,8 +29,8 @@ impl Weigh for v1::RunScriptStepRequest {
         use v1::run_script_step_request::Message;
         let Some(Message::Start(start)) = &self.message else { return 0 };
         start.script.as_ref().map_or(0, |script| {
-            let words = script.entry_point_args.len() + script.prepend_path.len();
-            2 * script.environment_variables.len() + words
+            let arguments = script.entry_point_args.len() + script.prepend_path.len();
+            2 * script.environment_variables.len() + arguments
         })
     }
 }

@@ -21,7 +21,7 @@ const DIRECTORY: &str = "calls";
 const DEATHS: u32 = 2;
 /// Records that are read at start: more than calls can be at work.
 const RECORDS: usize = 1024;
-/// First word of a record while the call is in work, and after a daemon died with it.
+/// Start of a record while the call is in work, and after a daemon died with it.
 const WORKING: &str = "working";
 const CRASHED: &str = "crashed";
 
@@ -86,7 +86,7 @@ impl Crashes {
         deaths.get(step).copied().unwrap_or_default()
     }
 
-    /// Forgets all calls: the job has ended, or the daemon is told to stop.
+    /// Forgets all calls: the job has ended, or the daemon is stopped.
     pub fn clear(&self) {
         self.deaths.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let _ = std::fs::remove_dir_all(&self.directory);

@@ -72,13 +72,13 @@ pub struct Offsets {
 }
 
 /// Bytes of an image's configuration as JSON that leave room for the rest of a cursor.
-const LARGEST_CONFIG: usize = LIMIT - (32 << 10);
+const MAX_CONFIG_SIZE: usize = LIMIT - (32 << 10);
 
 impl RunPosition {
-    /// Whether a cursor with this configuration can be read again. What JSON makes of a word may be
+    /// Whether a cursor with this configuration can be read again. What JSON makes of a string may be
     /// six times as long.
     pub fn has_room(config: &ImageConfig) -> bool {
-        serde_json::to_vec(config).is_ok_and(|form| form.len() <= LARGEST_CONFIG)
+        serde_json::to_vec(config).is_ok_and(|form| form.len() <= MAX_CONFIG_SIZE)
     }
 }
 
@@ -109,7 +109,7 @@ impl Cursor {
 
 mod check;
 
-pub use check::{InvalidCursor, LARGEST_OFFSET, LIMIT};
+pub use check::{InvalidCursor, LIMIT, MAX_OFFSET};
 
 #[cfg(test)]
 mod tests {
@@ -136,11 +136,11 @@ mod tests {
     #[test]
     fn an_image_that_no_cursor_has_room_for_is_known() {
         // As large as a configuration may be that hookd reads.
-        for (word, fits) in [("a", true), ("\u{1}", false)] {
-            let cmd = [word.repeat((64 << 10) - 1)];
+        for (argument, fits) in [("a", true), ("\u{1}", false)] {
+            let cmd = [argument.repeat((64 << 10) - 1)];
             let config: ImageConfig =
                 serde_json::from_value(serde_json::json!({ "Cmd": cmd })).unwrap();
-            assert_eq!(RunPosition::has_room(&config), fits, "{word:?}");
+            assert_eq!(RunPosition::has_room(&config), fits, "{argument:?}");
             let run = RunPosition {
                 job_uid: "u".into(),
                 by_stepd: Some(config),
@@ -148,7 +148,7 @@ mod tests {
                 log: LogPosition::default(),
             };
             let cursor = Cursor { run: Some(run), ..Cursor::default() };
-            assert_eq!(Cursor::decode(&cursor.encode()).is_ok(), fits, "{word:?}");
+            assert_eq!(Cursor::decode(&cursor.encode()).is_ok(), fits, "{argument:?}");
         }
     }
 }

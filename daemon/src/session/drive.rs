@@ -212,7 +212,7 @@ impl<T: Send + 'static> Link<'_, T> {
         let ((outcome, action, cursor), ()) = tokio::join!(perform, forward);
         drop(deletion);
         match (action, outcome) {
-            (Action::Tell, Outcome::Returned(result)) => self.deliver(cursor, result).await,
+            (Action::Report, Outcome::Returned(result)) => self.deliver(cursor, result).await,
             (Action::Undo, outcome) => {
                 let failure = match outcome {
                     Outcome::Failed(failure) => failure,

@@ -10,10 +10,10 @@ use crate::session::cursor::{Cursor, Offsets};
 
 /// Output that may be under way to the client, unacknowledged.
 pub const WINDOW: u64 = 1 << 20;
-/// Largest piece of output in one event.
-pub const CHUNK: usize = 64 << 10;
+/// Largest chunk of output in one event.
+pub const CHUNK_SIZE: usize = 64 << 10;
 
-/// What the client is told.
+/// What the client is sent.
 #[derive(Debug)]
 pub struct Event {
     /// Position after the event.
@@ -114,7 +114,7 @@ impl Session {
         self.cursor
     }
 
-    /// Sends output of one stream, at most [`CHUNK`] bytes; `advance` moves the cursor past them:
+    /// Sends output of one stream, at most [`CHUNK_SIZE`] bytes; `advance` moves the cursor past them:
     /// an event is taken whole or not at all. Waits while too much is unacknowledged. May be
     /// dropped while it waits: nothing has moved then.
     ///
@@ -126,7 +126,7 @@ impl Session {
         data: Bytes,
         advance: impl FnOnce(&mut Cursor),
     ) -> Result<(), Failure> {
-        debug_assert!(data.len() <= CHUNK, "{} bytes in one event", data.len());
+        debug_assert!(data.len() <= CHUNK_SIZE, "{} bytes in one event", data.len());
         self.wait_for_window().await?;
         let permit = self.events.reserve().await.map_err(|_| Failure::cancelled())?;
         self.working = None;

@@ -59,8 +59,9 @@ pub async fn close(session: &mut Session) -> Result<(), Failure> {
 
 fn token() -> Result<String, Failure> {
     let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| Failure::internal("The kernel gives no random bytes").because(error))?;
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()).map_err(
+        |error| Failure::internal("The kernel gives no random bytes").with_source(error),
+    )?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

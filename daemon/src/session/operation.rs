@@ -21,7 +21,7 @@ pub trait Operation: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 
     /// Deletes what `run` may have made, as far as `cursor` shows; all that it can have made if there
-    /// is none. Doing it again does no harm. It goes on when nobody waits for it any more.
+    /// is none. Doing it again does no harm. It goes on when no caller waits for it any more.
     fn roll_back(&self, cursor: Option<&Cursor>) -> BoxFuture<'static, ()>;
 
     /// Deletes what is not needed once the client has acted on the result.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::cluster::Cluster;
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::session::steps::Steps;
 
 /// Starts the watch of the runner pod, one at a time.
@@ -17,7 +17,7 @@ pub struct RunnerDeletion {
     shared: Arc<Mutex<Weak<RunnerDeletionWatch>>>,
 }
 
-/// Watches for the deletion of the runner pod while somebody holds it: an idle runner watches
+/// Watches for the deletion of the runner pod while a task holds it: an idle runner watches
 /// nothing.
 #[derive(Debug)]
 pub struct RunnerDeletionWatch {
@@ -38,12 +38,12 @@ impl RunnerDeletion {
         }
         let (pods, name, steps) = (self.cluster.pods(), self.runner.clone(), self.steps.clone());
         let task = tokio::spawn(async move {
-            let is_going = |seen: &Seen| match seen {
-                Seen::Pod(pod) => pod.metadata.deletion_timestamp.is_some(),
-                Seen::Gone => true,
-                Seen::NotYet => false,
+            let is_going = |seen: &PodState| match seen {
+                PodState::Present(pod) => pod.metadata.deletion_timestamp.is_some(),
+                PodState::Deleted => true,
+                PodState::NotCreated => false,
             };
-            PodWatch::of_pod(pods, &name).until(is_going).await;
+            PodWatch::for_pod(pods, &name).until(is_going).await;
             tracing::info!("the runner pod is being deleted; cancelling its steps");
             steps.cancel_all();
         });

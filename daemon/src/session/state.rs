@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!          Call              Returned            Acknowledged, Closed
-//!   Idle -------> Attached ----------> Told -----------------------------> Over
+//!   Idle -------> Attached ----------> Reported -------------------------> Over
 //!    ^  \            |  |
 //!    |   \           |  `-- Failed, Cancelled, Closed --> Undoing -------> Undone
 //!    |    `----------|------ Cancelled -------------------^       Undone
@@ -12,12 +12,12 @@
 //!
 //! A daemon that was started again begins with `Idle` for every step: a call that resumes one is a
 //! `Call` like any other, since the client's cursor, the cluster and stepd know how far it is. A
-//! step that has ended can still be cancelled: whoever asks is told whether anything was left.
+//! step that has ended can still be cancelled: the answer says whether anything was left.
 
 /// Where a step stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nobody follows it here: it is new, or was left, or this daemon is.
+    /// No operation follows it here: it is new, its client left, or this daemon is new.
     #[default]
     Idle,
     /// An operation works for a client; `leaving`: who may close the connection without harm.
@@ -25,8 +25,8 @@ pub enum State {
         /// The client has said that it leaves.
         leaving: bool,
     },
-    /// Its result stands, and the client hears of it.
-    Told,
+    /// Its result stands, and is reported to the client.
+    Reported,
     /// It ends without a result; what it made is being deleted.
     Undoing,
     /// It has had its result. Called again it is looked for: a job's pod is there still, a step is
@@ -63,13 +63,13 @@ pub enum Event {
 pub enum Action {
     /// Nothing.
     Ignore,
-    /// Tell the client that another one is attached, or that the step was undone.
+    /// Report to the client that another one is attached, or that the step was undone.
     Refuse,
     /// Start the step, or find it and go on.
     Run,
-    /// Tell the result.
-    Tell,
-    /// Leave the step to itself: somebody will come back for it.
+    /// Report the result.
+    Report,
+    /// Leave the step to itself: a client will come back for it.
     Part,
     /// End it, and delete what it made.
     Undo,
@@ -80,23 +80,23 @@ pub enum Action {
 impl State {
     /// Where an event leads, and what is to be done.
     pub fn on(self, event: Event) -> (Self, Action) {
-        use Action::{Clear, Ignore, Part, Refuse, Run, Tell, Undo};
+        use Action::{Clear, Ignore, Part, Refuse, Report, Run, Undo};
         use Event::{Acknowledged, Call, Cancelled, Closed, Detached, Failed, Returned, Undone};
         match (self, event) {
             (Self::Idle, Call) => (Self::Attached { leaving: false }, Run),
             // Of one that has ended something may be left all the same.
             (Self::Idle | Self::Over | Self::Undone, Cancelled) => (Self::Undoing, Undo),
-            (Self::Attached { .. } | Self::Told | Self::Undoing | Self::Undone, Call) => {
+            (Self::Attached { .. } | Self::Reported | Self::Undoing | Self::Undone, Call) => {
                 (self, Refuse)
             }
             (Self::Over, Call) => (Self::Attached { leaving: false }, Run),
             (Self::Attached { .. }, Detached) => (Self::Attached { leaving: true }, Ignore),
             (Self::Attached { leaving: true }, Closed) => (Self::Idle, Part),
             (Self::Attached { .. }, Closed | Cancelled | Failed) => (Self::Undoing, Undo),
-            (Self::Attached { .. }, Returned) => (Self::Told, Tell),
-            (Self::Told, Acknowledged | Closed) => (Self::Over, Clear),
+            (Self::Attached { .. }, Returned) => (Self::Reported, Report),
+            (Self::Reported, Acknowledged | Closed) => (Self::Over, Clear),
             (Self::Undoing, Undone) => (Self::Undone, Ignore),
-            (Self::Idle | Self::Attached { .. } | Self::Told | Self::Undoing, _)
+            (Self::Idle | Self::Attached { .. } | Self::Reported | Self::Undoing, _)
             | (Self::Over | Self::Undone, _) => (self, Ignore),
         }
     }

@@ -1,4 +1,4 @@
-//! The steps of this daemon: those that are attended to, by an operation for a client or by whoever
+//! The steps of this daemon: those that are attended to, by an operation for a client or by a task that
 //! undoes them, those that their clients left for a while, and those that were undone.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::session::state::{Action, Event, State};
 
 /// Steps that are attended to at the same time. A job has ten at most.
 const ATTENDED: usize = 32;
-/// Steps that are remembered: of those that nobody attends to any, should a client name so many.
+/// Steps that are remembered; above this, an arbitrary unattended one is forgotten for each new one.
 const REMEMBERED: usize = 2048;
 
 /// Which steps run, where each stands, and how to cancel it.
@@ -33,7 +33,7 @@ struct Entry {
 
 impl Entry {
     fn is_attended(&self) -> bool {
-        matches!(self.state, State::Attached { .. } | State::Told | State::Undoing)
+        matches!(self.state, State::Attached { .. } | State::Reported | State::Undoing)
     }
 }
 
@@ -74,7 +74,7 @@ impl Steps {
         Attached { steps: self.clone(), step: step.clone(), number }
     }
 
-    /// Cancels a step. Of one that somebody attends to, its operation takes care; any other is
+    /// Cancels a step. The operation of an attended one takes care of it; any other is
     /// entered, and the calling function undoes it.
     pub fn cancel(&self, step: &StepId) -> Option<Attached> {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +105,7 @@ impl Steps {
         steps.values().for_each(|entry| entry.cancel.cancel());
     }
 
-    /// The ids of those that somebody attends to, sorted.
+    /// The ids of the attended ones, sorted.
     pub fn ids(&self) -> Vec<String> {
         let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let attended = steps.iter().filter(|(_, entry)| entry.is_attended());
@@ -148,7 +148,7 @@ fn state_of(steps: &Entries, step: &StepId) -> State {
 fn refusal(step: &StepId, state: State) -> Failure {
     match state {
         State::Undoing | State::Undone => Failure::undone(),
-        State::Idle | State::Attached { .. } | State::Told | State::Over => Failure::new(
+        State::Idle | State::Attached { .. } | State::Reported | State::Over => Failure::new(
             Reason::InvalidInput,
             format!("Another client is attached to step {step}"),
             "Give each step an id of its own, or wait until the other client has left",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_step_that_nobody_attends_to_takes_no_caller_any_more() {
+    fn a_cancelled_unattended_step_refuses_every_caller() {
         let steps = Steps::default();
         let undoing = steps.cancel(&step()).unwrap();
         assert!(steps.cancel(&step()).is_none());
@@ -213,7 +213,7 @@ mod tests {
         assert!(steps.ids().is_empty());
         assert_eq!(attach(&steps).unwrap_err().reason, Reason::StepLost);
         assert!(steps.cancel_orphan(&step()).is_none());
-        // Whoever cancels it once more is to look whether anything is left.
+        // Another cancellation has to look whether anything is left.
         assert!(steps.cancel(&step()).is_some());
     }
 
@@ -250,6 +250,6 @@ mod tests {
         assert_eq!(first.on(Event::Cancelled), Action::Ignore);
         drop(first);
         assert_eq!(steps.ids().len(), 1);
-        assert_eq!(second.on(Event::Returned), Action::Tell);
+        assert_eq!(second.on(Event::Returned), Action::Report);
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use hookd_api::stepd::v1::{CancelStepRequest, ForgetStepRequest, GetStatusRequest};
 use tonic::Status;
 
-use crate::cluster::pod::{self, Standing};
-use crate::cluster::retry::Pauses;
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod::{self, ContainerState};
+use crate::cluster::retry::Backoff;
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::error::{Failure, Reason, report};
 use crate::ids::StepId;
 use crate::names;
@@ -43,7 +43,7 @@ pub async fn cancel(agents: &Agents, step: &StepId) -> bool {
     cancelled
 }
 
-/// As [`cancel`], of a step that nobody is attached to; false if the agent does not know it.
+/// As [`cancel`], of a step without an attached client; false if the agent does not know it.
 pub async fn cancel_unattended(agents: &Agents, step: &StepId) -> bool {
     let found = known(agents).await.iter().any(|known| known == step.as_str());
     if found {
@@ -71,7 +71,7 @@ where
     let pod = agents.of_job();
     let mut watch = pod.watch();
     let calls = async {
-        let mut pauses = Pauses::default();
+        let mut backoff = Backoff::default();
         loop {
             if let Ok((number, agent)) = pod.agent().await {
                 let answer = tokio::time::timeout(ANSWER, call(agent)).await;
@@ -83,14 +83,14 @@ where
                     }
                 }
             }
-            pauses.pass().await;
+            backoff.wait().await;
         }
     };
     tokio::select! {
         answer = calls => answer,
         _ = lost(&mut watch, names::JOB_CONTAINER) => {
             // A pod that is still there knows which step ended its container.
-            if !matches!(watch.now(), Seen::Pod(_)) {
+            if !matches!(watch.now(), PodState::Present(_)) {
                 agents.clear();
             }
             None
@@ -101,32 +101,36 @@ where
 
 /// Waits until the pod, or the container in which its agent is, is lost; why.
 pub async fn lost(watch: &mut PodWatch, container: &str) -> Failure {
-    let over = |seen: &Seen| match seen {
-        Seen::NotYet => false,
-        Seen::Gone => true,
-        Seen::Pod(pod) => {
-            matches!(pod::standing(pod, container), Standing::Ended(_) | Standing::Doomed(_))
-                || pod.metadata.deletion_timestamp.is_some()
+    let over = |seen: &PodState| match seen {
+        PodState::NotCreated => false,
+        PodState::Deleted => true,
+        PodState::Present(pod) => {
+            matches!(
+                pod::container_state(pod, container),
+                ContainerState::Terminated(_) | ContainerState::Failed(_)
+            ) || pod.metadata.deletion_timestamp.is_some()
         }
     };
     match watch.until(over).await {
-        Seen::Pod(pod) => match pod::standing(&pod, container) {
-            Standing::Doomed(failure) => failure,
-            Standing::Ended(ended) if pod.metadata.deletion_timestamp.is_none() => Failure::new(
-                Reason::StepLost,
-                format!(
-                    "Container {container} of pod {} ended with exit code {} while its step ran",
-                    pod.metadata.name.as_deref().unwrap_or_default(),
-                    ended.exit_code
-                ),
-                "Read its log: stepd is its program, and something ended it; run the job again",
-            ),
+        PodState::Present(pod) => match pod::container_state(&pod, container) {
+            ContainerState::Failed(failure) => failure,
+            ContainerState::Terminated(ended) if pod.metadata.deletion_timestamp.is_none() => {
+                Failure::new(
+                    Reason::StepLost,
+                    format!(
+                        "Container {container} of pod {} ended with exit code {} while its step ran",
+                        pod.metadata.name.as_deref().unwrap_or_default(),
+                        ended.exit_code
+                    ),
+                    "Read its log: stepd is its program, and something ended it; run the job again",
+                )
+            }
             _ => pod::going(&pod),
         },
-        Seen::Gone | Seen::NotYet => Failure::new(
+        PodState::Deleted | PodState::NotCreated => Failure::new(
             Reason::StepLost,
             "The step's pod is gone",
-            "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a \
+            "Check the cluster's audit log for who deleted it (a node drain, a preemption, a \
              person); run the job again",
         ),
     }

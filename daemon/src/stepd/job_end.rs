@@ -1,7 +1,7 @@
 //! The end of the job container under its steps: a step that comes later hears of it at once.
 
-use crate::cluster::pod::{self, Standing};
-use crate::cluster::watch::Seen;
+use crate::cluster::pod::{self, ContainerState};
+use crate::cluster::watch::PodState;
 use crate::error::{Failure, Reason};
 
 /// Longest name of a step in a message.
@@ -9,24 +9,24 @@ const LONGEST_NAME: usize = 100;
 
 /// Why no further step can run in the job's `container`, if it has ended; `during`: the step that ran
 /// then, if that is known.
-pub fn of(seen: &Seen, container: &str, during: Option<&str>) -> Option<Failure> {
+pub fn of(seen: &PodState, container: &str, during: Option<&str>) -> Option<Failure> {
     let (reason, why, remedy) = match seen {
-        Seen::NotYet => return None,
-        Seen::Gone => (
+        PodState::NotCreated => return None,
+        PodState::Deleted => (
             Reason::StepLost,
             "its pod was deleted".to_owned(),
-            "Look in the cluster's audit log for who deleted it (a node drain, a preemption, a person)"
+            "Check the cluster's audit log for who deleted it (a node drain, a preemption, a person)"
                 .to_owned(),
         ),
-        // A deleted pod has reasons of its own, which the step itself tells.
-        Seen::Pod(pod) if pod.metadata.deletion_timestamp.is_some() => return None,
-        Seen::Pod(pod) => match pod::standing(pod, container) {
-            Standing::Ended(ended) => (
+        // A deleted pod has reasons of its own, which the step itself reports.
+        PodState::Present(pod) if pod.metadata.deletion_timestamp.is_some() => return None,
+        PodState::Present(pod) => match pod::container_state(pod, container) {
+            ContainerState::Terminated(ended) => (
                 Reason::StepLost,
                 format!("its program, stepd, ended with exit code {}", ended.exit_code),
                 "Find what ended it: a step can send a signal to PID 1".to_owned(),
             ),
-            Standing::Doomed(failure) if failure.reason == Reason::OomKilled => (
+            ContainerState::Failed(failure) if failure.reason == Reason::OomKilled => (
                 Reason::OomKilled,
                 failure.message,
                 "Raise the memory limit of the job container (`--memory` of its `options:`), or let \
@@ -34,8 +34,8 @@ pub fn of(seen: &Seen, container: &str, during: Option<&str>) -> Option<Failure>
                  is killed that uses too much"
                     .to_owned(),
             ),
-            Standing::Doomed(failure) => (failure.reason, failure.message, failure.remedy),
-            Standing::Waiting(_) | Standing::Troubled(..) | Standing::Running => return None,
+            ContainerState::Failed(failure) => (failure.reason, failure.message, failure.remedy),
+            ContainerState::Waiting(_) | ContainerState::Degraded(..) | ContainerState::Running => return None,
         },
     };
     let step = during.map_or_else(|| "an earlier step".to_owned(), |name| format!("step {name:?}"));
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(state: &Value) -> Seen {
+    fn seen(state: &Value) -> PodState {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "p"},
             "spec": {"containers": [{"name": "job", "resources": {"limits": {"memory": "64Mi"}}}]},
@@ -70,7 +70,7 @@ mod tests {
             }]},
         }))
         .unwrap();
-        Seen::Pod(Box::new(pod))
+        PodState::Present(Box::new(pod))
     }
 
     // cgroup v2: the kernel kills stepd with the process that used too much.
@@ -79,8 +79,8 @@ mod tests {
         let killed = seen(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
         let failure = of(&killed, "job", Some("compile")).unwrap();
         assert_eq!(failure.reason, Reason::OomKilled);
-        for words in ["container is gone since step \"compile\"", "64Mi", "OOMKilled"] {
-            assert!(failure.message.contains(words), "{failure}");
+        for expected in ["container is gone since step \"compile\"", "64Mi", "OOMKilled"] {
+            assert!(failure.message.contains(expected), "{failure}");
         }
         assert!(failure.remedy.contains("singleProcessOOMKill"), "{}", failure.remedy);
         // A hookd that was started again does not know which.
@@ -88,16 +88,16 @@ mod tests {
     }
 
     #[test]
-    fn every_other_end_of_the_container_is_told_and_none_while_it_runs() {
+    fn every_container_end_is_reported_and_none_while_it_runs() {
         let ended = seen(&json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
         let failure = of(&ended, "job", Some("kills")).unwrap();
         assert_eq!(failure.reason, Reason::StepLost);
         assert!(failure.message.contains("exit code 0"), "{failure}");
-        assert_eq!(of(&Seen::Gone, "job", None).unwrap().reason, Reason::StepLost);
-        assert!(of(&Seen::NotYet, "job", None).is_none());
-        let Seen::Pod(mut running) = seen(&json!({"running": {}})) else { panic!("a pod") };
+        assert_eq!(of(&PodState::Deleted, "job", None).unwrap().reason, Reason::StepLost);
+        assert!(of(&PodState::NotCreated, "job", None).is_none());
+        let PodState::Present(mut running) = seen(&json!({"running": {}})) else { panic!("a pod") };
         running.status.as_mut().unwrap().phase = Some("Running".to_owned());
-        assert!(of(&Seen::Pod(running), "job", None).is_none());
+        assert!(of(&PodState::Present(running), "job", None).is_none());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The end of a program's output, and whether it says that the program must be PID 1.
 
-/// Bytes of each stream that are kept; the words stand in the last lines.
+/// Bytes of each stream that are kept; the message stands in the last lines.
 const KEPT: usize = 4096;
-/// Words of programs that do not name the process by its number.
+/// Messages of programs that do not name the process by its number.
 const PHRASES: [&str; 4] = [
     // systemd, as another process than PID 1.
     "required to run as user manager",
@@ -16,7 +16,7 @@ const NAMES: [&str; 2] = ["pid", "process"];
 /// Words that may stand between them.
 const BETWEEN: [&str; 6] = ["no", "nr", "id", "number", "is", "be"];
 
-/// What a user is told of such a program.
+/// The note for a step with such a program.
 pub const NOTE: &str = "The program says that it must be PID 1 of its container; hookd's agent is. Set \
                         HOOKD_CONTAINER_STEPS=kubelet for hookd to have the kubelet start the programs of \
                         container steps";
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_must_be_pid_1_is_known_by_its_words() {
+    fn a_program_that_must_be_pid_1_is_known_by_its_message() {
         for line in [
             "init: fatal: can only run as pid 1 (this is 16)",
             "s6-overlay-suexec: fatal: can only run as pid 1",

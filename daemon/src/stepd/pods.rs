@@ -29,7 +29,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// As in hook: h2 counts small frames that lie unread against the connection's window.
 const CONNECTION_WINDOW: u32 = 64 << 20;
 /// A step's environment is part of its start.
-const LARGEST_CALL: usize = 64 << 20;
+const MAX_MESSAGE_SIZE: usize = 64 << 20;
 
 /// The agent of the runner's job, once it was spoken to, and agents in pods of container steps.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Agents {
     pub fn of_job(&self) -> Arc<AgentPod> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let watch = PodWatch::of_pod(self.cluster.pods(), &self.job_pod);
+            let watch = PodWatch::for_pod(self.cluster.pods(), &self.job_pod);
             Arc::new(self.of_pod(&self.job_pod, names::JOB_CONTAINER, watch))
         };
         known.get_or_insert_with(new).clone()
@@ -195,14 +195,14 @@ impl AgentPod {
             .connect_with_connector(connector)
             .await
             .map_err(|error| self.unreachable(report(&error)))?;
-        Ok(StepServiceClient::new(channel).max_encoding_message_size(LARGEST_CALL))
+        Ok(StepServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_SIZE))
     }
 
     fn unreachable(&self, why: String) -> Failure {
         Failure::new(
             Reason::ApiUnreachable,
             format!("The agent in pod {} cannot be reached: {why}", self.name),
-            "Look at the API server, and at the kubelet of the pod's node",
+            "Check the API server and the kubelet of the pod's node",
         )
     }
 }

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 
 use crate::cluster::client::ANSWER;
 use crate::cluster::pod;
-use crate::cluster::retry::Pauses;
+use crate::cluster::retry::Backoff;
 use crate::error::{Failure, Reason, report};
 use crate::names;
 use crate::session::cursor::Offsets;
@@ -27,7 +27,7 @@ use crate::stepd::pid_1::{self, Tail};
 use crate::stepd::pods::{Agent, AgentPod};
 
 /// An outage as long as this is worth a line.
-const WORTH_SAYING: Duration = Duration::from_secs(1);
+const REPORT_AFTER: Duration = Duration::from_secs(1);
 /// An attachment that lasted as long as this ends an outage, though the step wrote nothing.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -56,17 +56,17 @@ impl<'a> Receiver<'a> {
 /// A time without the agent: it lasts until the step has moved on.
 struct Outage {
     since: Instant,
-    told: bool,
-    pauses: Pauses,
+    reported: bool,
+    backoff: Backoff,
 }
 
 impl Outage {
     fn begin() -> Self {
-        Self { since: Instant::now(), told: false, pauses: Pauses::default() }
+        Self { since: Instant::now(), reported: false, backoff: Backoff::default() }
     }
 
-    /// The step was attached to from `since` on until now; `moved`: it wrote something. Patience is
-    /// for the time without the agent.
+    /// The step was attached to from `since` on until now; `moved`: it wrote something. The timeout
+    /// is for the time without the agent.
     fn was_attached(&mut self, since: Option<Instant>, moved: bool) {
         match since.map(|since| since.elapsed()) {
             Some(time) if moved || time >= STEADY => *self = Self::begin(),
@@ -75,9 +75,9 @@ impl Outage {
         }
     }
 
-    /// A tunnel that broke while nothing ran is made again without a word.
+    /// A tunnel that broke while nothing ran is made again without a message.
     async fn goes_on(&mut self, session: &mut Session) -> Result<(), Failure> {
-        if self.since.elapsed() < WORTH_SAYING || std::mem::replace(&mut self.told, true) {
+        if self.since.elapsed() < REPORT_AFTER || std::mem::replace(&mut self.reported, true) {
             return Ok(());
         }
         let message = "The connection to the step's pod broke; hookd goes on when it is back";
@@ -127,7 +127,7 @@ pub async fn run(
             return Err(unreachable(pod, &why));
         }
         tokio::select! {
-            () = outage.pauses.pass() => {}
+            () = outage.backoff.wait() => {}
             failure = lost(&mut watch, pod.container()) => return Err(failure),
         }
     }
@@ -158,21 +158,21 @@ async fn follow(
     let mut acked = session.acked();
     // What was sent and not acted on stays with the agent, should we die: it comes once more.
     let from = acted_on(*acked.borrow_and_update(), session.sent());
-    let (acks, told) = watch::channel(program.own(from));
-    let requests = requests(program.start, told);
+    let (acks, acknowledged) = watch::channel(program.own(from));
+    let requests = requests(program.start, acknowledged);
     let answer = tokio::time::timeout(ANSWER, agent.attach(requests)).await;
     let answer = answer.map_err(|_| Broken::Lost("no answer within 15 s".to_owned()))?;
-    let mut events = answer.map_err(judge)?.into_inner();
+    let mut events = answer.map_err(classify)?.into_inner();
     *attached = Some(Instant::now());
     session.settled();
     loop {
-        acks.send_if_modified(|told| {
+        acks.send_if_modified(|acknowledged| {
             let acked = *acked.borrow_and_update();
             let now = program.own(acted_on(acked, session.sent()));
-            std::mem::replace(told, now) != now
+            std::mem::replace(acknowledged, now) != now
         });
         let event = tokio::select! {
-            event = events.message() => event.map_err(judge)?,
+            event = events.message() => event.map_err(classify)?,
             changed = acked.changed() => {
                 changed.map_err(|_| Broken::Failed(Failure::cancelled()))?;
                 continue;
@@ -189,14 +189,14 @@ async fn follow(
             }
             Some(Event::SpoolFull(full)) => {
                 let message = format!(
-                    "The step waits: {} MiB of its output were not taken yet",
+                    "Step paused: {} MiB of output are waiting to be read",
                     full.bytes >> 20
                 );
                 session.progress(Phase::RunRunning, message).await.map_err(Broken::Failed)?;
             }
-            // The pod's own end tells why.
+            // The pod's own end says why.
             Some(Event::End(end)) if end.stopped => {
-                return Err(Broken::Lost("the agent was told to stop".to_owned()));
+                return Err(Broken::Lost("the agent was stopped".to_owned()));
             }
             Some(Event::End(end)) => return Ok(end),
             None => return Err(Broken::Lost("the agent ended the stream".to_owned())),
@@ -219,20 +219,20 @@ fn new_bytes(output: Output, sent: ProgramOffsets) -> Result<Bytes, Broken> {
 /// and then the newest acknowledgement.
 fn requests(
     program: &StartStepRequest,
-    told: watch::Receiver<ProgramOffsets>,
+    acknowledged: watch::Receiver<ProgramOffsets>,
 ) -> impl futures::Stream<Item = AttachRequest> + Send + 'static {
-    let resume = Some(*told.borrow());
+    let resume = Some(*acknowledged.borrow());
     let (step_id, step) = (program.step_id.clone(), Some(program.clone()));
     let start = Message::Start(AttachStart { step_id, resume, step });
-    stream::unfold((Some(start), told), |(start, mut told)| async move {
+    stream::unfold((Some(start), acknowledged), |(start, mut acknowledged)| async move {
         let message = match start {
             Some(start) => start,
             None => {
-                told.changed().await.ok()?;
-                Message::Acknowledge(*told.borrow_and_update())
+                acknowledged.changed().await.ok()?;
+                Message::Acknowledge(*acknowledged.borrow_and_update())
             }
         };
-        Some((AttachRequest { message: Some(message) }, (None, told)))
+        Some((AttachRequest { message: Some(message) }, (None, acknowledged)))
     })
 }
 
@@ -251,7 +251,7 @@ fn acted_on(acked: Acked, sent: Offsets) -> Offsets {
     Offsets { stdout: acked.stdout.min(sent.stdout), stderr: acked.stderr.min(sent.stderr) }
 }
 
-fn judge(status: Status) -> Broken {
+fn classify(status: Status) -> Broken {
     match status.code() {
         Code::OutOfRange | Code::DataLoss => Broken::Failed(output_lost(status.message())),
         Code::FailedPrecondition | Code::NotFound => Broken::Failed(Failure::undone()),
@@ -270,7 +270,7 @@ fn output_lost(why: &str) -> Failure {
     )
 }
 
-/// The program's code, with the words that belong to it.
+/// The program's code, with the notes that belong to it.
 async fn exit_code(
     pod: &AgentPod,
     end: StepEnd,
@@ -296,7 +296,7 @@ fn unreachable(pod: &AgentPod, why: &str) -> Failure {
     Failure::new(
         Reason::ApiUnreachable,
         format!("Pod {} could not be reached for {} s: {why}", pod.name(), pod.timeout().as_secs()),
-        "Look at the API server, and at the kubelet of the pod's node; run the job again",
+        "Check the API server and the kubelet of the pod's node; run the job again",
     )
 }
 

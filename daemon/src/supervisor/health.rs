@@ -40,8 +40,8 @@ impl Daemon {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `reap` while nobody sends a signal to the daemon: its number may be another process's
-    /// afterwards.
+    /// Runs `reap` while no thread sends a signal to the daemon: its number may be another
+    /// process's afterwards.
     pub(super) fn reaping<T>(&self, reap: impl FnOnce(&mut Option<Pid>) -> T) -> T {
         reap(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -128,7 +128,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(50);
 
     #[test]
-    fn a_socket_that_nobody_reads_does_not_answer() {
+    fn a_socket_without_a_reader_does_not_answer() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("s");
         assert!(answers(&socket, SHORT).is_err());

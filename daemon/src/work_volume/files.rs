@@ -1,5 +1,5 @@
 //! The runner's files that a step is to use: directories exist, and what the step writes to is
-//! writable for the image's user, whoever that is.
+//! writable for the image's user, whichever that is.
 //!
 //! All of it lies in the work directory, which the steps of the job write to: nothing is followed,
 //! and what a job did to its own files ends no later step. Where hookd cannot put something right,

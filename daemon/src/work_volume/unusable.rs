@@ -1,4 +1,4 @@
-//! What a work volume answers that takes no writes, in words for the user.
+//! What a work volume answers that takes no writes, as a message for the user.
 
 use std::io;
 

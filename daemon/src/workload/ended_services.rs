@@ -66,13 +66,13 @@ pub fn of_pod(pod: &Pod) -> Vec<EndedService> {
         let now = status.state.as_ref().and_then(|state| state.terminated.as_ref());
         let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
         let end = now.or(last)?;
-        let message = words(pod, name, end, now.is_none());
+        let message = describe(pod, name, end, now.is_none());
         Some(EndedService { name: name.to_owned(), message, restarts: status.restart_count })
     });
     ended.collect()
 }
 
-fn words(pod: &Pod, name: &str, end: &ContainerStateTerminated, is_back: bool) -> String {
+fn describe(pod: &Pod, name: &str, end: &ContainerStateTerminated, is_back: bool) -> String {
     let why = match end.reason.as_deref() {
         Some(OOM_KILLED) => match pod::memory_limit(pod, name) {
             Some(limit) => {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn each_service_that_ended_is_told_with_its_code_and_why() {
+    fn each_ended_service_is_reported_with_its_code_and_reason() {
         let ended = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
         let killed = json!({"terminated": {"exitCode": 137, "reason": OOM_KILLED}});
         let statuses = json!([

@@ -6,8 +6,8 @@ use k8s_openapi::api::batch::v1::Job;
 
 use crate::cluster::logs::LogPosition;
 use crate::cluster::logs::{Log, Sink};
-use crate::cluster::pod::{self, Ended, Standing};
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod::{self, ContainerState, Termination};
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{Cluster, ContainerRef};
 use crate::endpoint::Shown;
 use crate::error::{Failure, Reason};
@@ -37,7 +37,7 @@ pub async fn stream(
     target: ContainerRef<'_>,
     place: Place<'_>,
     session: &mut Session,
-) -> Result<Ended, Failure> {
+) -> Result<Termination, Failure> {
     let ContainerRef { pod, container } = target;
     let pods = cluster.pods();
     let log = Log { pods: &pods, pod, container, api_timeout: cluster.api_timeout };
@@ -47,30 +47,35 @@ pub async fn stream(
         let seen = watch.until(|seen| is_over(seen, container)).await;
         seen.pod().and_then(|pod| pod::finished_at(pod, container))
     };
-    let mut sink = SessionSink { session, place, told: false };
+    let mut sink = SessionSink { session, place, reported: false };
     let followed = log.follow(position, ended, &mut sink).await;
     if followed.as_ref().is_err_and(|failure| failure.reason == Reason::Cancelled) {
         return Err(Failure::cancelled());
     }
     // The container's own end explains more than a log that broke because of it.
     match watch.now() {
-        Seen::Pod(pod) => match pod::standing(&pod, container) {
-            Standing::Ended(ended) => followed.map(|_| ended),
-            Standing::Doomed(failure) => Err(start::loss(cluster, job, failure).await),
+        PodState::Present(pod) => match pod::container_state(&pod, container) {
+            ContainerState::Terminated(ended) => followed.map(|_| ended),
+            ContainerState::Failed(failure) => Err(start::loss(cluster, job, failure).await),
             _ => Err(followed.err().unwrap_or_else(|| {
                 Failure::internal(format!("The log of pod {} ended before its container", log.pod))
             })),
         },
-        Seen::Gone | Seen::NotYet => Err(start::loss(cluster, job, pod::deleted(pod)).await),
+        PodState::Deleted | PodState::NotCreated => {
+            Err(start::loss(cluster, job, pod::deleted(pod)).await)
+        }
     }
 }
 
-fn is_over(seen: &Seen, container: &str) -> bool {
+fn is_over(seen: &PodState, container: &str) -> bool {
     match seen {
-        Seen::NotYet => false,
-        Seen::Gone => true,
-        Seen::Pod(pod) => {
-            matches!(pod::standing(pod, container), Standing::Ended(_) | Standing::Doomed(_))
+        PodState::NotCreated => false,
+        PodState::Deleted => true,
+        PodState::Present(pod) => {
+            matches!(
+                pod::container_state(pod, container),
+                ContainerState::Terminated(_) | ContainerState::Failed(_)
+            )
         }
     }
 }
@@ -79,7 +84,7 @@ struct SessionSink<'a> {
     session: &'a mut Session,
     place: Place<'a>,
     /// The client knows that the connection broke.
-    told: bool,
+    reported: bool,
 }
 
 impl Sink for SessionSink<'_> {
@@ -95,14 +100,14 @@ impl Sink for SessionSink<'_> {
     }
 
     async fn broken(&mut self, broken: bool) -> Result<(), Failure> {
-        let message = match (broken, self.told) {
+        let message = match (broken, self.reported) {
             (true, false) => {
                 "The connection to the Kubernetes API broke; hookd goes on when it is back"
             }
             (false, true) => "The connection to the Kubernetes API is back",
             _ => return Ok(()),
         };
-        self.told = broken;
+        self.reported = broken;
         self.session.progress(Phase::Reconnecting, message).await
     }
 }

@@ -19,8 +19,8 @@ pub async fn warn_if_unenforced(client: &Client, runner: &Runner) {
     match pods.create(&dry_run, &privileged(runner)).await {
         Ok(_) => tracing::warn!(
             namespace = runner.namespace,
-            "The namespace enforces no Pod Security level: whoever may create pods in it can create \
-             privileged ones. Label it with pod-security.kubernetes.io/enforce=baseline \
+            "The namespace enforces no Pod Security level: every account that may create pods in it can \
+             create privileged ones. Label it with pod-security.kubernetes.io/enforce=baseline \
              (docs/operations.md)"
         ),
         // Pod Security, a policy, or a webhook; or no answer, of which nothing follows.

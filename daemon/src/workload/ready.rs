@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use crate::cluster::pod::{self, Standing};
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::pod::{self, ContainerState};
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{Cluster, ContainerRef};
 use crate::error::{Failure, Reason};
 use crate::names;
 use crate::session::events::Session;
 use crate::workload::last_lines;
-use crate::workload::start::{Awaited, Told, started_while};
+use crate::workload::start::{Awaited, EventReporter, started_while};
 
 /// A job's pod that has not started after this long is worth a look at its events.
 const SLOW: Duration = Duration::from_secs(3);
@@ -46,7 +46,7 @@ pub async fn ready(
 ) -> Result<Option<Instant>, Failure> {
     let PodContainers { name, containers } = pod;
     let mut running = None;
-    let mut events = Told::after(SLOW);
+    let mut events = EventReporter::after(SLOW);
     for container in containers {
         let awaited = Awaited { job: None, container, phase: Phase::RunPending };
         let mut others = watch.clone();
@@ -57,29 +57,29 @@ pub async fn ready(
                     running = Some(Instant::now());
                 }
             }
-            // Nobody needs the rest of a job that has lost one of its containers.
+            // The rest is of no use to a job that has lost one of its containers.
             () = one_ended(&mut others, containers) => break,
         }
     }
-    let mut told = String::new();
+    let mut reported = String::new();
     let began = Instant::now();
     let deadline = began + cluster.start_timeout;
     loop {
-        let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(name)) };
+        let PodState::Present(pod) = watch.now() else { return Err(pod::deleted(name)) };
         for container in containers {
             if let Some(failure) = ended(cluster, &pod, container, session).await? {
                 return Err(failure);
             }
         }
         let waiting = containers.iter().find(|container| !is_healthy(&pod, container));
-        if !told.is_empty() && Some(&told) != waiting {
+        if !reported.is_empty() && Some(&reported) != waiting {
             let took = began.elapsed().as_secs_f64();
-            let message = format!("Container {told} is healthy after {took:.1} s");
+            let message = format!("Container {reported} is healthy after {took:.1} s");
             session.progress(Phase::RunPending, message).await?;
         }
         let Some(waiting) = waiting else { return Ok(running) };
-        if told != *waiting {
-            told.clone_from(waiting);
+        if reported != *waiting {
+            reported.clone_from(waiting);
             let message = format!("Waiting: container {waiting} is not healthy yet");
             session.progress(Phase::RunPending, message).await?;
         }
@@ -107,7 +107,7 @@ pub async fn steady(
     let Some(until) = running.map(|since| since + STEADY) else { return Ok(()) };
     loop {
         let is_over = Instant::now() >= until;
-        let Seen::Pod(pod) = watch.now() else { return Err(pod::deleted(name)) };
+        let PodState::Present(pod) = watch.now() else { return Err(pod::deleted(name)) };
         for container in containers {
             if let Some(failure) = ended(cluster, &pod, container, session).await? {
                 return Err(failure);
@@ -125,7 +125,7 @@ pub async fn steady(
 
 /// Waits until one of the containers has ended, or its pod is lost.
 async fn one_ended(watch: &mut PodWatch, containers: &[String]) {
-    let ended = |seen: &Seen| {
+    let ended = |seen: &PodState| {
         let Some(pod) = seen.pod() else { return false };
         let state = |container: &String| status(pod, container)?.state.as_ref();
         containers.iter().filter_map(state).any(|state| state.terminated.is_some())
@@ -154,12 +154,16 @@ async fn ended(
     container: &str,
     session: &mut Session,
 ) -> Result<Option<Failure>, Failure> {
-    let failure = match pod::standing(pod, container) {
-        Standing::Ended(_) if pod.metadata.deletion_timestamp.is_some() => pod::going(pod),
-        Standing::Ended(ended) if ended.exit_code != 0 && ended.reason == pod::OOM_KILLED => {
+    let failure = match pod::container_state(pod, container) {
+        ContainerState::Terminated(_) if pod.metadata.deletion_timestamp.is_some() => {
+            pod::going(pod)
+        }
+        ContainerState::Terminated(ended)
+            if ended.exit_code != 0 && ended.reason == pod::OOM_KILLED =>
+        {
             pod::oom_failure(pod, container)
         }
-        Standing::Ended(ended) => Failure::new(
+        ContainerState::Terminated(ended) => Failure::new(
             Reason::StartFailed,
             format!(
                 "Container {container} of the job ended with exit code {} before the job was ready",
@@ -168,7 +172,7 @@ async fn ended(
             "Read its last lines above; a health check that fails until its time is up ends its \
              container too",
         ),
-        Standing::Doomed(failure) => failure,
+        ContainerState::Failed(failure) => failure,
         _ => return Ok(None),
     };
     let name = pod.name_any();

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use crate::cluster::Cluster;
 use crate::cluster::events;
 use crate::cluster::objects;
-use crate::cluster::pod::{self, Standing};
+use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::retry::Retry;
-use crate::cluster::watch::{PodWatch, Seen};
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::error::{Failure, Reason};
 use crate::session::events::Session;
 
 /// A step's pod that has not started after this long is worth a look at its events: on a busy node
-/// some seconds are nothing to tell between a program's own lines.
+/// some seconds need no line between those of the program.
 const SLOW: Duration = Duration::from_secs(10);
 /// A Job without a pod after this long is asked why.
 const NO_POD: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub struct Awaited<'a> {
     pub job: Option<&'a Job>,
     /// Name of the container.
     pub container: &'a str,
-    /// What the client is told meanwhile.
+    /// The phase that the client sees meanwhile.
     pub phase: Phase,
 }
 
@@ -52,10 +52,10 @@ pub async fn started(
     awaited: Awaited<'_>,
     session: &mut Session,
 ) -> Result<Pod, Failure> {
-    started_while(cluster, watch, awaited, session, &mut Told::after(SLOW)).await
+    started_while(cluster, watch, awaited, session, &mut EventReporter::after(SLOW)).await
 }
 
-/// As [`started`], for several containers of one pod in turn: what was told is not told again.
+/// As [`started`], for several containers of one pod in turn: no event is reported twice.
 ///
 /// # Errors
 /// As [`started`].
@@ -64,20 +64,20 @@ pub async fn started_while(
     watch: &mut PodWatch,
     awaited: Awaited<'_>,
     session: &mut Session,
-    told: &mut Told,
+    reporter: &mut EventReporter,
 ) -> Result<Pod, Failure> {
     let deadline = Instant::now() + cluster.start_timeout;
     let mut wait = Wait::default();
     let mut ask = Instant::now() + NO_POD;
-    let look = Instant::now() + told.patience;
+    let report_at = Instant::now() + reporter.delay;
     loop {
         let seen = watch.now();
-        if let Seen::Pod(pod) = &seen
-            && wait.judge(pod, awaited, session).await?
+        if let PodState::Present(pod) = &seen
+            && wait.classify(pod, awaited, session).await?
         {
             return Ok((**pod).clone());
         }
-        if matches!(seen, Seen::Gone) {
+        if matches!(seen, PodState::Deleted) {
             return Err(match awaited.job {
                 Some(job) => {
                     let gone = pod::deleted(&format!("of Job {}", job.name_any()));
@@ -86,36 +86,36 @@ pub async fn started_while(
                 None => pod::deleted("of the job"),
             });
         }
-        let no_pod = matches!(seen, Seen::NotYet);
+        let no_pod = matches!(seen, PodState::NotCreated);
         let name = seen.pod().and_then(|pod| pod.metadata.name.clone());
-        let (patience, after) = wait.patience(deadline, cluster.start_timeout);
+        let (until, after) = wait.deadline(deadline, cluster.start_timeout);
         tokio::select! {
             () = watch.changed() => {}
-            () = tokio::time::sleep_until(patience) => return Err(after),
+            () = tokio::time::sleep_until(until) => return Err(after),
             () = tokio::time::sleep_until(ask), if no_pod => {
                 wait.ask_why(cluster, awaited, session).await?;
                 ask = Instant::now() + STILL_NO_POD;
             }
-            () = tokio::time::sleep_until(look), if told.events.is_none() && name.is_some() => {
+            () = tokio::time::sleep_until(report_at), if reporter.events.is_none() && name.is_some() => {
                 let name = name.unwrap_or_default();
-                told.events = Some(events::of_pod(cluster, &name));
+                reporter.events = Some(events::for_pod(cluster, &name));
             }
-            line = told.line() => session.progress(awaited.phase, line).await?,
+            line = reporter.line() => session.progress(awaited.phase, line).await?,
         }
     }
 }
 
-/// What of a pod's events was told.
-pub struct Told {
-    patience: Duration,
+/// Reports each event of a pod once, if the pod is slow to start.
+pub struct EventReporter {
+    delay: Duration,
     events: Option<BoxStream<'static, String>>,
     lines: HashSet<String>,
 }
 
-impl Told {
-    /// Nothing is told until a container has not started for this long.
-    pub fn after(patience: Duration) -> Self {
-        Self { patience, events: None, lines: HashSet::new() }
+impl EventReporter {
+    /// Reports nothing until a container has not started for this long.
+    pub fn after(delay: Duration) -> Self {
+        Self { delay, events: None, lines: HashSet::new() }
     }
 
     /// The next new line; never, if nothing is known of events.
@@ -143,7 +143,7 @@ struct Wait {
 
 impl Wait {
     /// True if the container runs or has ended.
-    async fn judge(
+    async fn classify(
         &mut self,
         pod: &Pod,
         awaited: Awaited<'_>,
@@ -153,23 +153,23 @@ impl Wait {
             // It was made after all.
             self.why.clear();
         }
-        match pod::standing(pod, awaited.container) {
-            Standing::Running | Standing::Ended(_) => return Ok(true),
-            Standing::Doomed(failure) => return Err(failure),
-            Standing::Troubled(patience, failure) => {
-                self.tell(failure.message.clone(), awaited.phase, session).await?;
+        match pod::container_state(pod, awaited.container) {
+            ContainerState::Running | ContainerState::Terminated(_) => return Ok(true),
+            ContainerState::Failed(failure) => return Err(failure),
+            ContainerState::Degraded(grace_period, failure) => {
+                self.report(failure.message.clone(), awaited.phase, session).await?;
                 let since = self.trouble.take().map_or_else(Instant::now, |(since, ..)| since);
-                self.trouble = Some((since, since + patience, failure));
+                self.trouble = Some((since, since + grace_period, failure));
             }
-            Standing::Waiting(why) => {
+            ContainerState::Waiting(why) => {
                 self.trouble = None;
-                self.tell(why, awaited.phase, session).await?;
+                self.report(why, awaited.phase, session).await?;
             }
         }
         Ok(false)
     }
 
-    async fn tell(
+    async fn report(
         &mut self,
         why: String,
         phase: Phase,
@@ -183,7 +183,7 @@ impl Wait {
     }
 
     /// Until when to wait, and what to say then.
-    fn patience(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
+    fn deadline(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
         match (&self.trouble, &self.refusal) {
             (Some((_, until, failure)), _) if *until < deadline => {
                 let same = Failure::new(failure.reason, &failure.message, &failure.remedy);
@@ -212,7 +212,7 @@ impl Wait {
             Err(failure) => {
                 let why = failure.message.clone();
                 self.refusal = Some(failure);
-                self.tell(why, awaited.phase, session).await
+                self.report(why, awaited.phase, session).await
             }
         }
     }
@@ -225,7 +225,7 @@ fn is_final(reason: Reason) -> bool {
 }
 
 fn late(timeout: Duration, why: &str) -> Failure {
-    let words = if why.is_empty() { "the cluster gave no reason" } else { why };
+    let cause = if why.is_empty() { "the cluster gave no reason" } else { why };
     let (reason, remedy) = if why.contains("no node can take the pod") {
         (Reason::PodUnschedulable, "Add a node with room, or ask for less")
     } else {
@@ -233,7 +233,7 @@ fn late(timeout: Duration, why: &str) -> Failure {
     };
     Failure::new(
         reason,
-        format!("The pod did not start within {} s: {words}", timeout.as_secs()),
+        format!("The pod did not start within {} s: {cause}", timeout.as_secs()),
         format!("{remedy}; {WAIT_LONGER}"),
     )
 }

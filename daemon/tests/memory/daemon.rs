@@ -10,7 +10,7 @@ use bytes::Bytes;
 use clap::Parser;
 use hookd::config::Config;
 use hookd::hooks::context::Context;
-use hookd::rpc::LARGEST_CALL;
+use hookd::rpc::MAX_MESSAGE_SIZE;
 use hookd::rpc::Service;
 use hookd::rpc::listener;
 use hookd_api::v1::hook_service_client::HookServiceClient;
@@ -97,7 +97,7 @@ fn daemon() {
         let context = Context::new(config, kube::Client::new(service, "ns"), "ns".to_owned());
         let listener = listener::bind(&directory.join("hookd.sock")).unwrap();
         let service = HookServiceServer::new(Service::new(Arc::new(context)))
-            .max_decoding_message_size(LARGEST_CALL);
+            .max_decoding_message_size(MAX_MESSAGE_SIZE);
         let own = rustix::process::getuid().as_raw();
         let connections = listener::connections(listener, vec![own]);
         hookd::rpc::server().add_service(service).serve_with_incoming(connections).await.unwrap();

@@ -44,7 +44,7 @@ pub(crate) fn variables(number: usize, bytes: usize) -> BTreeMap<String, String>
     (0..number).map(|number| (format!("V{number}"), "x".repeat(bytes))).collect()
 }
 
-/// Aliases that stand for a billion words.
+/// Aliases that stand for a billion nodes.
 pub(crate) fn bomb() -> String {
     let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..10 {
@@ -114,10 +114,10 @@ pub(crate) fn chosen(
         "nth":0,"bytes":0,"line_ended":false}},"image":null,"run":null,"started":null}"#,
         r#"{"build":null,"image":{"reference":"r@sha256:0","digest":"sha256:0"},"run":null}"#,
     ];
-    let words = ["[", "]", "{", "}", "&a ", "*a", "**", "!", "\"", ":", "9", "null"];
+    let tokens = ["[", "]", "{", "}", "&a ", "*a", "**", "!", "\"", ":", "9", "null"];
     let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let mut input = |seeds: &[&str]| {
-        let mut input = chance.input(seeds, &words);
+        let mut input = chance.input(seeds, &tokens);
         input.truncate(ORDINARY);
         input
     };

@@ -1,4 +1,4 @@
-// The sandbox container's program: sleeps until told to end, and reaps what
+// The sandbox container's program: sleeps until a signal ends it, and reaps what
 // a shared PID namespace leaves to it.
 package main
 

@@ -20,7 +20,7 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 /// Whatever does not happen by then does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A stepd that is PID 1 of a pid namespace.
 pub(crate) struct Stepd {
@@ -220,7 +220,7 @@ impl Attached {
 
     /// Receives one event; the end, if it was that.
     pub(crate) async fn next(&mut self) -> Result<Option<StepEnd>, tonic::Status> {
-        let event = tokio::time::timeout(PATIENCE, self.events.message()).await;
+        let event = tokio::time::timeout(TIMEOUT, self.events.message()).await;
         match event.expect("an event comes in time")?.and_then(|event| event.event) {
             Some(Event::Output(output)) => {
                 let stream = if output.stderr { &mut self.stderr } else { &mut self.stdout };
@@ -263,7 +263,7 @@ impl Attached {
         }
     }
 
-    /// Tells that all that was received is acted on.
+    /// Reports that all that was received is acted on.
     pub(crate) fn acknowledge(&self) {
         self.acknowledge_at(self.stdout.len() as u64, self.stderr.len() as u64);
     }
@@ -282,7 +282,7 @@ impl Attached {
 
 /// Waits for a condition.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         if let Some(found) = look() {
             return found;

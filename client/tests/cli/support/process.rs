@@ -42,7 +42,7 @@ struct Reader {
 }
 
 impl HookCommand {
-    /// A hook with a clean environment and a short patience.
+    /// A hook with a clean environment and a short timeout.
     pub(crate) fn new() -> Self {
         Self::at(env!("CARGO_BIN_EXE_hook"))
     }

@@ -114,7 +114,7 @@ impl<W: Write> Archive<W> {
         Ok(self.written + 2 * BLOCK)
     }
 
-    /// An entry that tells the name or target of the next one, which its header has no room for.
+    /// An entry that holds the name or target of the next one, which its header has no room for.
     fn long(&mut self, kind: EntryType, name: &[u8]) -> Result<(), Fault> {
         let mut header = header(kind, name.len() as u64 + 1);
         put(&mut header.as_old_mut().name, b"././@LongLink");

@@ -86,7 +86,7 @@ impl Rules {
 
     /// Whether the path, relative to the context's root, is ignored, given what matched the
     /// directory that it lies in; and what matches it itself.
-    pub(super) fn judge(
+    pub(super) fn evaluate(
         &self,
         path: &[u8],
         parent: &Matched,

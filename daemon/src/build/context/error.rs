@@ -254,7 +254,7 @@ impl ContextError {
                  openat2"
             }
             Self::Read { .. } => "Check the volume that it lies on",
-            Self::Output { .. } => "Look at the builder's end of the connection",
+            Self::Output { .. } => "Check the builder's end of the connection",
         }
     }
 }

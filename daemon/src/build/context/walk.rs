@@ -14,15 +14,15 @@ use rustix::io::Errno;
 use super::archive::{Archive, Content, Fault};
 use super::bounds::{Bounds, Meter};
 use super::listing::OVERHEAD;
-use super::{BuildContext, ContextError, ContextSummary, READ, failed_at, kind};
+use super::{BuildContext, ContextError, ContextSummary, READ_FLAGS, failed_at, kind};
 use directories::Level;
 
 mod directories;
 
 /// Bytes read at a time.
-const PIECE: usize = 64 << 10;
-/// Steps that a piece counts for.
-const PIECE_STEPS: u64 = 512;
+const CHUNK_SIZE: usize = 64 << 10;
+/// Steps that a chunk counts for.
+const CHUNK_STEPS: u64 = 512;
 /// Bytes that a path may have: the kernel takes 4095, and the builder's own directory comes before it.
 const LONGEST_PATH: usize = 4000;
 
@@ -36,7 +36,7 @@ struct Walk<'a, W: Write> {
     path: PathBuf,
     /// Bytes of the names in all levels.
     pending: usize,
-    piece: Vec<u8>,
+    chunk: Vec<u8>,
     files: u64,
     limit: u64,
 }
@@ -54,7 +54,7 @@ pub(super) fn send<W: Write>(
         levels: Vec::new(),
         path: PathBuf::new(),
         pending: 0,
-        piece: vec![0; PIECE],
+        chunk: vec![0; CHUNK_SIZE],
         files: 0,
         limit: bounds.bytes,
     };
@@ -79,7 +79,7 @@ impl<W: Write> Walk<'_, W> {
     fn is_left_out(&self, path: &Path) -> Result<(bool, bool), ContextError> {
         let (rules, bytes) = (&self.context.rules, path.as_os_str().as_bytes());
         let Some(parent) = self.levels.last() else { return Ok((false, false)) };
-        let (ignored, _) = rules.judge(bytes, &parent.matched, &self.meter)?;
+        let (ignored, _) = rules.evaluate(bytes, &parent.matched, &self.meter)?;
         let left_out = ignored && !rules.may_except_below(bytes, &self.meter)?;
         if !left_out && bytes.len() > LONGEST_PATH {
             let path = OsStr::from_bytes(&bytes[..200]).into();
@@ -108,7 +108,7 @@ impl<W: Write> Walk<'_, W> {
             FileType::Directory => return Ok(true),
             _ if ignored => {}
             FileType::RegularFile => {
-                let flags = READ | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags = READ_FLAGS | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = fs::openat(directory, name, flags, Mode::empty())
                     .map_err(|cause| self.failed(&path, cause))?;
                 self.file(&path, &file.into())?;
@@ -137,14 +137,14 @@ impl<W: Write> Walk<'_, W> {
         self.begin(path, mode(&stat), &Content::File(size))?;
         let mut sent = 0;
         while sent < size {
-            let length = (size - sent).min(PIECE as u64) as usize;
-            self.meter.spend(PIECE_STEPS)?;
-            let read = file.read_exact_at(&mut self.piece[..length], sent);
+            let length = (size - sent).min(CHUNK_SIZE as u64) as usize;
+            self.meter.spend(CHUNK_STEPS)?;
+            let read = file.read_exact_at(&mut self.chunk[..length], sent);
             read.map_err(|source| match source.kind() {
                 ErrorKind::UnexpectedEof => self.changed(path),
                 _ => ContextError::Read { path: self.context.path.join(path), source },
             })?;
-            let data = self.archive.data(&self.piece[..length]);
+            let data = self.archive.data(&self.chunk[..length]);
             data.map_err(|fault| self.fault(fault))?;
             sent += length as u64;
         }

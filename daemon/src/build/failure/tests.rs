@@ -23,7 +23,7 @@ fn a_failed_run_is_named_with_its_exit_code() {
 }
 
 #[test]
-fn a_syntax_error_is_in_the_parsers_words() {
+fn a_syntax_error_has_the_parsers_message() {
     let failure = explained(
         "error building image: parsing dockerfile: dockerfile parse error on line 2: unknown \
          instruction: FRMO\n",
@@ -32,7 +32,7 @@ fn a_syntax_error_is_in_the_parsers_words() {
 }
 
 #[test]
-fn an_unknown_base_image_is_in_the_registrys_words() {
+fn an_unknown_base_image_has_the_registrys_message() {
     let failure = explained(
         "error building image: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: \
          manifest unknown; map[Tag:1]",
@@ -42,7 +42,7 @@ fn an_unknown_base_image_is_in_the_registrys_words() {
 }
 
 #[test]
-fn an_unknown_base_image_behind_a_map_is_in_the_registrys_words_too() {
+fn an_unknown_mapped_base_image_has_the_registrys_message() {
     let failure = explained(
         "\u{1b}[33mWARN\u{1b}[0m[0000] Failed to retrieve image library/nope:1 from remapped \
          registry r:5000: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: \
@@ -63,13 +63,13 @@ fn a_fatal_line_is_the_reason_with_colours_and_without() {
         "\u{1b}[1;31merror building image: Timed out snapshotting FS in 90m\u{1b}[0m",
     ] {
         let failure = explained(&format!("\u{1b}[36mINFO\u{1b}[0m[0001] x\n{line}\n"));
-        let words = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
-        assert_eq!(failure.message, words);
+        let expected = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
+        assert_eq!(failure.message, expected);
     }
 }
 
 #[test]
-fn a_registry_that_is_down_is_told_from_one_that_refuses() {
+fn a_registry_that_is_down_differs_from_one_that_refuses() {
     let down = explained(
         "error checking push permissions -- make sure you entered the correct tag name, and \
          that you are authenticated correctly, and try again: checking push permission for \
@@ -86,7 +86,7 @@ fn a_registry_that_is_down_is_told_from_one_that_refuses() {
 }
 
 #[test]
-fn a_base_image_that_was_not_got_is_judged_by_its_registrys_words() {
+fn a_missing_base_image_is_classified_by_the_registrys_message() {
     for (cause, reason) in [
         (
             "MANIFEST_UNKNOWN: unknown (registry q.io answers 404 Not Found)",

@@ -15,7 +15,7 @@ fn usage() -> String {
 }
 
 /// All that Go's readers say of a gzip stream of a tar archive that was cut at some byte, or of which
-/// a piece is missing: found by cutting one at each of its bytes.
+/// a part is missing: found by cutting one at each of its bytes.
 const CUTS: [&str; 7] = [
     // Nothing came at all.
     "EOF",
@@ -25,22 +25,22 @@ const CUTS: [&str; 7] = [
     "gzip: invalid checksum",
     "flate: corrupt input before offset 1982",
     "archive/tar: invalid tar header",
-    "some words of a later version",
+    "some message of a later version",
 ];
 
 #[test]
 fn every_way_in_which_a_context_breaks_off_is_known() {
     for before in BEFORE {
         for cut in CUTS {
-            let words = format!("error resolving source context: {cut}");
+            let message = format!("error resolving source context: {cut}");
             let forms = [
-                format!("{before}Error: {words}\n{}", usage()),
-                format!("{before}Error: {words}\n"),
-                format!("{before}FATA[0000] {words} \n"),
-                format!("{before}\u{1b}[31mFATA\u{1b}[0m[0000] {words}           \n"),
+                format!("{before}Error: {message}\n{}", usage()),
+                format!("{before}Error: {message}\n"),
+                format!("{before}FATA[0000] {message} \n"),
+                format!("{before}\u{1b}[31mFATA\u{1b}[0m[0000] {message}           \n"),
             ];
             for log in forms {
-                assert_eq!(progress(&log), Progress::Incomplete(words.clone()), "{log}");
+                assert_eq!(progress(&log), Progress::Incomplete(message.clone()), "{log}");
             }
         }
         // hookd never sends a context without its Dockerfile.
@@ -97,10 +97,10 @@ fn a_run_cannot_have_its_build_started_again() {
 #[test]
 fn what_was_sent_decides_and_not_the_log_alone() {
     let incomplete = || Progress::Incomplete("EOF".to_owned());
-    let again = |words: &str| Decision::Restart(words.to_owned());
+    let again = |message: &str| Decision::Restart(message.to_owned());
     let ended = "the builder ended with exit code 1";
     let table = [
-        // Confirmed as delivered: only the builder's own words speak against it.
+        // Confirmed as delivered: only the builder's own message speaks against it.
         (true, None, Progress::Unknown, Decision::Continue),
         (true, Some(1), Progress::Unknown, Decision::Continue),
         (true, Some(1), Progress::Decided, Decision::Continue),

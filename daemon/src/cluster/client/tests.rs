@@ -10,16 +10,16 @@ fn api(code: u16, message: &str) -> kube::Error {
 
 #[test]
 fn each_refusal_has_its_own_reason() {
-    for (code, words, reason) in [
+    for (code, message, reason) in [
         (403, "pods \"x\" is forbidden: exceeded quota: q", Reason::QuotaExceeded),
         (403, "pods \"x\" is forbidden: violates PodSecurity \"b\"", Reason::AdmissionDenied),
         (403, "User \"u\" cannot create resource \"jobs\" in", Reason::PermissionMissing),
         (422, "Job.batch \"x\" is invalid", Reason::InvalidInput),
     ] {
-        let failure = failure("create Job ns/x", api(code, words));
-        assert_eq!(failure.reason, reason, "{words}");
+        let failure = failure("create Job ns/x", api(code, message));
+        assert_eq!(failure.reason, reason, "{message}");
         assert!(failure.message.contains("create Job ns/x"), "{failure}");
-        assert!(failure.message.contains(words), "{failure}");
+        assert!(failure.message.contains(message), "{failure}");
     }
 }
 

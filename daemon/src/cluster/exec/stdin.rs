@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::cluster::client::ANSWER;
-use crate::cluster::retry::{Pauses, is_transient};
+use crate::cluster::retry::{Backoff, is_transient};
 use crate::cluster::{Cluster, ContainerRef};
 use crate::error::{Failure, Reason, report};
 
@@ -22,19 +22,19 @@ const STDIN: u8 = 0;
 const ERROR: u8 = 3;
 const CLOSE: u8 = 255;
 /// How long the other end may take to pass on what was sent and to say so.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long it may take to take a piece: a program that unpacks may pause, a dead connection does
-/// not end by itself.
-const PIECE_PATIENCE: Duration = Duration::from_secs(60);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the other end may take to accept a chunk: a program that unpacks may pause, a dead
+/// connection does not end by itself.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an attachment is asked for again that cannot have been begun.
-const OPENING: Duration = Duration::from_secs(20);
+const OPENING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Attaches to the container, sends `input` to its end, and closes its standard input.
 ///
 /// It succeeds only if the API server confirms after that end that the attachment ended well.
 ///
 /// # Errors
-/// Whatever else happened: nothing is known then of what the container has read, and it cannot be
+/// Anything else: it is then unknown what the container has read, and it cannot be
 /// attached to again, since its standard input ends with its first attachment.
 pub async fn send_stdin(
     cluster: &Cluster,
@@ -63,7 +63,7 @@ pub async fn send_stdin(
 /// Attaches. It tries again only if no attachment can have been begun: an answer that was lost on its
 /// way leaves one behind whose end closes the container's standard input.
 async fn open(client: &Client, uri: &str) -> kube::Result<Connection> {
-    let (started, mut pauses) = (Instant::now(), Pauses::default());
+    let (started, mut backoff) = (Instant::now(), Backoff::default());
     loop {
         let request = Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
         let error = match tokio::time::timeout(ANSWER, client.connect(request)).await {
@@ -71,11 +71,11 @@ async fn open(client: &Client, uri: &str) -> kube::Result<Connection> {
             Ok(Err(error)) => error,
             Err(_) => return Err(kube::Error::Service("no answer within 15 s".into())),
         };
-        if !never_began(&error) || started.elapsed() >= OPENING {
+        if !never_began(&error) || started.elapsed() >= OPENING_TIMEOUT {
             return Err(error);
         }
         tracing::debug!(error = report(&error), "attaching again");
-        pauses.pass().await;
+        backoff.wait().await;
     }
 }
 
@@ -96,7 +96,7 @@ fn never_began(error: &kube::Error) -> bool {
     }
 }
 
-/// Sends all pieces and the end of the standard input, and waits until the other end confirms it.
+/// Sends all chunks and the end of the standard input, and waits until the other end confirms it.
 async fn deliver(
     mut sender: impl Sink<Message, Error = WsError> + Unpin,
     receiver: impl Stream<Item = Result<Message, WsError>> + Unpin,
@@ -106,10 +106,10 @@ async fn deliver(
     tokio::pin!(end);
     loop {
         tokio::select! {
-            piece = input.recv() => match piece {
-                Some(mut piece) => {
-                    piece.insert(0, STDIN);
-                    let sent = tokio::time::timeout(PIECE_PATIENCE, sender.send(Message::binary(piece)));
+            chunk = input.recv() => match chunk {
+                Some(mut chunk) => {
+                    chunk.insert(0, STDIN);
+                    let sent = tokio::time::timeout(CHUNK_TIMEOUT, sender.send(Message::binary(chunk)));
                     sent.await.map_err(|_| Undelivered::Stuck)??;
                 }
                 None => break,
@@ -120,7 +120,7 @@ async fn deliver(
     }
     // What is on its way is lost if the connection is closed now: the other end closes it.
     sender.send(Message::binary(vec![CLOSE, STDIN])).await?;
-    tokio::time::timeout(PATIENCE, end).await.map_err(|_| Undelivered::Unconfirmed)?
+    tokio::time::timeout(CONFIRMATION_TIMEOUT, end).await.map_err(|_| Undelivered::Unconfirmed)?
 }
 
 /// Reads until the other end says how the attachment ended.
@@ -139,11 +139,11 @@ async fn end_of(
 
 /// What the Status at the end of an attachment says.
 fn outcome(status: &[u8]) -> Result<(), Undelivered> {
-    let words = || String::from_utf8_lossy(status).chars().take(300).collect();
+    let raw = || String::from_utf8_lossy(status).chars().take(300).collect();
     match serde_json::from_slice::<Status>(status) {
         Ok(Status { status: Some(StatusSummary::Success), .. }) => Ok(()),
         Ok(Status { message, .. }) if !message.is_empty() => Err(Undelivered::Failed(message)),
-        _ => Err(Undelivered::Failed(words())),
+        _ => Err(Undelivered::Failed(raw())),
     }
 }
 
@@ -155,16 +155,16 @@ fn is_end(message: &[u8]) -> bool {
 /// Why it is not known that the container has all of its input.
 #[derive(Debug, thiserror::Error)]
 enum Undelivered {
-    /// No piece is taken any more.
-    #[error("nothing was taken for {} s", PIECE_PATIENCE.as_secs())]
+    /// The other end accepts no more chunks.
+    #[error("nothing was taken for {} s", CHUNK_TIMEOUT.as_secs())]
     Stuck,
     /// A dead connection takes what is sent, too.
-    #[error("its arrival was not confirmed within {} s", PATIENCE.as_secs())]
+    #[error("its arrival was not confirmed within {} s", CONFIRMATION_TIMEOUT.as_secs())]
     Unconfirmed,
     /// The attachment ended before the input did.
     #[error("the container stopped reading")]
     Stopped,
-    /// The connection was closed without a word on how the attachment ended.
+    /// The connection was closed without a status of the attachment.
     #[error("the connection was closed before its arrival was confirmed")]
     Closed,
     /// The API server or the kubelet says that the attachment failed.
@@ -179,26 +179,26 @@ fn broken(pod: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::new(
         Reason::ApiUnreachable,
         format!("The build context could not be sent to pod {pod}: {}", report(error)),
-        "Look at the API server and at the kubelet of the pod's node; run the job again",
+        "Check the API server and the kubelet of the pod's node; run the job again",
     )
 }
 
-/// A blocking writer of what [`send_stdin`] sends, in pieces that are worth a message.
-pub struct Pieces {
+/// A blocking writer of what [`send_stdin`] sends, in chunks of a sensible size.
+pub struct ChunkWriter {
     sender: mpsc::Sender<Vec<u8>>,
     buffer: Vec<u8>,
 }
 
-impl Pieces {
+impl ChunkWriter {
     const SIZE: usize = 64 << 10;
 
-    /// A writer whose pieces go to `sender`.
+    /// A writer whose chunks go to `sender`.
     pub fn new(sender: mpsc::Sender<Vec<u8>>) -> Self {
         Self { sender, buffer: Vec::new() }
     }
 }
 
-impl std::io::Write for Pieces {
+impl std::io::Write for ChunkWriter {
     fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
         self.buffer.extend_from_slice(data);
         if self.buffer.len() >= Self::SIZE {
@@ -208,16 +208,16 @@ impl std::io::Write for Pieces {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        let piece = std::mem::take(&mut self.buffer);
-        if piece.is_empty() {
+        let chunk = std::mem::take(&mut self.buffer);
+        if chunk.is_empty() {
             return Ok(());
         }
-        let sent = self.sender.blocking_send(piece);
+        let sent = self.sender.blocking_send(chunk);
         sent.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
     }
 }
 
-impl Drop for Pieces {
+impl Drop for ChunkWriter {
     fn drop(&mut self) {
         // The reader is gone if this fails, and has said so.
         let _ = std::io::Write::flush(self);

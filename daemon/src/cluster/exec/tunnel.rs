@@ -2,7 +2,7 @@
 //!
 //! kube's own exec helper serves both directions in one loop with small pipes: when both are full
 //! it waits for ever, and it takes a connection that closes without a Status for success. Here each
-//! direction has a task and a buffer of its own, and whoever reads the stream sees its end.
+//! direction has a task and a buffer of its own, and the reader of the stream sees its end.
 
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
@@ -24,7 +24,7 @@ const ERROR: u8 = 3;
 /// Bytes that may lie in each direction.
 const BUFFER: usize = 256 << 10;
 /// Bytes sent in one message.
-const PIECE: usize = 64 << 10;
+const CHUNK_SIZE: usize = 64 << 10;
 
 /// Starts `command` in the container; the stream is its standard input and output.
 ///
@@ -42,7 +42,7 @@ pub async fn open(
          &stdout=true&stderr=true&tty=false"
     );
     for argument in command {
-        // Our own words: letters, digits, "/", "-" and "_".
+        // Arguments of our own: letters, digits, "/", "-" and "_" only.
         uri = format!("{uri}&command={argument}");
     }
     let request = Request::get(uri).body(Vec::new()).map_err(kube::Error::HttpError)?;
@@ -70,17 +70,17 @@ async fn send<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
-        let mut piece = Vec::with_capacity(PIECE + 1);
-        piece.push(STDIN);
-        match (&mut reader).take(PIECE as u64).read_buf(&mut piece).await {
+        let mut chunk = Vec::with_capacity(CHUNK_SIZE + 1);
+        chunk.push(STDIN);
+        match (&mut reader).take(CHUNK_SIZE as u64).read_buf(&mut chunk).await {
             Ok(length) if length > 0 => {}
             _ => break,
         }
-        if sender.send(Message::binary(piece)).await.is_err() {
+        if sender.send(Message::binary(chunk)).await.is_err() {
             break;
         }
     }
-    // Nobody is left to tell of a connection that cannot be closed in order.
+    // A failure to close the connection in order has no reader any more.
     let _ = sender.close().await;
 }
 
@@ -103,8 +103,8 @@ where
             Some((&STDOUT, data)) if writer.write_all(data).await.is_err() => {
                 return "not read any more".to_owned();
             }
-            Some((&STDERR, words)) if !words.is_empty() => {
-                tracing::info!(words = %String::from_utf8_lossy(words).trim(), "the agent says");
+            Some((&STDERR, text)) if !text.is_empty() => {
+                tracing::info!(text = %String::from_utf8_lossy(text).trim(), "the agent wrote to stderr");
             }
             Some((&ERROR, status)) if !status.is_empty() => {
                 return String::from_utf8_lossy(status).into_owned();

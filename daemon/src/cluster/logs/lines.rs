@@ -16,9 +16,9 @@ pub(super) const DISORDER: SignedDuration = SignedDuration::from_secs(1);
 
 /// Two files of a log are begun further apart than this, whatever the kubelet is set to, and so are the
 /// lines before and behind a file that was skipped.
-pub(super) const LEAP: SignedDuration = SignedDuration::from_secs(3);
-/// What is kept of the kubelet's own words.
-const WORDS: usize = 1 << 10;
+pub(super) const MIN_TIMESTAMP_GAP: SignedDuration = SignedDuration::from_secs(3);
+/// Bytes that are kept of the kubelet's own error.
+const KUBELET_ERROR_LIMIT: usize = 1 << 10;
 
 /// The log went on past the newest line seen, or ended, without showing that line again.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,13 +40,13 @@ pub struct Lines {
     count: u64,
     /// Time stamp of the first line later than the position's that came before it was found.
     later: Option<String>,
-    leap: Option<Leap>,
-    words: Vec<u8>,
+    timestamp_gap: Option<TimestampGap>,
+    kubelet_error: Vec<u8>,
 }
 
-/// A line that was stamped [`LEAP`] or more after the one before it: a file may have been skipped.
+/// A line stamped [`MIN_TIMESTAMP_GAP`] or more after the one before it: a file may have been skipped.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Leap {
+pub struct TimestampGap {
     /// The position before the line.
     pub before: LogPosition,
     /// The time between the two.
@@ -66,7 +66,7 @@ enum State {
     /// In a new line.
     Copy,
     /// In what the kubelet says of an error, which it appends to the log.
-    Words,
+    KubeletError,
 }
 
 /// What a line is to us, by its time stamp.
@@ -86,8 +86,8 @@ impl Lines {
             found,
             count: 0,
             later: None,
-            leap: None,
-            words: Vec::new(),
+            timestamp_gap: None,
+            kubelet_error: Vec::new(),
         }
     }
 
@@ -119,22 +119,22 @@ impl Lines {
         self.position.timestamp.as_deref()
     }
 
-    /// The longest time that can have passed between the newest line and `end`, which the kubelet tells
+    /// The longest time that can have passed between the newest line and `end`, which the kubelet gives
     /// in whole seconds.
     pub fn quiet_until(&self, end: Timestamp) -> Option<SignedDuration> {
         let newest: Timestamp = self.since()?.parse().ok()?;
         Some(end.duration_since(newest) + SignedDuration::from_secs(1))
     }
 
-    /// The first leap in what was fed since this was last asked.
-    pub fn take_leap(&mut self) -> Option<Leap> {
-        self.leap.take()
+    /// The first such gap in what was fed since this was last asked.
+    pub fn take_timestamp_gap(&mut self) -> Option<TimestampGap> {
+        self.timestamp_gap.take()
     }
 
-    /// The kubelet's own words, with which it ended the stream.
-    pub fn words(&self) -> Option<String> {
-        let said = !self.words.is_empty();
-        said.then(|| String::from_utf8_lossy(&self.words).into_owned())
+    /// The kubelet's own error, with which it ended the stream.
+    pub fn kubelet_error(&self) -> Option<String> {
+        let is_set = !self.kubelet_error.is_empty();
+        is_set.then(|| String::from_utf8_lossy(&self.kubelet_error).into_owned())
     }
 
     /// Takes the next bytes of the stream; returns the program's bytes among them that are new.
@@ -167,7 +167,7 @@ impl Lines {
         } else {
             // At the start of a stream a long line goes on that began before the time asked for, and
             // was seen. Elsewhere the kubelet stamps whatever stands behind the end of a line.
-            self.state = if first && !self.found { State::Skip } else { State::Words };
+            self.state = if first && !self.found { State::Skip } else { State::KubeletError };
             self.content(&held, output);
         }
         Ok(&input[taken..])
@@ -181,7 +181,7 @@ impl Lines {
                 State::Rest(self.position.bytes)
             }
             Kind::New => {
-                self.mark_leap(stamp);
+                self.mark_timestamp_gap(stamp);
                 let same = self.position.timestamp.as_deref() == Some(stamp);
                 self.position.nth = if same { self.position.nth + 1 } else { 1 };
                 if !same {
@@ -195,18 +195,19 @@ impl Lines {
         Ok(())
     }
 
-    fn mark_leap(&mut self, stamp: &str) {
+    fn mark_timestamp_gap(&mut self, stamp: &str) {
         let Some(newest) = self.position.timestamp.as_deref() else { return };
         // Most lines were written in the same second: no time to lose.
-        if self.leap.is_some() || newest.get(..SECOND) == stamp.get(..SECOND) {
+        if self.timestamp_gap.is_some() || newest.get(..SECOND) == stamp.get(..SECOND) {
             return;
         }
         let time = |text: &str| text.parse::<Timestamp>().ok();
         let Some((newest_at, at)) = time(newest).zip(time(stamp)) else { return };
         let apart = at.duration_since(newest_at);
-        if apart >= LEAP {
+        if apart >= MIN_TIMESTAMP_GAP {
             let gap = Gap { after: newest.to_owned(), next: Some(stamp.to_owned()) };
-            self.leap = Some(Leap { before: self.position.clone(), time: apart, gap });
+            self.timestamp_gap =
+                Some(TimestampGap { before: self.position.clone(), time: apart, gap });
         }
     }
 
@@ -232,15 +233,15 @@ impl Lines {
 
     /// Reads on in a line, up to its end at most.
     fn content<'a>(&mut self, input: &'a [u8], output: &mut BytesMut) -> &'a [u8] {
-        if matches!(self.state, State::Words) {
-            let room = WORDS.saturating_sub(self.words.len());
-            self.words.extend_from_slice(&input[..input.len().min(room)]);
+        if matches!(self.state, State::KubeletError) {
+            let room = KUBELET_ERROR_LIMIT.saturating_sub(self.kubelet_error.len());
+            self.kubelet_error.extend_from_slice(&input[..input.len().min(room)]);
             return &[];
         }
         let end = input.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
         let (line, rest) = input.split_at(end.unwrap_or(input.len()));
         let new = match &mut self.state {
-            State::Skip | State::Stamp { .. } | State::Words => &[],
+            State::Skip | State::Stamp { .. } | State::KubeletError => &[],
             State::Copy => line,
             State::Rest(left) => {
                 let dropped = usize::try_from(*left).unwrap_or(usize::MAX).min(line.len());

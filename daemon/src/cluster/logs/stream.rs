@@ -6,25 +6,25 @@ use futures::{AsyncRead, AsyncReadExt};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::lines::LEAP;
-use super::look::Look;
+use super::lines::MIN_TIMESTAMP_GAP;
 use super::position::LogPosition;
+use super::probe::Probe;
 use super::{End, Lines, Log, Sink, lost};
 use crate::error::{Failure, report};
 
 /// Bytes read at a time; one event carries them.
-pub(super) const READ: usize = 32 << 10;
+pub(super) const READ_SIZE: usize = 32 << 10;
 /// A log that is quiet for so long after its container's end is read again instead.
-pub(super) const LINGER: Duration = Duration::from_secs(5);
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for a log that cannot have been rotated yet: reading it again loses nothing, and the
 /// kubelet closes a log up to 1 s after its container's end.
-const PROMPT_LINGER: Duration = Duration::from_millis(30);
+const SMALL_LOG_END_TIMEOUT: Duration = Duration::from_millis(30);
 /// A stream that is quiet for so long may have come to the end of its file.
-pub(super) const SETTLE: Duration = Duration::from_millis(500);
-/// A log that is quiet for so long may be one whose connection is dead, with nobody told: it is asked
+pub(super) const END_OF_FILE_TIMEOUT: Duration = Duration::from_millis(500);
+/// A log that is quiet for so long may be one whose connection is dead, without an error: it is asked
 /// for again, which costs little and which no user needs to know.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
-/// Far from the size at which the kubelet starts a new log: 10 MiB, if nobody set less.
+/// Far from the size at which the kubelet starts a new log: 10 MiB by default.
 pub(super) const SMALL: usize = 512 << 10;
 
 /// How a stream ended.
@@ -34,7 +34,7 @@ pub(super) enum Read {
     Closed,
     /// Nothing came for a short while after the container's end.
     Quiet,
-    /// Nothing came for a long while, or the kubelet gave up; whoever asks again loses nothing.
+    /// Nothing came for a long while, or the kubelet gave up; asking again loses nothing.
     Idle,
     /// It broke.
     Broken(String),
@@ -48,18 +48,18 @@ const STEADY: Duration = Duration::from_secs(10);
 
 /// What is known of a log's way through the files of the node.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct RotationTracker {
     /// Bytes since the log's start, or at least [`SMALL`].
     pub(super) total: usize,
     /// The newest stream came to the end of its file before another was begun.
     pub(super) follows: bool,
-    /// How long nothing had come when the newest piece, or the end, came.
+    /// How long nothing had come when the newest chunk, or the end, came.
     pub(super) waited: Duration,
     /// The newest stream brought something new, or was there for a while.
     pub(super) held: bool,
 }
 
-impl Course {
+impl RotationTracker {
     /// Of a log that was read up to here, perhaps by another daemon.
     pub(super) fn from(position: &LogPosition) -> Self {
         let total = if position.timestamp.is_none() { 0 } else { SMALL };
@@ -67,16 +67,18 @@ impl Course {
     }
 
     /// True if no file can have been skipped between two moments, so many seconds apart, of which the
-    /// second is that of the newest piece, or of the end. Whoever was behind did not wait.
+    /// second is that of the newest chunk, or of the end. A reader that was behind did not wait.
     pub(super) fn is_unbroken(&self, apart: SignedDuration) -> bool {
         let waited = SignedDuration::try_from(self.waited).unwrap_or(SignedDuration::MAX);
-        let in_time = apart < LEAP || (self.follows && apart <= waited.saturating_add(BEHIND));
+        let in_time =
+            apart < MIN_TIMESTAMP_GAP || (self.follows && apart <= waited.saturating_add(BEHIND));
         in_time || self.is_small()
     }
 
     /// The container's end, and how long after it the log may be quiet.
-    async fn linger(&self, ended: Option<End<'_>>) {
-        let quiet = if ended.is_some() && self.is_small() { PROMPT_LINGER } else { LINGER };
+    async fn end_timeout(&self, ended: Option<End<'_>>) {
+        let quiet =
+            if ended.is_some() && self.is_small() { SMALL_LOG_END_TIMEOUT } else { END_TIMEOUT };
         if let Some(ended) = ended {
             ended.await;
         }
@@ -101,28 +103,28 @@ impl Log<'_> {
     pub(super) async fn read(
         &self,
         lines: &mut Lines,
-        course: &mut Course,
+        rotation: &mut RotationTracker,
         ended: Option<End<'_>>,
         sink: &mut (impl Sink + Send),
     ) -> Result<Read, Failure> {
         let stream = self.open(lines, ended.as_ref()).await?;
         tokio::pin!(stream);
-        (course.follows, course.held) = (false, false);
-        let (mut buffer, mut idle) = (vec![0; READ], SETTLE);
+        (rotation.follows, rotation.held) = (false, false);
+        let (mut buffer, mut idle) = (vec![0; READ_SIZE], END_OF_FILE_TIMEOUT);
         let (opened, mut drained) = (Instant::now(), Instant::now());
         loop {
-            let lingered = course.linger(ended.clone());
-            let next = next(&mut stream, &mut buffer, lingered, idle).await;
-            course.waited = drained.elapsed();
-            course.held |= opened.elapsed() > STEADY;
+            let end_timeout = rotation.end_timeout(ended.clone());
+            let next = next(&mut stream, &mut buffer, end_timeout, idle).await;
+            rotation.waited = drained.elapsed();
+            rotation.held |= opened.elapsed() > STEADY;
             match next {
                 Next::Bytes(length) => {
-                    self.take(&buffer[..length], ended.is_some(), lines, course, sink).await?;
-                    if let Some(words) = lines.words() {
-                        tracing::info!(pod = self.pod, words, "the kubelet ended the log");
+                    self.take(&buffer[..length], ended.is_some(), lines, rotation, sink).await?;
+                    if let Some(error) = lines.kubelet_error() {
+                        tracing::info!(pod = self.pod, error, "the kubelet ended the log");
                         return Ok(Read::Idle);
                     }
-                    idle = if course.follows { IDLE } else { SETTLE };
+                    idle = if rotation.follows { IDLE } else { END_OF_FILE_TIMEOUT };
                     drained = Instant::now();
                 }
                 Next::End(Read::Broken(why)) => return Ok(Read::Broken(why)),
@@ -131,7 +133,7 @@ impl Log<'_> {
                     if !matches!(read, Read::Idle) {
                         return Ok(read);
                     }
-                    let Some(more) = self.when_idle(lines, course, idle).await? else {
+                    let Some(more) = self.when_idle(lines, rotation, idle).await? else {
                         return Ok(Read::Idle);
                     };
                     idle = more;
@@ -144,20 +146,20 @@ impl Log<'_> {
     async fn when_idle(
         &self,
         lines: &Lines,
-        course: &mut Course,
+        rotation: &mut RotationTracker,
         idle: Duration,
     ) -> Result<Option<Duration>, Failure> {
-        if idle == SETTLE {
-            course.follows = self.is_at_end(lines).await;
+        if idle == END_OF_FILE_TIMEOUT {
+            rotation.follows = self.is_at_end(lines).await;
             return Ok(Some(IDLE));
         }
-        Ok(match self.look(lines.position()).await {
-            Look::Joins | Look::Unknown => None,
+        Ok(match self.probe(lines.position()).await {
+            Probe::Joins | Probe::Unknown => None,
             // The stream may live: nothing else leads from the old file to the new one.
-            Look::Empty => Some(IDLE),
+            Probe::Empty => Some(IDLE),
             // If it lives, it shows soon what stands there.
-            Look::Gap(_) if idle == IDLE => Some(LINGER),
-            Look::Gap(gap) => return Err(lost(gap)),
+            Probe::Gap(_) if idle == IDLE => Some(END_TIMEOUT),
+            Probe::Gap(gap) => return Err(lost(gap)),
         })
     }
 
@@ -167,30 +169,32 @@ impl Log<'_> {
         bytes: &[u8],
         follow: bool,
         lines: &mut Lines,
-        course: &mut Course,
+        rotation: &mut RotationTracker,
         sink: &mut (impl Sink + Send),
     ) -> Result<(), Failure> {
-        course.total = course.total.saturating_add(bytes.len());
+        rotation.total = rotation.total.saturating_add(bytes.len());
         let output = lines.feed(bytes).map_err(lost)?;
         if !output.is_empty() {
-            course.held = true;
+            rotation.held = true;
             sink.broken(false).await?;
             sink.write(output, lines.position()).await?;
         }
-        let leap = lines.take_leap().filter(|leap| !course.is_unbroken(leap.time));
-        if let Some(leap) = leap.filter(|_| follow) {
-            self.verify(leap).await?;
+        let timestamp_gap = lines
+            .take_timestamp_gap()
+            .filter(|timestamp_gap| !rotation.is_unbroken(timestamp_gap.time));
+        if let Some(timestamp_gap) = timestamp_gap.filter(|_| follow) {
+            self.verify(timestamp_gap).await?;
         }
         Ok(())
     }
 }
 
-/// Waits for the next piece, for `lingered`, the time after the end, or for as long as a log may be
+/// Waits for the next chunk, for `end_timeout`, the time after the end, or for as long as a log may be
 /// idle.
 pub(super) async fn next(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut [u8],
-    lingered: impl Future<Output = ()>,
+    end_timeout: impl Future<Output = ()>,
     idle: Duration,
 ) -> Next {
     tokio::select! {
@@ -200,7 +204,7 @@ pub(super) async fn next(
             Ok(length) => Next::Bytes(length),
             Err(error) => Next::End(Read::Broken(report(&error))),
         },
-        () = lingered => Next::End(Read::Quiet),
+        () = end_timeout => Next::End(Read::Quiet),
         () = tokio::time::sleep(idle) => Next::End(Read::Idle),
     }
 }

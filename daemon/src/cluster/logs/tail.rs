@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 
-use super::stream::READ;
+use super::stream::READ_SIZE;
 use crate::cluster::ContainerRef;
 
 /// Longest text that is returned, in bytes.
@@ -47,7 +47,7 @@ pub async fn tail(
     };
     let stream = pods.log_stream(container.pod, &params).await?;
     tokio::pin!(stream);
-    let (mut end, mut buffer) = (Vec::new(), vec![0; READ]);
+    let (mut end, mut buffer) = (Vec::new(), vec![0; READ_SIZE]);
     loop {
         let length = stream.read(&mut buffer).await.map_err(kube::Error::ReadEvents)?;
         if length == 0 {

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use jiff::SignedDuration;
 
-use super::look::{Look, ends_there, look};
+use super::probe::{Probe, ends_there, probe};
 use super::stream::{IDLE, Next, next};
 use super::*;
 
@@ -17,15 +17,15 @@ async fn a_stream_that_is_quiet_for_a_minute_is_idle() {
 }
 
 #[test]
-fn a_leap_is_believed_of_whoever_waited_for_it_at_the_end_of_its_file() {
+fn a_timestamp_gap_is_safe_for_a_reader_at_the_end_of_its_file() {
     let seconds = SignedDuration::from_secs;
-    let large = |follows: bool, waited: u64| Course {
+    let large = |follows: bool, waited: u64| RotationTracker {
         total: usize::MAX,
         follows,
         waited: Duration::from_secs(waited),
         held: true,
     };
-    for (course, apart, believed) in [
+    for (rotation, apart, believed) in [
         (large(true, 100), 100, true),
         (large(true, 93), 100, true),
         (large(false, 0), 2, true),
@@ -34,29 +34,29 @@ fn a_leap_is_believed_of_whoever_waited_for_it_at_the_end_of_its_file() {
         (large(true, 90), 100, false),
         (large(false, 100), 100, false),
         // No second file can have been begun.
-        (Course::from(&LogPosition::default()), 1000, true),
+        (RotationTracker::from(&LogPosition::default()), 1000, true),
     ] {
-        assert_eq!(course.is_unbroken(seconds(apart)), believed, "{course:?}, {apart} s");
+        assert_eq!(rotation.is_unbroken(seconds(apart)), believed, "{rotation:?}, {apart} s");
     }
 }
 
 const SEEN: &str = "2026-01-01T00:00:01.000000000Z";
 const LATER: &str = "2026-01-01T00:00:05.000000000Z";
 
-/// What a look at `log` tells after the line stamped [`SEEN`].
-async fn look_at(log: &str) -> Look {
+/// What a probe of `log` finds after the line stamped [`SEEN`].
+async fn probe_of(log: &str) -> Probe {
     let seen = LogPosition { timestamp: Some(SEEN.to_owned()), nth: 1, bytes: 4, line_ended: true };
-    let pieces = futures::stream::iter([Ok::<_, std::io::Error>(log.as_bytes().to_vec())]);
-    look(&mut pieces.into_async_read(), &mut Lines::resume(seen)).await
+    let chunks = futures::stream::iter([Ok::<_, std::io::Error>(log.as_bytes().to_vec())]);
+    probe(&mut chunks.into_async_read(), &mut Lines::resume(seen)).await
 }
 
 #[tokio::test]
-async fn a_look_tells_a_log_that_goes_on_from_one_that_was_begun_anew() {
+async fn a_probe_detects_a_log_that_was_begun_anew() {
     let log = format!("{SEEN} one\n{LATER} two\n");
-    assert!(matches!(look_at(&log).await, Look::Joins));
-    assert!(matches!(look_at("").await, Look::Empty));
-    let gap = look_at(&format!("{LATER} two\n")).await;
-    assert!(matches!(gap, Look::Gap(Gap { next: Some(next), .. }) if next == LATER));
+    assert!(matches!(probe_of(&log).await, Probe::Joins));
+    assert!(matches!(probe_of("").await, Probe::Empty));
+    let gap = probe_of(&format!("{LATER} two\n")).await;
+    assert!(matches!(gap, Probe::Gap(Gap { next: Some(next), .. }) if next == LATER));
 }
 
 #[tokio::test]
@@ -69,9 +69,9 @@ async fn a_log_is_read_to_its_end_only_if_nothing_stands_behind_the_newest_line(
     ] {
         let seen =
             LogPosition { timestamp: Some(SEEN.to_owned()), nth: 1, bytes: 4, line_ended: true };
-        let pieces = futures::stream::iter([Ok::<_, std::io::Error>(log.as_bytes().to_vec())]);
+        let chunks = futures::stream::iter([Ok::<_, std::io::Error>(log.as_bytes().to_vec())]);
         let mut lines = Lines::resume(seen);
-        let ends = ends_there(&mut pieces.into_async_read(), &mut lines).await;
+        let ends = ends_there(&mut chunks.into_async_read(), &mut lines).await;
         assert_eq!(ends, Some(expected), "{log}");
     }
 }

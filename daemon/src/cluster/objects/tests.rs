@@ -1,4 +1,4 @@
-//! Against an API server that answers what it is told to.
+//! Against an API server with prepared answers.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -90,15 +90,15 @@ async fn deleted(labels: Value) -> (Result<bool, Failure>, Vec<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_of_another_runner_stays_and_is_told_with_its_owner() {
-    for (labels, words) in
+async fn a_pod_of_another_runner_stays_and_its_owner_is_reported() {
+    for (labels, expected) in
         [(json!({RUNNER_LABEL: "r2"}), "belongs to runner r2"), (json!({}), "no runner")]
     {
         let (deleted, asked) = deleted(labels).await;
         let failure = deleted.unwrap_err();
         assert_eq!(failure.reason, Reason::StepLost);
         assert!(failure.message.contains("Pod r-workflow exists and"), "{failure}");
-        assert!(failure.message.contains(words), "{failure}");
+        assert!(failure.message.contains(expected), "{failure}");
         assert_eq!(asked, ["GET /api/v1/namespaces/ns/pods/r-workflow"]);
     }
 }

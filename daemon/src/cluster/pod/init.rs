@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
-use super::{Standing, one_line, waiting};
+use super::{ContainerState, one_line, waiting};
 use crate::error::{Failure, Reason};
 use crate::names::REGISTRY_ENDPOINT;
 
@@ -18,7 +18,7 @@ pub(super) fn failure(status: &PodStatus) -> Option<Failure> {
         let end = status.state.as_ref()?.terminated.as_ref()?;
         (end.exit_code != 0).then_some((&status.name, end))
     })?;
-    let words = end.message.as_deref().map(one_line).unwrap_or_default();
+    let message = end.message.as_deref().map(one_line).unwrap_or_default();
     let remedy = if name == REGISTRY_ENDPOINT {
         "Check ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET and HOOKD_REGISTRY_CA_CONFIGMAP: the \
          container is hookd's own, and reads what they name"
@@ -28,19 +28,19 @@ pub(super) fn failure(status: &PodStatus) -> Option<Failure> {
     };
     Some(Failure::new(
         Reason::StartFailed,
-        format!("Init container {name} ended with exit code {}: {words}", end.exit_code),
+        format!("Init container {name} ended with exit code {}: {message}", end.exit_code),
         remedy,
     ))
 }
 
 /// Where the pod stands if an init container waits for something of its own, such as its image.
-pub(super) fn waiting(pod: &Pod) -> Option<Standing> {
+pub(super) fn waiting(pod: &Pod) -> Option<ContainerState> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     statuses.iter().find_map(|status| {
         let waiting = status.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref()?;
         let begins = matches!(reason, "PodInitializing" | "ContainerCreating");
         let message = waiting.message.as_deref().unwrap_or_default();
-        (!begins).then(|| waiting::standing(reason, message, &status.image))
+        (!begins).then(|| waiting::state(reason, message, &status.image))
     })
 }

@@ -18,27 +18,27 @@ fn container(state: Value) -> Pod {
     }]}))
 }
 
-fn waiting(reason: &str, message: &str) -> Standing {
-    standing(&container(json!({"waiting": {"reason": reason, "message": message}})), "step")
+fn waiting(reason: &str, message: &str) -> ContainerState {
+    container_state(&container(json!({"waiting": {"reason": reason, "message": message}})), "step")
 }
 
-fn doomed(standing: Standing) -> Failure {
-    match standing {
-        Standing::Doomed(failure) => failure,
+fn failed(state: ContainerState) -> Failure {
+    match state {
+        ContainerState::Failed(failure) => failure,
         other => panic!("{other:?}"),
     }
 }
 
-fn troubled(standing: Standing) -> Failure {
-    match standing {
-        Standing::Troubled(_, failure) => failure,
+fn degraded(state: ContainerState) -> Failure {
+    match state {
+        ContainerState::Degraded(_, failure) => failure,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_misspelt_image_is_final_with_the_registrys_words() {
-    let failure = doomed(waiting(
+fn a_misspelt_image_is_final_with_the_registrys_message() {
+    let failure = failed(waiting(
         "ErrImagePull",
         "rpc error: code = NotFound desc = failed to pull and unpack image \
          \"docker.io/library/busybox:9\": docker.io/library/busybox:9: not found",
@@ -50,15 +50,15 @@ fn a_misspelt_image_is_final_with_the_registrys_words() {
 
 #[test]
 fn an_image_that_may_not_be_read_is_final() {
-    let failure = doomed(waiting("ErrImagePull", "pull access denied, repository does not exist"));
+    let failure = failed(waiting("ErrImagePull", "pull access denied, repository does not exist"));
     assert_eq!(failure.reason, Reason::ImagePullFailed);
-    assert!(doomed(waiting("ErrImagePull", "401 Unauthorized")).remedy.contains("imagePullSecret"));
+    assert!(failed(waiting("ErrImagePull", "401 Unauthorized")).remedy.contains("imagePullSecret"));
 }
 
 #[test]
 fn a_registry_that_is_down_gets_a_minute() {
     let failure =
-        troubled(waiting("ErrImagePull", "dial tcp 127.0.0.1:1: connect: connection refused"));
+        degraded(waiting("ErrImagePull", "dial tcp 127.0.0.1:1: connect: connection refused"));
     assert_eq!(failure.reason, Reason::RegistryUnreachable);
     assert!(failure.remedy.contains("kube-proxy"));
 }
@@ -66,18 +66,18 @@ fn a_registry_that_is_down_gets_a_minute() {
 #[test]
 fn a_throttled_pull_gets_a_minute() {
     assert_eq!(
-        troubled(waiting("ErrImagePull", "429 Too Many Requests")).reason,
+        degraded(waiting("ErrImagePull", "429 Too Many Requests")).reason,
         Reason::ImagePullFailed
     );
     assert_eq!(
-        troubled(waiting("ImagePullBackOff", "Back-off pulling image \"x\"")).reason,
+        degraded(waiting("ImagePullBackOff", "Back-off pulling image \"x\"")).reason,
         Reason::ImagePullFailed
     );
 }
 
 #[test]
 fn the_name_not_being_one_is_final() {
-    assert!(doomed(waiting("InvalidImageName", "x")).message.contains("is not an image name"));
+    assert!(failed(waiting("InvalidImageName", "x")).message.contains("is not an image name"));
 }
 
 #[test]
@@ -86,8 +86,8 @@ fn an_unschedulable_pod_waits_and_says_why() {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/1 nodes are available: 1 Insufficient cpu.",
     }]}));
-    match standing(&pod, "step") {
-        Standing::Waiting(why) => assert!(why.contains("Insufficient cpu"), "{why}"),
+    match container_state(&pod, "step") {
+        ContainerState::Waiting(why) => assert!(why.contains("Insufficient cpu"), "{why}"),
         other => panic!("{other:?}"),
     }
 }
@@ -98,7 +98,7 @@ fn a_missing_claim_is_final() {
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
         "message": "0/1 nodes are available: persistentvolumeclaim \"w\" not found.",
     }]}));
-    let failure = doomed(standing(&pod, "step"));
+    let failure = failed(container_state(&pod, "step"));
     assert_eq!(failure.reason, Reason::ClaimUnusable);
     assert!(failure.message.contains("\"w\" not found"));
 }
@@ -109,7 +109,7 @@ fn a_program_that_cannot_start_is_final() {
         "exitCode": 128, "reason": "StartError",
         "message": "exec: \"/nope\": stat /nope: no such file or directory",
     }}));
-    let failure = doomed(standing(&pod, "step"));
+    let failure = failed(container_state(&pod, "step"));
     assert_eq!(failure.reason, Reason::StartFailed);
     assert!(failure.message.contains("/nope") && failure.remedy.contains("entrypoint"));
 }
@@ -118,8 +118,8 @@ fn a_program_that_cannot_start_is_final() {
 fn an_exit_code_is_the_programs_own() {
     for code in [0, 1, 3, 126, 127, 128, 137, 255] {
         let pod = container(json!({"terminated": {"exitCode": code, "reason": "Error"}}));
-        match standing(&pod, "step") {
-            Standing::Ended(ended) => assert_eq!(ended.exit_code, code),
+        match container_state(&pod, "step") {
+            ContainerState::Terminated(ended) => assert_eq!(ended.exit_code, code),
             other => panic!("{other:?}"),
         }
     }
@@ -128,7 +128,7 @@ fn an_exit_code_is_the_programs_own() {
 #[test]
 fn an_oom_kill_is_named_with_the_limit() {
     let pod = container(json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
-    let failure = doomed(standing(&pod, "step"));
+    let failure = failed(container_state(&pod, "step"));
     assert_eq!(failure.reason, Reason::OomKilled);
     assert!(failure.message.contains("64Mi") && failure.message.contains("OOMKilled"));
 }
@@ -137,8 +137,8 @@ fn an_oom_kill_is_named_with_the_limit() {
 fn a_program_that_outlives_an_oom_kill_in_its_container_ends_with_its_own_code() {
     for code in [0, 1, 143] {
         let pod = container(json!({"terminated": {"exitCode": code, "reason": "OOMKilled"}}));
-        match standing(&pod, "step") {
-            Standing::Ended(ended) => {
+        match container_state(&pod, "step") {
+            ContainerState::Terminated(ended) => {
                 assert_eq!((ended.exit_code, &*ended.reason), (code, OOM_KILLED));
             }
             other => panic!("{other:?}"),
@@ -152,7 +152,7 @@ fn an_eviction_is_named_before_the_exit_code() {
     let status = pod.status.as_mut().unwrap();
     status.reason = Some("Evicted".into());
     status.message = Some("The node was low on resource: memory".into());
-    let failure = doomed(standing(&pod, "step"));
+    let failure = failed(container_state(&pod, "step"));
     assert_eq!(failure.reason, Reason::Evicted);
     assert!(failure.message.contains("low on resource"));
 }
@@ -160,7 +160,7 @@ fn an_eviction_is_named_before_the_exit_code() {
 #[test]
 fn a_running_container_runs_even_if_the_pod_is_pending() {
     let pod = container(json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));
-    assert!(matches!(standing(&pod, "step"), Standing::Running));
+    assert!(matches!(container_state(&pod, "step"), ContainerState::Running));
 }
 
 /// A pod whose program ended at 12:00:01, with a grace of its own of 3 s.
@@ -177,7 +177,8 @@ fn deleted_pod(code: i32, deadline: &str, grace: i64) -> Pod {
 fn an_end_after_the_pods_deletion_is_a_loss_whatever_its_code() {
     // Go programs end with 2 at TERM, servers with 0.
     for code in [0, 2, 137, 143] {
-        let failure = doomed(standing(&deleted_pod(code, "2026-01-01T12:00:03Z", 3), "step"));
+        let failure =
+            failed(container_state(&deleted_pod(code, "2026-01-01T12:00:03Z", 3), "step"));
         assert_eq!(failure.reason, Reason::StepLost);
     }
 }
@@ -185,9 +186,9 @@ fn an_end_after_the_pods_deletion_is_a_loss_whatever_its_code() {
 #[test]
 fn a_shortened_grace_hides_no_deletion() {
     // A Job's pod keeps its finalizer, and shows how the kubelet ended its deletion long after the
-    // program's end; or somebody deleted it twice.
+    // program's end; or it was deleted twice.
     for (deadline, grace) in [("2026-01-01T12:00:09Z", 0), ("2026-01-01T12:00:09Z", 1)] {
-        let failure = doomed(standing(&deleted_pod(0, deadline, grace), "step"));
+        let failure = failed(container_state(&deleted_pod(0, deadline, grace), "step"));
         assert_eq!(failure.reason, Reason::StepLost);
     }
 }
@@ -200,26 +201,27 @@ fn an_end_before_the_pods_deletion_is_the_programs_own() {
         let mut kept = later.clone();
         kept.metadata.deletion_timestamp = None;
         for pod in [later, kept] {
-            let standing = standing(&pod, "step");
-            assert!(matches!(&standing, Standing::Ended(end) if end.exit_code == code));
+            let state = container_state(&pod, "step");
+            assert!(matches!(&state, ContainerState::Terminated(end) if end.exit_code == code));
         }
     }
 }
 
 #[test]
-fn a_kubelet_that_hears_nothing_of_the_api_server_is_given_more_time_than_a_missing_object() {
-    let patience = |message: &str| match waiting("CreateContainerConfigError", message) {
-        Standing::Troubled(patience, failure) => (patience, failure.message),
+fn a_kubelet_cut_off_from_the_api_server_gets_more_time() {
+    let grace_period = |message: &str| match waiting("CreateContainerConfigError", message) {
+        ContainerState::Degraded(period, failure) => (period, failure.message),
         other => panic!("{other:?}"),
     };
-    let (missing, _) = patience("secret \"x\" not found");
-    let (deaf, told) = patience("failed to sync secret cache: timed out waiting for the condition");
-    assert!(deaf > missing * 3, "{deaf:?}, {missing:?}");
-    assert!(told.contains("has not read the pod's Secrets"), "{told}");
+    let (missing, _) = grace_period("secret \"x\" not found");
+    let (cut_off, message) =
+        grace_period("failed to sync secret cache: timed out waiting for the condition");
+    assert!(cut_off > missing * 3, "{cut_off:?}, {missing:?}");
+    assert!(message.contains("has not read the pod's Secrets"), "{message}");
 }
 
 /// A pod with a sidecar in this state, whose own container is in the other.
-fn beside(sidecar: Value, own: Value) -> Standing {
+fn beside(sidecar: Value, own: Value) -> ContainerState {
     let status = |name: &str, image: &str, state: Value| {
         json!({"name": name, "image": image, "imageID": "", "ready": false, "restartCount": 0,
             "state": state})
@@ -229,20 +231,20 @@ fn beside(sidecar: Value, own: Value) -> Standing {
         "initContainerStatuses": [status("registry-endpoint", "hookd:1", sidecar)],
         "containerStatuses": [status("step", "busybox:9", own)],
     }));
-    standing(&pod, "step")
+    container_state(&pod, "step")
 }
 
 #[test]
-fn a_sidecar_that_cannot_start_is_told_with_its_words_and_its_settings() {
+fn a_sidecar_that_cannot_start_names_its_error_and_settings() {
     let initializing = json!({"waiting": {"reason": "PodInitializing"}});
     let ended = json!({"terminated": {"exitCode": 1, "message": "ca.crt cannot be read"}});
-    let failure = doomed(beside(ended.clone(), initializing.clone()));
+    let failure = failed(beside(ended.clone(), initializing.clone()));
     assert!(failure.message.contains("ca.crt cannot be read"), "{failure}");
     assert!(failure.remedy.contains("HOOKD_REGISTRY_CA_CONFIGMAP"), "{}", failure.remedy);
     // The kubelet starts it again while the build goes on.
-    assert!(matches!(beside(ended, json!({"running": {}})), Standing::Running));
+    assert!(matches!(beside(ended, json!({"running": {}})), ContainerState::Running));
     let pulling = json!({"waiting": {"reason": "ErrImagePull", "message": "hookd:1: not found"}});
-    let failure = doomed(beside(pulling, initializing));
+    let failure = failed(beside(pulling, initializing));
     assert_eq!(failure.reason, Reason::ImagePullFailed);
     assert!(failure.message.contains("hookd:1"), "{failure}");
 }

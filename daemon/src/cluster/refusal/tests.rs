@@ -1,4 +1,4 @@
-//! The words are those of Kubernetes 1.36.
+//! The messages are those of Kubernetes 1.36.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn status(code: u16, message: &str) -> Status {
     Status { code, message: message.to_owned(), ..Status::default() }
 }
 
-/// Words of a plugin about a pod, its code, and what of the remedy fits.
+/// Message of a plugin about a pod, its code, and what of the remedy fits.
 const DENIED: [(u16, &str, &str); 26] = [
     // LimitRanger
     (403, "maximum memory usage per Container is 1Gi, but limit is 4Gi", "HOOKD_BUILD_MEMORY"),
@@ -97,30 +97,30 @@ const DENIED: [(u16, &str, &str); 26] = [
          namespace whitelist",
         "tolerations",
     ),
-    // ImagePolicyWebhook, AlwaysDeny, and one that nobody knows yet
+    // ImagePolicyWebhook, AlwaysDeny, and an unknown one
     (403, "image policy webhook backend denied one or more images: no", "policy or webhook"),
     (403, "admission control is denying all modifications", "admission"),
     (403, "tomorrow's plugin says no", "admission"),
 ];
 
-// ARC#1071, ARC#1768, ARC#2612, rch#229: each of these was told as a missing permission.
+// ARC#1071, ARC#1768, ARC#2612, rch#229: each of these was reported as a missing permission.
 #[test]
-fn every_plugin_is_told_in_its_words_with_a_remedy_of_its_own() {
-    for (code, words, remedy) in DENIED {
+fn every_plugin_has_its_own_message_and_remedy() {
+    for (code, message, remedy) in DENIED {
         let object =
             if code == 500 { "Internal error occurred" } else { "pods \"p\" is forbidden" };
-        let status = status(code, &format!("{object}: {words}"));
+        let status = status(code, &format!("{object}: {message}"));
         let failure = refused("create Pod p", &status);
-        assert_eq!(failure.reason, Reason::AdmissionDenied, "{words}");
-        assert!(failure.message.contains(words), "{failure}");
-        assert!(failure.remedy.contains(remedy), "{words}: {}", failure.remedy);
-        assert!(!is_missing_permission(&status) && !is_passing(&status), "{words}");
+        assert_eq!(failure.reason, Reason::AdmissionDenied, "{message}");
+        assert!(failure.message.contains(message), "{failure}");
+        assert!(failure.remedy.contains(remedy), "{message}: {}", failure.remedy);
+        assert!(!is_missing_permission(&status) && !is_passing(&status), "{message}");
     }
 }
 
 #[test]
 fn a_webhook_or_policy_denies_by_whatever_code_it_chooses() {
-    for (code, words) in [
+    for (code, message) in [
         (403, "admission webhook \"validate.kyverno.svc-fail\" denied the request: no"),
         (400, "admission webhook \"w\" denied the request without explanation"),
         (500, "admission webhook \"w\" denied the request: exceeded quota: mine"),
@@ -135,11 +135,11 @@ fn a_webhook_or_policy_denies_by_whatever_code_it_chooses() {
         ),
         (401, "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'limits' denied request: no"),
     ] {
-        let status = status(code, words);
+        let status = status(code, message);
         let failure = refused("create Pod p", &status);
-        assert_eq!(failure.reason, Reason::AdmissionDenied, "{words}");
+        assert_eq!(failure.reason, Reason::AdmissionDenied, "{message}");
         assert!(failure.remedy.contains("policy or webhook"), "{}", failure.remedy);
-        assert!(is_final(&status), "{words}");
+        assert!(is_final(&status), "{message}");
     }
     let silent = "Internal error occurred: failed calling webhook \"w\": failed to call webhook: Post \
                   \"https://w.ns.svc:443/v?timeout=10s\": no endpoints available for service \"w\"";
@@ -151,7 +151,7 @@ fn a_webhook_or_policy_denies_by_whatever_code_it_chooses() {
 #[test]
 fn only_who_cannot_do_what_is_a_missing_permission() {
     let account = "User \"system:serviceaccount:ns:hookd\" cannot";
-    for words in [
+    for message in [
         format!(
             "jobs.batch is forbidden: {account} create resource \"jobs\" in API group \"batch\" in \
                  the namespace \"ns\""
@@ -166,8 +166,8 @@ fn only_who_cannot_do_what_is_a_missing_permission() {
                  scope: requires one of [\"container.pods.list\"] permission(s)."
         ),
     ] {
-        let failure = refused("create Job j", &status(403, &words));
-        assert_eq!(failure.reason, Reason::PermissionMissing, "{words}");
+        let failure = refused("create Job j", &status(403, &message));
+        assert_eq!(failure.reason, Reason::PermissionMissing, "{message}");
         assert!(failure.remedy.contains("deploy/rbac.yaml"));
     }
     assert!(is_missing_permission(&status(401, "Unauthorized")));
@@ -177,13 +177,13 @@ fn only_who_cannot_do_what_is_a_missing_permission() {
 
 #[test]
 fn a_quota_that_is_used_up_or_not_counted_yet_can_be_waited_for() {
-    for words in [
+    for message in [
         "pods \"p\" is forbidden: exceeded quota: compute, requested: limits.cpu=2, used: \
          limits.cpu=63, limited: limits.cpu=64",
         "pods \"p\" is forbidden: status unknown for quota: compute, resources: limits.cpu",
     ] {
-        let failure = refused("create Pod p", &status(403, words));
-        assert_eq!(failure.reason, Reason::QuotaExceeded, "{words}");
+        let failure = refused("create Pod p", &status(403, message));
+        assert_eq!(failure.reason, Reason::QuotaExceeded, "{message}");
     }
 }
 
@@ -191,16 +191,19 @@ fn a_quota_that_is_used_up_or_not_counted_yet_can_be_waited_for() {
 fn an_api_server_whose_admission_is_not_ready_is_asked_again() {
     let limits =
         "unable to create pods at this time because there was an error enforcing limit ranges";
-    for words in ["not yet ready to handle request", limits] {
-        assert!(is_passing(&status(403, &format!("pods \"p\" is forbidden: {words}"))), "{words}");
+    for message in ["not yet ready to handle request", limits] {
+        assert!(
+            is_passing(&status(403, &format!("pods \"p\" is forbidden: {message}"))),
+            "{message}"
+        );
     }
     let named = "admission webhook \"w\" denied the request: not yet ready to handle request";
     assert!(!is_passing(&status(403, named)));
 }
 
 #[test]
-fn what_is_invalid_is_told_with_where_to_change_it() {
-    for (code, words) in [
+fn an_invalid_object_names_where_to_change_it() {
+    for (code, message) in [
         (
             422,
             "Pod \"p\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2Gi\"",
@@ -212,20 +215,21 @@ fn what_is_invalid_is_told_with_where_to_change_it() {
         (413, "Request entity too large: limit is 3145728"),
     ] {
         assert_eq!(
-            refused("create Pod p", &status(code, words)).reason,
+            refused("create Pod p", &status(code, message)).reason,
             Reason::InvalidInput,
-            "{words}"
+            "{message}"
         );
     }
 }
 
 #[test]
-fn an_event_of_a_job_tells_why_it_has_no_pod() {
-    let of = |words: &str| of_event("create the step's pod", &format!("Error creating: {words}"));
-    for (code, words, remedy) in DENIED.iter().filter(|(code, ..)| *code == 403) {
-        let failure = of(&format!("pods \"p-\" is forbidden: {words}")).unwrap();
-        assert_eq!(failure.reason, Reason::AdmissionDenied, "{code} {words}");
-        assert!(failure.remedy.contains(remedy), "{words}");
+fn an_event_of_a_job_says_why_it_has_no_pod() {
+    let of =
+        |message: &str| of_event("create the step's pod", &format!("Error creating: {message}"));
+    for (code, message, remedy) in DENIED.iter().filter(|(code, ..)| *code == 403) {
+        let failure = of(&format!("pods \"p-\" is forbidden: {message}")).unwrap();
+        assert_eq!(failure.reason, Reason::AdmissionDenied, "{code} {message}");
+        assert!(failure.remedy.contains(remedy), "{message}");
     }
     let quota = of("pods \"p-\" is forbidden: exceeded quota: q, requested: pods=1").unwrap();
     assert_eq!(quota.reason, Reason::QuotaExceeded);

@@ -1,6 +1,6 @@
 //! The images that a Dockerfile names.
 
-use super::upstream::{Registry, Reply, Seen, ask, reply};
+use super::upstream::{PodState, Registry, Reply, ask, reply};
 use super::{BUSYBOX, settings, started};
 use crate::endpoint::manifest::{LIMIT, digest};
 
@@ -19,7 +19,7 @@ fn index() -> String {
 }
 
 /// busybox:1 of two levels, and a blob of another image in the same repository.
-fn serving(_: &str, seen: &Seen) -> Reply {
+fn serving(_: &str, seen: &PodState) -> Reply {
     let path = seen.target.strip_prefix("/v2/library/busybox/").unwrap_or_default();
     let typed = |body: String| (200, vec![("content-type", OCI.to_owned())], body.into());
     match path {
@@ -90,7 +90,7 @@ async fn a_manifest_that_is_too_large_is_not_served() {
 }
 
 #[tokio::test]
-async fn each_source_is_tried_in_turn_and_all_their_words_are_told() {
+async fn sources_are_tried_in_turn_and_all_errors_are_reported() {
     let (empty, full) = (Registry::of(|_, _| reply(404, "not here")), Registry::of(serving));
     let (empty, full) = (empty.await, full.await);
     let config = settings("r.invalid", &[&empty.address, &full.address]);

@@ -1,13 +1,13 @@
 //! What Kaniko sends to push an image.
 
-use super::upstream::{Registry, Reply, Seen, ask, reply};
+use super::upstream::{PodState, Registry, Reply, ask, reply};
 use super::{OWN, settings, started};
 use crate::endpoint::manifest::digest;
 
 const BASIC: &str = "Basic dTpw";
 
 /// A registry that wants a password and takes everything.
-fn taking(_: &str, seen: &Seen) -> Reply {
+fn taking(_: &str, seen: &PodState) -> Reply {
     if seen.authorization.as_deref() != Some(BASIC) {
         return (401, vec![("www-authenticate", "Basic realm=\"r\"".into())], "{}".into());
     }
@@ -97,7 +97,7 @@ async fn a_refusal_arrives_in_the_registrys_words() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_away_is_told_in_words_that_are_known() {
+async fn an_unreachable_registry_gives_an_error_that_clients_know() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     drop(listener);
@@ -109,7 +109,7 @@ async fn a_registry_that_is_away_is_told_in_words_that_are_known() {
         text.contains(&format!("registry {host} cannot be reached: connection refused")),
         "{text}"
     );
-    // An answer to HEAD has no words: the upload that follows has them.
+    // An answer to HEAD has no message: that of the upload that follows has.
     let head = format!("HEAD {OWN}/manifests/s1");
     assert_eq!(ask(&endpoint, &head, b"").await.status, 404);
 }

@@ -13,14 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A request that the registry has seen.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct PodState {
     pub(super) method: String,
     pub(super) target: String,
     pub(super) authorization: Option<String>,
     pub(super) body: Bytes,
 }
 
-impl Seen {
+impl PodState {
     pub(super) fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
@@ -35,12 +35,14 @@ pub(super) fn reply(status: u16, body: impl Into<Bytes>) -> Reply {
 
 pub(super) struct Registry {
     pub(super) address: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<PodState>>>,
 }
 
 impl Registry {
     /// A registry that answers with what the function makes of its own address and a request.
-    pub(super) async fn of(answer: impl Fn(&str, &Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) async fn of(
+        answer: impl Fn(&str, &PodState) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -53,7 +55,7 @@ impl Registry {
                     async move {
                         let (head, body) = request.into_parts();
                         let authorization = head.headers.get("authorization");
-                        let seen = Seen {
+                        let seen = PodState {
                             method: head.method.to_string(),
                             target: head.uri.to_string(),
                             authorization: authorization.map(|one| one.to_str().unwrap().into()),
@@ -75,12 +77,12 @@ impl Registry {
         Self { address, seen }
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(super) fn seen(&self) -> Vec<PodState> {
         self.seen.lock().unwrap().clone()
     }
 
     pub(super) fn lines(&self) -> Vec<String> {
-        self.seen().iter().map(Seen::line).collect()
+        self.seen().iter().map(PodState::line).collect()
     }
 }
 

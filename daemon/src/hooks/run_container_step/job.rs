@@ -48,7 +48,7 @@ pub(super) async fn ensure(
     image: &str,
     session: &mut Session,
 ) -> Result<Made, Failure> {
-    let runner = &context.known().await?.runner;
+    let runner = &context.cluster_info().await?.runner;
     if let Some(run) = session.cursor.run.clone() {
         return found_again(context, step, runner, run).await;
     }
@@ -102,7 +102,7 @@ async fn found_again(
     let found = objects::find(&context.cluster.jobs(), &name, &context.cluster.retry()).await?;
     let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
     let found = found.ok_or_else(|| lost(&name))?;
-    // Whoever calls may have written the cursor: the Job says who starts its program.
+    // The caller may have written the cursor: the Job says who starts its program.
     let starter = if run.by_stepd.is_some() { Starter::Stepd } else { Starter::Kubelet };
     Ok(Made { job: awaiting(starter, found, runner)?, by_stepd: run.by_stepd })
 }
@@ -117,7 +117,7 @@ async fn make_secret(
 ) -> Result<(), Failure> {
     let (secrets, retry) = (context.cluster.secrets(), context.cluster.retry());
     let create = || async {
-        // Nobody closes it.
+        // No code closes it.
         let _making = MAKING_SECRETS.acquire().await;
         let secret = step_job::secret(runner, step, &spec.environment);
         objects::create(&secrets, &secret, &retry).await
@@ -135,7 +135,7 @@ async fn warned(context: &Context, plan: Plan, session: &mut Session) -> Result<
 }
 
 /// A Job that an earlier daemon made may await the other starter, if the image's registry answered
-/// one daemon only: nobody would start its program then, or two would.
+/// one daemon only: neither would start its program then, or both would.
 fn awaiting(starter: Starter, made: Job, runner: &Runner) -> Result<Job, Failure> {
     if step_job::starter(&made, runner) == starter {
         return Ok(made);
@@ -155,7 +155,7 @@ async fn by_stepd(
     image: &str,
 ) -> Option<(String, ImageConfig)> {
     let config = &context.config;
-    let known = context.known_so_far()?;
+    let known = context.cached_cluster_info()?;
     if config.container_steps != ContainerSteps::Auto
         || known.delivery(config) != Delivery::ImageVolumes
         || context.lacks_image_volumes.load(Ordering::Relaxed)
@@ -182,7 +182,7 @@ async fn make_ready(
     context: &Context,
     spec: &ContainerStep,
 ) -> Result<(mounts::Mounts, Vec<String>), Failure> {
-    let runner = &context.known().await?.runner;
+    let runner = &context.cluster_info().await?.runner;
     let (work_dir, work) = (&context.config.work_dir, runner.work.as_ref());
     let mut mounts = mounts::of_step(&spec.mounts, work_dir, work)?;
     mounts.add_user(names::STEP_CONTAINER, &spec.volumes.volumes, work_dir, work)?;
@@ -207,6 +207,6 @@ fn lost(name: &str) -> Failure {
     Failure::new(
         Reason::StepLost,
         format!("Job {name} of this step is gone"),
-        "Look in the cluster's audit log for who deleted it; run the job again",
+        "Check the cluster's audit log for who deleted it; run the job again",
     )
 }

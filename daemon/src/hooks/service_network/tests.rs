@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::PolicyConfig;
-use crate::objects::job_pod::{self, Surroundings};
+use crate::objects::job_pod::{self, PodOptions};
 use crate::objects::tools::Delivery;
 use crate::runner::Runner;
 
@@ -18,7 +18,7 @@ fn service(image: &str, ports: &[&str]) -> ContainerSpec {
 }
 
 fn planned(spec: &JobSpec) -> Plan {
-    let around = Surroundings {
+    let around = PodOptions {
         work_dir: Path::new("/w"),
         template: None,
         registry_secret: None,
@@ -44,7 +44,7 @@ async fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_job_without_container_is_told_the_ports_of_the_runner_arc_2977() {
+async fn a_job_without_container_gets_the_runners_ports_arc_2977() {
     let port = free_port().await;
     let mapping = format!("{port}:80");
     let spec = services(vec![service("nginx", &[&mapping, "53/udp"]), service("redis", &[])]);
@@ -56,16 +56,16 @@ async fn a_job_without_container_is_told_the_ports_of_the_runner_arc_2977() {
     assert_eq!(ports.get("80"), Some(&port.to_string()));
     assert_eq!(ports.len(), 1);
     let notes = plan.notes.join("\n");
-    for words in [
+    for expected in [
         "53/udp of service nginx is not forwarded",
         "service redis publishes no port",
         &format!("localhost:{port} is port 80 of nginx"),
         "container steps reach them as nginx, redis",
     ] {
-        assert!(notes.contains(words), "{words:?} is not in\n{notes}");
+        assert!(notes.contains(expected), "{expected:?} is not in\n{notes}");
     }
     assert!(!notes.contains("job container"), "{notes}");
-    assert_eq!(JobServices::of_pod(&plan.pod).unwrap(), opened.services);
+    assert_eq!(JobServices::from_pod(&plan.pod).unwrap(), opened.services);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_job_with_container_needs_no_port_of_the_runner() {
     let (plan, opened) = opened(&spec).await;
     assert!(opened.unwrap().unwrap().ports.is_empty());
     assert_eq!(plan.prepared.services[0].ports.get("6379").map(String::as_str), Some("6379"));
-    assert_eq!(JobServices::of_pod(&plan.pod).unwrap().names, ["redis"]);
+    assert_eq!(JobServices::from_pod(&plan.pod).unwrap().names, ["redis"]);
     assert!(plan.notes.iter().any(|note| note.contains("as localhost and as redis")));
 }
 
@@ -86,8 +86,8 @@ async fn a_port_that_something_in_the_runner_pod_has_is_named_at_once() {
     let spec = services(vec![service("redis", &[&format!("{port}:6379")])]);
     let failure = opened(&spec).await.1.unwrap_err();
     assert_eq!(failure.reason, Reason::StartFailed);
-    for word in [&port.to_string(), "6379", "redis", "listens there already"] {
-        assert!(failure.message.contains(word), "{failure}");
+    for expected in [&port.to_string(), "6379", "redis", "listens there already"] {
+        assert!(failure.message.contains(expected), "{failure}");
     }
     // A port that the workflow leaves open is another one then.
     let spec = services(vec![service("redis", &[&port.to_string()])]);
@@ -104,8 +104,8 @@ async fn two_services_on_one_port_of_the_runner_are_named() {
     let other = service("postgres", &[&format!("{port}:5432")]);
     let failure = opened(&services(vec![one, other])).await.1.unwrap_err();
     assert_eq!(failure.reason, Reason::InvalidInput);
-    for word in ["redis", "postgres", &port.to_string()] {
-        assert!(failure.message.contains(word), "{failure}");
+    for expected in ["redis", "postgres", &port.to_string()] {
+        assert!(failure.message.contains(expected), "{failure}");
     }
 }
 

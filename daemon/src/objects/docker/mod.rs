@@ -1,4 +1,4 @@
-//! What docker makes of the words that a workflow gives it.
+//! What docker makes of the arguments that a workflow gives it.
 
 pub mod args;
 pub mod options;

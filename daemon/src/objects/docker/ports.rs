@@ -17,7 +17,7 @@ const LONGEST_RANGE: u16 = 1000;
 pub struct Ports {
     /// Protocol and port, in the order of the workflow.
     pub ports: Vec<(String, u16)>,
-    /// `8080:80` and the like, where the port before the colon is not to be had.
+    /// `8080:80` and the like, where the port before the colon is not published.
     pub moved: Vec<String>,
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{PodSpec, Volume};
 
-use super::Surroundings;
+use super::PodOptions;
 use super::part::Part;
 use super::parts::Parts;
 use crate::error::Failure;
@@ -31,7 +31,7 @@ impl Built {
         runner: &Runner,
         step: &StepId,
         parts: &Parts<'_>,
-        around: Surroundings<'_>,
+        around: PodOptions<'_>,
     ) -> Result<Self, Failure> {
         let pod = step_job::base_pod();
         let mut built = Self { pod, directories: Vec::new(), values: Vec::new() };
@@ -49,7 +49,7 @@ impl Built {
         &mut self,
         runner: &Runner,
         job: &Part<'_>,
-        around: Surroundings<'_>,
+        around: PodOptions<'_>,
     ) -> Result<(), Failure> {
         let tools = tools::of_job(runner, around.delivery);
         let contract = job.mounts(around.work_dir, runner.work.as_ref())?;

@@ -87,7 +87,7 @@ fn the_job_containers_own_entrypoint_arguments_and_directory_are_not_its_program
 
 #[test]
 fn without_image_volumes_the_pod_has_one_init_container_and_the_same_paths() {
-    let around = Surroundings { delivery: Delivery::InitContainer, ..super::tests::surroundings() };
+    let around = PodOptions { delivery: Delivery::InitContainer, ..super::tests::surroundings() };
     let externals = json!([{"sourceVolumePath": "/home/runner/externals", "targetVolumePath": "/__e",
         "readOnly": true}]);
     let spec = job(&json!({"systemMountVolumes": externals}), &json!({}));

@@ -86,8 +86,8 @@ impl<'a> Part<'a> {
         let moved = self.ports.moved.iter().filter(move |_| shared).map(|mapping| {
             let (_, port) = mapping.rsplit_once(':').unwrap_or(("", mapping));
             format!(
-                "Container {}: of port {mapping} only {port} is to be had, on localhost: all \
-                 containers of the job share one network",
+                "Container {}: the host port of {mapping} is not published: use port {port} on \
+                 localhost, because all containers of the job share the pod's network",
                 self.name
             )
         });

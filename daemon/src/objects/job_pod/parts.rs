@@ -1,7 +1,7 @@
 //! The containers of a job together.
 
 use super::part::Part;
-use super::{JobSpec, Surroundings};
+use super::{JobSpec, PodOptions};
 use crate::error::Failure;
 use crate::names;
 use crate::objects::docker::options::ContainerKind;
@@ -18,7 +18,7 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     /// Reads and checks what the workflow says of each, and that their ports do not meet.
-    pub(super) fn read(spec: &'a JobSpec, around: Surroundings<'a>) -> Result<Self, Failure> {
+    pub(super) fn read(spec: &'a JobSpec, around: PodOptions<'a>) -> Result<Self, Failure> {
         let job = spec.container.as_ref().map(|spec| {
             Part::new(
                 names::JOB_CONTAINER.to_owned(),

@@ -51,8 +51,8 @@ static ROOT: PolicyConfig = PolicyConfig {
 };
 
 /// As on a new cluster, with nothing else set.
-pub(super) fn surroundings() -> Surroundings<'static> {
-    Surroundings {
+pub(super) fn surroundings() -> PodOptions<'static> {
+    PodOptions {
         work_dir: Path::new("/home/runner/_work"),
         template: None,
         registry_secret: None,
@@ -191,7 +191,7 @@ fn a_port_of_two_containers_is_refused_before_anything_is_made() {
         service.port_mappings.clear();
     }
     let planned_with = |images: &[Option<ImageConfig>]| {
-        let around = Surroundings { images, ..surroundings() };
+        let around = PodOptions { images, ..surroundings() };
         plan(&runner(), &"s1".parse().unwrap(), &twice, around)
     };
     let error = planned_with(&[image("6379/tcp"), image("6379/tcp")]).unwrap_err();
@@ -219,7 +219,7 @@ fn template_and_workflow_both_hold_and_the_template_wins_where_they_differ() {
     let planned = |template: &str| {
         let template = Template::parse("t", template).unwrap();
         let step = "s1".parse().unwrap();
-        let around = Surroundings { template: Some(&template), ..surroundings() };
+        let around = PodOptions { template: Some(&template), ..surroundings() };
         plan(&runner(), &step, &example(), around).unwrap()
     };
     let job = |fields: &str| planned(&format!("spec: {{containers: [{{name: $job, {fields}}}]}}"));

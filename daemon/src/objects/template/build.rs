@@ -43,7 +43,7 @@ pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failur
         pod = merged.pod;
     }
     let mut value = serde_json::to_value(pod.spec)
-        .map_err(|error| Failure::internal("A pod has no JSON form").because(error))?;
+        .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
     if let Some(template) = template {
         template.add_build_volumes(&mut value)?;
     }
@@ -70,7 +70,7 @@ impl Template {
         }
         let merged = self.merge(Target::BuildPod.bare_pod(), Target::BuildPod)?;
         let mut spec = serde_json::to_value(merged.pod.spec)
-            .map_err(|error| Failure::internal("A pod has no JSON form").because(error))?;
+            .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
         self.add_build_volumes(&mut spec)
     }
 

@@ -108,12 +108,12 @@ fn special(
         "resources" => {
             merge_values(ours, theirs, path, report);
             for dropped in lower_of_two(ours, theirs) {
-                dropped.tell(path, report);
+                dropped.report(path, report);
             }
         }
         "securityContext" => {
             for dropped in without_contradictions(ours, theirs) {
-                dropped.tell(path, report);
+                dropped.report(path, report);
             }
             merge_values(ours, theirs, path, report);
         }
@@ -138,12 +138,12 @@ impl Dropped {
     }
 
     /// `path`: of the object that has the field.
-    fn tell(&self, path: &str, report: &mut dyn FnMut(&str, &Value, &Value)) {
+    fn report(&self, path: &str, report: &mut dyn FnMut(&str, &Value, &Value)) {
         report(&format!("{path}.{}", self.field), &self.asked, &self.stays);
     }
 }
 
-/// Mounts are told apart by their paths.
+/// The path identifies a mount.
 fn merge_mounts(
     ours: &mut Value,
     theirs: &Value,

@@ -121,7 +121,7 @@ fn special(
         "securityContext" => merge_security(&mut spec["securityContext"], value, warnings)?,
         "serviceAccount" | "serviceAccountName" => {
             spec["serviceAccountName"] = value.clone();
-            // Whoever names an account wants what the account has; the account itself, or the
+            // The template wants what the account has; the account itself, or the
             // template's own field, says whether its token is mounted.
             if !theirs.contains_key("automountServiceAccountToken") {
                 spec["automountServiceAccountToken"] = Value::Null;

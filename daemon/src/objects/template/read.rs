@@ -99,7 +99,7 @@ fn part<T: DeserializeOwned + Serialize>(
             invalid(format!("`{path}` of the hook template {file} has a wrong type: {why}"))
         })?;
     let known = serde_json::to_value(typed)
-        .map_err(|error| Failure::internal("A template has no JSON form").because(error))?;
+        .map_err(|error| Failure::internal("A template has no JSON form").with_source(error))?;
     let whole = Value::Object(part.clone());
     unknown_fields(&whole, &known, name, &mut |path| warnings.push(unknown(file, path)));
     Ok(part)

@@ -11,7 +11,7 @@ pub(super) enum Rule {
     Keep,
     /// Objects by field, lists appended to; a single value as [`Rule::Override`].
     Merge,
-    /// Entries are appended; `by`: the fields that tell entries apart, none: the whole entry.
+    /// Entries are appended; `by`: the fields that identify entries, none: the whole entry.
     Append { by: &'static [&'static str], clash: Clash },
     /// By code of its own.
     Special,
@@ -72,8 +72,8 @@ const fn refuse(unless: Unless, why: &'static str) -> Rule {
     Rule::Refuse { unless, why }
 }
 
-const SHARED_PROCESSES: &str = "stepd answers only processes that the kubelet puts into its container, and cannot tell them \
-     from those of other containers where the pid namespace is shared";
+const SHARED_PROCESSES: &str = "stepd answers only processes that the kubelet puts into its container, and cannot \
+     distinguish them from those of other containers where the pid namespace is shared";
 const STEPD_IS_PID_1: &str = "its program is stepd, which runs the job's steps";
 const RUN_ONCE: &str = "a program of a workflow that may have run is never started again";
 

@@ -67,13 +67,13 @@ pub(super) fn replace(
 pub(super) struct List<'a> {
     /// Its name for messages.
     pub(super) path: &'a str,
-    /// The fields that tell its entries apart; none: the whole entry.
+    /// The fields that identify its entries; none: the whole entry.
     pub(super) by: &'a [&'a str],
     /// What becomes of an entry that both have.
     pub(super) clash: Clash,
 }
 
-/// Appends the entries of `theirs`; `overridden` is told as by [`merge`].
+/// Appends the entries of `theirs`; `overridden` is called as by [`merge`].
 ///
 /// # Errors
 /// `TEMPLATE_INVALID` for an entry of ours that hookd needs.

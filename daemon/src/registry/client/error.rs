@@ -13,7 +13,7 @@ pub enum RegistryError {
     Unreachable {
         /// Host and port.
         host: String,
-        /// The client's words.
+        /// The client's message.
         #[source]
         source: reqwest::Error,
     },

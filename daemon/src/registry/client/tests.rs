@@ -27,7 +27,7 @@ fn user_of(host: &str) -> Credentials {
         password: "p".into(),
         server_url: host.to_owned(),
     };
-    Credentials::of_registry(&registry).unwrap()
+    Credentials::from_registry(&registry).unwrap()
 }
 
 async fn ask(registry: &FakeRegistry, version: &str) -> Result<Description, RegistryError> {

@@ -23,16 +23,16 @@ fn a_pull_secret_is_read_in_all_of_its_forms() {
         "ghcr.io":{"username":"u2","password":"p2"},
         "half.example":{"username":"u3"},
         "empty.example":{}}}"#;
-    let all = Credentials::of_secret(&secret(json));
+    let all = Credentials::from_secret(&secret(json));
     let pair = |host| Credentials::find(&all, host, "a/b").map(Credentials::pair);
     assert_eq!(pair("index.docker.io"), Some(("u", "p:w")));
     assert_eq!(pair("ghcr.io"), Some(("u2", "p2")));
     assert_eq!((pair("empty.example"), pair("half.example")), (None, None));
-    assert!(Credentials::of_secret(&secret("garbage")).is_empty());
-    assert!(Credentials::of_secret(&Secret::default()).is_empty());
+    assert!(Credentials::from_secret(&secret("garbage")).is_empty());
+    assert!(Credentials::from_secret(&Secret::default()).is_empty());
     let old = k8s_openapi::ByteString(br#"{"ghcr.io":{"auth":"dTpw"}}"#.to_vec());
     let old = Secret { data: Some([(OLD_KEY.to_owned(), old)].into()), ..Secret::default() };
-    assert_eq!(Credentials::of_secret(&old).len(), 1);
+    assert_eq!(Credentials::from_secret(&old).len(), 1);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn every_form_of_a_server_is_one_that_the_kubelet_finds() {
     ] {
         let registry =
             Registry { username: "u".into(), password: "s3cret".into(), server_url: given.into() };
-        let credentials = Credentials::of_registry(&registry).unwrap();
+        let credentials = Credentials::from_registry(&registry).unwrap();
         assert_eq!(credentials.server(), server, "{given}");
         assert!(!format!("{credentials:?}").contains("s3cret"));
     }
@@ -101,6 +101,6 @@ fn half_a_users_credentials_are_none() {
             password: password.into(),
             server_url: "ghcr.io".into(),
         };
-        assert_eq!(Credentials::of_registry(&registry), None);
+        assert_eq!(Credentials::from_registry(&registry), None);
     }
 }

@@ -113,7 +113,7 @@ fn user(host: &str, name: &str) -> Credentials {
         password: "p".into(),
         server_url: host.into(),
     };
-    Credentials::of_registry(&registry).unwrap()
+    Credentials::from_registry(&registry).unwrap()
 }
 
 /// Shows the image to user "b" only ("b:p" in base64, in lower case); all others are asked who they are.
@@ -185,7 +185,7 @@ fn lists_that_no_image_needs_are_not_made() {
 
 #[test]
 fn what_is_remembered_of_images_is_bounded() {
-    let mut known = Known::default();
+    let mut known = ClusterInfo::default();
     let config = config(&format!(r#"{{"Cmd":["{}"]}}"#, "x".repeat(60 << 10)));
     for number in 0..1000 {
         let info = ImageInfo { reference: "r".into(), config: config.clone() };

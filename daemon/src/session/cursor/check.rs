@@ -9,7 +9,7 @@ use super::{BUILD_ATTEMPTS, BuildPosition, BuiltReference, Cursor, RunPosition};
 /// Bytes that a cursor may have.
 pub const LIMIT: usize = 128 << 10;
 /// The largest position in an output: what is added to it does not overflow.
-pub const LARGEST_OFFSET: u64 = 1 << 56;
+pub const MAX_OFFSET: u64 = 1 << 56;
 
 /// Digits of the token of a build's group.
 const TOKEN: usize = 32;
@@ -86,7 +86,7 @@ impl RunPosition {
         let is_uid = self.job_uid.len() <= LONGEST_UID && self.job_uid.bytes().all(plain);
         must(is_uid, "run.job_uid")?;
         let largest = self.before.stdout.max(self.before.stderr);
-        must(largest <= LARGEST_OFFSET, "run.before")?;
+        must(largest <= MAX_OFFSET, "run.before")?;
         check_log(&self.log)
     }
 }
@@ -95,8 +95,8 @@ fn check_log(log: &LogPosition) -> Result<(), InvalidCursor> {
     let is_stamp =
         |stamp: &String| stamp.len() <= LONGEST_STAMP && stamp.parse::<Timestamp>().is_ok();
     must(log.timestamp.as_ref().is_none_or(is_stamp), "log.timestamp")?;
-    must(log.nth <= LARGEST_OFFSET, "log.nth")?;
-    must(log.bytes <= LARGEST_OFFSET, "log.bytes")
+    must(log.nth <= MAX_OFFSET, "log.nth")?;
+    must(log.bytes <= MAX_OFFSET, "log.bytes")
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ struct World {
     connected: bool,
     detached: bool,
     starts: u32,
-    told: u32,
+    reported: u32,
     undone: u32,
     parted: u32,
 }
@@ -43,25 +43,25 @@ impl World {
             Happening::Call if !self.connected => {
                 self.connected = true;
                 self.detached = false;
-                self.tell(Event::Call);
+                self.feed(Event::Call);
             }
             Happening::Detach if self.connected => {
                 self.detached = true;
-                self.tell(Event::Detached);
+                self.feed(Event::Detached);
             }
             Happening::Close if self.connected => {
                 self.connected = false;
-                self.tell(Event::Closed);
+                self.feed(Event::Closed);
             }
-            Happening::Cancel => self.tell(Event::Cancelled),
+            Happening::Cancel => self.feed(Event::Cancelled),
             Happening::CursorArrives if self.connected => self.seen = self.starts > 0,
             Happening::ProgramEnds if self.exists => self.ended = true,
-            Happening::OperationFails if self.is_attached() => self.tell(Event::Failed),
-            Happening::Acknowledge if self.connected && self.state == State::Told => {
+            Happening::OperationFails if self.is_attached() => self.feed(Event::Failed),
+            Happening::Acknowledge if self.connected && self.state == State::Reported => {
                 self.seen = true;
-                self.tell(Event::Acknowledged);
+                self.feed(Event::Acknowledged);
             }
-            Happening::DeletionEnds => self.tell(Event::Undone),
+            Happening::DeletionEnds => self.feed(Event::Undone),
             // What was deleted before its client knew of it is remembered by this daemon only.
             Happening::DaemonDies if self.exists || self.seen || self.starts == 0 => {
                 self.state = State::Idle;
@@ -71,7 +71,7 @@ impl World {
         }
         // An operation that follows a program returns when that has ended.
         if self.is_attached() && self.exists && self.ended {
-            self.tell(Event::Returned);
+            self.feed(Event::Returned);
         }
     }
 
@@ -79,19 +79,19 @@ impl World {
         matches!(self.state, State::Attached { .. })
     }
 
-    fn tell(&mut self, event: Event) {
+    fn feed(&mut self, event: Event) {
         let (next, action) = self.state.on(event);
         self.state = next;
         match action {
             Action::Run if self.exists => {}
-            Action::Run if self.seen => self.tell(Event::Failed),
+            Action::Run if self.seen => self.feed(Event::Failed),
             Action::Run => {
                 self.exists = true;
                 self.starts += 1;
             }
-            Action::Tell => {
+            Action::Report => {
                 assert!(self.ended, "a result of a program that runs");
-                self.told += 1;
+                self.reported += 1;
             }
             Action::Part => {
                 assert!(self.detached, "a step was left by a session that did not say so");
@@ -172,7 +172,7 @@ proptest! {
         let mut world = world_after(&happenings);
         world.happen(Happening::Cancel);
         world.happen(Happening::DeletionEnds);
-        prop_assert!(world.state == State::Told || !world.exists, "{world:?}");
+        prop_assert!(world.state == State::Reported || !world.exists, "{world:?}");
     }
 
     #[test]
@@ -185,27 +185,27 @@ proptest! {
         prop_assert!(!ran || world.exists, "{world:?}");
         world.happen(Happening::DaemonDies);
         world.happen(Happening::Call);
-        prop_assert!(!ran || world.is_attached() || world.state == State::Told, "{world:?}");
+        prop_assert!(!ran || world.is_attached() || world.state == State::Reported, "{world:?}");
     }
 
     #[test]
-    fn a_result_is_told_once_to_each_caller_at_most(happenings in happenings()) {
+    fn a_result_is_reported_at_most_once_to_each_caller(happenings in happenings()) {
         let world = world_after(&happenings);
         let calls = happenings.iter().filter(|one| matches!(one, Happening::Call)).count();
-        prop_assert!(world.told as usize <= calls, "{world:?}");
+        prop_assert!(world.reported as usize <= calls, "{world:?}");
     }
 }
 
 #[test]
 fn a_result_that_stands_outlives_a_cancel() {
     for event in [Event::Cancelled, Event::Failed, Event::Returned, Event::Detached] {
-        assert_eq!(State::Told.on(event), (State::Told, Action::Ignore));
+        assert_eq!(State::Reported.on(event), (State::Reported, Action::Ignore));
     }
 }
 
 #[test]
 fn a_caller_is_refused_while_there_is_another_and_once_its_step_was_undone() {
-    let attended = [State::Attached { leaving: false }, State::Told, State::Undoing];
+    let attended = [State::Attached { leaving: false }, State::Reported, State::Undoing];
     for state in attended.into_iter().chain([State::Undone]) {
         assert_eq!(state.on(Event::Call), (state, Action::Refuse));
     }

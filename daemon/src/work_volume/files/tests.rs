@@ -101,7 +101,7 @@ fn a_home_that_its_owner_has_closed_stays_closed_playwright_6500() {
     set_mode(&work.at(HOME_DIR), 0o700);
     assert_eq!(work.make_ready().unwrap(), Vec::<String>::new());
     assert_eq!(mode(&work.at(HOME_DIR)), 0o700);
-    // Before the job nobody has decided.
+    // Before the job no step has decided.
     open_home(work.0.path(), &work.directories());
     assert_eq!(mode(&work.at(HOME_DIR)), 0o777);
 }

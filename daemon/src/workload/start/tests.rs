@@ -19,7 +19,7 @@ fn a_job_is_late_by_its_condition_or_by_its_time() {
 }
 
 #[test]
-fn a_step_that_is_lost_keeps_its_own_words_unless_its_job_is_late() {
+fn a_lost_step_keeps_its_message_unless_its_job_is_late() {
     let own = Failure::undone();
     for in_time in [None, Some(&job(30, ""))] {
         let failure = unless_late(in_time, Failure::undone());
@@ -40,14 +40,14 @@ fn a_late_pod_names_the_reason_and_the_setting() {
 }
 
 #[test]
-fn a_step_that_has_no_pod_until_the_time_is_up_is_told_what_refused_it() {
+fn a_step_without_a_pod_reports_the_refusal_at_its_deadline() {
     let (deadline, timeout) = (Instant::now(), Duration::from_secs(600));
     let quota = Failure::new(Reason::QuotaExceeded, "exceeded quota: q", "Raise it");
     let wait = Wait { refusal: Some(quota), ..Wait::default() };
-    let (until, failure) = wait.patience(deadline, timeout);
+    let (until, failure) = wait.deadline(deadline, timeout);
     assert_eq!((until, failure.reason), (deadline, Reason::QuotaExceeded));
     assert!(failure.message.contains("600 s: exceeded quota: q"), "{failure}");
     assert!(failure.remedy.starts_with("Raise it; to wait longer"), "{}", failure.remedy);
-    let (_, failure) = Wait::default().patience(deadline, timeout);
+    let (_, failure) = Wait::default().deadline(deadline, timeout);
     assert_eq!(failure.reason, Reason::DeadlineExceeded);
 }

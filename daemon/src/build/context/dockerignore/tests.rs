@@ -9,14 +9,14 @@ fn meter() -> Meter {
     Meter::new("/".into(), &Bounds { bytes: 0, timeout, cancelled: Default::default() })
 }
 
-/// Whether a path is ignored, its directories having been judged first.
+/// Whether a path is ignored, its directories having been evaluated first.
 fn ignores(file: &str, path: &str) -> bool {
     let rules = Rules::parse(file.as_bytes()).unwrap();
-    let mut judged = (false, Matched::default());
+    let mut result = (false, Matched::default());
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
-        judged = rules.judge(&path.as_bytes()[..end], &judged.1, &meter()).unwrap();
+        result = rules.evaluate(&path.as_bytes()[..end], &result.1, &meter()).unwrap();
     }
-    judged.0
+    result.0
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_byte_that_is_not_text_is_one_character_and_equals_itself() {
         [(&b"a\xFFb"[..], true), (b"a?b", true), (b"a??b", false), (b"a\xFEb", false)]
     {
         let rules = Rules::parse(pattern).unwrap();
-        assert_eq!(rules.judge(b"a\xFFb", &parent, &meter()).unwrap().0, matches, "{pattern:?}");
+        assert_eq!(rules.evaluate(b"a\xFFb", &parent, &meter()).unwrap().0, matches, "{pattern:?}");
     }
 }
 

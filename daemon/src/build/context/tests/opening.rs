@@ -31,7 +31,7 @@ fn dots_do_not_lead_out_of_the_work_directory() {
 }
 
 #[test]
-fn what_is_missing_is_told_apart() {
+fn each_missing_path_has_its_own_error() {
     let place = place();
     let error = place.open("action/Dockerfile.none").unwrap_err();
     assert!(matches!(&error, ContextError::NotFound { path } if path.ends_with("Dockerfile.none")));
@@ -57,7 +57,7 @@ fn a_dockerfile_is_a_file() {
     place.write("sub/file", "");
     let error = place.open("action/sub").unwrap_err();
     assert!(matches!(error, ContextError::IsDirectory { .. }), "{error}");
-    // Nobody writes to the pipe: opening it must not wait.
+    // No process writes to the pipe: opening it must not wait.
     place.fifo("Dockerfile.pipe");
     let error = place.open("action/Dockerfile.pipe").unwrap_err();
     assert!(matches!(error, ContextError::NotRegular { kind: "named pipe", .. }), "{error}");
@@ -141,7 +141,7 @@ fn a_dockerfile_that_is_a_symlink_is_sent_as_a_file() {
 }
 
 #[test]
-fn causes_are_told_apart() {
+fn each_cause_has_its_own_error() {
     let path = Path::new("/w");
     for (cause, wanted) in [
         (Errno::ACCESS, "may not be read"),

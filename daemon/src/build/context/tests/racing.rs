@@ -37,7 +37,7 @@ fn a_file_that_shrinks_or_grows_while_it_is_read_is_an_error() {
     }
 }
 
-/// Exchanges two paths until it is told to stop.
+/// Exchanges two paths until `stop` is set.
 fn exchange(stop: &AtomicBool, one: &Path, other: &Path) {
     while !stop.load(Ordering::Relaxed) {
         let flags = rustix::fs::RenameFlags::EXCHANGE;
@@ -45,7 +45,7 @@ fn exchange(stop: &AtomicBool, one: &Path, other: &Path) {
     }
 }
 
-/// Tells the others to stop, also if the test fails.
+/// Stops the other threads, also if the test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {

@@ -189,7 +189,7 @@ fn a_stream_that_was_broken_off_does_not_pass_for_a_whole_one() {
 }
 
 #[test]
-fn an_output_that_fails_is_told_from_a_context_that_does() {
+fn a_failed_output_differs_from_a_failed_context() {
     struct Closed;
     impl Write for Closed {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {

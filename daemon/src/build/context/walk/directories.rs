@@ -45,7 +45,7 @@ impl<W: Write> Walk<'_, W> {
             self.path.push(name);
             let rules = &self.context.rules;
             let path = self.path.as_os_str().as_bytes();
-            (ignored, matched) = rules.judge(path, &parent.matched, &self.meter)?;
+            (ignored, matched) = rules.evaluate(path, &parent.matched, &self.meter)?;
         }
         self.levels.push(Level {
             length: self.path.as_os_str().len(),

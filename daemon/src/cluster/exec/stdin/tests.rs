@@ -26,15 +26,15 @@ async fn pair() -> (Socket, Socket) {
     (client, WebSocketStream::from_raw_socket(theirs, Role::Server, None).await)
 }
 
-/// Sends three pieces to an end that reads `count` messages and then does `then`. Returns what it read,
+/// Sends three chunks to an end that reads `count` messages and then does `then`. Returns what it read,
 /// and whether the delivery counts as confirmed.
 async fn delivered(count: usize, then: Then) -> (Vec<u8>, Result<(), Undelivered>) {
     let (client, mut server) = pair().await;
-    let (pieces, input) = mpsc::channel(8);
-    for piece in [&b"one"[..], b"two", b"three"] {
-        pieces.send(piece.to_vec()).await.unwrap();
+    let (chunks, input) = mpsc::channel(8);
+    for chunk in [&b"one"[..], b"two", b"three"] {
+        chunks.send(chunk.to_vec()).await.unwrap();
     }
-    drop(pieces);
+    drop(chunks);
     let other_end = tokio::spawn(async move {
         server.send(Message::binary(vec![ERROR])).await.unwrap();
         let mut read = Vec::new();
@@ -63,7 +63,7 @@ async fn delivered(count: usize, then: Then) -> (Vec<u8>, Result<(), Undelivered
 
 #[tokio::test(start_paused = true)]
 async fn only_a_success_after_the_end_of_the_input_confirms_it() {
-    // Three pieces and the end of standard input.
+    // Three chunks and the end of standard input.
     let (read, outcome) = delivered(4, Then::Say(SUCCESS)).await;
     assert_eq!(read, b"onetwothree");
     outcome.unwrap();
@@ -88,7 +88,7 @@ async fn only_a_success_after_the_end_of_the_input_confirms_it() {
 async fn an_attachment_that_ends_before_its_input_is_not_confirmed() {
     for then in [Then::Say(SUCCESS), Then::Say(FAILURE), Then::Close, Then::Vanish] {
         let (client, mut server) = pair().await;
-        let (pieces, input) = mpsc::channel(8);
+        let (chunks, input) = mpsc::channel(8);
         let other_end = tokio::spawn(async move {
             server.next().await.unwrap().unwrap();
             match then {
@@ -101,11 +101,11 @@ async fn an_attachment_that_ends_before_its_input_is_not_confirmed() {
             }
             Some(server)
         });
-        pieces.send(b"one".to_vec()).await.unwrap();
+        chunks.send(b"one".to_vec()).await.unwrap();
         let (sender, receiver) = client.split();
-        // More is to come: the sender of pieces stays.
+        // More is to come: the sender of chunks stays.
         let outcome = deliver(sender, receiver, input).await;
-        drop(pieces);
+        drop(chunks);
         assert!(outcome.is_err(), "{then:?}");
         other_end.await.unwrap();
     }
@@ -135,7 +135,7 @@ async fn an_attachment_that_may_have_begun_is_not_begun_again() {
         assert_eq!(never_began(&kube::Error::Api(status)), again, "{code}");
     }
     // The request went out, and its answer did not come: it stood for 417 bytes of a half-open
-    // connection, and a second attachment found the standard input closed and was told "Success".
+    // connection, and a second attachment found the standard input closed and was answered "Success".
     let lost = [
         kube::Error::Service("no answer within 15 s".into()),
         kube::Error::Service(Box::new(tower::timeout::error::Elapsed::new())),

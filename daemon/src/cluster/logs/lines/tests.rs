@@ -11,24 +11,24 @@ fn log(lines: &[(&str, &str)]) -> Vec<u8> {
     lines.iter().flat_map(|(stamp, text)| format!("{stamp} {text}").into_bytes()).collect()
 }
 
-/// Feeds in pieces of every size from one byte on: the result must not depend on the cut.
+/// Feeds in chunks of every size from one byte on: the result must not depend on the cut.
 fn read(position: &LogPosition, input: &[u8]) -> Result<(Vec<u8>, LogPosition), Gap> {
-    let whole = read_in_pieces(position, input, usize::MAX);
+    let whole = read_in_chunks(position, input, usize::MAX);
     for size in [1, 2, 3, 7, 31] {
-        assert_eq!(read_in_pieces(position, input, size), whole, "pieces of {size}");
+        assert_eq!(read_in_chunks(position, input, size), whole, "chunks of {size}");
     }
     whole
 }
 
-fn read_in_pieces(
+fn read_in_chunks(
     position: &LogPosition,
     input: &[u8],
     size: usize,
 ) -> Result<(Vec<u8>, LogPosition), Gap> {
     let mut lines = Lines::resume(position.clone());
     let mut output = Vec::new();
-    for piece in input.chunks(size.min(input.len().max(1))) {
-        output.extend_from_slice(&lines.feed(piece)?);
+    for chunk in input.chunks(size.min(input.len().max(1))) {
+        output.extend_from_slice(&lines.feed(chunk)?);
     }
     lines.finish(false)?;
     Ok((output, lines.position().clone()))
@@ -49,7 +49,7 @@ fn a_resume_at_every_byte_neither_repeats_nor_loses() {
     let (all, _) = read(&LogPosition::default(), &input).unwrap();
     for cut in 0..=input.len() {
         let (mut before, position) =
-            read_in_pieces(&LogPosition::default(), &input[..cut], usize::MAX).unwrap();
+            read_in_chunks(&LogPosition::default(), &input[..cut], usize::MAX).unwrap();
         let (after, end) = read(&position, &input).unwrap();
         before.extend_from_slice(&after);
         assert_eq!(before, all, "cut at {cut}");
@@ -78,7 +78,7 @@ fn lines_whose_time_stamps_are_out_of_order_are_no_gap() {
     // At the end of "out", which stands behind a line that was stamped later.
     let cut = input.len() - log(&[(A, "late\n"), (C, "end\n")]).len();
     let (before, position) =
-        read_in_pieces(&LogPosition::default(), &input[..cut], usize::MAX).unwrap();
+        read_in_chunks(&LogPosition::default(), &input[..cut], usize::MAX).unwrap();
     assert_eq!(position.timestamp.as_deref(), Some(A2));
     let (after, _) = read(&position, &input).unwrap();
     assert_eq!([before, after].concat(), all);
@@ -109,26 +109,29 @@ fn an_empty_log_after_a_rotation_is_a_gap_unless_all_was_read_before() {
 }
 
 #[test]
-fn a_line_that_comes_long_after_the_one_before_it_is_a_leap_and_a_little_later_is_none() {
+fn a_line_stamped_long_after_the_one_before_is_a_timestamp_gap() {
     let mut lines = Lines::resume(LogPosition::default());
     lines.feed(&log(&[(A, "one\n"), (B, "two\n")])).unwrap();
-    assert_eq!(lines.take_leap(), None);
+    assert_eq!(lines.take_timestamp_gap(), None);
     let before = lines.position().clone();
     lines.feed(&log(&[("2026-01-01T00:00:11.000000000Z", "three\n")])).unwrap();
-    let leap = lines.take_leap().unwrap();
-    assert_eq!((leap.before, leap.time), (before, SignedDuration::from_nanos(9_999_999_500)));
-    assert_eq!(lines.take_leap(), None);
+    let timestamp_gap = lines.take_timestamp_gap().unwrap();
+    assert_eq!(
+        (timestamp_gap.before, timestamp_gap.time),
+        (before, SignedDuration::from_nanos(9_999_999_500))
+    );
+    assert_eq!(lines.take_timestamp_gap(), None);
 }
 
 #[test]
 fn what_the_kubelet_says_of_an_error_is_no_output() {
-    let words = "failed to create fsnotify watcher: too many open files";
+    let error = "failed to create fsnotify watcher: too many open files";
     for seen in [log(&[(A, "one\n")]), Vec::new()] {
         let mut lines = Lines::resume(LogPosition::default());
-        let input = [&seen[..], words.as_bytes()].concat();
+        let input = [&seen[..], error.as_bytes()].concat();
         let output: Vec<u8> =
-            input.chunks(3).flat_map(|piece| lines.feed(piece).unwrap()).collect();
+            input.chunks(3).flat_map(|chunk| lines.feed(chunk).unwrap()).collect();
         assert_eq!(output, if seen.is_empty() { &b""[..] } else { b"one\n" });
-        assert_eq!(lines.words().as_deref(), Some(words));
+        assert_eq!(lines.kubelet_error().as_deref(), Some(error));
     }
 }

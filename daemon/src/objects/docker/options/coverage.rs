@@ -9,7 +9,7 @@ use super::*;
 use crate::config::PolicyConfig;
 use crate::names;
 use crate::objects::container::ContainerStep;
-use crate::objects::job_pod::{self, JobSpec, Surroundings};
+use crate::objects::job_pod::{self, JobSpec, PodOptions};
 use crate::objects::mounts;
 use crate::objects::step_job::{self, JobSettings, Launch, Starter};
 use crate::objects::tools::Delivery;
@@ -22,7 +22,7 @@ fn runner() -> Runner {
     Runner { host_ip: "10.0.0.9".into(), work: Some(work), ..Runner::default() }
 }
 
-/// What is made of a container with these options, as text, and what the user is told.
+/// What is made of a container with these options, as text, and the warnings for the user.
 fn made(
     kind: ContainerKind,
     options: &str,
@@ -55,7 +55,7 @@ fn made(
         ContainerKind::Job => JobSpec { container: Some(spec), services: Vec::new() },
         _ => JobSpec { container: None, services: vec![spec] },
     };
-    let around = Surroundings {
+    let around = PodOptions {
         work_dir,
         template: None,
         registry_secret: None,
@@ -65,7 +65,7 @@ fn made(
     };
     let plan = job_pod::plan(&runner, &id, &job, around)?;
     let text = serde_json::to_string(&plan.pod).unwrap();
-    // Which names a service has is told of each.
+    // The names of a service are reported for each.
     let notes = plan.notes.into_iter().filter(|note| !note.starts_with("Services are reached"));
     Ok((format!("{text} {:?}", plan.environment), notes.collect()))
 }

@@ -73,7 +73,7 @@ impl Health {
         })
     }
 
-    /// The program that tells the container's health, if it has one, as the kubelet must get it.
+    /// The program that checks the container's health, if it has one, as the kubelet must get it.
     fn test(
         &self,
         image: Option<&ImageConfig>,

@@ -21,7 +21,7 @@ impl CreateOptions {
             Meaning::Input => self.stdin = on,
             Meaning::NoHealth => self.health.none = on,
             Meaning::ContentTrust if on => {}
-            // Only what turns the default off is worth a word.
+            // Only what turns the default off is worth a warning.
             Meaning::ContentTrust => self.no_equivalent(flag, "images are pulled by the kubelet"),
             Meaning::Nothing => {}
             Meaning::NoEquivalent(_) if !flag.takes_value && !on => {}
@@ -171,7 +171,7 @@ impl CreateOptions {
 
     fn size(&mut self, flag: &Flag, value: &str) -> Result<(), Failure> {
         let bytes = || values::bytes(value).ok_or_else(|| wrong(flag, value, "is no size"));
-        // 0 is docker's word for no limit.
+        // docker takes 0 for no limit.
         let some = |number: u64| (number > 0).then_some(number);
         match flag.meaning {
             Meaning::Cpus => {

@@ -7,7 +7,7 @@ use super::*;
 /// "u:p" in base64, in lower case as all headers are there.
 const PASSWORD: &str = "authorization: basic dtpw";
 
-/// The answers of `inner` to whoever has a token for `a/b`.
+/// The answers of `inner` to clients with a token for `a/b`.
 fn guarded(
     inner: HashMap<String, Reply>,
     realm: impl Fn(&str) -> String + Send + Sync + 'static,

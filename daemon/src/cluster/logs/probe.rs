@@ -8,50 +8,50 @@ use kube::Api;
 use kube::api::LogParams;
 use tokio::time::Instant;
 
-use super::lines::Leap;
+use super::lines::TimestampGap;
 use super::position::LogPosition;
-use super::stream::{LINGER, READ};
+use super::stream::{END_TIMEOUT, READ_SIZE};
 use super::{Gap, Lines, Log, lost};
-use crate::cluster::retry::Pauses;
+use crate::cluster::retry::Backoff;
 use crate::error::Failure;
 
 /// The longest entry of a log: the kubelet shows a longer line's last entry with a stamp of its own.
 const ENTRY: u64 = 16 << 10;
 /// A log that goes on meanwhile waits for no longer.
-const MOMENT: Duration = Duration::from_secs(2);
+const END_CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the node has of a log from a line on.
-pub(super) enum Look {
-    /// The line, at least: whoever asks again from there on loses nothing.
+pub(super) enum Probe {
+    /// The line, at least: asking again from there on loses nothing.
     Joins,
     /// A file that was begun since, with nothing in it.
     Empty,
     /// A file that was begun since, with more in it.
     Gap(Gap),
-    /// Nobody knows.
+    /// It could not be determined.
     Unknown,
 }
 
 impl Log<'_> {
     /// Whether a log that is quiet can be asked for again.
-    pub(super) async fn look(&self, position: &LogPosition) -> Look {
+    pub(super) async fn probe(&self, position: &LogPosition) -> Probe {
         let mut lines = Lines::resume(position.clone());
         if lines.joins() {
-            return Look::Joins;
+            return Probe::Joins;
         }
-        let Ok(stream) = self.open(&lines, None).await else { return Look::Unknown };
+        let Ok(stream) = self.open(&lines, None).await else { return Probe::Unknown };
         tokio::pin!(stream);
-        look(&mut stream, &mut lines).await
+        probe(&mut stream, &mut lines).await
     }
 
     /// Makes sure that no file was skipped where the log leapt: both lines stand in one.
-    pub(super) async fn verify(&self, leap: Leap) -> Result<(), Failure> {
-        let (started, mut pauses) = (Instant::now(), Pauses::default());
+    pub(super) async fn verify(&self, timestamp_gap: TimestampGap) -> Result<(), Failure> {
+        let (started, mut backoff) = (Instant::now(), Backoff::default());
         loop {
-            match self.look(&leap.before).await {
-                Look::Joins => return Ok(()),
-                Look::Unknown if started.elapsed() < self.api_timeout => pauses.pass().await,
-                _ => return Err(lost(leap.gap)),
+            match self.probe(&timestamp_gap.before).await {
+                Probe::Joins => return Ok(()),
+                Probe::Unknown if started.elapsed() < self.api_timeout => backoff.wait().await,
+                _ => return Err(lost(timestamp_gap.gap)),
             }
         }
     }
@@ -72,7 +72,7 @@ impl Log<'_> {
                 ends_there(&mut stream, &mut again).await
             }
         };
-        tokio::time::timeout(MOMENT, asked).await.ok().flatten().unwrap_or(false)
+        tokio::time::timeout(END_CHECK_TIMEOUT, asked).await.ok().flatten().unwrap_or(false)
     }
 }
 
@@ -81,11 +81,11 @@ pub(super) async fn ends_there(
     stream: &mut (impl AsyncRead + Unpin),
     lines: &mut Lines,
 ) -> Option<bool> {
-    let mut buffer = vec![0; READ];
+    let mut buffer = vec![0; READ_SIZE];
     loop {
         match stream.read(&mut buffer).await.ok()? {
-            // The kubelet's own words instead of the rest tell nothing.
-            0 => return Some(lines.joins() && lines.words().is_none()),
+            // The kubelet's own error instead of the rest proves nothing.
+            0 => return Some(lines.joins() && lines.kubelet_error().is_none()),
             length if lines.feed(&buffer[..length]).ok()?.is_empty() => {}
             _ => return Some(false),
         }
@@ -108,20 +108,20 @@ async fn last_line(pods: &Api<Pod>, pod: &str, container: &str) -> kube::Result<
     Ok(line)
 }
 
-/// Reads as much of the log as it takes to tell.
-pub(super) async fn look(stream: &mut (impl AsyncRead + Unpin), lines: &mut Lines) -> Look {
-    let mut buffer = vec![0; READ];
+/// Reads as much of the log as it takes to know.
+pub(super) async fn probe(stream: &mut (impl AsyncRead + Unpin), lines: &mut Lines) -> Probe {
+    let mut buffer = vec![0; READ_SIZE];
     loop {
-        let fed = match tokio::time::timeout(LINGER, stream.read(&mut buffer)).await {
-            Ok(Ok(0)) => return lines.finish(true).map_or_else(Look::Gap, |()| Look::Empty),
+        let fed = match tokio::time::timeout(END_TIMEOUT, stream.read(&mut buffer)).await {
+            Ok(Ok(0)) => return lines.finish(true).map_or_else(Probe::Gap, |()| Probe::Empty),
             Ok(Ok(length)) => lines.feed(&buffer[..length]),
-            Ok(Err(_)) | Err(_) => return Look::Unknown,
+            Ok(Err(_)) | Err(_) => return Probe::Unknown,
         };
         match fed {
-            Ok(_) if lines.joins() => return Look::Joins,
-            Ok(_) if lines.words().is_some() => return Look::Unknown,
+            Ok(_) if lines.joins() => return Probe::Joins,
+            Ok(_) if lines.kubelet_error().is_some() => return Probe::Unknown,
             Ok(_) => {}
-            Err(gap) => return Look::Gap(gap),
+            Err(gap) => return Probe::Gap(gap),
         }
     }
 }
