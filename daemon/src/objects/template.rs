@@ -1,6 +1,6 @@
 //! The administrator's template for pods of jobs (`ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE`).
 //!
-//! The template adds to what hookd needs and never replaces it silently. [`rules`] has one row
+//! The template adds to what hookd needs and never replaces it silently. `rules.rs` has one row
 //! for each field: lists are appended to, maps and objects are merged by field, single values are the
 //! template's, with a warning where the workflow asked for another one, and what hookd cannot work
 //! without is refused with the name of the field. Null and empty values count as absent.

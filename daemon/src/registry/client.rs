@@ -1,7 +1,7 @@
 //! The client of the OCI distribution API: <https://github.com/opencontainers/distribution-spec>.
 //!
 //! A registry is not trusted: who its credentials go to, where its redirects lead and how much it
-//! may answer is decided here, and [`image`] verifies each document against its digest.
+//! may answer is decided here, and `image.rs` verifies each document against its digest.
 
 mod auth;
 mod error;

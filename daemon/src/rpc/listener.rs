@@ -52,7 +52,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
     make().map_err(|error| BindError::Io(path.to_owned(), error))
 }
 
-/// The connections of clients whose uid is allowed, [`CONNECTIONS`] at a time; others are closed.
+/// The connections of clients whose uid is allowed, 32 at a time; others are closed.
 /// (The pid of a client in another container is 0 here and says nothing.)
 pub fn connections(
     listener: UnixListener,
