@@ -218,9 +218,10 @@ mod tests {
             (rustix::io::Errno::ROFS, "Read-only file system", "is read-only"),
             (rustix::io::Errno::ACCESS, "Permission denied", "is writable"),
         ] {
-            let error = ResponseError { path: "/work/r.json".into(), source: errno.into() };
+            let error =
+                ResponseError { path: "/home/runner/_work/r.json".into(), source: errno.into() };
             let line = crate::report::annotation(&error);
-            for expected in ["/work/r.json", words, remedy] {
+            for expected in ["/home/runner/_work/r.json", words, remedy] {
                 assert!(line.contains(expected), "{expected} is not in {line}");
             }
         }

@@ -41,9 +41,12 @@ mod tests {
             (Errno::ACCESS, Reason::ClaimUnusable, "Permission denied", "must own"),
             (Errno::IO, Reason::ClaimUnusable, "Input/output error", "the storage"),
         ] {
-            let failure = unusable("/work/_temp cannot be made", &errno.into());
+            let failure = unusable("/home/runner/_work/_temp cannot be made", &errno.into());
             assert_eq!(failure.reason, reason);
-            assert!(failure.message.starts_with("/work/_temp cannot be made: "), "{failure}");
+            assert!(
+                failure.message.starts_with("/home/runner/_work/_temp cannot be made: "),
+                "{failure}"
+            );
             assert!(failure.message.contains(words), "{failure}");
             assert!(failure.remedy.contains(remedy), "{}", failure.remedy);
         }
