@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
+mod sources;
+
+use sources::{is_test, is_test_file, sources};
+
 /// Each as lower case words; an object is named first, and says what it does.
 const PHRASES: [&str; 7] =
     ["to be had", "be had", "is told", "nobody", "for want of", "whoever", "or else"];
@@ -80,20 +84,6 @@ fn found(text: &str) -> Vec<(usize, &'static str)> {
         PHRASES.into_iter().filter(move |phrase| stands(at, phrase)).map(move |phrase| (at, phrase))
     };
     (0..words.len()).flat_map(at).map(|(at, phrase)| (words[at].0, phrase)).collect()
-}
-
-fn is_test(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let tokens = attribute.meta.require_list().map(|list| list.tokens.to_string());
-        attribute.path().is_ident("cfg") && tokens.is_ok_and(|tokens| tokens == "test")
-    })
-}
-
-/// Files of modules that are compiled for tests only.
-fn is_test_file(path: &Path) -> bool {
-    let name = path.file_stem().unwrap();
-    let in_tests = path.components().any(|part| part.as_os_str() == "tests");
-    in_tests || name == "tests" || name == "fake" || name == "contract" || name == "coverage"
 }
 
 /// The string literals of a source, those of macros and attributes too, with their lines.
@@ -171,7 +161,6 @@ impl<'ast> Visit<'ast> for Strings {
 fn texts_for_users_avoid_the_phrases_of_the_old_dialect() {
     let mut wrong = Vec::new();
     let mut note = |path: &Path, line: usize, phrase: &str| {
-        let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
         wrong.push(format!("{}:{line}: {phrase:?}", path.display()));
     };
     for (directory, ends, depth) in TEXTS {
@@ -180,13 +169,12 @@ fn texts_for_users_avoid_the_phrases_of_the_old_dialect() {
             found(&text).into_iter().for_each(|(line, phrase)| note(&path, line, phrase));
         }
     }
-    for path in SOURCES.into_iter().flat_map(|directory| files(directory, &[".rs"], 9)) {
-        if is_test_file(&path) {
-            continue;
-        }
-        let syntax = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
-        for (start, string) in Strings::of(&syntax) {
-            found(&string).into_iter().for_each(|(_, phrase)| note(&path, start, phrase));
+    for directory in SOURCES {
+        for source in sources(directory).iter().filter(|source| !is_test_file(&source.path)) {
+            let path = Path::new(directory).join(&source.path);
+            for (start, string) in Strings::of(&source.syntax) {
+                found(&string).into_iter().for_each(|(_, phrase)| note(&path, start, phrase));
+            }
         }
     }
     assert!(wrong.is_empty(), "say it in plain English:\n{}", wrong.join("\n"));
