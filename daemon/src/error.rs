@@ -106,7 +106,18 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What failed, in one sentence that names the object, and what the user can do about it.
+/// An error of one room, as the user of the step reads it. Each room has one enum of them, in its
+/// `error.rs`.
+pub trait Explain: StdError + Send + Sync + 'static {
+    /// The kind.
+    fn reason(&self) -> Reason;
+
+    /// What the user can do about it: one sentence without its full stop.
+    fn help(&self) -> String;
+}
+
+/// What failed, in one sentence that names the object, and what the user can do about it. `?` makes
+/// it of any error that [`Explain`]s itself.
 #[derive(Debug)]
 pub struct Failure {
     /// The kind.
@@ -130,6 +141,19 @@ impl Failure {
         self
     }
 
+    /// The first error of type `E` among the causes: for callers that act on what failed. They match
+    /// on the error, never on its reason, which is for users.
+    pub fn cause<E: StdError + 'static>(&self) -> Option<&E> {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// The step was cancelled.
     pub fn cancelled() -> Self {
         Self::new(Reason::Cancelled, "The step was cancelled", "Nothing to do")
@@ -148,6 +172,12 @@ impl Failure {
     /// A defect: something that the design rules out.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Reason::Internal, message, "This is a defect of hookd: please report it")
+    }
+}
+
+impl<E: Explain> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.reason(), error.to_string(), error.help()).with_source(error)
     }
 }
 
@@ -192,5 +222,33 @@ mod tests {
         let failure = Failure::new(Reason::ApiUnreachable, "The API server is away", "Wait")
             .with_source(std::io::Error::other("no route"));
         assert_eq!(report(&failure), "The API server is away: no route");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("Pod {pod} is gone")]
+    struct PodGone {
+        pod: &'static str,
+        source: std::io::Error,
+    }
+
+    impl Explain for PodGone {
+        fn reason(&self) -> Reason {
+            Reason::StepLost
+        }
+
+        fn help(&self) -> String {
+            "Run the job again".to_owned()
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_room_keeps_its_words_and_causes() {
+        let failure =
+            Failure::from(PodGone { pod: "p", source: std::io::Error::other("no route") });
+        assert_eq!(failure.reason, Reason::StepLost);
+        assert_eq!(failure.remedy, "Run the job again");
+        assert_eq!(report(&failure), "Pod p is gone: no route");
+        assert_eq!(failure.cause::<PodGone>().map(|error| error.pod), Some("p"));
+        assert!(failure.cause::<std::fmt::Error>().is_none());
     }
 }

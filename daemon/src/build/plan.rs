@@ -23,7 +23,7 @@ pub(super) async fn of(
 ) -> Result<(BuildContext, EndpointConfig), Failure> {
     let read = build.on_thread(move || {
         let text = source.read_dockerfile(dockerfile::LIMIT).map_err(reading::failure)?;
-        Ok((source, dockerfile::images(&text)))
+        Ok::<_, Failure>((source, dockerfile::images(&text)))
     });
     let (source, images) = read.await??;
     let images = images.map_err(|error| images_unknown(build.dockerfile, &error))?;
