@@ -24,7 +24,6 @@ use crate::hooks::{deletion, service_network};
 use crate::ids::StepId;
 use crate::install;
 use crate::names;
-use crate::objects::docker::options;
 use crate::objects::job_pod::{self, JobSpec, Plan, PodOptions};
 use crate::objects::tools::{self, Delivery};
 use crate::registry::credentials::Credentials;
@@ -76,6 +75,7 @@ async fn prepare(
     spec: &JobSpec,
     session: &mut Session,
 ) -> Result<JobPrepared, Failure> {
+    spec.check(&context.config.policy)?;
     let known = context.cluster_info().await?;
     // Another job's ports would be in the way.
     context.network.clear().await;
@@ -116,13 +116,12 @@ fn may_copy(context: &Context, delivery: Delivery) -> bool {
 async fn images(context: &Context, spec: &JobSpec) -> Vec<Option<ImageConfig>> {
     let several = spec.services.len() > 1;
     let services = spec.services.iter().map(|service| async move {
-        // Bad options are reported when the pod is planned.
-        options::parse(&service.create_options)
-            .ok()
-            .filter(|options| several || options.asks_the_images_health())?;
-        let own = service.registry.as_ref().and_then(Credentials::from_registry);
+        if !several && !service.options.asks_the_images_health() {
+            return None;
+        }
+        let own = service.spec.registry.as_ref().and_then(Credentials::from_registry);
         let own: Vec<_> = own.into_iter().collect();
-        Some(context.image(&service.image, &own).await?.config.clone())
+        Some(context.image(&service.spec.image, &own).await?.config.clone())
     });
     futures::future::join_all(services).await
 }
@@ -150,7 +149,6 @@ impl Attempt<'_> {
             registry_secret: context.config.registry.secret.as_deref(),
             delivery,
             images,
-            policy: &context.config.policy,
         };
         let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
         let network = service_network::open(spec, &mut plan).await?;

@@ -79,8 +79,8 @@ async fn run(
     spec: ContainerStep,
     session: &mut Session,
 ) -> Result<i32, Failure> {
-    context.cluster_info().await?;
     spec.options.check(names::STEP_CONTAINER, &context.config.policy)?;
+    context.cluster_info().await?;
     ended_services::report(&context.agents, session).await?;
     let spec = with_whole_args(context, spec).await?;
     let image = match &spec.source {

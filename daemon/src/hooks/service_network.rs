@@ -43,7 +43,7 @@ pub async fn open(spec: &JobSpec, plan: &mut Plan) -> Result<Option<Opened>, Fai
     if spec.container.is_none() {
         let ids: Vec<_> = plan.prepared.services.iter().map(|service| service.id.clone()).collect();
         for (service, id) in spec.services.iter().zip(ids) {
-            let published = published::parse(&service.port_mappings);
+            let published = published::parse(&service.spec.port_mappings);
             plan.notes.extend(notes(&id, &published, &opened.services.names));
             for port in published.iter().filter(|port| port.protocol == "tcp") {
                 opened.add(&id, port).await?;

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hookd_api::v1::{ContainerSpec, JobPrepared};
+use hookd_api::v1::JobPrepared;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{LocalObjectReference, Pod, PodSecurityContext, PodSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::config::PolicyConfig;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
@@ -21,21 +20,10 @@ use crate::registry::image_config::ImageConfig;
 use crate::runner::Runner;
 
 mod built;
-mod part;
-mod parts;
+mod spec;
 
 use built::Built;
-use part::Part;
-use parts::Parts;
-
-/// What a job asks for.
-#[derive(Clone, Debug, Default)]
-pub struct JobSpec {
-    /// The job container, if the job has one.
-    pub container: Option<ContainerSpec>,
-    /// The services, in the order of the workflow.
-    pub services: Vec<ContainerSpec>,
-}
+pub use spec::{JobContainer, JobSpec};
 
 /// What is known beside the job itself.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +38,6 @@ pub struct PodOptions<'a> {
     pub delivery: Delivery,
     /// The services' images, in their order, as far as they are known.
     pub images: &'a [Option<ImageConfig>],
-    /// What the workflow may ask for.
-    pub policy: &'a PolicyConfig,
 }
 
 /// All objects of a job, and the warnings for its workflow.
@@ -83,42 +69,42 @@ pub fn plan(
     spec: &JobSpec,
     around: PodOptions<'_>,
 ) -> Result<Plan, Failure> {
-    let parts = Parts::read(spec, around)?;
+    spec.check_ports(around.images)?;
     let name = names::job_pod(&runner.name);
-    let built = Built::new(runner, step, &parts, around)?;
-    let registries = parts.all().filter_map(|part| part.spec.registry.as_ref());
+    let built = Built::new(runner, step, spec, around)?;
+    let registries = spec.all().filter_map(|part| part.spec.registry.as_ref());
     let pull = pull_secret::secrets(runner, step, registries);
-    let hosts = parts.hosts(&runner.host_ip);
+    let hosts = spec.hosts(&runner.host_ip);
     let pod = Pod {
-        metadata: pod_metadata(runner, step, &name, &parts),
+        metadata: pod_metadata(runner, step, &name, spec),
         spec: Some(PodSpec {
             image_pull_secrets: pull_secrets(runner, around.registry_secret, &pull),
             host_aliases: Some(hosts.aliases).filter(|aliases| !aliases.is_empty()),
-            ..pod_spec(runner, &parts, built.pod)
+            ..pod_spec(runner, spec, built.pod)
         }),
         ..Pod::default()
     };
-    let variables = parts.job.as_ref().map(Part::environment).unwrap_or_default();
+    let variables = spec.container.as_ref().map(JobContainer::environment).unwrap_or_default();
     let templated = under_template(around.template, pod, variables)?;
-    let notes = parts.all().flat_map(|part| part.notes(parts.job.is_some()));
+    let notes = spec.all().flat_map(|part| part.notes(spec.container.is_some()));
     Ok(Plan {
         pod: templated.pod,
         secrets: services_secret(runner, step, built.values).into_iter().chain(pull).collect(),
         directories: built.directories,
         environment: templated.environment,
         notes: notes.chain(hosts.notes).chain(templated.warnings).collect(),
-        containers: parts.all().map(|part| part.name.clone()).collect(),
+        containers: spec.all().map(|part| part.name.clone()).collect(),
         prepared: JobPrepared {
-            container: parts.job.as_ref().map(|job| job.prepared(&name)),
-            services: parts.services.iter().map(|service| service.prepared(&name)).collect(),
+            container: spec.container.as_ref().map(|job| job.prepared(&name)),
+            services: spec.services.iter().map(|service| service.prepared(&name)).collect(),
             job_pod: name,
             is_alpine: false,
         },
     })
 }
 
-fn pod_metadata(runner: &Runner, step: &StepId, name: &str, parts: &Parts<'_>) -> ObjectMeta {
-    let services: Vec<_> = parts.services.iter().map(|part| part.name.as_str()).collect();
+fn pod_metadata(runner: &Runner, step: &StepId, name: &str, spec: &JobSpec) -> ObjectMeta {
+    let services: Vec<_> = spec.services.iter().map(|part| part.name.as_str()).collect();
     let mut annotations = step_job::undisrupted();
     annotations.insert(names::SERVICES_ANNOTATION.to_owned(), services.join(","));
     let own = metadata::of_step(runner, step, name, Component::Job);
@@ -139,14 +125,14 @@ fn pull_secrets(
 }
 
 /// `built`, with what the runner and the containers' options say of the pod as a whole.
-fn pod_spec(runner: &Runner, parts: &Parts<'_>, built: PodSpec) -> PodSpec {
+fn pod_spec(runner: &Runner, spec: &JobSpec, built: PodSpec) -> PodSpec {
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
-    let groups = parts.all().flat_map(|part| part.options.groups());
+    let groups = spec.all().flat_map(|part| part.options.groups());
     let groups: Vec<_> =
         runner.supplemental_groups.iter().flatten().chain(groups).copied().collect();
     PodSpec {
         affinity: same_node.then(|| step_job::on_node(&runner.node)),
-        hostname: parts.job.as_ref().and_then(|job| job.options.hostname()),
+        hostname: spec.container.as_ref().and_then(|job| job.options.hostname()),
         security_context: Some(PodSecurityContext {
             supplemental_groups: (!groups.is_empty()).then_some(groups),
             seccomp_profile: Some(step_job::runtime_default()),

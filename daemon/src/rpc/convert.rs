@@ -67,7 +67,8 @@ pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call
         return Err(invalid("The first message of PrepareJob must be `start`"));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
-    let spec = JobSpec { container: start.container, services: start.services };
+    let spec =
+        JobSpec::read(start.container, start.services).map_err(|failure| status::of(&failure))?;
     Ok(Call { start: start_at, spec })
 }
 

@@ -4,7 +4,6 @@ use hookd_api::v1::ContainerSpec;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::PolicyConfig;
 use crate::objects::job_pod::{self, PodOptions};
 use crate::objects::tools::Delivery;
 use crate::runner::Runner;
@@ -24,7 +23,6 @@ fn planned(spec: &JobSpec) -> Plan {
         registry_secret: None,
         delivery: Delivery::ImageVolumes,
         images: &[],
-        policy: &PolicyConfig::default(),
     };
     job_pod::plan(&Runner::default(), &"s1".parse().unwrap(), spec, around).unwrap()
 }
@@ -36,7 +34,7 @@ async fn opened(spec: &JobSpec) -> (Plan, Result<Option<Opened>, Failure>) {
 }
 
 fn services(services: Vec<ContainerSpec>) -> JobSpec {
-    JobSpec { container: None, services }
+    JobSpec::read(None, services).unwrap()
 }
 
 async fn free_port() -> u16 {
@@ -71,7 +69,7 @@ async fn a_job_without_container_gets_the_runners_ports_arc_2977() {
 #[tokio::test]
 async fn a_job_with_container_needs_no_port_of_the_runner() {
     let container = Some(ContainerSpec { image: "debian".into(), ..ContainerSpec::default() });
-    let spec = JobSpec { container, services: vec![service("redis", &["8080:6379"])] };
+    let spec = JobSpec::read(container, vec![service("redis", &["8080:6379"])]).unwrap();
     let (plan, opened) = opened(&spec).await;
     assert!(opened.unwrap().unwrap().ports.is_empty());
     assert_eq!(plan.prepared.services[0].ports.get("6379").map(String::as_str), Some("6379"));

@@ -1,12 +1,11 @@
 //! The containers of a job's pod, and what they need of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use k8s_openapi::api::core::v1::{PodSpec, Volume};
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 
 use super::PodOptions;
-use super::part::Part;
-use super::parts::Parts;
+use super::spec::{JobContainer, JobSpec};
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
@@ -30,17 +29,21 @@ impl Built {
     pub(super) fn new(
         runner: &Runner,
         step: &StepId,
-        parts: &Parts<'_>,
+        spec: &JobSpec,
         around: PodOptions<'_>,
     ) -> Result<Self, Failure> {
         let pod = step_job::base_pod();
         let mut built = Self { pod, directories: Vec::new(), values: Vec::new() };
-        if let Some(job) = &parts.job {
+        if let Some(job) = &spec.container {
             built.add_job(runner, job, around)?;
         }
         let secret = names::services_secret(&runner.name, step);
-        for service in &parts.services {
-            built.add_service(runner, service, around.work_dir, &secret)?;
+        for (service, image) in spec.services_with(around.images) {
+            let contract = service.mounts(around.work_dir, runner.work.as_ref())?;
+            let container = service.container(contract.mounts, image);
+            built.add_service(service, container, &secret);
+            built.add_volumes(contract.volumes);
+            built.directories.extend(contract.directories);
         }
         Ok(built)
     }
@@ -48,13 +51,13 @@ impl Built {
     fn add_job(
         &mut self,
         runner: &Runner,
-        job: &Part<'_>,
+        job: &JobContainer,
         around: PodOptions<'_>,
     ) -> Result<(), Failure> {
         let tools = tools::of_job(runner, around.delivery);
         let contract = job.mounts(around.work_dir, runner.work.as_ref())?;
         let all = tools.mounts.into_iter().chain(contract.mounts).collect();
-        let mut container = job.container(all);
+        let mut container = job.container(all, None);
         container.command = Some(tools.command);
         // docker mode ignores the image's entrypoint too.
         container.args = None;
@@ -66,15 +69,7 @@ impl Built {
         Ok(())
     }
 
-    fn add_service(
-        &mut self,
-        runner: &Runner,
-        service: &Part<'_>,
-        work_dir: &Path,
-        secret: &str,
-    ) -> Result<(), Failure> {
-        let contract = service.mounts(work_dir, runner.work.as_ref())?;
-        let mut container = service.container(contract.mounts);
+    fn add_service(&mut self, service: &JobContainer, mut container: Container, secret: &str) {
         let program = Some(service.spec.entry_point.as_str()).filter(|program| !program.is_empty());
         let program = program.or_else(|| service.options.entrypoint());
         container.command = program.map(|program| vec![args::quote_dollars(program)]);
@@ -87,9 +82,6 @@ impl Built {
         });
         container.env = Some(variables.collect());
         self.pod.containers.push(container);
-        self.add_volumes(contract.volumes);
-        self.directories.extend(contract.directories);
-        Ok(())
     }
 
     /// Containers share the work volume and named ones.

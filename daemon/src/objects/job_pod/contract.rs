@@ -15,7 +15,7 @@ fn job(container: &Value, service: &Value) -> JobSpec {
         }
         serde_json::from_value(all).unwrap()
     };
-    JobSpec { container: Some(spec(container)), services: vec![spec(service)] }
+    JobSpec::read(Some(spec(container)), vec![spec(service)]).unwrap()
 }
 
 fn mount<'a>(pod: &'a Value, container: usize, target: &str) -> &'a Value {

@@ -1,3 +1,4 @@
+use hookd_api::v1::PrepareJobStart;
 use serde_json::{Value, json};
 
 use super::*;
@@ -19,17 +20,27 @@ pub(super) fn runner() -> Runner {
     }
 }
 
-/// The job of the runner's own example.
-fn example() -> JobSpec {
+/// The runner's own example.
+fn input() -> PrepareJobStart {
     let input: Value = serde_json::from_str(include_str!(
         "../../../../tests/fixtures/prepare_job_container_services.json"
     ))
     .unwrap();
     let spec = |value: &Value| serde_json::from_value(without_nulls(value)).unwrap();
-    JobSpec {
+    PrepareJobStart {
         container: Some(spec(&input["args"]["container"])),
         services: input["args"]["services"].as_array().unwrap().iter().map(spec).collect(),
+        ..PrepareJobStart::default()
     }
+}
+
+fn read(input: PrepareJobStart) -> Result<JobSpec, Failure> {
+    JobSpec::read(input.container, input.services)
+}
+
+/// The job of the runner's own example.
+fn example() -> JobSpec {
+    read(input()).unwrap()
 }
 
 fn without_nulls(value: &Value) -> Value {
@@ -43,13 +54,6 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// The runner's own example has `--user root`.
-static ROOT: PolicyConfig = PolicyConfig {
-    allow_privileged: false,
-    allow_root_user: true,
-    allowed_capabilities: Vec::new(),
-};
-
 /// As on a new cluster, with nothing else set.
 pub(super) fn surroundings() -> PodOptions<'static> {
     PodOptions {
@@ -58,7 +62,6 @@ pub(super) fn surroundings() -> PodOptions<'static> {
         registry_secret: None,
         delivery: Delivery::ImageVolumes,
         images: &[],
-        policy: &ROOT,
     }
 }
 
@@ -178,18 +181,19 @@ fn a_job_with_services_only_has_no_job_container_and_no_stepd() {
 
 #[test]
 fn a_port_of_two_containers_is_refused_before_anything_is_made() {
-    let mut spec = example();
+    let mut spec = input();
     spec.services[1].port_mappings.push("6379".into());
-    assert!(planned(&spec).unwrap_err().message.contains("6379"));
+    assert!(read(spec).unwrap_err().message.contains("6379"));
     // What only the image says counts too.
     let image = |port: &str| {
         let json = format!(r#"{{"ExposedPorts":{{"{port}":{{}}}}}}"#);
         serde_json::from_str(&json).map(Some).unwrap()
     };
-    let mut twice = example();
+    let mut twice = input();
     for service in &mut twice.services {
         service.port_mappings.clear();
     }
+    let twice = read(twice).unwrap();
     let planned_with = |images: &[Option<ImageConfig>]| {
         let around = PodOptions { images, ..surroundings() };
         plan(&runner(), &"s1".parse().unwrap(), &twice, around)
@@ -200,17 +204,61 @@ fn a_port_of_two_containers_is_refused_before_anything_is_made() {
     }
     assert!(planned_with(&[image("6379/tcp"), image("6379/udp")]).is_ok());
     assert!(planned_with(&[image("6379/tcp"), None]).is_ok());
-    spec = example();
-    spec.services[0].image.clear();
-    assert_eq!(planned(&spec).unwrap_err().reason, Reason::InvalidInput);
+}
+
+#[test]
+fn a_call_is_checked_before_the_cluster_is_asked() {
+    let broken = |change: fn(&mut PrepareJobStart)| {
+        let mut input = input();
+        change(&mut input);
+        read(input).unwrap_err()
+    };
+    for (failure, words) in [
+        (
+            broken(|job| job.services[0].image.clear()),
+            "Container service of the job names no image",
+        ),
+        (
+            broken(|job| job.services[0].create_options = "--frob".into()),
+            "Container redis: `--frob`",
+        ),
+        (
+            broken(|job| {
+                let job = job.container.as_mut().unwrap();
+                job.environment_variables.insert("A=B".into(), String::new());
+            }),
+            "\"A=B\" is not a name",
+        ),
+        (broken(|job| job.services[0].port_mappings = vec!["x".into()]), "\"x\" in `ports:`"),
+        (
+            broken(|job| {
+                let job = job.container.as_mut().unwrap();
+                job.user_mount_volumes[0].target_volume_path = "/__w".into();
+            }),
+            "/__w",
+        ),
+    ] {
+        assert_eq!(failure.reason, Reason::InvalidInput);
+        assert!(failure.message.contains(words), "{failure}");
+    }
+}
+
+#[test]
+fn what_the_administrator_does_not_allow_is_refused_by_name() {
+    // The runner's own example has `--user root`.
+    let denied = example().check(&PolicyConfig::default()).unwrap_err();
+    assert_eq!(denied.reason, Reason::PolicyDenied);
+    assert!(denied.message.contains("--user root"), "{denied}");
+    let policy = PolicyConfig { allow_root_user: true, ..PolicyConfig::default() };
+    example().check(&policy).unwrap();
 }
 
 #[test]
 fn a_volume_from_elsewhere_on_the_runner_is_refused_by_its_path() {
-    let mut spec = example();
+    let mut spec = input();
     let container = spec.container.as_mut().unwrap();
     container.user_mount_volumes[1].source_volume_path = "/etc/ssl".into();
-    let error = planned(&spec).unwrap_err();
+    let error = planned(&read(spec).unwrap()).unwrap_err();
     assert!(error.message.contains("/etc/ssl"), "{error}");
 }
 

@@ -52,16 +52,16 @@ fn made(
         return Ok((text, step_job::notes(&runner, &step)));
     }
     let job = match kind {
-        ContainerKind::Job => JobSpec { container: Some(spec), services: Vec::new() },
-        _ => JobSpec { container: None, services: vec![spec] },
+        ContainerKind::Job => JobSpec::read(Some(spec), Vec::new())?,
+        _ => JobSpec::read(None, vec![spec])?,
     };
+    job.check(policy)?;
     let around = PodOptions {
         work_dir,
         template: None,
         registry_secret: None,
         delivery: Delivery::ImageVolumes,
         images: &[],
-        policy,
     };
     let plan = job_pod::plan(&runner, &id, &job, around)?;
     let text = serde_json::to_string(&plan.pod).unwrap();
