@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{
     ContainerState as KubeletState, ContainerStateTerminated, ContainerStatus, Pod,
 };
 
-use crate::cluster::watch::PodState;
 use crate::error::{Failure, Reason};
 
 /// The reason of a container in which a process was killed for its memory use.
@@ -173,8 +172,8 @@ pub fn oom_failure(pod: &Pod, container: &str) -> Failure {
 }
 
 /// The note for a step that ended with an exit code although the kernel OOM-killed one of its processes.
-pub fn oom_note(seen: &PodState, container: &str) -> String {
-    let limit = seen.pod().and_then(|pod| memory_limit(pod, container));
+pub fn oom_note(pod: Option<&Pod>, container: &str) -> String {
+    let limit = pod.and_then(|pod| memory_limit(pod, container));
     let bound =
         limit.map_or_else(|| "its node has".to_owned(), |limit| format!("its limit of {limit}"));
     format!(
@@ -262,7 +261,10 @@ pub fn one_line(text: &str) -> String {
 }
 
 mod init;
+mod kill;
 mod waiting;
+
+pub use kill::awaits_reason;
 
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::cluster::pod;
 use crate::cluster::retry::Backoff;
 use crate::error::report;
 use crate::names::JOB_LABEL;
 
 /// A watch that held for so long starts anew with its pauses.
 const STEADY: Duration = Duration::from_secs(20);
+/// How long the reason of a kill may come after the kill.
+const REASON_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is known of a Job's pod.
 #[derive(Clone, Debug, Default)]
@@ -164,19 +167,48 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
     let events = watcher(pods, config).backoff(WatchBackoff::default());
     pin_mut!(events);
     let mut listed = false;
-    while let Some(event) = events.next().await {
+    let mut held: Option<HeldState> = None;
+    loop {
+        let event = match &held {
+            Some(held) => tokio::time::timeout_at(held.until, events.next()).await,
+            None => Ok(events.next().await),
+        };
+        let Ok(event) = event else {
+            publish(sender, held.take());
+            continue;
+        };
         match event {
-            Ok(watcher::Event::Init) => listed = false,
-            Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod)) => {
+            None => return,
+            Some(Ok(watcher::Event::Init)) => listed = false,
+            Some(Ok(watcher::Event::InitApply(pod) | watcher::Event::Apply(pod))) => {
                 listed = true;
-                sender.send_replace(PodState::Present(Box::new(pod)));
+                let awaits_reason = pod::awaits_reason(sender.borrow().pod(), &pod);
+                let until =
+                    held.take().map_or_else(|| Instant::now() + REASON_TIMEOUT, |held| held.until);
+                held = Some(HeldState { pod, until });
+                if !awaits_reason {
+                    publish(sender, held.take());
+                }
             }
-            Ok(watcher::Event::InitDone) if listed => {}
-            Ok(watcher::Event::InitDone | watcher::Event::Delete(_)) => {
+            Some(Ok(watcher::Event::InitDone)) if listed => {}
+            Some(Ok(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
+                publish(sender, held.take());
                 sender.send_replace(PodState::Deleted);
                 return;
             }
-            Err(error) => tracing::debug!(name, error = report(&error), "the watch broke"),
+            Some(Err(error)) => tracing::debug!(name, error = report(&error), "the watch broke"),
         }
+    }
+}
+
+/// A state that is not published yet, since its next version may say why a container was killed.
+struct HeldState {
+    pod: Pod,
+    until: Instant,
+}
+
+fn publish(sender: &watch::Sender<PodState>, state: Option<HeldState>) {
+    if let Some(HeldState { pod, .. }) = state {
+        sender.send_replace(PodState::Present(Box::new(pod)));
     }
 }

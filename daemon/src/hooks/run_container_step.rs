@@ -109,7 +109,7 @@ async fn run(
     let target = ContainerRef { pod: &name, container: names::STEP_CONTAINER };
     let ended = output::stream(&context.cluster, &mut watch, &job, target, LOG, session).await?;
     if ended.reason == pod::OOM_KILLED {
-        let message = pod::oom_note(&watch.now(), names::STEP_CONTAINER);
+        let message = pod::oom_note(watch.now().pod(), names::STEP_CONTAINER);
         session.progress(Phase::RunRunning, message).await?;
     }
     Ok(ended.exit_code)

@@ -281,7 +281,7 @@ async fn exit_code(
         session.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }
     if end.signal == 9 && end.oom_kills > 0 {
-        let message = pod::oom_note(&pod.watch().now(), pod.container());
+        let message = pod::oom_note(pod.watch().now().pod(), pod.container());
         tracing::info!(pod = pod.name(), "{message}");
         session.progress(Phase::RunRunning, message).await?;
     }
