@@ -43,5 +43,9 @@ pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
 pub(crate) fn is_test_file(path: &Path) -> bool {
     let name = path.file_stem().unwrap();
     let in_tests = path.components().any(|part| part.as_os_str() == "tests");
-    in_tests || name == "tests" || name == "fake" || name == "contract" || name == "coverage"
+    in_tests
+        || name == "tests"
+        || name == "fake"
+        || name == "contract"
+        || matches!(name.to_str(), Some("coverage" | "examples"))
 }

@@ -3,6 +3,12 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+mod common;
+#[cfg(test)]
+pub(crate) mod examples;
+
+pub use common::CommonError;
+
 /// A stable name for a kind of failure; `docs/errors.md` lists them with their remedies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -154,24 +160,25 @@ impl Failure {
         None
     }
 
+    /// True for the failure of a step that was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        let error = self.source.as_deref().and_then(|source| source.downcast_ref());
+        matches!(error, Some(CommonError::Cancelled))
+    }
+
     /// The step was cancelled.
     pub fn cancelled() -> Self {
-        Self::new(Reason::Cancelled, "The step was cancelled", "Nothing to do")
+        CommonError::Cancelled.into()
     }
 
     /// A client came to a step that was ended without it: it is never run again.
     pub fn undone() -> Self {
-        Self::new(
-            Reason::StepLost,
-            "The step was cancelled, or hookd ended it because its hook did not come back in time",
-            "After a restart of hookd a step waits HOOKD_REATTACH_TIMEOUT_SECONDS for its hook; run \
-             the job again",
-        )
+        CommonError::StepEnded.into()
     }
 
     /// A defect: something that the design rules out.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(Reason::Internal, message, "This is a defect of hookd: please report it")
+        CommonError::Defect { what: message.into(), source: None }.into()
     }
 }
 
@@ -209,46 +216,4 @@ pub fn report(error: &(dyn StdError + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_names_each_cause_once() {
-        let io = std::io::Error::other("no route");
-        let failure =
-            Failure::new(Reason::ApiUnreachable, "The API server is away: no route", "Wait")
-                .with_source(io);
-        assert_eq!(report(&failure), "The API server is away: no route");
-        let failure = Failure::new(Reason::ApiUnreachable, "The API server is away", "Wait")
-            .with_source(std::io::Error::other("no route"));
-        assert_eq!(report(&failure), "The API server is away: no route");
-    }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("Pod {pod} is gone")]
-    struct PodGone {
-        pod: &'static str,
-        source: std::io::Error,
-    }
-
-    impl Explain for PodGone {
-        fn reason(&self) -> Reason {
-            Reason::StepLost
-        }
-
-        fn help(&self) -> String {
-            "Run the job again".to_owned()
-        }
-    }
-
-    #[test]
-    fn an_error_of_a_room_keeps_its_words_and_causes() {
-        let failure =
-            Failure::from(PodGone { pod: "p", source: std::io::Error::other("no route") });
-        assert_eq!(failure.reason, Reason::StepLost);
-        assert_eq!(failure.remedy, "Run the job again");
-        assert_eq!(report(&failure), "Pod p is gone: no route");
-        assert_eq!(failure.cause::<PodGone>().map(|error| error.pod), Some("p"));
-        assert!(failure.cause::<std::fmt::Error>().is_none());
-    }
-}
+mod tests;

@@ -7,8 +7,9 @@ use kube::Api;
 use kube::api::PostParams;
 
 use crate::cluster::Cluster;
+use crate::cluster::error::ClusterError;
 use crate::cluster::retry::Retry;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 
 /// One thing that an account may do in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +88,8 @@ pub fn describe(permission: &Permission) -> String {
 
 /// The failure of a call while permissions are missing.
 pub fn failure(namespace: &str, missing: &[Permission]) -> Failure {
-    let list: Vec<_> = missing.iter().map(describe).collect();
-    Failure::new(
-        Reason::PermissionMissing,
-        format!("hookd's service account may not {} in namespace {namespace}", list.join(", ")),
-        "Apply deploy/rbac.yaml in that namespace and bind its Role to the sidecar's service \
-         account; hookd looks again at the next call",
-    )
+    let permissions = missing.iter().map(describe).collect();
+    ClusterError::PermissionsMissing { namespace: namespace.to_owned(), permissions }.into()
 }
 
 #[cfg(test)]

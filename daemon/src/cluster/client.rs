@@ -16,8 +16,8 @@ use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder, service_fn};
 use tower_http::timeout::TimeoutBody;
 
-use crate::cluster::refusal;
-use crate::error::{Failure, Reason, report};
+use crate::cluster::error::ClusterError;
+use crate::error::Failure;
 
 /// A request that is not answered by then is repeated.
 pub const ANSWER: Duration = Duration::from_secs(15);
@@ -37,15 +37,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// # Errors
 /// `API_UNREACHABLE` when neither is there.
 pub async fn connect() -> Result<(Client, String), Failure> {
-    let away = |error: &(dyn std::error::Error + 'static)| {
-        Failure::new(
-            Reason::ApiUnreachable,
-            format!("No access to a Kubernetes API is configured: {}", report(error)),
-            "Mount a service-account token into the sidecar (deploy/runner-pod.yaml shows how)",
-        )
-    };
-    let config = Config::infer().await.map_err(|error| away(&error))?;
-    let client = over_prompt_connections(&config).map_err(|error| away(&error))?;
+    let away = |source| ClusterError::NotConfigured { source };
+    let config = Config::infer().await.map_err(|error| away(error.into()))?;
+    let client = over_prompt_connections(&config).map_err(|error| away(error.into()))?;
     Ok((client, config.default_namespace))
 }
 
@@ -114,19 +108,6 @@ fn as_the_server_would<B>(response: Response<B>) -> Response<Either<B, Full<Byte
     let mut response = response.map(|_| Either::Right(Full::from(status.to_string())));
     *response.status_mut() = code;
     response
-}
-
-/// Says what an API error means for the user.
-pub fn failure(action: &str, error: kube::Error) -> Failure {
-    let kube::Error::Api(status) = &error else {
-        return Failure::new(
-            Reason::ApiUnreachable,
-            format!("The Kubernetes API server did not answer when hookd tried to {action}"),
-            "Check the API server and the network between it and the runner pod",
-        )
-        .with_source(error);
-    };
-    refusal::refused(action, status)
 }
 
 #[cfg(test)]

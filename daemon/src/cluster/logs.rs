@@ -22,9 +22,9 @@ use kube::Api;
 use kube::api::LogParams;
 use tokio::time::Instant;
 
-use crate::cluster::client::failure;
+use crate::cluster::error::ClusterError;
 use crate::cluster::retry::{Backoff, Retry, is_transient};
-use crate::error::{Failure, Reason, report};
+use crate::error::Failure;
 
 mod lines;
 mod position;
@@ -107,7 +107,7 @@ impl Log<'_> {
                 return self.check_tail(position, false, sink).await;
             }
             if outage.elapsed() > self.api_timeout {
-                return Err(unread(self.pod, &why));
+                return Err(self.unreadable(why));
             }
             backoff.wait().await;
         }
@@ -135,7 +135,7 @@ impl Log<'_> {
             };
             sink.broken(true).await?;
             if started.elapsed() > timeout {
-                return Err(unread(self.pod, &why));
+                return Err(self.unreadable(why));
             }
             backoff.wait().await;
         }
@@ -163,17 +163,23 @@ impl Log<'_> {
                 Ok(stream) => return Ok(stream),
                 Err(error) if is_absent(&error) => error,
                 Err(error) => {
-                    return Err(failure(&format!("read the log of pod {}", self.pod), error));
+                    let action = format!("read the log of pod {}", self.pod);
+                    return Err(ClusterError::from_request(action, error).into());
                 }
             };
             let over = ended.is_none_or(|ended| ended.clone().now_or_never().is_some());
             let timeout = if over { ABSENT } else { self.api_timeout };
             let since = *absent.get_or_insert_with(Instant::now);
             if since.elapsed() > timeout || !self.has_pod().await {
-                return Err(lost_pod(self.pod, &error));
+                let (pod, source) = (self.pod.to_owned(), Box::new(error));
+                return Err(ClusterError::LogGone { pod, source }.into());
             }
             backoff.wait().await;
         }
+    }
+
+    fn unreadable(&self, why: String) -> Failure {
+        ClusterError::LogUnreadable { pod: self.pod.to_owned(), why }.into()
     }
 
     /// A kubelet that has just been started says of each pod for a moment that it does not exist.
@@ -195,34 +201,9 @@ fn is_absent(error: &kube::Error) -> bool {
         && matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 404))
 }
 
-fn lost_pod(pod: &str, error: &kube::Error) -> Failure {
-    Failure::new(
-        Reason::StepLost,
-        format!("The log of pod {pod} is gone: {}", report(error)),
-        "Check the cluster's audit log for who deleted the pod; run the job again",
-    )
-}
-
-fn unread(pod: &str, why: &str) -> Failure {
-    Failure::new(
-        Reason::ApiUnreachable,
-        format!("Streaming the log of pod {pod} keeps failing: {why}"),
-        "Check the API server and the kubelet of the pod's node; run the job again",
-    )
-}
-
 fn lost(gap: Gap) -> Failure {
-    Failure::new(
-        Reason::OutputLost,
-        format!(
-            "Output after {} is lost, or may be: the node began a new log file before hookd had read \
-             the old one to its end (the log goes on {})",
-            gap.after,
-            gap.next.map_or_else(|| "with nothing".to_owned(), |next| format!("at {next}"))
-        ),
-        "Run the job again; let the program print less than 10 MiB in 10 s, or raise the kubelet's \
-         containerLogMaxSize",
-    )
+    let Gap { after, next } = gap;
+    ClusterError::OutputLost { after, next }.into()
 }
 
 /// The kubelet cuts the time that it is asked for to whole seconds; so do we, downwards, from as

@@ -10,6 +10,7 @@ use crate::cluster::retry::Retry;
 
 pub mod access;
 pub mod client;
+pub mod error;
 pub mod events;
 pub mod exec;
 pub mod logs;

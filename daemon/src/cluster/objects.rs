@@ -9,17 +9,17 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use crate::cluster::client::failure;
+use crate::cluster::error::ClusterError;
 use crate::cluster::retry::Retry;
 use crate::cluster::{Cluster, events, refusal};
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::names::{self, RUNNER_LABEL};
 
 /// Creates the object, or finds it if an earlier create (of ours: it carries our labels and our
 /// owner) has gone through.
 ///
 /// # Errors
-/// What the API says, or that a stranger's object has the name.
+/// What the API says, or [`ClusterError::NameTaken`] when an object of that name is not ours.
 pub async fn create<K>(api: &Api<K>, object: &K, retry: &Retry) -> Result<K, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -38,11 +38,11 @@ where
             let action = format!("read {} {name}", K::kind(&()));
             let found = retry.run(&action, || api.get_opt(&name)).await?;
             // One that is gone by now was being deleted.
-            found
-                .filter(|found| is_ours(found, object))
-                .ok_or_else(|| taken::<K>(&name, "is not this step's, or is being deleted"))
+            let found = found.filter(|found| is_ours(found, object));
+            let kind = K::kind(&()).into_owned();
+            found.ok_or_else(|| ClusterError::NameTaken { kind, name }.into())
         }
-        Err(error) => Err(failure(&action, error)),
+        Err(error) => Err(ClusterError::from_request(action, error).into()),
     }
 }
 
@@ -52,14 +52,6 @@ fn is_ours<K: Resource>(found: &K, wanted: &K) -> bool {
     wanted.labels().iter().all(|label| found.labels().get_key_value(label.0) == Some(label))
         && owner(found) == owner(wanted)
         && found.meta().deletion_timestamp.is_none()
-}
-
-fn taken<K: Resource<DynamicType = ()>>(name: &str, whose: &str) -> Failure {
-    Failure::new(
-        Reason::StepLost,
-        format!("{} {name} exists and {whose}", K::kind(&())),
-        "Delete it if it is a leftover; run the job again",
-    )
 }
 
 /// The Job, or none if it is gone.
@@ -79,8 +71,8 @@ pub async fn try_pod(cluster: &Cluster, job: &Job) -> Result<(), Failure> {
     const ACTION: &str = "create the step's pod";
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let event = events::newest(cluster, uid, "FailedCreate").await;
-    if let Some(failure) = event.and_then(|message| refusal::of_event(ACTION, &message)) {
-        return Err(failure);
+    if let Some(status) = event.and_then(|message| refusal::of_event(&message)) {
+        return Err(ClusterError::refused(ACTION, &status).into());
     }
     let Some(template) = job.spec.as_ref().map(|spec| spec.template.clone()) else { return Ok(()) };
     let mut metadata = template.metadata.unwrap_or_default();
@@ -93,7 +85,7 @@ pub async fn try_pod(cluster: &Cluster, job: &Job) -> Result<(), Failure> {
         Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
             Ok(())
         }
-        Err(error) => Err(failure(ACTION, error)),
+        Err(error) => Err(ClusterError::from_request(ACTION, error).into()),
     }
 }
 
@@ -148,7 +140,8 @@ where
             Err(error) => Err(error),
         }
     });
-    deleted.await.map_err(|error| failure(&format!("delete {} {name}", K::kind(&())), error))
+    let action = || format!("delete {} {name}", K::kind(&()));
+    deleted.await.map_err(|error| ClusterError::from_request(action(), error).into())
 }
 
 /// The object of the name has another uid than the one that was asked for.
@@ -166,11 +159,12 @@ pub async fn delete_pod_of(runner: &str, pods: &Api<Pod>, retry: &Retry) -> Resu
     let found = retry.run(&format!("read Pod {name}"), || pods.get_metadata_opt(&name)).await?;
     match found {
         Some(pod) if !names::is_of(&pod.metadata, runner) => {
-            let whose = match pod.labels().get(RUNNER_LABEL) {
-                Some(other) => format!("belongs to runner {other}, not to {runner}"),
-                None => format!("belongs to no runner: it has no label {RUNNER_LABEL}"),
+            let (other, runner) = (pod.labels().get(RUNNER_LABEL).cloned(), runner.to_owned());
+            let error = match other {
+                Some(other) => ClusterError::PodOfAnotherRunner { name, other, runner },
+                None => ClusterError::PodOfNoRunner { name, label: RUNNER_LABEL },
             };
-            Err(taken::<Pod>(&name, &whose))
+            Err(error.into())
         }
         Some(pod) => delete_found(pods, &pod.metadata, retry).await,
         None => Ok(false),

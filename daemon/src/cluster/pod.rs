@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{
     ContainerState as KubeletState, ContainerStateTerminated, ContainerStatus, Pod,
 };
 
-use crate::error::{Failure, Reason};
+use crate::cluster::error::ClusterError;
+use crate::error::Failure;
 
 /// The reason of a container in which a process was killed for its memory use.
 pub const OOM_KILLED: &str = "OOMKilled";
@@ -90,7 +91,8 @@ fn terminated_state(pod: &Pod, container: &str, end: &ContainerStateTerminated) 
     match reason.as_str() {
         // The runtime made the container and could not start its program.
         "StartError" | "ContainerCannotRun" => {
-            return ContainerState::Failed(start_failure(&message));
+            let message = one_line(&message);
+            return ContainerState::Failed(ClusterError::ProgramNotStarted { message }.into());
         }
         // Said whichever process was killed: the program may have gone on to its own end.
         OOM_KILLED if end.exit_code == KILLED => {
@@ -131,44 +133,17 @@ pub fn going(pod: &Pod) -> Failure {
     let Some(why) = disrupted.filter(|one| one.status == "True") else { return deleted(name) };
     let reason = why.reason.as_deref().unwrap_or("no reason");
     let message = why.message.as_deref().map(one_line).unwrap_or_default();
-    Failure::new(
-        Reason::Evicted,
-        format!("Pod {name} was taken from its node ({reason}): {message}"),
-        "Run the job again; keep drains, taints and pods of higher priority away from runners' nodes",
-    )
+    ClusterError::Disrupted { name: name.to_owned(), reason: reason.to_owned(), message }.into()
 }
 
 /// The failure of a step whose pod was deleted under it.
 pub fn deleted(name: &str) -> Failure {
-    Failure::new(
-        Reason::StepLost,
-        format!("Pod {name} was deleted while its program ran"),
-        "Check the cluster's audit log for who deleted it (a node drain, a preemption, a person); \
-         run the job again",
-    )
-}
-
-fn start_failure(message: &str) -> Failure {
-    Failure::new(
-        Reason::StartFailed,
-        format!("The container's program could not be started: {}", one_line(message)),
-        "Check the entrypoint: it must exist in the image, be executable, and be made for this \
-         platform",
-    )
+    ClusterError::PodDeleted { name: name.to_owned() }.into()
 }
 
 /// The failure of a container that could not go on after an out-of-memory kill.
 pub fn oom_failure(pod: &Pod, container: &str) -> Failure {
-    let limit = memory_limit(pod, container)
-        .map_or_else(|| "the node's memory".to_owned(), |limit| format!("its limit of {limit}"));
-    Failure::new(
-        Reason::OomKilled,
-        format!(
-            "The container, or a process in it, was killed because it used more memory than {limit} \
-             ({OOM_KILLED})"
-        ),
-        "Raise the limit (HOOKD_BUILD_MEMORY for builds), or let the program use less",
-    )
+    ClusterError::OomKilled { limit: memory_limit(pod, container).map(str::to_owned) }.into()
 }
 
 /// The note for a step that ended with an exit code although the kernel OOM-killed one of its processes.
@@ -194,14 +169,8 @@ fn evicted(pod: &Pod) -> Option<Failure> {
     let reason = status.reason.as_deref().filter(|reason| {
         matches!(*reason, "Evicted" | "Preempting" | "NodeShutdown" | "Terminated" | "Shutdown")
     })?;
-    Some(Failure::new(
-        Reason::Evicted,
-        format!(
-            "The pod was evicted ({reason}): {}",
-            status.message.as_deref().unwrap_or("no message")
-        ),
-        "Give the step's resources or its node more room, and run the job again",
-    ))
+    let message = status.message.as_deref().unwrap_or("no message").to_owned();
+    Some(ClusterError::Evicted { reason: reason.to_owned(), message }.into())
 }
 
 /// A failure of the pod as a whole before its container ended.
@@ -214,15 +183,9 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         return Some(failure);
     }
     if status.phase.as_deref() == Some("Failed") {
-        let reason = status.reason.as_deref().unwrap_or("no reason given");
-        let message = status.message.as_deref().unwrap_or("no message");
-        let kind =
-            if reason == "DeadlineExceeded" { Reason::DeadlineExceeded } else { Reason::StepLost };
-        return Some(Failure::new(
-            kind,
-            format!("Pod {name} failed before its program ended ({reason}): {message}"),
-            "Check the node's kubelet; run the job again",
-        ));
+        let reason = status.reason.as_deref().unwrap_or("no reason given").to_owned();
+        let message = status.message.as_deref().unwrap_or("no message").to_owned();
+        return Some(ClusterError::PodFailed { name: name.to_owned(), reason, message }.into());
     }
     None
 }
@@ -238,19 +201,12 @@ fn not_started(pod: &Pod) -> ContainerState {
         return ContainerState::Waiting(String::new());
     };
     if message.contains("persistentvolumeclaim") && message.contains("not found") {
-        return ContainerState::Failed(Failure::new(
-            Reason::ClaimUnusable,
-            format!("The pod cannot be scheduled: {}", one_line(message)),
-            "Set ACTIONS_RUNNER_CLAIM_NAME to the claim of the runner's work directory, or create it",
-        ));
+        let message = one_line(message);
+        return ContainerState::Failed(ClusterError::ClaimNotFound { message }.into());
     }
     if message.contains("volume node affinity conflict") {
-        return ContainerState::Failed(Failure::new(
-            Reason::ClaimUnusable,
-            format!("The pod cannot be scheduled: {}", one_line(message)),
-            "The work volume exists on another node only: use a ReadWriteMany claim, or let runner \
-             and step share a node",
-        ));
+        let message = one_line(message);
+        return ContainerState::Failed(ClusterError::VolumeOnOtherNode { message }.into());
     }
     ContainerState::Waiting(format!("no node can take the pod: {}", one_line(message)))
 }

@@ -6,10 +6,11 @@
 
 use kube::core::Status;
 
-use crate::error::{Failure, Reason};
+use crate::error::Reason;
 
 /// One plugin of the API server, by phrases that only it uses.
-struct Plugin {
+#[derive(Debug)]
+pub struct Plugin {
     marks: &'static [&'static str],
     reason: Reason,
     remedy: &'static str,
@@ -133,41 +134,87 @@ fn plugin(message: &str) -> &'static Plugin {
     PLUGINS.iter().find(is_it).unwrap_or(&PLUGINS[PLUGINS.len() - 1])
 }
 
-/// The failure of a request that the API server refused.
-pub(super) fn refused(action: &str, status: &Status) -> Failure {
-    let (reason, remedy) = meaning(status);
-    Failure::new(reason, format!("Kubernetes refused to {action}: {}", status.message), remedy)
+/// What refused a request, or why the API server could not do it.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// The service account may not do it.
+    MissingPermission,
+    /// An admission plugin does not allow the object.
+    Admission(&'static Plugin),
+    /// The object is invalid or too large.
+    InvalidObject,
+    /// A webhook that must allow the object does not answer.
+    SilentWebhook,
+    /// The API server failed.
+    ServerFailed,
 }
 
-fn meaning(status: &Status) -> (Reason, &'static str) {
-    if is_missing_permission(status) {
-        return (
-            Reason::PermissionMissing,
-            "Apply deploy/rbac.yaml in the runner's namespace and bind its Role to the sidecar's \
-             service account",
-        );
+impl Refusal {
+    /// What a status means.
+    pub fn of(status: &Status) -> Self {
+        if is_missing_permission(status) {
+            return Self::MissingPermission;
+        }
+        let plugin = plugin(&status.message);
+        match status.code {
+            403 => Self::Admission(plugin),
+            _ if is_final(status) => Self::Admission(plugin),
+            400 | 413 | 422 => Self::InvalidObject,
+            500.. if status.message.contains("failed calling webhook") => Self::SilentWebhook,
+            _ => Self::ServerFailed,
+        }
     }
-    let plugin = plugin(&status.message);
-    match status.code {
-        403 => (plugin.reason, plugin.remedy),
-        _ if is_final(status) => (plugin.reason, plugin.remedy),
-        400 | 413 | 422 => (
-            Reason::InvalidInput,
-            "Change the value that the message names, in the workflow's `options:`, in the hook \
-             template or in hookd's settings; if it is none of these, report it",
-        ),
-        500.. if status.message.contains("failed calling webhook") => (
-            Reason::AdmissionDenied,
-            "Check the Service of the webhook that the message names: it does not answer, and \
-             nothing can be created without it",
-        ),
-        _ => (Reason::ApiUnreachable, "Check the API server's log; run the job again"),
+
+    /// The kind of failure.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::MissingPermission => Reason::PermissionMissing,
+            Self::Admission(plugin) => plugin.reason,
+            Self::InvalidObject => Reason::InvalidInput,
+            Self::SilentWebhook => Reason::AdmissionDenied,
+            Self::ServerFailed => Reason::ApiUnreachable,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::MissingPermission => {
+                "Apply deploy/rbac.yaml in the runner's namespace and bind its Role to the \
+                 sidecar's service account"
+            }
+            Self::Admission(plugin) => plugin.remedy,
+            Self::InvalidObject => {
+                "Change the value that the message names, in the workflow's `options:`, in the hook \
+                 template or in hookd's settings; if it is none of these, report it"
+            }
+            Self::SilentWebhook => {
+                "Check the Service of the webhook that the message names: it does not answer, and \
+                 nothing can be created without it"
+            }
+            Self::ServerFailed => "Check the API server's log; run the job again",
+        }
+    }
+
+    /// True if a quota is used up.
+    pub fn is_quota_exceeded(self) -> bool {
+        matches!(self, Self::Admission(plugin) if plugin.remedy == QUOTA)
+    }
+
+    /// True if waiting does not cure it: a quota has room again when other pods end, and a
+    /// permission may come while an API server starts.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Admission(_) => !self.is_quota_exceeded(),
+            Self::InvalidObject | Self::SilentWebhook => true,
+            Self::MissingPermission | Self::ServerFailed => false,
+        }
     }
 }
 
-/// The failure behind an event of a Job whose pod was refused; none if the message is not that of a
-/// refusal.
-pub(super) fn of_event(action: &str, message: &str) -> Option<Failure> {
+/// The refusal that an event of a Job reports whose pod was refused; none if the message is not that
+/// of a refusal.
+pub(super) fn of_event(message: &str) -> Option<Status> {
     let message = message.strip_prefix("Error creating: ").unwrap_or(message);
     let code = if message.contains(" is forbidden: ") || message.contains("denied the request") {
         403
@@ -177,8 +224,11 @@ pub(super) fn of_event(action: &str, message: &str) -> Option<Failure> {
         return None;
     };
     let status = Status { code, message: message.to_owned(), ..Status::default() };
-    (!is_passing(&status)).then(|| refused(action, &status))
+    (!is_passing(&status)).then_some(status)
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(super) use tests::examples;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kube::client::UpgradeConnectionError;
 use tokio::time::Instant;
 
-use crate::cluster::client::{ANSWER, failure};
+use crate::cluster::client::ANSWER;
+use crate::cluster::error::ClusterError;
 use crate::cluster::refusal;
 use crate::error::{Failure, report};
 
@@ -92,12 +93,14 @@ impl Retry {
     ///
     /// # Errors
     /// The last error once the budget is used up, or the first that is not transient, as
-    /// [`failure`] reports it.
+    /// [`ClusterError`] reports it.
     pub async fn run<T, F>(&self, action: &str, request: impl FnMut() -> F) -> Result<T, Failure>
     where
         F: Future<Output = kube::Result<T>>,
     {
-        self.attempt(request).await.map_err(|error| failure(action, error))
+        self.attempt(request)
+            .await
+            .map_err(|error| ClusterError::from_request(action, error).into())
     }
 
     /// As [`Retry::run`], with the error as it came.

@@ -3,6 +3,7 @@
 use kube::core::Status;
 
 use super::*;
+use crate::error::Reason;
 
 fn api(code: u16, message: &str) -> kube::Error {
     kube::Error::Api(Box::new(Status { code, message: message.into(), ..Status::default() }))
@@ -16,7 +17,8 @@ fn each_refusal_has_its_own_reason() {
         (403, "User \"u\" cannot create resource \"jobs\" in", Reason::PermissionMissing),
         (422, "Job.batch \"x\" is invalid", Reason::InvalidInput),
     ] {
-        let failure = failure("create Job ns/x", api(code, message));
+        let failure =
+            Failure::from(ClusterError::from_request("create Job ns/x", api(code, message)));
         assert_eq!(failure.reason, reason, "{message}");
         assert!(failure.message.contains("create Job ns/x"), "{failure}");
         assert!(failure.message.contains(message), "{failure}");

@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use crate::cluster::client::ANSWER;
+use crate::cluster::error::ClusterError;
 use crate::cluster::retry::{Backoff, is_transient};
 use crate::cluster::{Cluster, ContainerRef};
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, report};
 
 /// Channels of the WebSocket protocol "v5.channel.k8s.io".
 const STDIN: u8 = 0;
@@ -47,17 +48,17 @@ pub async fn send_stdin(
         "/api/v1/namespaces/{namespace}/pods/{pod}/attach?container={container}&stdin=true\
          &stdout=false&stderr=false&tty=false"
     );
-    let connection = open(&cluster.client, &uri).await.map_err(|error| broken(pod, &error))?;
+    let broken = |error: Undelivered| {
+        let (pod, source) = (pod.to_owned(), Box::new(error));
+        ClusterError::ContextNotSent { pod, source }
+    };
+    let opened = open(&cluster.client, &uri).await;
+    let connection = opened.map_err(|error| broken(Undelivered::NotAttached(error)))?;
     if !connection.supports_stream_close() {
-        return Err(broken(
-            pod,
-            &std::io::Error::other(
-                "the API server does not speak v5.channel.k8s.io, which Kubernetes has from 1.30 on",
-            ),
-        ));
+        return Err(broken(Undelivered::OldProtocol).into());
     }
     let (sender, receiver) = connection.into_stream().split();
-    deliver(sender, receiver, input).await.map_err(|error| broken(pod, &error))
+    Ok(deliver(sender, receiver, input).await.map_err(broken)?)
 }
 
 /// Attaches. It tries again only if no attachment can have been begun: an answer that was lost on its
@@ -155,6 +156,12 @@ fn is_end(message: &[u8]) -> bool {
 /// Why it is not known that the container has all of its input.
 #[derive(Debug, thiserror::Error)]
 enum Undelivered {
+    /// The API server took no attachment.
+    #[error(transparent)]
+    NotAttached(kube::Error),
+    /// The end of the input cannot be sent.
+    #[error("the API server does not speak v5.channel.k8s.io, which Kubernetes has from 1.30 on")]
+    OldProtocol,
     /// The other end accepts no more chunks.
     #[error("nothing was taken for {} s", CHUNK_TIMEOUT.as_secs())]
     Stuck,
@@ -173,14 +180,6 @@ enum Undelivered {
     /// The connection broke.
     #[error("the connection broke")]
     Connection(#[from] WsError),
-}
-
-fn broken(pod: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(
-        Reason::ApiUnreachable,
-        format!("The build context could not be sent to pod {pod}: {}", report(error)),
-        "Check the API server and the kubelet of the pod's node; run the job again",
-    )
 }
 
 /// A blocking writer of what [`send_stdin`] sends, in chunks of a sensible size.

@@ -10,6 +10,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::error::Reason;
 
 const JOBS: &str = "/apis/batch/v1/namespaces/ns/jobs";
 

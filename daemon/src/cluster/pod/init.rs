@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 
 use super::{ContainerState, one_line, waiting};
-use crate::error::{Failure, Reason};
-use crate::names::REGISTRY_ENDPOINT;
+use crate::cluster::error::ClusterError;
+use crate::error::Failure;
 
 /// A pod whose init container failed starts no other. Where one of its own containers runs, what
 /// failed is a sidecar, which the kubelet starts again.
@@ -19,18 +19,8 @@ pub(super) fn failure(status: &PodStatus) -> Option<Failure> {
         (end.exit_code != 0).then_some((&status.name, end))
     })?;
     let message = end.message.as_deref().map(one_line).unwrap_or_default();
-    let remedy = if name == REGISTRY_ENDPOINT {
-        "Check ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET and HOOKD_REGISTRY_CA_CONFIGMAP: the \
-         container is hookd's own, and reads what they name"
-    } else {
-        "Correct it in the hook template; `hookd-tools` is hookd's own and needs /bin/sh and cp in \
-         the runner's image"
-    };
-    Some(Failure::new(
-        Reason::StartFailed,
-        format!("Init container {name} ended with exit code {}: {message}", end.exit_code),
-        remedy,
-    ))
+    let (container, exit_code) = (name.clone(), end.exit_code);
+    Some(ClusterError::InitContainerFailed { container, exit_code, message }.into())
 }
 
 /// Where the pod stands if an init container waits for something of its own, such as its image.

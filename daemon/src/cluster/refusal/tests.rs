@@ -1,6 +1,12 @@
 //! The messages are those of Kubernetes 1.36.
 
 use super::*;
+use crate::cluster::error::ClusterError;
+use crate::error::Failure;
+
+fn refused(action: &str, status: &Status) -> Failure {
+    ClusterError::refused(action, status).into()
+}
 
 fn status(code: u16, message: &str) -> Status {
     Status { code, message: message.to_owned(), ..Status::default() }
@@ -224,8 +230,10 @@ fn an_invalid_object_names_where_to_change_it() {
 
 #[test]
 fn an_event_of_a_job_says_why_it_has_no_pod() {
-    let of =
-        |message: &str| of_event("create the step's pod", &format!("Error creating: {message}"));
+    let of = |message: &str| {
+        let status = of_event(&format!("Error creating: {message}"))?;
+        Some(refused("create the step's pod", &status))
+    };
     for (code, message, remedy) in DENIED.iter().filter(|(code, ..)| *code == 403) {
         let failure = of(&format!("pods \"p-\" is forbidden: {message}")).unwrap();
         assert_eq!(failure.reason, Reason::AdmissionDenied, "{code} {message}");
@@ -245,4 +253,58 @@ fn an_event_of_a_job_says_why_it_has_no_pod() {
     ] {
         assert!(of(passing).is_none(), "{passing}");
     }
+}
+
+/// Code and message of each refusal that has a remedy of its own.
+pub(in crate::cluster) fn examples() -> Vec<(u16, String)> {
+    let pod = |code: u16, message: &str| {
+        let what =
+            if code == 500 { "Internal error occurred" } else { "pods \"build-1-\" is forbidden" };
+        (code, format!("{what}: {message}"))
+    };
+    let quota = "exceeded quota: compute, requested: pods=1, used: pods=9, limited: pods=9";
+    let mut all: Vec<_> = DENIED.iter().map(|(code, message, _)| pod(*code, message)).collect();
+    let webhook = "admission webhook \"validate.example\" denied the request: no";
+    all.extend([pod(403, quota), (403, webhook.to_owned())]);
+    let mut seen = Vec::new();
+    all.retain(|(_, message)| {
+        let remedy = plugin(message).remedy;
+        let is_new = !seen.contains(&remedy);
+        seen.push(remedy);
+        is_new
+    });
+    let account = "User \"system:serviceaccount:ns:hookd\" cannot create resource \"jobs\" in API group \
+                   \"batch\" in the namespace \"ns\"";
+    all.extend([
+        (403, format!("jobs.batch is forbidden: {account}")),
+        (422, "Job.batch \"build-1\" is invalid: spec.template.spec: Required value".to_owned()),
+        (
+            500,
+            "Internal error occurred: failed calling webhook \"w\": no endpoints available"
+                .to_owned(),
+        ),
+        (503, "etcdserver: leader changed".to_owned()),
+    ]);
+    all
+}
+
+#[test]
+fn the_examples_have_the_remedy_of_every_plugin() {
+    let shown: Vec<_> = examples()
+        .iter()
+        .map(|(code, message)| Refusal::of(&status(*code, message)).help())
+        .collect();
+    for plugin in &PLUGINS {
+        assert!(shown.contains(&plugin.remedy), "{:?}", plugin.marks);
+    }
+}
+
+#[test]
+fn only_a_quota_of_all_plugins_has_room_again() {
+    for plugin in &PLUGINS {
+        let refusal = Refusal::Admission(plugin);
+        let is_quota = plugin.reason == Reason::QuotaExceeded;
+        assert_eq!((refusal.is_quota_exceeded(), refusal.is_final()), (is_quota, !is_quota));
+    }
+    assert!(!Refusal::ServerFailed.is_final() && !Refusal::MissingPermission.is_final());
 }

@@ -7,12 +7,13 @@ use hookd_api::v1::{ContainerSpec, PreparedContainer};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
 use crate::config::PolicyConfig;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::names;
 use crate::objects::container;
 use crate::objects::docker::options::{self, ContainerKind, CreateOptions};
 use crate::objects::docker::ports::{self, Ports};
 use crate::objects::docker::volumes::{self, UserVolumes};
+use crate::objects::error::SpecError;
 use crate::objects::mounts::{self, Mounts};
 use crate::objects::services::{self, Hosts, Named};
 use crate::registry::image_config::ImageConfig;
@@ -112,23 +113,17 @@ impl JobSpec {
 impl JobContainer {
     fn read(name: String, kind: ContainerKind, spec: ContainerSpec) -> Result<Self, Failure> {
         if spec.image.is_empty() {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!("Container {name} of the job names no image"),
-                "Set `image:` in the workflow",
-            ));
+            return Err(SpecError::NoImage { container: name }.into());
         }
-        container::check_number(&spec.environment_variables)?;
-        container::check_environment(&spec.environment_variables)?;
-        let options = options::parse(&spec.create_options).map_err(|mut failure| {
-            failure.message = format!("Container {name}: {}", failure.message);
-            failure
-        })?;
-        container::check_number(options.environment())?;
-        container::check_environment(options.environment())?;
+        let named = |source| SpecError::InContainer { container: name.clone(), source };
+        container::check_number(&spec.environment_variables).map_err(named)?;
+        container::check_environment(&spec.environment_variables).map_err(named)?;
+        let options = options::parse(&spec.create_options).map_err(named)?;
+        container::check_number(options.environment()).map_err(named)?;
+        container::check_environment(options.environment()).map_err(named)?;
         let volumes =
             volumes::read(&name, &spec.user_mount_volumes, &options, &spec.system_mount_volumes)?;
-        let ports = ports::parse(&spec.port_mappings)?;
+        let ports = ports::parse(&spec.port_mappings).map_err(named)?;
         Ok(Self { name, kind, spec, options, volumes, ports })
     }
 
