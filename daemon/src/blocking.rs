@@ -119,8 +119,8 @@ fn stalled(what: &str, deadline: Duration) -> Failure {
             "{what} did not end within {:.0} s: the volume does not answer",
             deadline.as_secs_f64()
         ),
-        "Check the storage behind the runner's work volume (a hung NFS mount, for one); run the job \
-         again",
+        "Check the storage behind the runner's work volume (a hung NFS mount, for example); run the \
+         job again",
     )
 }
 

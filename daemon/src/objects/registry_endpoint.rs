@@ -50,7 +50,7 @@ pub fn endpoint(
         ));
     }
     let json = serde_json::to_string(config).map_err(|error| {
-        Failure::internal("The endpoint's settings are no JSON").with_source(error)
+        Failure::internal("The endpoint's settings cannot be written as JSON").with_source(error)
     })?;
     if json.len() > MOST_CONFIG {
         return Err(Failure::new(

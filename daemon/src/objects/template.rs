@@ -132,8 +132,9 @@ impl Template {
     /// # Errors
     /// `TEMPLATE_INVALID` with the field that hookd's own needs or the result's type forbid.
     pub fn merge(&self, pod: Pod, target: Target) -> Result<Merged, Failure> {
-        let mut value = serde_json::to_value(pod)
-            .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
+        let mut value = serde_json::to_value(pod).map_err(|error| {
+            Failure::internal("The pod cannot be written as JSON").with_source(error)
+        })?;
         let mut warnings = Vec::new();
         pod::merge_metadata(&mut value, &self.metadata)?;
         pod::merge_spec(&mut value, &self.spec, target, &mut warnings)?;
@@ -141,8 +142,9 @@ impl Template {
         if target != Target::BuildPod {
             pod::let_pod_security_rule(&mut value, &self.spec, &mut warnings);
         }
-        let pod = serde_json::from_value(value)
-            .map_err(|error| invalid(format!("The hook template makes no valid pod: {error}")))?;
+        let pod = serde_json::from_value(value).map_err(|error| {
+            invalid(format!("The hook template does not make a valid pod: {error}"))
+        })?;
         Ok(Merged { pod, warnings })
     }
 

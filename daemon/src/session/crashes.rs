@@ -128,8 +128,8 @@ fn fatal(step: &StepId, deaths: u32) -> Failure {
             "hookd ended abnormally {deaths} times while it worked on the input of step {step}; it \
              does not try again"
         ),
-        "The log of the hookd container says how it ended (killed for its memory, for one); report it \
-         with the step's action, options and environment",
+        "The log of the hookd container says how it ended (an out-of-memory kill, for example); report \
+         it with the step's action, options and environment",
     )
 }
 

@@ -42,16 +42,18 @@ pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failur
         warnings = merged.warnings;
         pod = merged.pod;
     }
-    let mut value = serde_json::to_value(pod.spec)
-        .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
+    let mut value = serde_json::to_value(pod.spec).map_err(|error| {
+        Failure::internal("The pod cannot be written as JSON").with_source(error)
+    })?;
     if let Some(template) = template {
         template.add_build_volumes(&mut value)?;
     }
     if let Some(architecture) = architecture(std::env::consts::ARCH) {
         pin(&mut value, architecture);
     }
-    let made = serde_json::from_value(value)
-        .map_err(|error| invalid(format!("The hook template makes no valid build pod: {error}")))?;
+    let made = serde_json::from_value(value).map_err(|error| {
+        invalid(format!("The hook template does not make a valid build pod: {error}"))
+    })?;
     spec.template = PodTemplateSpec { metadata: Some(pod.metadata), spec: made };
     Ok(Placed { job, warnings })
 }
@@ -69,8 +71,9 @@ impl Template {
             check_security(&entry["securityContext"])?;
         }
         let merged = self.merge(Target::BuildPod.bare_pod(), Target::BuildPod)?;
-        let mut spec = serde_json::to_value(merged.pod.spec)
-            .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
+        let mut spec = serde_json::to_value(merged.pod.spec).map_err(|error| {
+            Failure::internal("The pod cannot be written as JSON").with_source(error)
+        })?;
         self.add_build_volumes(&mut spec)
     }
 
@@ -101,7 +104,7 @@ impl Template {
         let Some(volume) = volumes.into_iter().flatten().find(|volume| volume["name"] == *name)
         else {
             return Err(invalid(format!(
-                "`{ENTRY}` of the hook template mounts {name}, which is no volume of the template"
+                "`{ENTRY}` of the hook template mounts {name}, which is not a volume of the template"
             )));
         };
         let mut all = spec["volumes"].as_array().cloned().unwrap_or_default();

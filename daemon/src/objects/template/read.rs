@@ -54,7 +54,7 @@ pub(super) fn template(file: &str, text: &str) -> Result<Template, Failure> {
     let fields = match with_quantities(without_nulls(value)) {
         Value::Null => return Ok(Template::default()),
         Value::Object(fields) => fields,
-        _ => return Err(invalid(format!("The hook template {file} is no object"))),
+        _ => return Err(invalid(format!("The hook template {file} is not an object"))),
     };
     let mut warnings = Vec::new();
     for name in fields.keys() {
@@ -89,7 +89,7 @@ fn part<T: DeserializeOwned + Serialize>(
         None => return Ok(Map::new()),
         Some(Value::Object(part)) => part.clone(),
         Some(_) => {
-            return Err(invalid(format!("`{name}` of the hook template {file} is no object")));
+            return Err(invalid(format!("`{name}` of the hook template {file} is not an object")));
         }
     };
     let typed: T =
@@ -98,8 +98,9 @@ fn part<T: DeserializeOwned + Serialize>(
             let path = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
             invalid(format!("`{path}` of the hook template {file} has a wrong type: {why}"))
         })?;
-    let known = serde_json::to_value(typed)
-        .map_err(|error| Failure::internal("A template has no JSON form").with_source(error))?;
+    let known = serde_json::to_value(typed).map_err(|error| {
+        Failure::internal("The template cannot be written as JSON").with_source(error)
+    })?;
     let whole = Value::Object(part.clone());
     unknown_fields(&whole, &known, name, &mut |path| warnings.push(unknown(file, path)));
     Ok(part)
