@@ -5,12 +5,19 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hookd
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 export HOOKD_DEVCLUSTER_DIR ?= /var/lib/hookd-devcluster
 
-TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# rust-toolchain.toml pins the compiler. Where rustup cannot install that version, its stable one is used.
+ifeq ($(shell rustc -V 2>/dev/null),)
+ifneq ($(shell RUSTUP_TOOLCHAIN=stable rustc -V 2>/dev/null),)
+$(warning the compiler of rust-toolchain.toml is not installed; using stable, which may lint and format otherwise)
+export RUSTUP_TOOLCHAIN := stable
+endif
+endif
+TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/null | sed -n 's/^host: //p')
 # Binaries without shared libraries: they run in images that have none.
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build demo test test-unit test-cluster faults fuzz bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python build demo test test-unit test-examples test-cluster faults fuzz bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -33,10 +40,13 @@ build: compiler ## build hookd, hook and stepd, and the runner stand-in, as stat
 demo: build ## build a Dockerfile action with Kaniko and run it as a Job; ACTION=<folder> for one of yours
 	@deploy/demo/demo.sh $(ACTION)
 
-test: test-unit test-cluster ## run all tests, those on the cluster included
+test: test-unit test-examples test-cluster ## run all tests, those on the cluster included
 
 test-unit: compiler ## run the tests that need no cluster
 	cargo test --locked --workspace
+
+test-examples: compiler python ## run the example clients against hookd's API; needs Go and Python
+	.ci/examples
 
 test-cluster: build cluster-up python ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
@@ -62,11 +72,13 @@ bench: build cluster-up ## measure on the cluster; prints a table and writes tar
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## check format, lints, docs and dependencies
+lint: ## check format, lints, docs, dependencies, the APIs and the Go example
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	.ci/deny
+	.ci/proto
+	.ci/go-example
 
 cluster-up: ## start a one-node Kubernetes on this machine (root; some minutes the first time)
 	@deploy/devcluster/up.sh

@@ -1,10 +1,12 @@
 //! The gRPC APIs of hookd and of stepd, its agent in job pods: messages, clients and servers,
 //! generated from `proto/`.
 //!
-//! The `.proto` files carry the documentation; this crate only compiles them. The messages that
-//! mirror the runner's JSON ([`v1::ContainerSpec`]) also implement [`serde::Deserialize`] for it.
+//! The `.proto` files carry the documentation; this crate compiles them, and has in [`transport`]
+//! what both ends of a connection must agree on. The messages that mirror the runner's JSON
+//! ([`v1::ContainerSpec`]) also implement [`serde::Deserialize`] for it.
 
 mod bounded;
+pub mod transport;
 
 pub use bounded::MOST_FIELDS;
 

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use hookd_api::transport::{STEPD_DIR, STEPD_SILENCE};
 
 mod connect;
 mod descendants;
@@ -44,10 +45,10 @@ enum Role {
     /// Joins standard input and output to the socket of `stepd serve`.
     Connect {
         /// As for serve.
-        #[arg(long, default_value = serve::DEFAULT_DIR)]
+        #[arg(long, default_value = STEPD_DIR)]
         dir: PathBuf,
-        /// Seconds after which a session in which nothing comes is over. hookd sends a ping each 15 s.
-        #[arg(long, default_value_t = 60)]
+        /// Seconds without a byte from hookd after which the session ends. hookd pings every 15 s.
+        #[arg(long, default_value_t = STEPD_SILENCE.as_secs())]
         silence: u64,
         /// Process that must listen on the socket; by default the container's first one.
         #[arg(long)]

@@ -72,7 +72,7 @@ impl ProgramError {
     /// What the kernel said to the execution of `program`.
     pub(crate) fn refused(program: &str, error: &io::Error) -> Self {
         let why = if error.raw_os_error() == Some(Errno::TOOBIG.raw_os_error()) {
-            "its arguments and environment have more bytes together than Linux takes, which is a \
+            "its arguments and environment have more bytes together than Linux accepts, which is a \
              quarter of the limit of the stack (ulimit -s)"
                 .to_owned()
         } else {
@@ -101,7 +101,7 @@ pub(crate) fn check(argv: &[String], environment: &[(String, String)]) -> Result
             None => format!("its argument {at}"),
         };
         if length > largest {
-            return Err(unfit(format!("{} has {length} bytes, Linux takes {largest}", what())));
+            return Err(unfit(format!("{} has {length} bytes, Linux accepts {largest}", what())));
         }
         if texts.iter().any(|text| text.contains('\0')) {
             return Err(unfit(format!("{} has a null byte", what())));
@@ -110,7 +110,7 @@ pub(crate) fn check(argv: &[String], environment: &[(String, String)]) -> Result
     }
     if total > LARGEST_TOTAL {
         return Err(unfit(format!(
-            "its arguments and environment have {total} bytes together, Linux takes at most \
+            "its arguments and environment have {total} bytes together, Linux accepts at most \
              {LARGEST_TOTAL}"
         )));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use futures::StreamExt;
 use hookd_api::stepd::v1::step_service_server::StepServiceServer;
+use hookd_api::transport::{CONNECTION_WINDOW, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR, STEPD_KEEPALIVE};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{geteuid, umask};
@@ -22,23 +23,14 @@ use crate::service::Service;
 use crate::steps::{Settings, Steps};
 use crate::{log, looks, peer, process, report};
 
-/// Where the socket and the spool are by default.
-pub(crate) const DEFAULT_DIR: &str = "/__hookd_run";
 /// Name of the socket in its directory.
 pub(crate) const SOCKET: &str = "stepd.sock";
 /// Its name until it is listened on.
 const NEW_SOCKET: &str = "stepd.sock.new";
 /// Name of the directory of the spool, beside the socket.
 const SPOOL: &str = "spool";
-/// A step's environment comes in one message.
-const MAX_MESSAGE_SIZE: usize = 64 << 20;
-/// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
-/// Streams have windows of their own, so this is no memory.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Calls of one connection at a time: hookd makes a few for each step that runs.
 const MOST_CALLS: u32 = 256;
-/// An exec session ends after 4 hours in which nothing went through it.
-const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The kubelet kills the container 5 s after TERM.
 const LAST_GRACE: Duration = Duration::from_millis(1200);
 /// An attached client gets the end of its step before stepd's own, but does not hold that up.
@@ -48,7 +40,7 @@ const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Config {
     /// Directory for the socket and the spool: a writable volume of this container only.
-    #[arg(long, default_value = DEFAULT_DIR)]
+    #[arg(long, default_value = STEPD_DIR)]
     pub(crate) dir: PathBuf,
     /// Bytes of a step's output that may wait for an acknowledgement; the step waits at the limit.
     #[arg(long, default_value = "67108864")]
@@ -168,8 +160,8 @@ async fn serve(
     let server = Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MOST_CALLS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(service.max_decoding_message_size(MAX_MESSAGE_SIZE))
+        .http2_keepalive_interval(Some(STEPD_KEEPALIVE))
+        .add_service(service.max_decoding_message_size(MAX_STEPD_MESSAGE_SIZE))
         .serve_with_incoming_shutdown(connections, async { drop(stopped.await) });
     let reap = async {
         loop {

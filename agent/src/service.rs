@@ -13,6 +13,7 @@ use hookd_api::stepd::v1::{
     ConfigureResponse, ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse,
     Offsets, Output, SpoolFull, StartStepRequest, StartStepResponse,
 };
+use hookd_api::transport::{MAX_OUTPUT_SIZE, MAX_STEP_ID_LEN};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
@@ -22,10 +23,6 @@ use crate::serve::error_chain;
 use crate::step::{CHANNELS, Channel, State, Step};
 use crate::steps::{Refused, Steps};
 
-/// Most bytes of output in one event.
-const CHUNK: usize = 64 << 10;
-/// Characters of a step's id.
-const LONGEST_ID: usize = 40;
 /// Pause after INT and after TERM when a step is cancelled.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -156,7 +153,7 @@ impl StepService for Service {
 
 /// Ids are kept for as long as stepd runs.
 fn check_id(id: &str) -> Result<(), Status> {
-    let fits = (1..=LONGEST_ID).contains(&id.len())
+    let fits = (1..=MAX_STEP_ID_LEN).contains(&id.len())
         && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     let refused = || Status::invalid_argument("a step's id has 1 to 40 characters of [a-z0-9-]");
     fits.then_some(()).ok_or_else(refused)
@@ -222,7 +219,7 @@ impl Attachment {
             if *at >= state.written[channel as usize] {
                 continue;
             }
-            let read = self.step.read(channel, *at, CHUNK);
+            let read = self.step.read(channel, *at, MAX_OUTPUT_SIZE);
             let (offset, data) = read.map_err(|error| Status::data_loss(error_chain(&error)))?;
             *at = offset + data.len() as u64;
             // All that was left may be acknowledged already.

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hookd_api::transport::{CONNECTION_WINDOW, HOOK_KEEPALIVE, STREAM_WINDOW};
 use hookd_api::v1::hook_service_client::HookServiceClient;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
@@ -29,15 +30,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const WORTH_SAYING: Duration = Duration::from_secs(1);
 /// A call that went on for this long has shown that hookd works.
 const STEADY: Duration = Duration::from_secs(10);
-/// A hookd that is stopped answers no ping; one that is only slow does.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Output that hookd can send ahead while no process reads ours. There is one stream on a
-/// connection.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// h2 takes many small frames that were not read yet for an attack and closes the connection, which
-/// hookd would take for our end. It allows for half of this window in overhead, counted as what a
-/// frame lacks to 256 bytes: enough for a stream window full of the smallest messages.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// The way to one hookd.
 pub(crate) struct Connection<'a> {
@@ -239,7 +231,7 @@ async fn open(socket: &Path, timeout: Duration) -> io::Result<Client> {
         std::future::ready(stream.take().ok_or_else(|| io::Error::from(ErrorKind::BrokenPipe)))
     });
     let channel = Endpoint::from_static("http://hookd")
-        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_interval(HOOK_KEEPALIVE)
         .keep_alive_timeout(timeout)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

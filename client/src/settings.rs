@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hookd_api::transport::HOOKD_SOCKET;
+
 use crate::report::Explain;
 
 /// Path of hookd's socket.
@@ -14,8 +16,6 @@ const TIMEOUT: &str = "HOOK_CONNECT_TIMEOUT_SECONDS";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// A century: a deadline of more cannot be counted.
 const MOST_SECONDS: u64 = 100 * 365 * 24 * 3600;
-/// Name of the socket in the directory that hookd installs hook into.
-const SOCKET_NAME: &str = "hookd.sock";
 
 /// Where hookd is and how long to wait for it.
 #[derive(Debug, PartialEq)]
@@ -54,7 +54,7 @@ impl Settings {
             Some(path) => PathBuf::from(path),
             None => std::env::current_exe()
                 .map_err(SettingsError::Executable)?
-                .with_file_name(SOCKET_NAME),
+                .with_file_name(HOOKD_SOCKET),
         };
         Ok(Self { socket, timeout, warning })
     }

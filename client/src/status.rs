@@ -2,15 +2,12 @@
 
 use std::error::Error as _;
 
+use hookd_api::transport::{ERROR_DOMAIN, ERROR_REMEDY};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::report::{self, Explain};
 
-/// Domain of the errors that hookd reports.
-const DOMAIN: &str = "hookd";
-/// Key of the remedy in the error's metadata.
-const REMEDY: &str = "remedy";
 /// Reason of a step that was cancelled.
 const CANCELLED: &str = "CANCELLED";
 /// What tonic makes of a stream that is reset within a message.
@@ -39,8 +36,8 @@ pub(crate) struct HookdError {
 
 /// What `status` means.
 pub(crate) fn classify(status: Status) -> ErrorClass {
-    if let Some(info) = status.get_details_error_info().filter(|info| info.domain == DOMAIN) {
-        let remedy = info.metadata.get(REMEDY).cloned().unwrap_or_default();
+    if let Some(info) = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN) {
+        let remedy = info.metadata.get(ERROR_REMEDY).cloned().unwrap_or_default();
         let message = status.message().to_owned();
         return ErrorClass::Final(HookdError { reason: info.reason, message, remedy });
     }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hookd_api::transport::{HOOKD_SOCKET, MAX_HOOKD_REQUEST_SIZE};
 use hookd_api::v1::DESCRIPTORS;
 use hookd_api::v1::hook_service_server::HookServiceServer;
 use tokio::signal::unix::{SignalKind, signal};
+use tonic::transport::server::Router;
 
 use crate::cluster::client;
 use crate::config::Config;
@@ -13,11 +15,9 @@ use crate::error::{Failure, report};
 use crate::hooks::context::Context;
 use crate::hooks::{built_images, orphans, service_network};
 use crate::install::{self, InstallError};
-use crate::rpc::{self, MAX_MESSAGE_SIZE, Service, listener};
+use crate::rpc::{self, Service, listener};
 use crate::workload::pod_security;
 
-/// Name of the socket in its directory.
-pub const SOCKET: &str = "hookd.sock";
 /// After TERM there may be as little as 2 s until KILL.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1500);
 
@@ -53,7 +53,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     tokio::spawn(async move { service_network::restore_at_start(&network).await });
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
-    let listener = listener::bind(&context.config.socket_dir.join(SOCKET))?;
+    let listener = listener::bind(&context.config.socket_dir.join(HOOKD_SOCKET))?;
     let (security, orphaned) = (context.clone(), context.clone());
     tokio::spawn(async move {
         if let Some(known) = security.cached_cluster_info() {
@@ -94,8 +94,24 @@ async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Res
         [] => vec![own],
         uids => uids.to_vec(),
     };
+    let server = router(&context).await?;
+    let stopping = context.sessions.stopping.clone();
+    let signals = stop_on_signal(context)?;
+    let server = server.serve_with_incoming(listener::connections(listener, allowed));
+    tokio::select! {
+        served = server => served.map_err(|error| AppError::Serve(error.into())),
+        () = signals => Ok(()),
+        () = stopping.cancelled() => Ok(()),
+    }
+}
+
+/// What the socket serves: hookd.v1, health and reflection.
+///
+/// # Errors
+/// [`AppError::Serve`]: the compiled description of an API cannot be read.
+pub async fn router(context: &Arc<Context>) -> Result<Router, AppError> {
     let service = HookServiceServer::new(Service::new(context.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_SIZE);
+        .max_decoding_message_size(MAX_HOOKD_REQUEST_SIZE);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<HookServiceServer<Service>>().await;
     let reflection = || {
@@ -106,19 +122,11 @@ async fn serve(context: Arc<Context>, listener: tokio::net::UnixListener) -> Res
     let failed = |error: tonic_reflection::server::Error| AppError::Serve(error.into());
     // Python's reflection client speaks the older version only.
     let (newer, older) = (reflection().build_v1(), reflection().build_v1alpha());
-    let stopping = context.sessions.stopping.clone();
-    let signals = stop_on_signal(context.clone())?;
-    let server = rpc::server()
+    Ok(rpc::server()
         .add_service(service)
         .add_service(health)
         .add_service(newer.map_err(failed)?)
-        .add_service(older.map_err(failed)?)
-        .serve_with_incoming(listener::connections(listener, allowed));
-    tokio::select! {
-        served = server => served.map_err(|error| AppError::Serve(error.into())),
-        () = signals => Ok(()),
-        () = stopping.cancelled() => Ok(()),
-    }
+        .add_service(older.map_err(failed)?))
 }
 
 /// TERM and INT: cancel all steps, and let them delete what they made.

@@ -150,7 +150,7 @@ impl Explain for BlockingError {
     fn help(&self) -> String {
         match self {
             Self::Stalled { .. } => {
-                "Check the storage behind the runner's work volume (a hung NFS mount, for one); run \
+                "Check the storage behind the runner's work volume (a hung NFS mount, for example); run \
                  the job again"
             }
             Self::Failed { .. } => "This is a defect of hookd: please report it",

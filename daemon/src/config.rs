@@ -34,7 +34,7 @@ pub struct Config {
     #[arg(long, env = "HOOKD_CONTEXT_DIRS", value_delimiter = ',')]
     pub context_dirs: Vec<PathBuf>,
 
-    /// User ids that may call, comma-separated. Default: hookd's own.
+    /// User ids that may call the socket, comma-separated. Default: hookd's own.
     #[arg(long, env = "HOOKD_ALLOWED_UIDS", value_delimiter = ',')]
     pub allowed_uids: Vec<u32>,
 
@@ -77,7 +77,7 @@ pub struct Config {
     #[arg(long, env = "HOOKD_REATTACH_TIMEOUT_SECONDS", default_value = "60", value_parser = seconds)]
     pub reattach_timeout: Duration,
 
-    /// Seconds without the API server after which a step gives up.
+    /// Seconds without an answer of the API server after which a step fails.
     #[arg(long, env = "HOOKD_API_TIMEOUT_SECONDS", default_value = "300", value_parser = seconds)]
     pub api_timeout: Duration,
 
@@ -140,7 +140,7 @@ impl Config {
         std::iter::once(&self.work_dir).chain(&self.context_dirs).cloned().collect()
     }
 
-    /// Takes what is set to nothing as not set: templates of manifests write empty strings.
+    /// Treats empty values as absent: templates of manifests write empty strings.
     pub fn without_empty(mut self) -> Self {
         let registry = &mut self.registry;
         let texts = [

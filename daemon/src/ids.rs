@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hookd_api::transport::MAX_STEP_ID_LEN;
+
 /// The client's name of a step: 1 to 40 of [a-z0-9-], starting and ending with a letter or digit,
 /// so that names and labels of Kubernetes objects can carry it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,7 +12,7 @@ pub struct StepId(String);
 
 impl StepId {
     /// The longest id.
-    pub const MAX_LEN: usize = 40;
+    pub const MAX_LEN: usize = MAX_STEP_ID_LEN;
 
     /// The text of the id.
     pub fn as_str(&self) -> &str {

@@ -4,11 +4,12 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use hookd::app::{self, SOCKET};
+use hookd::app;
 use hookd::config::{self, Config};
 use hookd::endpoint;
 use hookd::error::report;
 use hookd::supervisor;
+use hookd_api::transport::HOOKD_SOCKET;
 use tracing_subscriber::EnvFilter;
 
 /// kube reports each failed connection as an error, also while hookd waits for the API server.
@@ -71,9 +72,9 @@ fn supervise() -> ExitCode {
     // As the daemon reads it; the supervisor has no settings of its own.
     let directory = std::env::var_os("HOOKD_SOCKET_DIR").filter(|path| !path.is_empty());
     let directory = directory.map_or_else(|| "/run/hookd".into(), std::path::PathBuf::from);
-    let health = supervisor::Watch::of(directory.join(SOCKET));
+    let health = supervisor::Watch::of(directory.join(HOOKD_SOCKET));
     if let Err(error) = supervisor::run(health) {
-        tracing::error!(error = report(&error), "the supervisor cannot work");
+        tracing::error!(error = report(&error), "the supervisor failed");
     }
     ExitCode::SUCCESS
 }
@@ -117,6 +118,6 @@ fn registry_endpoint() -> ExitCode {
 
 fn ready(directory: &std::path::Path) -> ExitCode {
     let installed = directory.join("hook.sh").exists();
-    let answers = std::os::unix::net::UnixStream::connect(directory.join(SOCKET)).is_ok();
+    let answers = std::os::unix::net::UnixStream::connect(directory.join(HOOKD_SOCKET)).is_ok();
     if installed && answers { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -22,6 +22,7 @@ mod daemon;
 mod hostile;
 #[path = "memory/inputs.rs"]
 mod inputs;
+mod refusing_cluster;
 #[path = "memory/registry.rs"]
 mod registry;
 

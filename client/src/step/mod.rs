@@ -5,6 +5,7 @@
 
 use std::io;
 
+use hookd_api::transport::ACK_INTERVAL;
 use hookd_api::v1::{CancelStepRequest, Output as OutputEvent};
 use tonic::Status;
 
@@ -27,9 +28,6 @@ use commands::Commands;
 use events::{Events, Received};
 pub(crate) use outbox::Outbox;
 use position::{OutOfPlace, Position};
-
-/// Unacknowledged output after which an acknowledgement is due even while more is coming.
-const ACK_EVERY: u64 = 64 << 10;
 
 /// How a step ended.
 #[derive(Debug, PartialEq)]
@@ -162,7 +160,7 @@ impl<'a, C: Call> Step<'a, C> {
     /// The next event. Before it waits for one, it acknowledges what is done.
     async fn next(&self, events: &mut Events<C>) -> Received<C::Result> {
         let offsets = self.position.offsets();
-        if self.outbox.unacknowledged(offsets) < ACK_EVERY
+        if self.outbox.unacknowledged(offsets) < ACK_INTERVAL
             && let Some(received) = events.ready()
         {
             return received;

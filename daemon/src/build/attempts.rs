@@ -128,7 +128,10 @@ impl Build<'_> {
     ) -> Result<Job, Failure> {
         let attempt = session.cursor.build.get_or_insert_default().attempt;
         if let Err(error) = self.env.built_tags.add(self.step).await {
-            tracing::warn!(error = report(&error), "the image of this build will stay");
+            tracing::warn!(
+                error = report(&error),
+                "the image of this build will stay in the registry"
+            );
         }
         let placed = plan::job(self, attempt, dockerfile, endpoint)?;
         for warning in self.env.warnings.only_new(placed.warnings) {

@@ -95,9 +95,9 @@ fn as_the_server_would<B>(response: Response<B>) -> Response<Either<B, Full<Byte
         (
             code @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
             Some(seconds),
-        ) => (code, format!("{code}; it asks to come back in {seconds} s")),
+        ) => (code, format!("{code}; it asks for a retry after {seconds} s")),
         (StatusCode::OK, _) if is_page => {
-            (StatusCode::BAD_GATEWAY, "a web page came in place of an answer".to_owned())
+            (StatusCode::BAD_GATEWAY, "the answer is a web page".to_owned())
         }
         _ => return response.map(Either::Left),
     };

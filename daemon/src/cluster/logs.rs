@@ -101,7 +101,7 @@ impl Log<'_> {
                 let whole = all && quiet.is_some_and(|quiet| rotation.is_unbroken(quiet));
                 return self.check_tail(position, whole, sink).await;
             };
-            tracing::info!(pod = self.pod, why, "the log broke; asking for it again");
+            tracing::info!(pod = self.pod, why, "the stream of the log broke; opening it again");
             sink.broken(true).await?;
             if ends_within(ended.clone(), Duration::ZERO).await.is_some() {
                 return self.check_tail(position, false, sink).await;

@@ -55,8 +55,8 @@ pub struct RegistryConfig {
     #[arg(long = "registry-ca-file", env = "HOOKD_REGISTRY_CA_FILE")]
     pub ca_file: Option<PathBuf>,
 
-    /// What becomes of the images that a job built when it ends: `delete`, where the registry can, or
-    /// `keep`.
+    /// What happens to the images of a job when it ends: `delete`, if the registry supports that,
+    /// or `keep`.
     #[arg(
         long = "built-images",
         env = "HOOKD_BUILT_IMAGES",
@@ -75,7 +75,7 @@ pub struct RegistryConfig {
     #[arg(long = "registry-mirrors", env = "HOOKD_REGISTRY_MIRRORS", value_delimiter = ',')]
     pub mirrors: Vec<String>,
 
-    /// Registries that speak plain HTTP, comma-separated. One behind a node port is one anyway.
+    /// Registries that use plain HTTP, comma-separated. A registry behind a node port always does.
     #[arg(long = "insecure-registries", env = "HOOKD_INSECURE_REGISTRIES", value_delimiter = ',')]
     pub insecure: Vec<String>,
 }

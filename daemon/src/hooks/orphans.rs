@@ -23,7 +23,7 @@ pub async fn delete_orphans(context: &Context) {
     let jobs = context.cluster.jobs();
     let list = retry.run("list Jobs", || jobs.list_metadata(&params)).await;
     let list = list.inspect_err(|failure| {
-        tracing::warn!(error = report(failure), "cannot look for Jobs of orphans");
+        tracing::warn!(error = report(failure), "cannot list the Jobs of orphans");
     });
     let jobs = list.into_iter().flatten();
     for step in jobs.filter_map(|job| job.labels().get(STEP_LABEL).cloned()) {

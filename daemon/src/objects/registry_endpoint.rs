@@ -45,7 +45,7 @@ pub fn endpoint(
         return Err(SpecError::NoHookdImage.into());
     }
     let json = serde_json::to_string(config)
-        .map_err(|error| CommonError::defect("The endpoint's settings are no JSON", error))?;
+        .map_err(|error| CommonError::defect("The endpoint's settings cannot be written as JSON", error))?;
     if json.len() > MOST_CONFIG {
         return Err(SpecError::TooManyImages { number: config.images.len() }.into());
     }

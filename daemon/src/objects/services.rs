@@ -128,7 +128,7 @@ fn entry(host: &ExtraHost, gateway: &str) -> Result<(IpAddr, String), String> {
     }
     if !is_host(&name) {
         return Err(format!(
-            "{:?} is no host name that Kubernetes takes: one has letters, digits, '-' and '.' only",
+            "{:?} is not a host name that Kubernetes accepts: use letters, digits, '-' and '.' only",
             host.name
         ));
     }
@@ -137,7 +137,7 @@ fn entry(host: &ExtraHost, gateway: &str) -> Result<(IpAddr, String), String> {
     match address.parse::<IpAddr>() {
         Ok(address) => Ok((address.to_canonical(), name)),
         Err(_) if is_gateway => Err("the address of the runner's node is not known".to_owned()),
-        Err(_) => Err(format!("{address:?} is no IP address; write one, or host-gateway")),
+        Err(_) => Err(format!("{address:?} is not an IP address; write one, or host-gateway")),
     }
 }
 

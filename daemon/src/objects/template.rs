@@ -132,7 +132,7 @@ impl Template {
     /// `TEMPLATE_INVALID` with the field that hookd's own needs or the result's type forbid.
     pub fn merge(&self, pod: Pod, target: Target) -> Result<Merged, Failure> {
         let mut value = serde_json::to_value(pod)
-            .map_err(|error| CommonError::defect("A pod has no JSON form", error))?;
+            .map_err(|error| CommonError::defect("The pod cannot be written as JSON", error))?;
         let mut warnings = Vec::new();
         pod::merge_metadata(&mut value, &self.metadata)?;
         pod::merge_spec(&mut value, &self.spec, target, &mut warnings)?;

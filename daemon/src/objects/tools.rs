@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use hookd_api::transport::STEPD_DIR;
 use k8s_openapi::api::core::v1::{
     Container, ImageVolumeSource, SecurityContext, Volume, VolumeMount,
 };
@@ -14,8 +15,6 @@ use k8s_openapi::api::core::v1::{
 use crate::objects::mounts::{self, WORK, empty_dir};
 use crate::runner::{Runner, WorkVolume};
 
-/// stepd's directory: its socket and its spool.
-pub const STEPD_DIR: &str = "/__hookd_run";
 /// stepd in a pod.
 pub const STEPD: &str = "/__hookd/usr/local/bin/stepd";
 /// Directory of the work volume that has stepd for an init container.

@@ -103,7 +103,7 @@ impl Lookup {
         let options = ClientOptions { insecure: sources.insecure().to_vec(), authority };
         let client = RegistryClient::new(&options);
         let client = client.inspect_err(|error| {
-            tracing::warn!(error = report(error), "registries cannot be asked for images");
+            tracing::warn!(error = report(error), "images cannot be looked up: no registry client");
         });
         Self {
             sources,

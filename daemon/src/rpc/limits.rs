@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hookd_api::MOST_FIELDS;
+use hookd_api::transport::{CONNECTION_WINDOW, MAX_HOOKD_REQUEST_SIZE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Server;
 use tonic::{Code, Status, Streaming};
@@ -13,16 +14,10 @@ use super::status;
 use super::weigh::Weigh;
 use crate::error::{Failure, Reason};
 
-/// Bytes of one message of a client: the environment and arguments that Linux can give to a program
-/// have 2 MiB.
-pub const MAX_MESSAGE_SIZE: usize = 3 << 20;
 /// Calls on one connection: hook makes one, a job ten. More of them wait.
 const STREAMS: u32 = 16;
 /// Bytes that a client can send ahead in one call.
 const STREAM_WINDOW: u32 = 64 << 10;
-/// h2 breaks a connection on which many small frames lie unread; how many is a share of this.
-/// Streams have windows of their own, so this is no memory.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Inputs that are read and checked at the same time; each needs about three times its size then.
 const READING: usize = 2;
 /// KiB of the inputs of all steps at work. Each is in memory twice: tonic keeps the buffer that a
@@ -101,7 +96,7 @@ impl Limits {
 fn refused(error: Status) -> Status {
     let message = match error.code() {
         Code::OutOfRange => {
-            format!("The step's input has more than {} MiB", MAX_MESSAGE_SIZE >> 20)
+            format!("The step's input has more than {} MiB", MAX_HOOKD_REQUEST_SIZE >> 20)
         }
         Code::ResourceExhausted => {
             format!("The step's input has more than {MOST_FIELDS} arguments, variables and mounts")
@@ -137,6 +132,6 @@ mod tests {
         let more: Vec<_> = (0..10).map(|_| large()).collect();
         assert_eq!(more.iter().filter(|share| share.is_err()).count(), 9);
         drop((shares, more));
-        limits.share(MAX_MESSAGE_SIZE + STRING * MOST_FIELDS).unwrap();
+        limits.share(MAX_HOOKD_REQUEST_SIZE + STRING * MOST_FIELDS).unwrap();
     }
 }

@@ -24,7 +24,7 @@ mod weigh;
 
 use convert::Responses;
 use limits::Limits;
-pub use limits::{MAX_MESSAGE_SIZE, server};
+pub use limits::server;
 
 /// hookd.v1 over gRPC.
 #[derive(Clone)]

@@ -2,13 +2,11 @@
 
 use std::collections::HashMap;
 
+use hookd_api::transport::{ERROR_DOMAIN, ERROR_REMEDY};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{Failure, Reason, report};
-
-/// Domain of every ErrorInfo.
-pub const DOMAIN: &str = "hookd";
 
 /// The status of a failure: code, one sentence, and ErrorInfo with reason and remedy.
 pub fn of(failure: &Failure) -> Status {
@@ -17,8 +15,8 @@ pub fn of(failure: &Failure) -> Status {
         Reason::Cancelled => tracing::info!(reason = %failure.reason, "{message}"),
         _ => tracing::warn!(reason = %failure.reason, "{message}"),
     }
-    let remedy = HashMap::from([("remedy".to_owned(), failure.remedy.clone())]);
-    let details = ErrorDetails::with_error_info(failure.reason.as_str(), DOMAIN, remedy);
+    let remedy = HashMap::from([(ERROR_REMEDY.to_owned(), failure.remedy.clone())]);
+    let details = ErrorDetails::with_error_info(failure.reason.as_str(), ERROR_DOMAIN, remedy);
     Status::with_error_details(code(failure.reason), message, details)
 }
 
@@ -62,7 +60,7 @@ mod tests {
         let status = of(&failure);
         assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "It was killed"));
         let info = status.get_details_error_info().unwrap();
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OOM_KILLED", DOMAIN));
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OOM_KILLED", "hookd"));
         assert_eq!(info.metadata["remedy"], "Give it more");
     }
 

@@ -60,7 +60,7 @@ impl Explain for SessionError {
             }
             Self::TooManySteps { .. } => "Run fewer steps at once",
             Self::DaemonCrashed { .. } => {
-                "The log of the hookd container says how it ended (killed for its memory, for one); \
+                "The log of the hookd container says how it ended (an out-of-memory kill, for example); \
                  report it with the step's action, options and environment"
             }
             Self::Panicked | Self::NoRandomBytes { .. } => {

@@ -1,17 +1,13 @@
 //! A session: what its client hears, and what the client has acted on.
 
 use bytes::Bytes;
+use hookd_api::transport::{MAX_OUTPUT_SIZE, OUTPUT_WINDOW};
 use hookd_api::v1::{Phase, Stream};
 use tokio::sync::{mpsc, watch};
 
 use crate::error::{CommonError, Failure};
 use crate::session::crashes::Working;
 use crate::session::cursor::{Cursor, Offsets};
-
-/// Output that may be under way to the client, unacknowledged.
-pub const WINDOW: u64 = 1 << 20;
-/// Largest chunk of output in one event.
-pub const CHUNK_SIZE: usize = 64 << 10;
 
 /// What the client is sent.
 #[derive(Debug)]
@@ -114,8 +110,8 @@ impl Session {
         self.cursor
     }
 
-    /// Sends output of one stream, at most [`CHUNK_SIZE`] bytes; `advance` moves the cursor past them:
-    /// an event is taken whole or not at all. Waits while too much is unacknowledged. May be
+    /// Sends output of one stream, at most [`MAX_OUTPUT_SIZE`] bytes; `advance` moves the cursor past
+    /// them: an event is taken whole or not at all. Waits while too much is unacknowledged. May be
     /// dropped while it waits: nothing has moved then.
     ///
     /// # Errors
@@ -126,7 +122,7 @@ impl Session {
         data: Bytes,
         advance: impl FnOnce(&mut Cursor),
     ) -> Result<(), Failure> {
-        debug_assert!(data.len() <= CHUNK_SIZE, "{} bytes in one event", data.len());
+        debug_assert!(data.len() <= MAX_OUTPUT_SIZE, "{} bytes in one event", data.len());
         self.wait_for_window().await?;
         let permit = self.events.reserve().await.map_err(|_| CommonError::Cancelled)?;
         self.working = None;
@@ -179,7 +175,7 @@ impl Session {
 
     async fn wait_for_window(&mut self) -> Result<(), Failure> {
         let sent = self.sent.stdout + self.sent.stderr;
-        let room = self.acked.wait_for(|acked| sent < acked.total().saturating_add(WINDOW)).await;
+        let room = self.acked.wait_for(|acked| sent < acked.total().saturating_add(OUTPUT_WINDOW)).await;
         Ok(room.map(|_| ()).map_err(|_| CommonError::Cancelled)?)
     }
 }

@@ -124,7 +124,7 @@ impl Attached {
         // It is there as long as this is the newest.
         let Some(entry) = entry else { return Action::Ignore };
         let (state, action) = entry.state.on(event);
-        tracing::debug!(step = %self.step, ?event, ?state, ?action, "a step goes on");
+        tracing::debug!(step = %self.step, ?event, ?state, ?action, "a step has changed its state");
         entry.state = state;
         action
     }

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hookd_api::stepd::v1::step_service_client::StepServiceClient;
+use hookd_api::transport::{
+    CONNECTION_WINDOW, HOOKD_KEEPALIVE, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR, STREAM_WINDOW,
+};
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 
@@ -14,22 +17,12 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{Cluster, ContainerRef};
 use crate::error::{Failure, Reason, report};
 use crate::names;
-use crate::objects::tools::{STEPD, STEPD_DIR};
+use crate::objects::tools::STEPD;
 use crate::session::runner_deletion::{RunnerDeletion, RunnerDeletionWatch};
 use crate::stepd::job_end;
 
 /// The API of an agent.
 pub type Agent = StepServiceClient<Channel>;
-
-/// A session that hangs is noticed after twice this, and one that is quiet is kept: an exec session
-/// ends after 4 hours in which nothing went through it.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Output that stepd can send ahead while our client is slow.
-const STREAM_WINDOW: u32 = 1 << 20;
-/// As in hook: h2 counts small frames that lie unread against the connection's window.
-const CONNECTION_WINDOW: u32 = 64 << 20;
-/// A step's environment is part of its start.
-const MAX_MESSAGE_SIZE: usize = 64 << 20;
 
 /// The agent of the runner's job, once it was spoken to, and agents in pods of container steps.
 #[derive(Clone, Debug)]
@@ -187,15 +180,15 @@ impl AgentPod {
             std::future::ready(stream.take().ok_or_else(used))
         });
         let channel = Endpoint::from_static("http://stepd")
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
+            .http2_keep_alive_interval(HOOKD_KEEPALIVE)
+            .keep_alive_timeout(HOOKD_KEEPALIVE)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_with_connector(connector)
             .await
             .map_err(|error| self.unreachable(report(&error)))?;
-        Ok(StepServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_SIZE))
+        Ok(StepServiceClient::new(channel).max_encoding_message_size(MAX_STEPD_MESSAGE_SIZE))
     }
 
     fn unreachable(&self, why: String) -> Failure {

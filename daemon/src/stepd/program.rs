@@ -119,7 +119,7 @@ pub async fn run(
             },
             failure = lost(&mut watch, pod.container()) => return Err(failure),
         };
-        tracing::info!(why, "the way to the agent broke; making it again");
+        tracing::info!(why, "lost the connection to the agent; connecting again");
         let outage = outage.get_or_insert_with(Outage::begin);
         outage.was_attached(receiver.attached, receiver.session.sent() != sent);
         outage.goes_on(receiver.session).await?;

@@ -80,7 +80,7 @@ impl Watch {
                 }
             }
             if failed >= self.failures {
-                tracing::error!("the daemon lives and does not answer; ending it");
+                tracing::error!("the daemon runs and does not answer; killing it");
                 daemon.kill(pid);
                 failed = 0;
             }

@@ -6,21 +6,18 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clap::Parser;
+use hookd::app;
 use hookd::config::Config;
 use hookd::hooks::context::Context;
-use hookd::rpc::MAX_MESSAGE_SIZE;
-use hookd::rpc::Service;
 use hookd::rpc::listener;
+use hookd_api::transport::HOOKD_SOCKET;
 use hookd_api::v1::hook_service_client::HookServiceClient;
-use hookd_api::v1::hook_service_server::HookServiceServer;
-use http::{Request, Response};
-use http_body_util::Full;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::refusing_cluster;
 
 /// Directory in which the process finds its work.
 const DIRECTORY: &str = "HOOKD_MEMORY_DIRECTORY";
@@ -31,54 +28,11 @@ struct Cli {
     config: Config,
 }
 
-/// An API server that knows the runner's pod and refuses to make anything.
-fn answer(request: &Request<kube::client::Body>) -> (u16, Value) {
-    let path = request.uri().path();
-    match request.method().as_str() {
-        _ if path.ends_with("selfsubjectrulesreviews") => {
-            let status = json!({"incomplete": true, "resourceRules": [], "nonResourceRules": []});
-            (
-                201,
-                json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
-                "metadata": {}, "spec": {}, "status": status}),
-            )
-        }
-        _ if path == "/version" => (
-            200,
-            json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0",
-            "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "",
-            "platform": ""}),
-        ),
-        "GET" if path.ends_with("/pods/r") => (
-            200,
-            json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "r", "uid": "u"},
-            "spec": {"containers": [{"name": "runner", "image": "r", "volumeMounts": [
-                {"name": "w", "mountPath": "/w"}]}],
-                "volumes": [{"name": "w", "persistentVolumeClaim": {"claimName": "c"}}]}}),
-        ),
-        "POST" => (
-            422,
-            json!({"kind": "Status", "status": "Failure", "code": 422,
-            "reason": "Invalid", "message": "refused by the test"}),
-        ),
-        _ => {
-            (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}))
-        }
-    }
-}
-
 /// The process of the daemon; runs until it is killed.
 #[test]
 #[ignore = "the daemon of the other test"]
 fn daemon() {
     let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else { return };
-    let service = tower::service_fn(|request: Request<kube::client::Body>| {
-        let (code, body) = answer(&request);
-        std::future::ready(
-            Response::builder().status(code).body(Full::<Bytes>::from(body.to_string())),
-        )
-    });
     let work = directory.join("work");
     let template = directory.join("template.yaml");
     let arguments = ["hookd", "--pod-name", "r", "--registry-host", "localhost:1"];
@@ -94,13 +48,12 @@ fn daemon() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
-        let context = Context::new(config, kube::Client::new(service, "ns"), "ns".to_owned());
-        let listener = listener::bind(&directory.join("hookd.sock")).unwrap();
-        let service = HookServiceServer::new(Service::new(Arc::new(context)))
-            .max_decoding_message_size(MAX_MESSAGE_SIZE);
+        let context = Context::new(config, refusing_cluster::client(), "ns".to_owned());
+        let listener = listener::bind(&directory.join(HOOKD_SOCKET)).unwrap();
         let own = rustix::process::getuid().as_raw();
         let connections = listener::connections(listener, vec![own]);
-        hookd::rpc::server().add_service(service).serve_with_incoming(connections).await.unwrap();
+        let server = app::router(&Arc::new(context)).await.unwrap();
+        server.serve_with_incoming(connections).await.unwrap();
     });
 }
 
@@ -148,7 +101,7 @@ impl Daemon {
     }
 
     pub(crate) async fn client(&self) -> HookServiceClient<Channel> {
-        let socket = self.directory.path().join("hookd.sock");
+        let socket = self.directory.path().join(HOOKD_SOCKET);
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             let socket = socket.clone();

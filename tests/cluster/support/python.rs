@@ -1,4 +1,4 @@
-//! A Python with grpcio, and the client in it.
+//! A Python with grpcio, and the example client in it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,9 +9,6 @@ use serde_json::Value;
 use super::cluster::{repository, run};
 use super::runner::RunnerPod;
 
-const PACKAGES: [&str; 4] =
-    ["grpcio==1.85.1", "grpcio-reflection==1.85.1", "grpcio-status==1.85.1", "protobuf==7.36.2"];
-
 /// The Python, made once a machine.
 fn python() -> &'static PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
@@ -20,13 +17,16 @@ fn python() -> &'static PathBuf {
         let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
         let folder = cache.join("hookd/python");
         let python = folder.join("bin/python");
-        let mark = folder.join(PACKAGES.join("_"));
+        let packages = repository("examples/python/requirements.txt");
+        let packages = std::fs::read_to_string(packages).unwrap();
+        let packages: Vec<_> = packages.lines().collect();
+        let mark = folder.join(packages.join("_"));
         if !mark.exists() {
             let made =
                 run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), None);
             made.expect("python3 with venv makes an environment");
             let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-            let installed = run(Command::new(&python).args(pip).args(PACKAGES), None);
+            let installed = run(Command::new(&python).args(pip).args(&packages), None);
             installed.expect("pip installs grpcio");
             std::fs::write(mark, "").unwrap();
         }
@@ -34,7 +34,7 @@ fn python() -> &'static PathBuf {
     })
 }
 
-/// Runs tests/cluster/client.py on the socket of `runner` as this user and group.
+/// Runs examples/python/client.py on the socket of `runner` as this user and group.
 pub(crate) fn client(runner: &RunnerPod, user: (u32, u32), arguments: &[&str]) -> Value {
     try_client(runner, user, arguments)
         .unwrap_or_else(|why| panic!("client.py {arguments:?}: {why}"))
@@ -51,8 +51,8 @@ pub(crate) fn try_client(
 ) -> Result<Value, String> {
     let printed = run(
         Command::new(python())
-            .arg(repository("tests/cluster/client.py"))
-            .args([uid.to_string(), gid.to_string()])
+            .arg(repository("examples/python/client.py"))
+            .args(["--socket", "hookd.sock", "--user", &format!("{uid}:{gid}")])
             .args(arguments)
             .current_dir(runner.socket_directory()),
         None,

@@ -44,7 +44,7 @@ pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failur
         pod = merged.pod;
     }
     let mut value = serde_json::to_value(pod.spec)
-        .map_err(|error| CommonError::defect("A pod has no JSON form", error))?;
+        .map_err(|error| CommonError::defect("The pod cannot be written as JSON", error))?;
     if let Some(template) = template {
         template.add_build_volumes(&mut value)?;
     }
@@ -71,7 +71,7 @@ impl Template {
         }
         let merged = self.merge(Target::BuildPod.bare_pod(), Target::BuildPod)?;
         let mut spec = serde_json::to_value(merged.pod.spec)
-            .map_err(|error| CommonError::defect("A pod has no JSON form", error))?;
+            .map_err(|error| CommonError::defect("The pod cannot be written as JSON", error))?;
         self.add_build_volumes(&mut spec)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hookd_api::transport::STEPD_DIR;
 use serde_json::{Map, Value};
 
 use super::error::TemplateError;
@@ -10,7 +11,6 @@ use super::rules::{Clash, Rule, of_container};
 use super::values::{List, append, is_empty, merge as merge_values, replace, text_of};
 use crate::config::quantity::quantity;
 use crate::error::Failure;
-use crate::objects::tools::STEPD_DIR;
 
 /// Which of ours is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,13 +32,13 @@ pub enum TemplateError {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// The file holds a list or a text.
-    #[error("The hook template {file} is no object")]
+    #[error("The hook template {file} is not an object")]
     NoObject {
         /// Its path.
         file: String,
     },
     /// A part of the file is not what it must be.
-    #[error("`{part}` of the hook template {file} is no object")]
+    #[error("`{part}` of the hook template {file} is not an object")]
     PartNoObject {
         /// `metadata` or `spec`.
         part: String,
@@ -64,7 +64,7 @@ pub enum TemplateError {
         file: String,
     },
     /// The result is no pod.
-    #[error("The hook template makes no valid {what}: {source}")]
+    #[error("The hook template does not make a valid {what}: {source}")]
     InvalidResult {
         /// `pod` or `build pod`.
         what: &'static str,
@@ -142,7 +142,7 @@ pub enum TemplateError {
         target: String,
     },
     /// A mount of a build has no volume.
-    #[error("`$build` of the hook template mounts {volume}, which is no volume of the template")]
+    #[error("`$build` of the hook template mounts {volume}, which is not a volume of the template")]
     NoVolume {
         /// The volume, in quotes.
         volume: String,

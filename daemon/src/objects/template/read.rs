@@ -95,7 +95,7 @@ fn part<T: DeserializeOwned + Serialize>(
             TemplateError::WrongType { path, file: file.to_owned(), source }
         })?;
     let known = serde_json::to_value(typed)
-        .map_err(|error| CommonError::defect("A template has no JSON form", error))?;
+        .map_err(|error| CommonError::defect("The template cannot be written as JSON", error))?;
     let whole = Value::Object(part.clone());
     unknown_fields(&whole, &known, name, &mut |path| warnings.push(unknown(file, path)));
     Ok(part)

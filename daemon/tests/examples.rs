@@ -1,0 +1,147 @@
+//! The clients in `examples/` and the commands of its README, against hookd's API on a socket.
+//! `.ci/examples` makes the programs and names them in the environment.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use clap::Parser;
+use hookd::app;
+use hookd::config::Config;
+use hookd::hooks::context::Context;
+use hookd::rpc::listener;
+use hookd_api::transport::HOOKD_SOCKET;
+use serde_json::Value;
+
+mod refusing_cluster;
+
+/// A Dockerfile that does not exist.
+const NO_DOCKERFILE: &str =
+    r#"{"start": {"step_id": "example", "auto_ack": true, "dockerfile": "/w/none/Dockerfile"}}"#;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// hookd's API on a socket, served until the end of the test.
+struct Served {
+    directory: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Served {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let work = directory.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        let work = work.to_str().unwrap();
+        let arguments = ["hookd", "--pod-name", "r", "--registry-host", "localhost:1"];
+        let bounds = ["--work-dir", work, "--api-timeout", "5"];
+        let config = Cli::parse_from([&arguments[..], &bounds].concat()).config;
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+        let socket = directory.path().join(HOOKD_SOCKET);
+        runtime.block_on(async {
+            let context = Context::new(config, refusing_cluster::client(), "ns".to_owned());
+            let server = app::router(&Arc::new(context)).await.unwrap();
+            let own = rustix::process::getuid().as_raw();
+            let connections = listener::connections(listener::bind(&socket).unwrap(), vec![own]);
+            tokio::spawn(server.serve_with_incoming(connections));
+        });
+        Self { directory, _runtime: runtime }
+    }
+
+    /// Runs the program that the environment names, in the socket's directory.
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let path = std::env::var_os(program)
+            .unwrap_or_else(|| panic!("{program} is not set: run `make test-examples`"));
+        let mut command = Command::new(path);
+        command.args(arguments).current_dir(self.directory.path());
+        command.env("HOOKD_SOCKET", HOOKD_SOCKET).output().unwrap()
+    }
+
+    fn python(&self, arguments: &[&str]) -> Value {
+        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/client.py");
+        let arguments = [&[client.to_str().unwrap()], arguments].concat();
+        let output = self.run("HOOKD_EXAMPLES_PYTHON", &arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn the_python_client_calls_and_streams() {
+    let served = Served::start();
+    let services = served.python(&["services"])["services"].to_string();
+    assert!(services.contains("hookd.v1.HookService"), "{services}");
+    let status = served.python(&["call", "hookd.v1.HookService/GetStatus", "{}"]);
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"), "{status}");
+    let error = served.python(&["stream", "hookd.v1.HookService/BuildImage", NO_DOCKERFILE]);
+    assert_eq!(error["error"]["reason"], "CONTEXT_INVALID", "{error}");
+    assert!(error["error"]["metadata"]["remedy"].is_string(), "{error}");
+}
+
+#[test]
+fn the_go_client_calls_and_streams() {
+    let served = Served::start();
+    let go = |arguments: &[&str]| served.run("HOOKD_EXAMPLES_GO", arguments);
+    let services = go(&["services"]);
+    assert!(text(&services.stdout).contains("hookd.v1.HookService\n"), "{services:?}");
+    let status = go(&["call", "hookd.v1.HookService/GetStatus", "{}"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"), "{status}");
+    let failed = go(&["stream", "hookd.v1.HookService/BuildImage", NO_DOCKERFILE]);
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    let said = text(&failed.stderr);
+    assert!(said.contains("\nreason: CONTEXT_INVALID\nremedy: "), "{said}");
+}
+
+/// The commands in the README's code blocks.
+fn commands() -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let blocks = readme.split("```").skip(1).step_by(2);
+    let commands = blocks.flat_map(|block| block.split("\ngrpcurl ").skip(1));
+    commands.map(|command| format!("grpcurl {command}")).collect()
+}
+
+/// Each method must take its message: hookd refuses it for what it asks for, or for the cluster.
+#[test]
+fn the_readme_calls_every_method_with_a_valid_message() {
+    let served = Served::start();
+    let bin = std::env::var("HOOKD_EXAMPLES_GRPCURL").expect("run `make test-examples`");
+    let socket = served.directory.path().join(HOOKD_SOCKET).to_str().unwrap().to_owned();
+    let commands = commands();
+    for method in [
+        "PrepareJob",
+        "RunScriptStep",
+        "RunContainerStep",
+        "BuildImage",
+        "CancelStep",
+        "CleanupJob",
+        "GetStatus",
+    ] {
+        let named = format!("hookd.v1.HookService/{method}");
+        let command = commands.iter().find(|command| command.contains(&named));
+        let command = command.unwrap_or_else(|| panic!("the README does not call {method}"));
+        let command = command.replace("/run/hookd/hookd.sock", &socket);
+        let command = command.replacen("grpcurl", &bin, 1);
+        let output = Command::new("timeout")
+            .args(["60", "bash", "-c", &command])
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        // grpcurl knows no `ErrorInfo`: the code and the message have to tell.
+        let is_answered = output.status.success() || said.contains("google.rpc.ErrorInfo");
+        let is_valid = !said.contains("Code: InvalidArgument")
+            || said.contains("refused by the test")
+            || said.contains("directories that build contexts may come from");
+        assert!(is_answered && is_valid, "{command}: {said}");
+    }
+}
