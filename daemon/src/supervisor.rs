@@ -8,6 +8,7 @@ use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use health::Daemon;
 use rustix::process::{Pid, Signal, WaitOptions};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
@@ -22,6 +23,11 @@ pub use health::Watch;
 const HEALTHY: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_factor(4.0)
+    .with_min_delay(FIRST_PAUSE)
+    .with_max_delay(LONGEST_PAUSE)
+    .without_max_times();
 
 /// Runs `hookd daemon` until TERM or INT, then forwards it and
 /// returns when the daemon is gone. A daemon that does not answer is killed and started again.
@@ -33,7 +39,7 @@ pub fn run(health: Watch) -> io::Result<()> {
     let daemon = Daemon::default();
     let watched = daemon.clone();
     std::thread::Builder::new().name("health".to_owned()).spawn(move || health.run(&watched))?;
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = PAUSES.build();
     loop {
         let started = Instant::now();
         let child = start()?;
@@ -41,11 +47,13 @@ pub fn run(health: Watch) -> io::Result<()> {
         if watch(child, &daemon, &mut signals) == Ended::Stopped {
             return Ok(());
         }
-        pause = if started.elapsed() > HEALTHY { FIRST_PAUSE } else { pause };
+        if started.elapsed() > HEALTHY {
+            pauses = PAUSES.build();
+        }
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
         if stopped_within(pause, &mut signals) {
             return Ok(());
         }
-        pause = (pause * 4).min(LONGEST_PAUSE);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::client::UpgradeConnectionError;
 use tokio::time::Instant;
 
@@ -14,19 +15,22 @@ use crate::error::{Failure, report};
 /// What looks like a missing permission is believed after this: what hookd may do is looked at once
 /// at start, and an API server that has just started knows no roles yet.
 const FORBIDDEN_GRACE_PERIOD: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+const FIRST_PAUSE: Duration = Duration::from_millis(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Backoff between attempts: the first is 50 ms, each further one twice as long, up to 3 s; each is
-/// half to one and a half of that, so that many runners do not come back in step.
+/// Backoff between attempts: the first pause is 30 ms, each further one twice as long, up to 2 s; each
+/// gets up to as much again at random, so that many runners do not come back in step.
 #[derive(Debug)]
-pub struct Backoff {
-    next: Duration,
-}
+pub struct Backoff(ExponentialBackoff);
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: FIRST_PAUSE }
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_jitter()
+            .without_max_times();
+        Self(pauses.build())
     }
 }
 
@@ -38,9 +42,7 @@ impl Backoff {
 
     /// The next pause.
     pub(super) fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (pause * 2).min(LONGEST_PAUSE);
-        jittered(pause)
+        self.0.next().unwrap_or(LONGEST_PAUSE)
     }
 }
 
@@ -139,13 +141,6 @@ fn retry_after(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else { return None };
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
-}
-
-/// Half to one and a half of the pause.
-fn jittered(pause: Duration) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let share = now.map_or(0, |now| now.subsec_nanos() % 1000);
-    pause / 2 + pause * share / 1000
 }
 
 #[cfg(test)]
@@ -289,9 +284,16 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_differ() {
-        let mut backoff = Backoff::default();
-        let all: Vec<_> = std::iter::repeat_with(|| backoff.next()).take(12).collect();
-        assert!(all[0] < Duration::from_millis(80) && all[11] >= Duration::from_millis(1500));
-        assert!(all.iter().all(|pause| *pause <= LONGEST_PAUSE * 3 / 2), "{all:?}");
+        let pauses = || {
+            let mut backoff = Backoff::default();
+            std::iter::repeat_with(|| backoff.next()).take(12).collect::<Vec<_>>()
+        };
+        let all = pauses();
+        for (number, pause) in all.iter().enumerate() {
+            let least = (FIRST_PAUSE * (1 << number)).min(LONGEST_PAUSE);
+            let slack = least / 1000;
+            assert!((least - slack..=least * 2 + slack).contains(pause), "{number}: {all:?}");
+        }
+        assert_ne!(all, pauses());
     }
 }

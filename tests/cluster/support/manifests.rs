@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::cluster::{cluster, repository};
@@ -48,8 +47,7 @@ pub(crate) fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Va
 
 /// The documents of a YAML file.
 pub(crate) fn documents(text: &str) -> Vec<Value> {
-    let documents = serde_yaml_ng::Deserializer::from_str(text);
-    documents.map(|document| Value::deserialize(document).unwrap()).collect()
+    serde_saphyr::from_multiple(text).unwrap()
 }
 
 fn filled(name: &str, namespace: &str, volume: &Path) -> String {

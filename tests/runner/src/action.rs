@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use serde::{Deserialize, Deserializer, de};
-use serde_yaml_ng::{Mapping, Value};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::Stage;
+use crate::yaml::{self, Entries, Scalar, YamlError};
 
 /// Why a folder or image is no container action.
 #[derive(Debug, Error)]
@@ -26,7 +27,7 @@ pub enum ActionError {
     },
     /// The definition is not what an action.yml has to be.
     #[error("the action definition is malformed")]
-    Malformed(#[source] serde_yaml_ng::Error),
+    Malformed(#[source] YamlError),
     /// JavaScript and composite actions need no container of their own.
     #[error("this is a '{0}' action; only 'docker' actions run in a container of their own")]
     NotDocker(String),
@@ -91,7 +92,7 @@ impl Action {
     ///
     /// [`ActionError`] if it is malformed or no container action.
     pub fn from_yaml(text: &str) -> Result<Self, ActionError> {
-        let manifest: Manifest = serde_yaml_ng::from_str(text).map_err(ActionError::Malformed)?;
+        let manifest: Manifest = yaml::parse(text).map_err(ActionError::Malformed)?;
         let runs = manifest.runs;
         if !runs.using.eq_ignore_ascii_case("docker") {
             return Err(ActionError::NotDocker(runs.using));
@@ -99,9 +100,9 @@ impl Action {
         let arguments = runs.args.map(|list| list.into_iter().map(|Scalar(text)| text).collect());
         Ok(Self {
             image: parse_image(&runs.image.unwrap_or_default().0)?,
-            inputs: input_defaults(&manifest.inputs).map_err(ActionError::Malformed)?,
+            inputs: input_defaults(manifest.inputs),
             arguments,
-            environment: pairs(&runs.env).map_err(ActionError::Malformed)?,
+            environment: runs.env.texts(),
             pre: runs.pre_entrypoint,
             main: runs.entrypoint,
             post: runs.post_entrypoint,
@@ -148,7 +149,7 @@ pub(crate) fn manifest(folder: &Path) -> Result<Option<String>, ActionError> {
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
-    inputs: Mapping,
+    inputs: Entries<Input>,
     runs: Runs,
 }
 
@@ -162,40 +163,21 @@ struct Runs {
     post_entrypoint: Option<String>,
     args: Option<Vec<Scalar>>,
     #[serde(default)]
-    env: Mapping,
+    env: Entries<Scalar>,
 }
 
-/// A string, number, truth value or nothing, as the text that the runner makes of it.
-#[derive(Default)]
-struct Scalar(String);
+/// The `default` of an input, as text; empty, if it has none.
+pub(crate) struct Input(String);
 
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        scalar(&Value::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Scalar(default) = Scalar::of_field(&Value::deserialize(from)?, "default")?;
+        Ok(Self(default))
     }
 }
 
-fn scalar(value: &Value) -> Result<String, serde_yaml_ng::Error> {
-    match value {
-        Value::Null => Ok(String::new()),
-        Value::Bool(value) => Ok(value.to_string()),
-        Value::Number(value) => Ok(value.to_string()),
-        Value::String(value) => Ok(value.clone()),
-        Value::Sequence(_) | Value::Mapping(_) | Value::Tagged(_) => {
-            Err(de::Error::custom("expected a string, a number or a truth value"))
-        }
-    }
-}
-
-pub(crate) fn pairs(mapping: &Mapping) -> Result<Vec<(String, String)>, serde_yaml_ng::Error> {
-    mapping.iter().map(|(name, value)| Ok((scalar(name)?, scalar(value)?))).collect()
-}
-
-pub(crate) fn input_defaults(
-    inputs: &Mapping,
-) -> Result<Vec<(String, String)>, serde_yaml_ng::Error> {
-    let default = |input: &Value| input.get("default").map_or(Ok(String::new()), scalar);
-    inputs.iter().map(|(name, input)| Ok((scalar(name)?, default(input)?))).collect()
+pub(crate) fn input_defaults(inputs: Entries<Input>) -> Vec<(String, String)> {
+    inputs.0.into_iter().map(|(name, Input(default))| (name, default)).collect()
 }
 
 fn parse_image(image: &str) -> Result<Image, ActionError> {

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_yaml_ng::{Mapping, Value};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::Stage;
-use crate::action::{self, Action, ActionError, input_defaults, pairs};
+use crate::action::{self, Action, ActionError, Input, input_defaults};
 use crate::workflow::StepDefinition;
+use crate::yaml::{self, Entries, Scalar};
 
 /// What an action is made of.
 #[derive(Clone, Debug)]
@@ -46,9 +47,9 @@ pub struct Composite {
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
-    inputs: Mapping,
+    inputs: Entries<Input>,
     #[serde(default)]
-    outputs: Mapping,
+    outputs: Entries<Output>,
     runs: Runs,
 }
 
@@ -60,6 +61,16 @@ struct Runs {
     post: Option<String>,
     #[serde(default)]
     steps: Vec<StepDefinition>,
+}
+
+/// The `value` of an output; empty, if it has none.
+struct Output(String);
+
+impl<'de> Deserialize<'de> for Output {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let Scalar(value) = Scalar::of_field(&Value::deserialize(from)?, "value")?;
+        Ok(Self(value))
+    }
 }
 
 impl Definition {
@@ -76,15 +87,13 @@ impl Definition {
     }
 
     fn from_yaml(text: &str) -> Result<Self, ActionError> {
-        let manifest: Manifest = serde_yaml_ng::from_str(text).map_err(ActionError::Malformed)?;
-        let inputs = input_defaults(&manifest.inputs).map_err(ActionError::Malformed)?;
+        let manifest: Manifest = yaml::parse(text).map_err(ActionError::Malformed)?;
+        let inputs = input_defaults(manifest.inputs);
         let runs = manifest.runs;
         match runs.using.as_str() {
             "composite" => {
-                let value = |value: &Value| value.get("value").cloned().unwrap_or_default();
-                let outputs = manifest.outputs.iter();
-                let outputs = outputs.map(|(name, output)| (name.clone(), value(output))).collect();
-                let outputs = pairs(&outputs).map_err(ActionError::Malformed)?;
+                let outputs = manifest.outputs.0.into_iter();
+                let outputs = outputs.map(|(name, Output(value))| (name, value)).collect();
                 Ok(Self::Composite(Composite { inputs, outputs, steps: runs.steps }))
             }
             using if using.starts_with("node") => {

@@ -31,6 +31,7 @@ pub mod template;
 pub mod uses;
 pub mod variables;
 pub mod workflow;
+mod yaml;
 
 pub use action::Action;
 pub use context::Job;
@@ -42,6 +43,7 @@ pub use runner::{Prepared, Runner, Step};
 pub use uses::Uses;
 pub use variables::Variables;
 pub use workflow::JobDefinition;
+pub use yaml::YamlError;
 
 /// When in a job an action runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! A job as its workflow has it: the part of the syntax that scenarios need.
 
 use serde::{Deserialize, Deserializer};
-use serde_yaml_ng::Mapping;
 
-use crate::action::pairs;
+use crate::yaml::{self, Entries, Scalar, YamlError};
 
 /// One job of a workflow.
 #[derive(Clone, Debug, Deserialize)]
@@ -90,8 +89,8 @@ impl JobDefinition {
     /// # Errors
     ///
     /// Those of the parser, with the place.
-    pub fn from_yaml(text: &str) -> Result<Self, serde_yaml_ng::Error> {
-        serde_yaml_ng::from_str(text)
+    pub fn from_yaml(text: &str) -> Result<Self, YamlError> {
+        yaml::parse(text)
     }
 }
 
@@ -111,32 +110,16 @@ fn container<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ContainerDefin
 fn services<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Vec<(String, ContainerDefinition)>, D::Error> {
-    let mapping = Mapping::deserialize(from)?;
-    let one = |(name, value)| {
-        let name = serde_yaml_ng::from_value(name)?;
-        Ok((name, serde_yaml_ng::from_value(value)?))
-    };
-    let all: Result<_, serde_yaml_ng::Error> = mapping.into_iter().map(one).collect();
-    all.map_err(serde::de::Error::custom)
+    Entries::deserialize(from).map(|Entries(services)| services)
 }
 
 fn variables<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, String)>, D::Error> {
-    pairs(&Mapping::deserialize(from)?).map_err(serde::de::Error::custom)
+    Entries::<Scalar>::deserialize(from).map(Entries::texts)
 }
 
 fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Text {
-        Number(u64),
-        Text(String),
-    }
-    let texts = Vec::<Text>::deserialize(from)?;
-    let text = |text| match text {
-        Text::Number(number) => number.to_string(),
-        Text::Text(text) => text,
-    };
-    Ok(texts.into_iter().map(text).collect())
+    let texts = Vec::<Scalar>::deserialize(from)?;
+    Ok(texts.into_iter().map(|Scalar(text)| text).collect())
 }
 
 #[cfg(test)]
