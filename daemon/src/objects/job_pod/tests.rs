@@ -1,5 +1,5 @@
 use hookd_api::v1::PrepareJobStart;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::*;
 use crate::config::PolicyConfig;
