@@ -86,7 +86,7 @@ fn idle_limit(path: &str) -> Duration {
 /// Makes an error of what is no answer of the API server's own: the header `Retry-After`, which its
 /// priority and fairness and proxies send with a line of text, goes into a Status, where kube keeps
 /// it; and a proxy's page, which comes as success, is none.
-fn as_the_server_would<B>(response: Response<B>) -> Response<Either<B, Full<Bytes>>> {
+pub(super) fn as_the_server_would<B>(response: Response<B>) -> Response<Either<B, Full<Bytes>>> {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let seconds =
         header(header::RETRY_AFTER).and_then(|seconds| seconds.trim().parse::<u32>().ok());

@@ -18,6 +18,8 @@ pub mod objects;
 pub mod pod;
 mod refusal;
 pub mod retry;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod watch;
 
 /// The runner's namespace, and how long hookd waits for what it asks there.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{WatchEvent, WatchParams};
@@ -164,7 +165,7 @@ impl WatcherBackoff for WatchBackoff {
 /// Publishes each state of the pod until it is gone.
 async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let events = watcher(pods, config).backoff(WatchBackoff::default());
+    let events = listed_again(pods, config).backoff(WatchBackoff::default());
     pin_mut!(events);
     let mut listed = false;
     let mut held: Option<HeldState> = None;
@@ -212,3 +213,26 @@ fn publish(sender: &watch::Sender<PodState>, state: Option<HeldState>) {
         sender.send_replace(PodState::Present(Box::new(pod)));
     }
 }
+
+/// The events of a watcher, which begins anew when the server does not know the version any more
+/// that a watch is to begin with: kube's own asks for that version again and again.
+fn listed_again(
+    pods: Api<Pod>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>> {
+    stream::unfold(None, move |events: Option<BoxStream<'static, _>>| {
+        let mut events = events.unwrap_or_else(|| watcher(pods.clone(), config.clone()).boxed());
+        async move {
+            let event = events.next().await?;
+            let expired = event.as_ref().is_err_and(is_expired);
+            Some((event, (!expired).then_some(events)))
+        }
+    })
+}
+
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
+}
+
+#[cfg(test)]
+mod tests;

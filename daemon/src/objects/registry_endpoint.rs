@@ -44,8 +44,9 @@ pub fn endpoint(
     if runner.hookd_image.is_empty() {
         return Err(SpecError::NoHookdImage.into());
     }
-    let json = serde_json::to_string(config)
-        .map_err(|error| CommonError::defect("The endpoint's settings cannot be written as JSON", error))?;
+    let json = serde_json::to_string(config).map_err(|error| {
+        CommonError::defect("The endpoint's settings cannot be written as JSON", error)
+    })?;
     if json.len() > MOST_CONFIG {
         return Err(SpecError::TooManyImages { number: config.images.len() }.into());
     }

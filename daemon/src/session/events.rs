@@ -175,7 +175,8 @@ impl Session {
 
     async fn wait_for_window(&mut self) -> Result<(), Failure> {
         let sent = self.sent.stdout + self.sent.stderr;
-        let room = self.acked.wait_for(|acked| sent < acked.total().saturating_add(OUTPUT_WINDOW)).await;
+        let room =
+            self.acked.wait_for(|acked| sent < acked.total().saturating_add(OUTPUT_WINDOW)).await;
         Ok(room.map(|_| ()).map_err(|_| CommonError::Cancelled)?)
     }
 }

@@ -164,6 +164,8 @@ mod tests {
     use super::*;
     use crate::error::Reason;
 
+    mod transitions;
+
     #[test]
     fn the_steps_at_work_and_those_remembered_are_bounded() {
         let steps = Steps::default();

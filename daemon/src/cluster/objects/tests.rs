@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::error::Reason;
 
+mod creating;
+mod deleting;
+mod trying;
+
 const JOBS: &str = "/apis/batch/v1/namespaces/ns/jobs";
 
 /// What the API server was asked: method and path of each request, and the body of a deletion.

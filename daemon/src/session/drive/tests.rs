@@ -10,9 +10,11 @@ use http_body_util::Full;
 use kube::Client;
 
 use super::*;
-use crate::error::Reason;
 use crate::cluster::Cluster;
+use crate::error::Reason;
 use crate::session::cursor::BuildPosition;
+
+mod ends;
 
 /// Sessions on a cluster that answers nothing but 404.
 fn sessions(socket_dir: &Path) -> Sessions {

@@ -1,0 +1,160 @@
+//! A watched pod, by what the API server sends.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::scripted::{ApiServer, End, Expected, get, status};
+
+const PODS: &str = "/api/v1/namespaces/ns/pods";
+
+fn pod(version: u32, phase: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": phase},
+        "metadata": {"name": "p", "uid": "u", "resourceVersion": version.to_string()}})
+}
+
+fn event(kind: &str, object: Value) -> Value {
+    json!({"type": kind, "object": object})
+}
+
+/// The list of the pods of that name.
+fn list(version: u32, items: &[Value]) -> Expected {
+    let list = json!({"apiVersion": "v1", "kind": "PodList", "items": items,
+        "metadata": {"resourceVersion": version.to_string()}});
+    get(PODS).with_query("fieldSelector=metadata.name=p").answers(200, list)
+}
+
+/// The watch by name from this version on.
+fn watch_from(version: u32) -> Expected {
+    get(PODS)
+        .with_query("fieldSelector=metadata.name=p")
+        .with_query("watch=true")
+        .with_query(&format!("resourceVersion={version}"))
+}
+
+/// The watch of a Job's pod.
+fn watch_of_job() -> Expected {
+    get(PODS)
+        .with_query("labelSelector=batch.kubernetes.io/job-name=j")
+        .with_query("watch=true")
+        .with_query("resourceVersion=0")
+}
+
+fn is_in(phase: &str) -> impl Fn(&PodState) -> bool {
+    move |seen| {
+        let status = seen.pod().and_then(|pod| pod.status.as_ref());
+        status.and_then(|status| status.phase.as_deref()) == Some(phase)
+    }
+}
+
+fn is_deleted(seen: &PodState) -> bool {
+    matches!(seen, PodState::Deleted)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_followed_from_its_list_to_its_deletion() {
+    let api = ApiServer::expecting([
+        list(1, &[pod(1, "Pending")]),
+        // A watch that ends or breaks goes on from the newest version, and nothing is listed again.
+        watch_from(1).streams([event("MODIFIED", pod(2, "Running"))], End::Broken),
+        watch_from(2).streams([event("MODIFIED", pod(3, "Succeeded"))], End::Closed),
+        watch_from(3).refuses(503, "ServiceUnavailable", "starting"),
+        watch_from(3).loses_its_answer(),
+        watch_from(3),
+        watch_from(3).streams([event("DELETED", pod(4, "Succeeded"))], End::Open),
+    ]);
+    let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+    assert!(matches!(watch.now(), PodState::NotCreated));
+    api.during(watch.until(is_in("Running"))).await;
+    api.during(watch.until(is_in("Succeeded"))).await;
+    api.during(watch.until(is_deleted)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_not_listed_is_deleted() {
+    let api = ApiServer::expecting([list(1, &[])]);
+    let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+    api.during(watch.until(is_deleted)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_gone_is_listed_again() {
+    let gone = || status(410, "Expired", "too old resource version: 1 (9)");
+    for (what, expired) in [
+        ("within the watch", watch_from(1).streams([event("ERROR", gone())], End::Closed)),
+        ("in place of the watch", watch_from(1).answers(410, gone())),
+    ] {
+        let api = ApiServer::expecting([
+            list(1, &[pod(1, "Pending")]),
+            expired,
+            list(9, &[pod(8, "Running")]),
+            watch_from(9).streams([event("ERROR", gone())], End::Closed),
+            list(20, &[]),
+        ]);
+        let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+        api.during(watch.until(is_in("Running"))).await;
+        let seen = api.during(watch.until(is_deleted)).await;
+        assert!(seen.pod().is_none(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_stays_known_while_it_cannot_be_listed_again() {
+    let gone = status(410, "Expired", "too old resource version: 1 (9)");
+    let refused = "pods is forbidden: User \"u\" cannot list resource \"pods\"";
+    let again = || get(PODS).with_query("fieldSelector=metadata.name=p");
+    let api = ApiServer::expecting([
+        list(1, &[pod(1, "Pending")]),
+        watch_from(1).streams([event("ERROR", gone)], End::Closed),
+        again().refuses(503, "ServiceUnavailable", "starting"),
+        again().refuses(403, "Forbidden", refused),
+        again().answers_a_page(),
+        again().loses_its_answer(),
+        list(9, &[pod(8, "Running")]),
+        watch_from(9).streams([], End::Open),
+    ]);
+    let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+    api.during(watch.until(is_in("Pending"))).await;
+    let seen = api.during(watch.until(|seen| !is_in("Pending")(seen))).await;
+    assert!(is_in("Running")(&seen), "{seen:?}");
+    // Until it is watched again.
+    api.during(tokio::time::sleep(Duration::from_secs(1))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pod_of_a_job_is_awaited_by_label_and_followed_by_name() {
+    let broken = status(410, "Expired", "too old resource version");
+    for (what, first) in [
+        ("nothing happens", watch_of_job().streams([], End::Closed)),
+        ("the connection breaks", watch_of_job().streams([], End::Broken)),
+        (
+            "an earlier pod goes",
+            watch_of_job().streams([event("DELETED", pod(1, "Failed"))], End::Closed),
+        ),
+        ("the watch fails", watch_of_job().streams([event("ERROR", broken)], End::Open)),
+        ("the server is away", watch_of_job().refuses(503, "ServiceUnavailable", "starting")),
+        ("a permission is missing", watch_of_job().refuses(403, "Forbidden", "cannot watch")),
+        ("a page comes", watch_of_job().answers_a_page()),
+        ("no answer comes", watch_of_job()),
+    ] {
+        let api = ApiServer::expecting([
+            first,
+            watch_of_job().streams([event("ADDED", pod(2, "Pending"))], End::Open),
+            list(3, &[pod(3, "Running")]),
+            watch_from(3).streams([event("DELETED", pod(4, "Running"))], End::Open),
+        ]);
+        let mut watch = PodWatch::for_job(api.cluster().pods(), "j");
+        let seen = api.during(watch.until(is_deleted)).await;
+        assert!(seen.pod().is_none(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_no_caller_holds_asks_for_nothing() {
+    let api = ApiServer::expecting([watch_of_job().streams([], End::Closed)]);
+    let watch = PodWatch::for_job(api.cluster().pods(), "j");
+    let copy = watch.clone();
+    drop(watch);
+    api.during(tokio::time::sleep(Duration::from_millis(1))).await;
+    drop(copy);
+    api.during(tokio::time::sleep(Duration::from_secs(60))).await;
+}
