@@ -158,3 +158,45 @@ async fn a_watch_that_no_caller_holds_asks_for_nothing() {
     drop(copy);
     api.during(tokio::time::sleep(Duration::from_secs(60))).await;
 }
+
+/// A pod whose container `job` has ended with exit code 137.
+fn killed(version: u32, reason: &str) -> Value {
+    let mut pod = pod(version, "Failed");
+    pod["status"]["containerStatuses"] = json!([{
+        "name": "job", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 137, "reason": reason}},
+    }]);
+    pod
+}
+
+/// Why the container `job` ended, if it has.
+fn reason(seen: &PodState) -> Option<String> {
+    let status = seen.pod()?.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    status.state.as_ref()?.terminated.as_ref()?.reason.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_is_seen_with_its_reason() {
+    let events = [event("MODIFIED", killed(2, "Error")), event("MODIFIED", killed(3, "OOMKilled"))];
+    let api = ApiServer::expecting([
+        list(1, &[pod(1, "Running")]),
+        watch_from(1).streams(events, End::Open),
+    ]);
+    let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+    let seen = api.during(watch.until(is_in("Failed"))).await;
+    assert_eq!(reason(&seen).as_deref(), Some("OOMKilled"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_whose_reason_does_not_come_is_seen_soon() {
+    let api = ApiServer::expecting([
+        list(1, &[pod(1, "Running")]),
+        watch_from(1).streams([event("MODIFIED", killed(2, "Error"))], End::Open),
+    ]);
+    let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+    api.during(watch.until(is_in("Running"))).await;
+    let began = Instant::now();
+    let seen = api.during(watch.until(is_in("Failed"))).await;
+    assert_eq!(reason(&seen).as_deref(), Some("Error"));
+    assert!(began.elapsed() <= REASON_TIMEOUT, "{:?}", began.elapsed());
+}

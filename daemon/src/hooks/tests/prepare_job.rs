@@ -84,7 +84,7 @@ async fn prepared(
         create_options: "--no-healthcheck".to_owned(),
         ..ContainerSpec::default()
     };
-    let spec = JobSpec { container: None, services: vec![service] };
+    let spec = JobSpec::read(None, vec![service]).unwrap();
     let mut operation = PrepareJob::new(hookd.context.clone(), step(), spec);
     let mut client = Client::at(Cursor::default());
     let prepared = hookd.api.during(operation.run(&mut client.session)).await;
@@ -170,7 +170,7 @@ async fn a_pod_of_an_earlier_job_that_does_not_go_fails_the_job() {
 async fn a_job_waits_for_room_in_the_quota() {
     let quota = "pods \"r-workflow\" is forbidden: exceeded quota: q, used: pods=9";
     let secret_exists = || post(SECRETS).refuses(409, "AlreadyExists", "already exists");
-    let secret = partial(of_job("r-services-s", "r", "s"));
+    let secret = json!({"metadata": of_job("r-services-s", "r", "s")});
     let script = [
         creates_secret(),
         create().refuses(403, "Forbidden", quota),

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::cluster::scripted::{ApiServer, Expected, post};
+use crate::error::Reason;
 
 fn review() -> Expected {
     post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews")
