@@ -132,10 +132,7 @@ fn the_readme_calls_every_method_with_a_valid_message() {
         let command = command.unwrap_or_else(|| panic!("the README does not call {method}"));
         let command = command.replace("/run/hookd/hookd.sock", &socket);
         let command = command.replacen("grpcurl", &bin, 1);
-        let output = Command::new("timeout")
-            .args(["60", "bash", "-c", &command])
-            .output()
-            .unwrap();
+        let output = Command::new("timeout").args(["60", "bash", "-c", &command]).output().unwrap();
         let said = text(&output.stderr);
         // grpcurl knows no `ErrorInfo`: the code and the message have to tell.
         let is_answered = output.status.success() || said.contains("google.rpc.ErrorInfo");

@@ -125,7 +125,7 @@ fn an_entry_build_that_would_break_a_build_names_the_field() {
         (entry("securityContext: {runAsNonRoot: true}"), "`securityContext.runAsNonRoot`"),
         (entry("securityContext: {runAsUser: 1000}"), "`securityContext.runAsUser`"),
         (entry("securityContext: {readOnlyRootFilesystem: true}"), "readOnlyRootFilesystem"),
-        (entry("volumeMounts: [{name: x, mountPath: /x}]"), "no volume of the template"),
+        (entry("volumeMounts: [{name: x, mountPath: /x}]"), "not a volume of the template"),
         (entry("volumeMounts: [{name: x, mountPath: /kaniko/.docker}]"), "Kaniko needs its own"),
         (entry("resources: {limits: text}"), "wrong type"),
         ("spec: {tolerations: [{key: 1}]}".to_owned(), "wrong type"),
