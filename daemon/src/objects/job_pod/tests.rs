@@ -1,4 +1,4 @@
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::*;
 use crate::config::PolicyConfig;
@@ -71,67 +71,31 @@ pub(super) fn value(plan: &Plan) -> Value {
     serde_json::to_value(&plan.pod).unwrap()
 }
 
-fn mounts_of(container: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
-    mounts.iter().map(|mount| (text(&mount["mountPath"]), text(&mount["subPath"]))).collect()
+#[test]
+fn the_pod_of_the_runners_own_example_is_the_recorded_one() {
+    let plan = planned(&example()).unwrap();
+    insta::assert_yaml_snapshot!("pod_of_the_example", plan.pod);
+    insta::assert_yaml_snapshot!("notes_of_the_example", plan.notes);
 }
 
 #[test]
 fn the_job_container_is_stepd_in_the_users_image() {
-    let plan = planned(&example()).unwrap();
-    let pod = value(&plan);
+    let pod = value(&planned(&example()).unwrap());
     let job = &pod["spec"]["containers"][0];
-    assert_eq!(
-        (&job["name"], &job["image"]),
-        (&json!("job"), &json!("ghcr.io/octo-org/build-image:1.4"))
-    );
+    assert_eq!(job["image"], "ghcr.io/octo-org/build-image:1.4");
     assert_eq!(job["command"][0], STEPD);
     assert_eq!((job.get("args"), job.get("env")), (None, None));
-    assert_eq!(job["securityContext"]["runAsUser"], 0);
-    assert_eq!(job["resources"]["limits"]["cpu"], "1");
-    let mounts = mounts_of(job);
-    for (path, sub_path) in [
-        ("/__hookd", ""),
-        ("/__r", ""),
-        ("/__hookd_run", ""),
-        ("/__e", ""),
-        ("/__w", ""),
-        ("/__w/_temp", "_temp"),
-        ("/github/home", "_temp/_github_home"),
-        ("/cache", "widget-shop/cache"),
-        ("/scratch", ""),
-        ("/volume_mount", ""),
-    ] {
-        assert!(mounts.contains(&(path.to_owned(), sub_path.to_owned())), "{path}: {mounts:?}");
-    }
-    assert!(!mounts.iter().any(|(path, _)| path == "/var/run/docker.sock"));
+    assert!(!pod.to_string().contains("docker.sock"));
 }
 
 #[test]
 fn the_pod_is_owned_and_has_no_token_no_restart_and_no_init_container() {
     let pod = value(&planned(&example()).unwrap());
-    assert_eq!(pod["metadata"]["name"], "r-workflow");
-    assert_eq!(
-        pod["metadata"]["labels"],
-        json!({"runner-pod": "r", "hookd.dev/step": "s1", "hookd.dev/component": "job"})
-    );
     assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "u");
-    let annotations = &pod["metadata"]["annotations"];
-    assert_eq!(annotations["karpenter.sh/do-not-disrupt"], "true");
     let spec = &pod["spec"];
     assert_eq!(spec["automountServiceAccountToken"], false);
-    assert_eq!(spec["enableServiceLinks"], false);
     assert_eq!(spec["restartPolicy"], "Never");
     assert_eq!(spec.get("initContainers"), None);
-    assert!(spec["affinity"].is_object());
-    let images: Vec<_> = spec["volumes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|volume| volume["image"]["reference"].as_str())
-        .collect();
-    assert_eq!(images, ["reg/hookd@sha256:1", "reg/runner@sha256:2"]);
 }
 
 #[test]
@@ -152,20 +116,12 @@ fn values_of_the_environment_stand_in_no_specification() {
 }
 
 #[test]
-fn services_are_containers_with_health_checks_and_names() {
+fn services_are_found_by_their_names_and_ports() {
     let plan = planned(&example()).unwrap();
-    let pod = value(&plan);
-    let redis = &pod["spec"]["containers"][1];
-    assert_eq!(redis["name"], "redis");
-    assert_eq!(redis["startupProbe"]["exec"]["command"][2], "redis-cli ping");
-    assert_eq!(redis["ports"], json!([{"containerPort": 6379, "protocol": "TCP"}]));
-    let hosts = &pod["spec"]["hostAliases"][0]["hostnames"];
-    assert_eq!(hosts, &json!(["redis", "private-postgres"]));
     assert_eq!(plan.containers, ["job", "redis", "private-postgres"]);
     let prepared = &plan.prepared;
     assert_eq!(prepared.services[1].id, "private-postgres");
     assert_eq!(prepared.services[1].ports["5432"], "5432");
-    assert!(plan.notes.iter().any(|note| note.contains("8080:80/tcp")), "{:?}", plan.notes);
 }
 
 #[test]

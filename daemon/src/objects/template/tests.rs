@@ -86,22 +86,7 @@ fn lists_of_the_pod_are_appended_to_and_objects_are_merged_by_field() {
          readinessGates: [{conditionType: example.com/x}]\n  \
          securityContext: {fsGroup: 1001, supplementalGroups: [8, 7], sysctls: [{name: a, value: b}]}",
     );
-    let spec = &pod["spec"];
-    let names = |list: &str| -> Vec<_> {
-        spec[list].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect()
-    };
-    assert_eq!(names("imagePullSecrets"), ["job-credentials", "corp-mirror"]);
-    assert_eq!(names("volumes"), ["work", "cache"]);
-    assert_eq!(names("initContainers"), ["hookd-tools", "first"]);
-    assert_eq!(names("containers"), ["job", "redis", "proxy"]);
-    let security = &spec["securityContext"];
-    assert_eq!(security["supplementalGroups"], json!([7, 8]));
-    assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault");
-    assert_eq!(security["fsGroupChangePolicy"], "OnRootMismatch");
-    for list in ["tolerations", "topologySpreadConstraints", "readinessGates"] {
-        assert_eq!(spec[list].as_array().map(Vec::len), Some(1), "{list}");
-    }
-    assert_eq!(spec["nodeSelector"], json!({"pool": "ci"}));
+    insta::assert_yaml_snapshot!("merged_pod", pod);
     assert_eq!(warnings, "");
 }
 
