@@ -1,7 +1,8 @@
 //! Patterns of `.dockerignore` files: those of Go's `filepath.Match`, and `**`.
 //!
 //! A pattern is a small automaton that reads a path once, whatever the pattern: the job may
-//! choose one that would keep a backtracking matcher busy for hours.
+//! choose one that would keep a backtracking matcher busy for hours. The memory of thousands of compiled
+//! `regex`es would have no bound (docs/decisions/0007-parsers-of-our-own.md).
 
 use super::ContextError;
 use super::bounds::Meter;

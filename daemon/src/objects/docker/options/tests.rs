@@ -23,6 +23,19 @@ fn words_are_those_of_a_shell() {
     assert!(split("'open").is_err());
 }
 
+// Where `shlex` drops, keeps or refuses something else.
+#[test]
+fn words_have_no_comments_and_no_continued_lines() {
+    for (text, words) in [
+        ("--label #1 --init", &["--label", "#1", "--init"][..]),
+        ("--rm\r\n--init", &["--rm", "--init"]),
+        ("a\\\nb", &["a\nb"]),
+        ("a\\", &["a"]),
+    ] {
+        assert_eq!(split(text).unwrap(), words, "{text:?}");
+    }
+}
+
 #[test]
 fn resources_users_and_capabilities_become_fields() {
     let container = container(

@@ -1,4 +1,5 @@
-//! The words of an options string.
+//! The words of an options string. Not `shlex`, which drops what follows a `#`
+//! (docs/decisions/0007-parsers-of-our-own.md).
 
 use super::invalid;
 use crate::error::Failure;
