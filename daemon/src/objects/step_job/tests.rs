@@ -49,15 +49,14 @@ fn made() -> (Job, Secret) {
 
 #[test]
 fn the_job_of_a_step_is_the_recorded_one_for_both_starters() {
-    let mount = Mount {
+    let home = [Mount {
         source_volume_path: "/work/_temp/_github_home".into(),
         target_volume_path: "/github/home".into(),
         ..Mount::default()
-    };
+    }];
     let (runner, step_id) = (runner(), "s1".parse().unwrap());
     for (name, starter) in [("kubelet", Starter::Kubelet), ("stepd", Starter::Stepd)] {
-        let mounts =
-            mounts::of_step(&[mount.clone()], Path::new("/work"), runner.work.as_ref()).unwrap();
+        let mounts = mounts::of_step(&home, Path::new("/work"), runner.work.as_ref()).unwrap();
         let launch = Launch { image: "busybox", starter };
         let settings = JobSettings { pull_secret: Some("built"), ..SETTINGS };
         let plan = job(&runner, &step_id, &step(), mounts, launch, settings).unwrap();
