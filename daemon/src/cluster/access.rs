@@ -100,6 +100,8 @@ pub fn failure(namespace: &str, missing: &[Permission]) -> Failure {
 mod tests {
     use super::*;
 
+    mod reviews;
+
     fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> ResourceRule {
         let own = |list: &[&str]| list.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
         ResourceRule {

@@ -1,9 +1,9 @@
 //! An API server of a test: it answers the requests that a script expects, under the real client.
 //!
 //! Requests of one method and path are answered in the order of the script. Different ones may come
-//! in any order, since hookd asks for several things at once; [`ApiServer::requests`] has the order.
-//! A request that the script does not expect fails the test, and so does an expected one that did not
-//! come: the message names it.
+//! in any order, since hookd asks for several things at once; [`ApiServer::requests`] has the
+//! order. A request that the script does not expect fails the test, and so does an expected one
+//! that did not come: the message names it.
 
 use std::fmt;
 use std::io;
@@ -24,7 +24,6 @@ use tower::{BoxError, ServiceBuilder, service_fn};
 
 use crate::cluster::Cluster;
 use crate::cluster::client::{ANSWER, as_the_server_would};
-use crate::error::Failure;
 
 /// Longer than any deadline of hookd, on the paused clock of a test.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -87,7 +86,7 @@ impl Expected {
         Self { line, query: Vec::new(), body: json!({}), answer, repeated: false, came: false }
     }
 
-    /// Its decoded query has this, such as `dryRun=All`.
+    /// Its decoded query has this parameter, such as `dryRun=All`.
     pub(crate) fn with_query(mut self, part: &str) -> Self {
         self.query.push(part.to_owned());
         self
@@ -149,7 +148,7 @@ impl Expected {
     fn is(&self, arrived: &Arrived) -> bool {
         (self.repeated || !self.came)
             && self.line == arrived.line
-            && self.query.iter().all(|part| arrived.query.contains(part.as_str()))
+            && self.query.iter().all(|part| arrived.query.contains(part))
             && has(&arrived.body, &self.body)
     }
 }
@@ -158,14 +157,6 @@ impl Expected {
 fn has(value: &Value, wanted: &Value) -> bool {
     let Value::Object(fields) = wanted else { return value == wanted };
     fields.iter().all(|(name, wanted)| has(value.get(name).unwrap_or(&Value::Null), wanted))
-}
-
-/// The failure that a caller sees of a room's own error.
-pub(crate) fn failure_of<T: fmt::Debug>(result: Result<T, impl Into<Failure>>) -> Failure {
-    match result {
-        Ok(done) => panic!("it succeeded: {done:?}"),
-        Err(error) => error.into(),
-    }
 }
 
 /// A Status of the API server's.
@@ -179,8 +170,8 @@ pub(crate) fn status(code: u16, reason: &str, message: &str) -> Value {
 struct Arrived {
     /// Method and path.
     line: String,
-    /// Decoded.
-    query: String,
+    /// Its parameters, decoded.
+    query: Vec<String>,
     /// Of a request without one: an empty object.
     body: Value,
 }
@@ -287,11 +278,10 @@ impl Drop for ApiServer {
 async fn arrived(request: Request<Body>) -> Result<Arrived, BoxError> {
     let line = format!("{} {}", request.method(), request.uri().path());
     let url = reqwest::Url::parse(&format!("http://api{}", request.uri()))?;
-    let query: Vec<_> =
-        url.query_pairs().map(|(name, value)| format!("{name}={value}")).collect();
+    let query = url.query_pairs().map(|(name, value)| format!("{name}={value}")).collect();
     let body = request.into_body().collect_bytes().await?;
     let body = if body.is_empty() { json!({}) } else { serde_json::from_slice(&body)? };
-    Ok(Arrived { line, query: query.join("&"), body })
+    Ok(Arrived { line, query, body })
 }
 
 fn answer_to(state: &Mutex<State>, arrived: &Arrived) -> Option<Answer> {
@@ -334,26 +324,4 @@ async fn response(answer: Answer) -> Result<Response<Chunks>, BoxError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    #[should_panic(expected = "not expected: GET /api/v1/namespaces/ns/pods/p with query")]
-    async fn a_request_that_the_script_does_not_expect_fails_the_test() {
-        let api = ApiServer::expecting([]);
-        let _ = api.during(api.cluster().pods().get("p")).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    #[should_panic(expected = "did not come: DELETE /api/v1/namespaces/ns/pods/p")]
-    async fn an_expected_request_that_does_not_come_fails_the_test() {
-        drop(ApiServer::expecting([delete("/api/v1/namespaces/ns/pods/p")]));
-    }
-
-    #[test]
-    fn a_body_has_at_least_the_fields_that_are_expected() {
-        let body = json!({"a": {"b": 1, "c": [2]}, "d": 3});
-        assert!(has(&body, &json!({"a": {"c": [2]}})) && has(&body, &json!({})));
-        assert!(!has(&body, &json!({"a": {"b": 2}})) && !has(&body, &json!({"e": {"f": 1}})));
-    }
-}
+mod tests;

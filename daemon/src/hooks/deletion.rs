@@ -84,12 +84,19 @@ async fn delete_secrets_of(context: &Context, step: &StepId) -> Result<usize, Fa
         (&context.config.pod_name, context.cluster.secrets(), context.cluster.retry());
     let environment = names::services_secret(runner, step);
     let mut deleted = usize::from(objects::delete(&secrets, runner, &environment, &retry).await?);
+    let mut found = Vec::new();
     for index in 0.. {
         let name = names::pull_secret(runner, step, index);
-        if !objects::delete(&secrets, runner, &name, &retry).await? {
-            break;
+        let action = format!("read Secret {name}");
+        let secret = retry.run(&action, || secrets.get_metadata_opt(&name)).await?;
+        match secret.filter(|secret| names::is_of(&secret.metadata, runner)) {
+            Some(secret) => found.push(secret.metadata),
+            None => break,
         }
-        deleted += 1;
+    }
+    // From the last one on: what a deletion that breaks off leaves is found by the next.
+    for secret in found.iter().rev() {
+        deleted += usize::from(objects::delete_found(&secrets, secret, &retry).await?);
     }
     Ok(deleted)
 }

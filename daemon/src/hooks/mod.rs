@@ -12,3 +12,6 @@ pub mod prepare_job;
 pub mod run_container_step;
 pub mod run_script_step;
 pub mod service_network;
+
+#[cfg(test)]
+mod tests;

@@ -232,10 +232,16 @@ async fn create_objects(context: &Context, step: &StepId, plan: &Plan) -> Result
     {
         tracing::warn!(error = report(&error), "the job's Secrets may stay as long as its runner");
     }
-    let secrets = plan.secrets.iter().map(|secret| objects::create(&secrets, secret, &retry));
+    let secrets = async {
+        // In turn: they are deleted up to the first that is not there.
+        for secret in &plan.secrets {
+            objects::create(&secrets, secret, &retry).await?;
+        }
+        Ok::<_, Failure>(())
+    };
     let pod = objects::create(&pods, &plan.pod, &retry);
-    let (pod, secrets) = tokio::join!(pod, futures::future::join_all(secrets));
-    secrets.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let (pod, secrets) = tokio::join!(pod, secrets);
+    secrets?;
     pod
 }
 

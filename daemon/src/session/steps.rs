@@ -168,6 +168,8 @@ fn too_many() -> Failure {
 mod tests {
     use super::*;
 
+    mod transitions;
+
     #[test]
     fn the_steps_at_work_and_those_remembered_are_bounded() {
         let steps = Steps::default();

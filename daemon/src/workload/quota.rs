@@ -43,3 +43,6 @@ where
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ use super::*;
 use crate::cluster::Cluster;
 use crate::session::cursor::BuildPosition;
 
+mod ends;
+
 /// Sessions on a cluster that answers nothing but 404.
 fn sessions(socket_dir: &Path) -> Sessions {
     let service = tower::service_fn(|_: Request<kube::client::Body>| {

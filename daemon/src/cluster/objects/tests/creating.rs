@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::*;
-use crate::cluster::scripted::{ApiServer, Expected, failure_of, get, post, status};
+use crate::cluster::scripted::{ApiServer, Expected, get, post, status};
 use crate::names::STEP_LABEL;
 
 /// How long a request is repeated.
@@ -35,8 +35,7 @@ async fn created<const N: usize>(script: [Expected; N]) -> (Result<Job, Failure>
     let (api, began) = (ApiServer::expecting(script), Instant::now());
     let wanted: Job = serde_json::from_value(job()).unwrap();
     let (jobs, retry) = (Api::namespaced(api.client(), "ns"), Retry::new(BUDGET));
-    let created = api.during(create(&jobs, &wanted, &retry)).await;
-    (created.map_err(|error| failure_of::<()>(Err(error))), began.elapsed())
+    (api.during(create(&jobs, &wanted, &retry)).await, began.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +74,7 @@ async fn a_name_that_anything_else_has_is_taken() {
     ] {
         let exists = jobs().refuses(409, "AlreadyExists", "jobs.batch \"j\" already exists");
         let found = get(format!("{JOBS}/j")).answers(200, found);
-        let failure = failure_of(created([exists, found]).await.0);
+        let failure = created([exists, found]).await.0.unwrap_err();
         assert_eq!(failure.reason, Reason::StepLost, "{what}");
         assert!(failure.message.contains("Job j exists"), "{what}: {failure}");
     }
@@ -122,7 +121,7 @@ async fn refusals_that_stay_end_the_create_at_once() {
         (404, "namespaces \"ns\" not found".into(), Reason::ApiUnreachable),
     ] {
         let (created, took) = created([jobs().refuses(code, "", &message)]).await;
-        let failure = failure_of(created);
+        let failure = created.unwrap_err();
         assert_eq!(failure.reason, reason, "{message}");
         assert!(failure.message.contains("create Job j"), "{failure}");
         assert!(failure.message.contains(&message), "{failure}");
@@ -135,7 +134,7 @@ async fn refusals_that_stay_end_the_create_at_once() {
 async fn a_missing_permission_is_believed_after_ten_seconds() {
     for (code, message) in [(403, MISSING), (401, "Unauthorized")] {
         let (created, took) = created([jobs().refuses(code, "", message).repeated()]).await;
-        let failure = failure_of(created);
+        let failure = created.unwrap_err();
         assert_eq!(failure.reason, Reason::PermissionMissing);
         assert!(failure.message.contains(message), "{failure}");
         assert!(failure.remedy.contains("rbac.yaml"), "{}", failure.remedy);
@@ -155,7 +154,7 @@ async fn an_api_server_that_stays_away_ends_the_create_in_time() {
         ("busy", jobs().asks_to_wait(429, 3600)),
     ] {
         let (created, took) = created([answer.repeated()]).await;
-        let failure = failure_of(created);
+        let failure = created.unwrap_err();
         assert_eq!(failure.reason, Reason::ApiUnreachable, "{what}");
         assert!(failure.message.contains("create Job j"), "{what}: {failure}");
         assert!(took >= BUDGET && took <= BUDGET + Duration::from_secs(15), "{what}: {took:?}");
@@ -167,7 +166,7 @@ async fn an_object_that_cannot_be_read_is_not_adopted() {
     let refusal = status(403, "Forbidden", &MISSING.replace("cannot create", "cannot get"));
     let exists = jobs().refuses(409, "AlreadyExists", "jobs.batch \"j\" already exists");
     let found = get(format!("{JOBS}/j")).answers(403, refusal).repeated();
-    let failure = failure_of(created([exists, found]).await.0);
+    let failure = created([exists, found]).await.0.unwrap_err();
     assert_eq!(failure.reason, Reason::PermissionMissing);
     assert!(failure.message.contains("read Job j"), "{failure}");
     assert!(failure.message.contains("cannot get resource \"jobs\""), "{failure}");

@@ -1,7 +1,7 @@
 //! A delete, by what the API server answers.
 
 use super::*;
-use crate::cluster::scripted::{ApiServer, Expected, delete as deletes, failure_of, get};
+use crate::cluster::scripted::{ApiServer, Expected, delete as deletes, get};
 
 const SECRETS: &str = "/api/v1/namespaces/ns/secrets";
 
@@ -29,8 +29,7 @@ async fn deleted<const N: usize>(script: [Expected; N]) -> Result<bool, Failure>
     let api = ApiServer::expecting(script);
     let (jobs, retry) =
         (Api::<Job>::namespaced(api.client(), "ns"), Retry::new(Duration::from_secs(60)));
-    let deleted = api.during(delete(&jobs, "r", "j", &retry)).await;
-    deleted.map_err(|error| failure_of::<()>(Err(error)))
+    api.during(delete(&jobs, "r", "j", &retry)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,13 +67,13 @@ async fn a_delete_is_repeated_until_it_goes_through() {
 async fn a_delete_that_is_not_allowed_names_the_object_and_the_verb() {
     let message = "jobs.batch \"j\" is forbidden: User \"u\" cannot delete resource \"jobs\"";
     let refusal = deletes_job().refuses(403, "Forbidden", message).repeated();
-    let failure = failure_of(deleted([job(), refusal]).await);
+    let failure = deleted([job(), refusal]).await.unwrap_err();
     assert_eq!(failure.reason, Reason::PermissionMissing);
     assert!(failure.message.contains("delete Job j"), "{failure}");
     assert!(failure.message.contains(message), "{failure}");
     let denial = "admission webhook \"w\" denied the request: protected";
     let denial = deletes_job().refuses(403, "Forbidden", denial);
-    let failure = failure_of(deleted([job(), denial]).await);
+    let failure = deleted([job(), denial]).await.unwrap_err();
     assert_eq!(failure.reason, Reason::AdmissionDenied);
 }
 
@@ -90,7 +89,7 @@ async fn a_job_that_cannot_be_deleted_does_not_keep_its_secret() {
     let (cluster, retry) = (api.cluster(), Retry::new(Duration::from_secs(60)));
     let (jobs, secrets) = (cluster.jobs(), cluster.secrets());
     let deleted = api.during(delete_with_secret(&jobs, &secrets, "r", "j", &retry)).await;
-    assert_eq!(failure_of(deleted).reason, Reason::AdmissionDenied);
+    assert_eq!(deleted.unwrap_err().reason, Reason::AdmissionDenied);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Why a Job has no pod, by its events and by what would become of one.
 
 use super::*;
-use crate::cluster::scripted::{ApiServer, Expected, failure_of, get, post};
+use crate::cluster::scripted::{ApiServer, Expected, get, post};
 
 const QUOTA: &str = "pods \"j-x\" is forbidden: exceeded quota: q, requested: pods=1";
 const SECURITY: &str = "pods \"j-try\" is forbidden: violates PodSecurity \"baseline:latest\"";
@@ -30,15 +30,14 @@ async fn tried<const N: usize>(script: [Expected; N]) -> Result<(), Failure> {
     let job = json!({"metadata": {"name": "j", "uid": "u1"}, "spec": {"template": {
         "metadata": {"labels": {RUNNER_LABEL: "r"}}, "spec": {"containers": [{"name": "step"}]}}}});
     let (api, job) = (ApiServer::expecting(script), serde_json::from_value(job).unwrap());
-    let tried = api.during(try_pod(&api.cluster(), &job)).await;
-    tried.map_err(|error| failure_of::<()>(Err(error)))
+    api.during(try_pod(&api.cluster(), &job)).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_newest_event_says_why_a_job_has_no_pod() {
     let newest = format!("Error creating: {QUOTA}");
     let messages = [("2026-01-02T00:00:00Z", newest.as_str()), ("2026-01-01T00:00:00Z", SECURITY)];
-    let failure = failure_of(tried([events().answers(200, listed(&messages))]).await);
+    let failure = tried([events().answers(200, listed(&messages))]).await.unwrap_err();
     assert_eq!(failure.reason, Reason::QuotaExceeded);
     assert!(failure.message.contains(QUOTA), "{failure}");
 }
@@ -53,7 +52,7 @@ async fn without_an_event_a_pod_is_tried_and_not_created() {
         ("no answer", events()),
     ] {
         let trial = trial().refuses(403, "Forbidden", SECURITY);
-        let failure = failure_of(tried([answer, trial]).await);
+        let failure = tried([answer, trial]).await.unwrap_err();
         assert_eq!(failure.reason, Reason::AdmissionDenied, "{what}");
         assert!(failure.message.contains(SECURITY), "{what}: {failure}");
     }
@@ -67,6 +66,6 @@ async fn a_pod_that_could_be_made_or_not_be_tried_is_no_failure() {
         tried([events().answers(200, listed(&[])), answer]).await.unwrap();
     }
     let away = trial().refuses(503, "ServiceUnavailable", "starting");
-    let failure = failure_of(tried([events().answers(200, listed(&[])), away]).await);
+    let failure = tried([events().answers(200, listed(&[])), away]).await.unwrap_err();
     assert_eq!(failure.reason, Reason::ApiUnreachable);
 }

@@ -1,0 +1,167 @@
+//! A step whose program the kubelet starts.
+
+use super::*;
+use crate::cluster::logs::LogPosition;
+use crate::cluster::scripted::End;
+use crate::error::{Failure, Reason};
+use crate::hooks::run_container_step::RunContainerStep;
+use crate::names::COMPONENT_LABEL;
+use crate::objects::container::{ContainerStep, Source};
+use crate::registry::image_config::ImageConfig;
+use crate::session::cursor::RunPosition;
+use crate::session::operation::Operation;
+
+fn job(step: &str) -> Value {
+    let mut metadata = metadata("r-step-s", "r", step);
+    metadata["labels"][COMPONENT_LABEL] = json!("step");
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata})
+}
+
+fn creates_secret() -> Expected {
+    let secret = json!({"metadata": {"name": "r-step-s"}, "data": {"v0": "MQ=="}});
+    post(SECRETS).with_body(secret.clone()).answers(201, secret)
+}
+
+fn create() -> Expected {
+    post(JOBS).with_body(json!({"metadata": {"name": "r-step-s"}, "spec": {"backoffLimit": 0}}))
+}
+
+fn finds(job: Value) -> Expected {
+    get(format!("{JOBS}/r-step-s")).answers(200, job)
+}
+
+/// The Job's pod has ended with 3, after one line of output.
+fn ends() -> [Expected; 4] {
+    let terminated = json!({"exitCode": 3, "reason": "Error",
+        "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
+    let status = json!({"name": "step", "image": "busybox", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"terminated": terminated}});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "r-step-s-x", "uid": "p", "resourceVersion": "5"},
+        "spec": {"containers": [{"name": "step"}]},
+        "status": {"phase": "Failed", "containerStatuses": [status]}});
+    let added = json!({"type": "ADDED", "object": pod});
+    let name = "fieldSelector=metadata.name=r-step-s-x";
+    [
+        get(PODS)
+            .with_query("labelSelector=batch.kubernetes.io/job-name=r-step-s")
+            .with_query("watch=true")
+            .streams([added], End::Open),
+        get(PODS).with_query(name).answers(200, listed(&[pod])),
+        get(PODS).with_query(name).with_query("watch=true").streams([], End::Open),
+        get(format!("{PODS}/r-step-s-x/log"))
+            .with_query("container=step")
+            .answers_text("2026-01-01T00:00:00.500000000Z hello\n")
+            .repeated(),
+    ]
+}
+
+/// A client to which the Job of this uid was shown.
+fn resumed(uid: &str, by_stepd: Option<ImageConfig>) -> Cursor {
+    let run = RunPosition {
+        job_uid: uid.to_owned(),
+        by_stepd,
+        before: Offsets::default(),
+        log: LogPosition::default(),
+    };
+    Cursor { run: Some(run), ..Cursor::default() }
+}
+
+/// What comes of the step, what its client reads, and its last cursor.
+async fn ran(
+    cursor: Cursor,
+    script: impl IntoIterator<Item = Expected>,
+) -> (Result<i32, Failure>, String, Cursor) {
+    let hookd = Hookd::expecting(discovery().into_iter().chain(script));
+    let spec = ContainerStep {
+        source: Source::Image("busybox".to_owned()),
+        environment: [("ONE".to_owned(), "1".to_owned())].into(),
+        ..ContainerStep::default()
+    };
+    let mut operation = RunContainerStep::new(hookd.context.clone(), step(), spec);
+    let mut client = Client::at(cursor);
+    let ended = hookd.api.during(operation.run(&mut client.session)).await;
+    let text = client.read();
+    (ended, text, client.session.into_cursor())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_created_once_and_returns_its_exit_code() {
+    let script = [absent(PODS, "r-workflow"), creates_secret(), create().answers(201, job("s"))];
+    let (ended, text, cursor) = ran(Cursor::default(), script.into_iter().chain(ends())).await;
+    assert_eq!(ended.unwrap(), 3);
+    assert!(text.contains("hello\n"), "{text}");
+    assert_eq!(cursor.run.unwrap().job_uid, "uid of r-step-s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_create_was_not_answered_is_adopted() {
+    let script = [
+        absent(PODS, "r-workflow"),
+        creates_secret(),
+        create().loses_its_answer(),
+        create().refuses(409, "AlreadyExists", "jobs.batch \"r-step-s\" already exists"),
+        finds(job("s")),
+    ];
+    let (ended, _, cursor) = ran(Cursor::default(), script.into_iter().chain(ends())).await;
+    assert_eq!(ended.unwrap(), 3);
+    assert_eq!(cursor.run.unwrap().job_uid, "uid of r-step-s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_has_the_name_by_chance_is_not_adopted() {
+    let script = [
+        absent(PODS, "r-workflow"),
+        creates_secret(),
+        create().refuses(409, "AlreadyExists", "jobs.batch \"r-step-s\" already exists"),
+        finds(job("another")),
+    ];
+    let (ended, _, cursor) = ran(Cursor::default(), script).await;
+    let failure = ended.unwrap_err();
+    assert_eq!(failure.reason, Reason::StepLost);
+    assert!(failure.message.contains("Job r-step-s exists"), "{failure}");
+    assert_eq!(cursor.run, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_step_finds_its_job_by_name() {
+    let cursor = resumed("uid of r-step-s", None);
+    let (ended, text, _) = ran(cursor, [finds(job("s"))].into_iter().chain(ends())).await;
+    assert_eq!(ended.unwrap(), 3);
+    assert!(text.contains("hello\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_gone_is_never_made_a_second_time() {
+    let own = "uid of r-step-s";
+    for (what, cursor, answer, message) in [
+        ("gone", resumed(own, None), absent(JOBS, "r-step-s"), "Job r-step-s of this step is gone"),
+        ("another", resumed("older", None), finds(job("s")), "Job r-step-s of this step is gone"),
+        (
+            "with another launcher",
+            resumed(own, Some(ImageConfig::default())),
+            finds(job("s")),
+            "Job r-step-s was made by a hookd",
+        ),
+    ] {
+        // The script has no create.
+        let (ended, _, _) = ran(cursor, [answer]).await;
+        let failure = ended.unwrap_err();
+        assert_eq!(failure.reason, Reason::StepLost, "{what}");
+        assert!(failure.message.contains(message), "{what}: {failure}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_step_waits_for_an_api_server_that_is_away() {
+    let read = || get(format!("{JOBS}/r-step-s"));
+    let script = [
+        read().loses_its_answer(),
+        read().asks_to_wait(503, 5),
+        read().answers_a_page(),
+        finds(job("s")),
+    ];
+    let cursor = resumed("uid of r-step-s", None);
+    let (ended, _, _) = ran(cursor, script.into_iter().chain(ends())).await;
+    assert_eq!(ended.unwrap(), 3);
+}
