@@ -166,6 +166,8 @@ mod tests {
 
     mod transitions;
 
+    mod transitions;
+
     #[test]
     fn the_steps_at_work_and_those_remembered_are_bounded() {
         let steps = Steps::default();
