@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::PolicyConfig;
+use crate::error::Reason;
 use crate::objects::job_pod::{self, PodOptions};
 use crate::objects::tools::Delivery;
 use crate::runner::Runner;
