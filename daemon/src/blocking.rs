@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::error::{Failure, Reason};
+use crate::error::{Explain, Failure, Reason};
 
 /// Time without progress after which a volume counts as stalled: longer than a failover of common
 /// storage takes, shorter than a user waits for a step that shows nothing.
@@ -107,21 +107,66 @@ pub async fn run_with_pulse<T: Send + 'static>(
         }
         if let Ok(done) = tokio::time::timeout(left, &mut task).await {
             return done
-                .map_err(|error| Failure::internal(format!("{what} failed")).with_source(error));
+                .map_err(|error| {
+                BlockingError::Failed { what: what.to_owned(), source: error.into() }.into()
+            });
         }
     }
 }
 
 fn stalled(what: &str, deadline: Duration) -> Failure {
-    Failure::new(
-        Reason::VolumeStalled,
-        format!(
-            "{what} did not end within {:.0} s: the volume does not answer",
-            deadline.as_secs_f64()
-        ),
-        "Check the storage behind the runner's work volume (a hung NFS mount, for one); run the job \
-         again",
-    )
+    BlockingError::Stalled { what: what.to_owned(), deadline }.into()
+}
+
+/// A file operation gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum BlockingError {
+    /// It did not end, and did not make progress, in time.
+    #[error("{what} did not end within {:.0} s: the volume does not answer", deadline.as_secs_f64())]
+    Stalled {
+        /// The operation: "Reading the context".
+        what: String,
+        /// Its deadline.
+        deadline: Duration,
+    },
+    /// It panicked.
+    #[error("{what} failed")]
+    Failed {
+        /// The operation.
+        what: String,
+        /// The panic.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Explain for BlockingError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Stalled { .. } => Reason::VolumeStalled,
+            Self::Failed { .. } => Reason::Internal,
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Stalled { .. } => {
+                "Check the storage behind the runner's work volume (a hung NFS mount, for one); run \
+                 the job again"
+            }
+            Self::Failed { .. } => "This is a defect of hookd: please report it",
+        }
+        .to_owned()
+    }
+}
+
+/// One error of each kind.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
+    let what = || "Reading the context".to_owned();
+    vec![
+        Box::new(BlockingError::Stalled { what: what(), deadline: DEADLINE }),
+        Box::new(BlockingError::Failed { what: what(), source: "task 7 panicked".into() }),
+    ]
 }
 
 #[cfg(test)]
@@ -129,8 +174,14 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::error::examples::assert_complete;
 
     const SHORT: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn the_examples_have_every_error_of_a_file_operation() {
+        assert_complete(include_str!("blocking.rs"), "BlockingError", &examples());
+    }
 
     #[tokio::test]
     async fn work_returns_its_value() {

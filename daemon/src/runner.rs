@@ -8,11 +8,13 @@ use kube::Api;
 use crate::cluster::Cluster;
 use crate::cluster::retry::Retry;
 use crate::config::Config;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 
+pub mod error;
 mod hook_template;
 mod sub_path;
 
+use error::RunnerError;
 pub use hook_template::HookTemplate;
 
 /// What steps inherit from the runner pod.
@@ -35,7 +37,7 @@ pub struct Runner {
     /// The volume of the work directory; none: it is not on a claim.
     pub work: Option<WorkVolume>,
     /// Why no step may mount that volume.
-    pub work_refused: Option<WorkRefused>,
+    pub work_refused: Option<RunnerError>,
     /// Image of hookd itself, which has stepd; by digest where the cluster reports it.
     pub hookd_image: String,
     /// Image of the runner, which has the externals; likewise.
@@ -55,23 +57,6 @@ pub struct WorkVolume {
     pub same_node: bool,
 }
 
-/// Why steps may not mount the claim of the work directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkRefused {
-    /// Others may have other parts of the claim, which a step could reach.
-    Shared {
-        /// Name of the claim.
-        claim: String,
-        /// The part.
-        sub_path: String,
-    },
-    /// Which part of the claim is mounted depends on a variable that is not known.
-    Unknown {
-        /// Its name.
-        variable: String,
-    },
-}
-
 impl Runner {
     /// Whether steps may mount the work directory.
     ///
@@ -82,25 +67,7 @@ impl Runner {
     /// # Errors
     /// `CLAIM_UNUSABLE` for a part of a claim whose other parts are not declared to be trusted.
     pub fn check_work(&self) -> Result<(), Failure> {
-        let Some(refused) = &self.work_refused else { return Ok(()) };
-        let (message, remedy) = match refused {
-            WorkRefused::Shared { claim, sub_path } => (
-                format!(
-                    "The work directory is the part {sub_path:?} (subPath) of claim {claim}: a step \
-                     could mount the other parts, of other runners for example"
-                ),
-                "Give each runner a claim of its own (`ephemeral`, as in deploy/values.yaml); if all \
-                 that the claim holds may be seen by every job, set HOOKD_TRUST_SHARED_CLAIM=true",
-            ),
-            WorkRefused::Unknown { variable } => (
-                format!(
-                    "The subPathExpr of the work directory names the variable {variable}, whose \
-                     value the runner pod does not show"
-                ),
-                "Use variables with a `value` or a `fieldRef` of the same container",
-            ),
-        };
-        Err(Failure::new(Reason::ClaimUnusable, message, remedy))
+        self.work_refused.clone().map_or(Ok(()), |refused| Err(refused.into()))
     }
 
     /// Reads the runner pod and its claim.
@@ -183,7 +150,7 @@ fn image_that_mounts(pod: &Pod, config: &Config, read_only: bool) -> String {
 
 /// The claim that the administrator named, or the one mounted at the work directory; and why no
 /// step may mount it.
-fn work_volume(pod: &Pod, config: &Config) -> (Option<WorkVolume>, Option<WorkRefused>) {
+fn work_volume(pod: &Pod, config: &Config) -> (Option<WorkVolume>, Option<RunnerError>) {
     let Some((spec, work_dir)) = pod.spec.as_ref().zip(config.work_dir.to_str()) else {
         return (None, None);
     };
@@ -210,9 +177,10 @@ fn work_volume(pod: &Pod, config: &Config) -> (Option<WorkVolume>, Option<WorkRe
         |(container, mount)| sub_path::of_mount(pod, container, mount),
     );
     let (sub_path, refused) = match sub_path {
-        Err(variable) => (String::new(), Some(WorkRefused::Unknown { variable })),
+        Err(variable) => (String::new(), Some(RunnerError::UnknownSubPath { variable })),
         Ok(sub_path) if !sub_path.is_empty() && !is_own && !config.trust_shared_claim => {
-            let refused = WorkRefused::Shared { claim: claim.clone(), sub_path: sub_path.clone() };
+            let (claim, sub_path) = (claim.clone(), sub_path.clone());
+            let refused = RunnerError::SharedClaim { claim, sub_path: sub_path.clone() };
             (sub_path, Some(refused))
         }
         Ok(sub_path) => (sub_path, None),
@@ -225,12 +193,8 @@ fn same_node(claim: &PersistentVolumeClaim) -> Result<bool, Failure> {
     let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_ref());
     let has = |wanted: &str| modes.is_some_and(|modes| modes.iter().any(|mode| mode == wanted));
     if has("ReadWriteOncePod") {
-        let name = claim.metadata.name.as_deref().unwrap_or_default();
-        return Err(Failure::new(
-            Reason::ClaimUnusable,
-            format!("Claim {name} is ReadWriteOncePod: no step can mount the work directory"),
-            "Use a claim with access mode ReadWriteOnce or ReadWriteMany",
-        ));
+        let claim = claim.metadata.name.clone().unwrap_or_default();
+        return Err(RunnerError::ClaimOfOnePod { claim }.into());
     }
     Ok(!has("ReadWriteMany"))
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use hookd_api::v1::{ContainerSpec, Mount};
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::names;
 use crate::objects::docker::args;
 use crate::objects::docker::options::{self, CreateOptions};
 use crate::objects::docker::volumes::{self, UserVolumes};
+use crate::objects::error::SpecError;
 
 /// Largest environment of a container step: it travels in one Secret, which may have 1 MiB.
 const ENVIRONMENT_LIMIT: usize = 1_000_000;
@@ -94,18 +95,13 @@ impl TryFrom<ContainerSpec> for ContainerStep {
 
 fn source(spec: &ContainerSpec) -> Result<Source, Failure> {
     match (spec.image.as_str(), spec.dockerfile.as_str()) {
-        ("", "") => Err(Failure::new(
-            Reason::InvalidInput,
-            "The container step names neither an image nor a Dockerfile",
-            "Check `image` of the action's action.yml",
-        )),
+        ("", "") => Err(SpecError::NoSource.into()),
         (image, "") => Ok(Source::Image(image.to_owned())),
         ("", dockerfile) => Ok(Source::Dockerfile(PathBuf::from(dockerfile))),
-        (image, dockerfile) => Err(Failure::new(
-            Reason::InvalidInput,
-            format!("The container step names both image {image} and Dockerfile {dockerfile}"),
-            "Set one of them",
-        )),
+        (image, dockerfile) => {
+            let (image, dockerfile) = (image.to_owned(), dockerfile.to_owned());
+            Err(SpecError::TwoSources { image, dockerfile }.into())
+        }
     }
 }
 
@@ -123,36 +119,25 @@ pub fn check_size(
     arguments: &[String],
     environment: &BTreeMap<String, String>,
 ) -> Result<(), Failure> {
-    let refused = |message: String| {
-        let remedy =
-            "Pass large values in files of the workspace: Linux starts no program with them";
-        Err(Failure::new(Reason::InvalidInput, message, remedy))
-    };
+    let limit = LONGEST_STRING;
     let mut total = 0;
     for (number, argument) in arguments.iter().enumerate() {
         let size = argument.len() + 1;
         if size > LONGEST_STRING {
-            let number = number + 1;
-            return refused(format!(
-                "Argument {number} has {size} bytes, {LONGEST_STRING} is the limit"
-            ));
+            return Err(SpecError::ArgumentTooLarge { number: number + 1, size, limit }.into());
         }
         total += size + 8;
     }
     for (name, value) in environment {
         let size = name.len() + value.len() + 2;
         if size > LONGEST_STRING {
-            let name: String = name.chars().take(100).collect();
-            return refused(format!(
-                "The environment variable {name} has {size} bytes, {LONGEST_STRING} is the limit"
-            ));
+            let name = name.chars().take(100).collect();
+            return Err(SpecError::VariableTooLarge { name, size, limit }.into());
         }
         total += size + 8;
     }
     if total > PROGRAM_LIMIT {
-        return refused(format!(
-            "The arguments and environment have {total} bytes, {PROGRAM_LIMIT} is the limit"
-        ));
+        return Err(SpecError::ProgramTooLarge { size: total, limit: PROGRAM_LIMIT }.into());
     }
     Ok(())
 }
@@ -163,18 +148,10 @@ pub fn check_size(
 /// `INVALID_INPUT` with the variable's name.
 pub fn check_environment(given: &BTreeMap<String, String>) -> Result<(), Failure> {
     if let Some(name) = given.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
-        return Err(Failure::new(
-            Reason::InvalidInput,
-            format!("{name:?} is not a name of an environment variable"),
-            "Rename it: a name is not empty and has no '='",
-        ));
+        return Err(SpecError::InvalidVariableName { name: name.clone() }.into());
     }
     if let Some((name, _)) = given.iter().find(|(_, value)| value.contains('\0')) {
-        return Err(Failure::new(
-            Reason::InvalidInput,
-            format!("The value of the environment variable {name} holds a NUL"),
-            "Pass such a value in a file of the workspace",
-        ));
+        return Err(SpecError::VariableWithNul { name: name.clone() }.into());
     }
     check_size(&[], given)
 }
@@ -188,11 +165,7 @@ pub fn check_number(given: &BTreeMap<String, String>) -> Result<(), Failure> {
         return Ok(());
     }
     let number = given.len();
-    Err(Failure::new(
-        Reason::InvalidInput,
-        format!("The container has {number} environment variables, {MOST_VARIABLES} is the limit"),
-        "Pass values in files of the workspace",
-    ))
+    Err(SpecError::TooManyVariables { number, limit: MOST_VARIABLES }.into())
 }
 
 /// The step's variables and those that docker mode adds.
@@ -203,11 +176,7 @@ fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, S
     given.entry("CI".to_owned()).or_insert_with(|| "true".to_owned());
     let size: usize = given.iter().map(|(name, value)| name.len() + value.len()).sum();
     if size > ENVIRONMENT_LIMIT {
-        return Err(Failure::new(
-            Reason::InvalidInput,
-            format!("The step's environment has {size} bytes, {ENVIRONMENT_LIMIT} is the limit"),
-            "Pass large values in files of the workspace",
-        ));
+        return Err(SpecError::EnvironmentTooLarge { size, limit: ENVIRONMENT_LIMIT }.into());
     }
     Ok(given)
 }
@@ -215,6 +184,7 @@ fn environment(mut given: BTreeMap<String, String>) -> Result<BTreeMap<String, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     fn step(spec: ContainerSpec) -> Result<ContainerStep, Failure> {
         ContainerStep::try_from(ContainerSpec { image: "x".into(), ..spec })

@@ -3,6 +3,7 @@
 pub mod build_job;
 pub mod container;
 pub mod docker;
+pub mod error;
 pub mod init;
 pub mod job_pod;
 pub mod metadata;

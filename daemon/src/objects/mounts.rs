@@ -9,9 +9,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::names;
 use crate::objects::docker::volumes::{UserVolume, VolumeSource};
+use crate::objects::error::SpecError;
 use crate::runner::WorkVolume;
 
 /// Name of the work volume in a pod.
@@ -123,9 +124,8 @@ impl Mounts {
                     read_only: volume.read_only,
                     ..Mount::default()
                 };
-                let from_work = of_step(&[mount], work_dir, work).map_err(|mut failure| {
-                    failure.message = format!("Container {name}: {}", failure.message);
-                    failure
+                let from_work = of_step(&[mount], work_dir, work).map_err(|source| {
+                    SpecError::InContainer { container: name.to_owned(), source }
                 })?;
                 self.volumes.extend(from_work.volumes);
                 self.mounts.extend(from_work.mounts);
@@ -212,30 +212,22 @@ pub fn beneath(path: &Path, root: &Path) -> Option<PathBuf> {
 }
 
 fn elsewhere(mount: &Mount, work_dir: &Path) -> Failure {
-    Failure::new(
-        Reason::InvalidInput,
-        format!(
-            "{:?} cannot be mounted at {}: it does not lie beneath the work directory {}",
-            mount.source_volume_path,
-            mount.target_volume_path,
-            work_dir.display()
-        ),
-        "Mount directories of the work directory; if the runner's is another, set HOOKD_WORK_DIR",
-    )
+    SpecError::OutsideWorkDir {
+        path: mount.source_volume_path.clone(),
+        target: mount.target_volume_path.clone(),
+        work_dir: work_dir.to_owned(),
+    }
+    .into()
 }
 
 fn no_claim(work_dir: &Path) -> Failure {
-    Failure::new(
-        Reason::ClaimUnusable,
-        format!("The work directory {} is on no PersistentVolumeClaim", work_dir.display()),
-        "Mount a claim there in the runner pod (deploy/values.yaml shows how), or set \
-         ACTIONS_RUNNER_CLAIM_NAME",
-    )
+    SpecError::NoClaim { work_dir: work_dir.to_owned() }.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     fn mount(source: &str, target: &str) -> Mount {
         Mount {

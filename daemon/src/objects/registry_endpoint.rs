@@ -10,9 +10,10 @@ use crate::config::RegistryConfig;
 use crate::endpoint::{
     AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, EndpointConfig, VARIABLE,
 };
-use crate::error::{Failure, Reason};
+use crate::error::{CommonError, Failure};
 use crate::names;
 use crate::objects::docker::args;
+use crate::objects::error::SpecError;
 use crate::runner::Runner;
 
 /// hookd in its own image.
@@ -41,23 +42,12 @@ pub fn endpoint(
     registry: &RegistryConfig,
 ) -> Result<RegistryEndpoint, Failure> {
     if runner.hookd_image.is_empty() {
-        return Err(Failure::new(
-            Reason::Unsupported,
-            "Dockerfile actions need the image of hookd itself, and the runner pod has no container \
-             that is known to be hookd",
-            "Run hookd as a container of the runner pod that mounts HOOKD_SOCKET_DIR writable \
-             (deploy/runner-pod.yaml)",
-        ));
+        return Err(SpecError::NoHookdImage.into());
     }
-    let json = serde_json::to_string(config).map_err(|error| {
-        Failure::internal("The endpoint's settings are no JSON").with_source(error)
-    })?;
+    let json = serde_json::to_string(config)
+        .map_err(|error| CommonError::defect("The endpoint's settings are no JSON", error))?;
     if json.len() > MOST_CONFIG {
-        return Err(Failure::new(
-            Reason::Unsupported,
-            format!("The Dockerfile names {} images: that is too many", config.images.len()),
-            "Split the Dockerfile, or name fewer HOOKD_REGISTRY_MIRRORS",
-        ));
+        return Err(SpecError::TooManyImages { number: config.images.len() }.into());
     }
     let (volumes, mounts) = files(registry);
     let container = Container {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use hookd_api::v1::ScriptSpec;
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::objects::container;
 use crate::objects::docker::args;
+use crate::objects::error::SpecError;
 
 /// What a script step runs in the job container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,11 +27,7 @@ impl TryFrom<ScriptSpec> for ScriptStep {
 
     fn try_from(spec: ScriptSpec) -> Result<Self, Failure> {
         if spec.entry_point.is_empty() {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                "The script step names no program",
-                "Check `shell:` of the step",
-            ));
+            return Err(SpecError::NoProgram.into());
         }
         container::check_environment(&spec.environment_variables)?;
         let arguments = args::split(&spec.entry_point_args);
@@ -48,6 +45,7 @@ impl TryFrom<ScriptSpec> for ScriptStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     #[test]
     fn the_runners_pieces_become_the_arguments_that_docker_mode_would_pass() {

@@ -15,18 +15,20 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value};
 
-use crate::error::{Failure, Reason};
+use crate::error::{CommonError, Failure};
 use crate::names;
 use crate::runner::HookTemplate;
 
 pub mod build;
 mod container;
+pub mod error;
 mod pod;
 mod read;
 mod rules;
 mod values;
 
 use container::Kind;
+use error::TemplateError;
 
 /// A template that was read.
 #[derive(Clone, Debug, Default)]
@@ -95,14 +97,11 @@ impl Template {
     /// or sets what hookd cannot work without.
     pub fn parse(file: &str, text: &str) -> Result<Self, Failure> {
         let template = read::template(file, text)?;
-        template.check_build().map_err(|failure| {
-            Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
-        })?;
+        let in_file = |source| TemplateError::InFile { file: file.to_owned(), source };
+        template.check_build().map_err(in_file)?;
         // What cannot become a pod is reported at once, not in the middle of a job.
         for target in [Target::JobPod, Target::StepPod] {
-            template.merge(target.bare_pod(), target).map_err(|failure| {
-                Failure::new(failure.reason, format!("{failure} (in {file})"), failure.remedy)
-            })?;
+            template.merge(target.bare_pod(), target).map_err(in_file)?;
         }
         Ok(template)
     }
@@ -133,7 +132,7 @@ impl Template {
     /// `TEMPLATE_INVALID` with the field that hookd's own needs or the result's type forbid.
     pub fn merge(&self, pod: Pod, target: Target) -> Result<Merged, Failure> {
         let mut value = serde_json::to_value(pod)
-            .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
+            .map_err(|error| CommonError::defect("A pod has no JSON form", error))?;
         let mut warnings = Vec::new();
         pod::merge_metadata(&mut value, &self.metadata)?;
         pod::merge_spec(&mut value, &self.spec, target, &mut warnings)?;
@@ -142,7 +141,7 @@ impl Template {
             pod::let_pod_security_rule(&mut value, &self.spec, &mut warnings);
         }
         let pod = serde_json::from_value(value)
-            .map_err(|error| invalid(format!("The hook template makes no valid pod: {error}")))?;
+            .map_err(|source| TemplateError::InvalidResult { what: "pod", source })?;
         Ok(Merged { pod, warnings })
     }
 
@@ -200,15 +199,6 @@ fn is_service(name: &str, wanted: &str, own: &[String]) -> bool {
     let numbered = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let is_ours = own.iter().any(|one| one == name);
     is_ours && wanted != names::JOB_CONTAINER && wanted != BUILD && (name == wanted || numbered)
-}
-
-fn invalid(message: impl Into<String>) -> Failure {
-    Failure::new(
-        Reason::TemplateInvalid,
-        message,
-        "Correct the file that ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE names: it has the shape of a \
-         PodTemplateSpec (docs/operations.md says how each field is merged)",
-    )
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Where a built image goes, and where the kubelet finds it.
 
 use crate::config::RegistryConfig;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::ids::StepId;
+use crate::registry::error::DestinationError;
 
 /// Repository of built images within the registry.
 const REPOSITORY: &str = "hookd/build";
@@ -26,12 +27,7 @@ pub struct Destination {
 /// When no registry is configured.
 pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, Failure> {
     let Some(given) = registry.host.as_deref() else {
-        return Err(Failure::new(
-            Reason::Unsupported,
-            "Dockerfile actions need a registry, and none is configured",
-            "Set ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST, _REGISTRY_PORT and \
-             _REGISTRY_NODE_PORT on the hookd container (docs/config.md)",
-        ));
+        return Err(DestinationError::NotConfigured.into());
     };
     let path = given.split_once('/').map_or("", |(_, path)| path);
     let (pull_host, push_host) = hosts(registry, given);

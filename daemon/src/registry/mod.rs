@@ -3,6 +3,7 @@
 pub mod client;
 pub mod credentials;
 pub mod destination;
+pub mod error;
 pub mod image_config;
 pub mod lookup;
 pub mod mirrors;

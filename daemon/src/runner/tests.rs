@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Reason;
 use serde_json::json;
 
 fn pod(volume: serde_json::Value) -> Pod {

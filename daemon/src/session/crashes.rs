@@ -12,8 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::ids::StepId;
+use crate::session::error::SessionError;
 
 /// Directory of the records in the socket's.
 const DIRECTORY: &str = "calls";
@@ -122,20 +123,13 @@ impl Drop for Working {
 }
 
 fn fatal(step: &StepId, deaths: u32) -> Failure {
-    Failure::new(
-        Reason::DaemonCrashed,
-        format!(
-            "hookd ended abnormally {deaths} times while it worked on the input of step {step}; it \
-             does not try again"
-        ),
-        "The log of the hookd container says how it ended (killed for its memory, for one); report it \
-         with the step's action, options and environment",
-    )
+    SessionError::DaemonCrashed { step: step.clone(), deaths }.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     fn step() -> StepId {
         "abc".parse().unwrap()

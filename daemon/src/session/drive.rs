@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::error::{Failure, Reason};
+use crate::error::{CommonError, Failure};
 use crate::ids::StepId;
 use crate::session::crashes::Crashes;
 use crate::session::cursor::{Cursor, Offsets};
+use crate::session::error::SessionError;
 use crate::session::events::{Acked, Event, EventKind, Session};
 use crate::session::log_group;
 use crate::session::operation::Operation;
@@ -216,7 +217,7 @@ impl<T: Send + 'static> Link<'_, T> {
             (Action::Undo, outcome) => {
                 let failure = match outcome {
                     Outcome::Failed(failure) => failure,
-                    _ => Failure::cancelled(),
+                    _ => CommonError::Cancelled.into(),
                 };
                 let _ = self.out.send(Err(failure)).await;
                 None
@@ -240,7 +241,7 @@ impl<T: Send + 'static> Link<'_, T> {
             result = run => match result {
                 Ok(result) => Outcome::Returned(result),
                 // So ends an operation that reports something to a client that is gone.
-                Err(failure) if failure.reason == Reason::Cancelled => Outcome::Closed,
+                Err(failure) if failure.is_cancelled() => Outcome::Closed,
                 Err(failure) => Outcome::Failed(failure),
             },
             () = self.wishes.cancel.cancelled() => Outcome::Cancelled,
@@ -288,7 +289,7 @@ impl<T: Send + 'static> Link<'_, T> {
 }
 
 fn panicked() -> Failure {
-    Failure::internal("hookd failed in the middle of the step")
+    SessionError::Panicked.into()
 }
 
 /// Takes what the client says; never ends.

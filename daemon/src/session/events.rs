@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hookd_api::v1::{Phase, Stream};
 use tokio::sync::{mpsc, watch};
 
-use crate::error::Failure;
+use crate::error::{CommonError, Failure};
 use crate::session::crashes::Working;
 use crate::session::cursor::{Cursor, Offsets};
 
@@ -128,7 +128,7 @@ impl Session {
     ) -> Result<(), Failure> {
         debug_assert!(data.len() <= CHUNK_SIZE, "{} bytes in one event", data.len());
         self.wait_for_window().await?;
-        let permit = self.events.reserve().await.map_err(|_| Failure::cancelled())?;
+        let permit = self.events.reserve().await.map_err(|_| CommonError::Cancelled)?;
         self.working = None;
         advance(&mut self.cursor);
         let sent = match stream {
@@ -174,12 +174,12 @@ impl Session {
 
     async fn send(&mut self, kind: EventKind) -> Result<(), Failure> {
         let event = Event { cursor: self.cursor.encode(), kind };
-        self.events.send(event).await.map_err(|_| Failure::cancelled())
+        Ok(self.events.send(event).await.map_err(|_| CommonError::Cancelled)?)
     }
 
     async fn wait_for_window(&mut self) -> Result<(), Failure> {
         let sent = self.sent.stdout + self.sent.stderr;
         let room = self.acked.wait_for(|acked| sent < acked.total().saturating_add(WINDOW)).await;
-        room.map(|_| ()).map_err(|_| Failure::cancelled())
+        Ok(room.map(|_| ()).map_err(|_| CommonError::Cancelled)?)
     }
 }

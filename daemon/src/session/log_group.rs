@@ -16,6 +16,7 @@ use kube::ResourceExt;
 
 use crate::error::Failure;
 use crate::session::cursor::Cursor;
+use crate::session::error::SessionError;
 use crate::session::events::Session;
 
 /// Opens the group, unless it is open.
@@ -59,9 +60,8 @@ pub async fn close(session: &mut Session) -> Result<(), Failure> {
 
 fn token() -> Result<String, Failure> {
     let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()).map_err(
-        |error| Failure::internal("The kernel gives no random bytes").with_source(error),
-    )?;
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| SessionError::NoRandomBytes { source: error.into() })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -3,6 +3,7 @@
 pub mod crashes;
 pub mod cursor;
 pub mod drive;
+pub mod error;
 pub mod events;
 pub mod log_group;
 pub mod operation;

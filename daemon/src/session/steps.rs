@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken as Token;
 
-use crate::error::{Failure, Reason};
+use crate::error::{CommonError, Failure};
 use crate::ids::StepId;
+use crate::session::error::SessionError;
 use crate::session::state::{Action, Event, State};
 
 /// Steps that are attended to at the same time. A job has ten at most.
@@ -147,26 +148,21 @@ fn state_of(steps: &Entries, step: &StepId) -> State {
 
 fn refusal(step: &StepId, state: State) -> Failure {
     match state {
-        State::Undoing | State::Undone => Failure::undone(),
-        State::Idle | State::Attached { .. } | State::Reported | State::Over => Failure::new(
-            Reason::InvalidInput,
-            format!("Another client is attached to step {step}"),
-            "Give each step an id of its own, or wait until the other client has left",
-        ),
+        State::Undoing | State::Undone => CommonError::StepEnded.into(),
+        State::Idle | State::Attached { .. } | State::Reported | State::Over => {
+            SessionError::AttachedElsewhere { step: step.clone() }.into()
+        }
     }
 }
 
 fn too_many() -> Failure {
-    Failure::new(
-        Reason::TooManyCalls,
-        format!("{ATTENDED} steps of this runner are at work at once"),
-        "Run fewer steps at once",
-    )
+    SessionError::TooManySteps { limit: ATTENDED }.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason;
 
     #[test]
     fn the_steps_at_work_and_those_remembered_are_bounded() {

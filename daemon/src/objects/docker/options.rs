@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::objects::docker::volumes::UserVolume;
+use crate::objects::error::SpecError;
 
 mod apply;
 mod health;
@@ -167,11 +168,7 @@ fn with_value(
 }
 
 fn invalid(what: &str, why: &str) -> Failure {
-    Failure::new(
-        Reason::InvalidInput,
-        format!("`{what}` in `options:` {why}"),
-        "Correct the workflow: `options:` takes the flags of `docker create`",
-    )
+    SpecError::InvalidOption { option: what.to_owned(), problem: why.to_owned() }.into()
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ContainerPort;
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
+use crate::objects::error::SpecError;
 
 /// A range that is longer is a mistake.
 const LONGEST_RANGE: u16 = 1000;
@@ -29,11 +30,7 @@ pub fn parse(mappings: &[String]) -> Result<Ports, Failure> {
     let mut found = Ports::default();
     for mapping in mappings {
         parse_one(mapping, &mut found).ok_or_else(|| {
-            Failure::new(
-                Reason::InvalidInput,
-                format!("{mapping:?} in `ports:` is not a port"),
-                "Write the container's port: 80, 8080:80, 80/udp or 6000-6002",
-            )
+            SpecError::InvalidPort { mapping: mapping.clone() }
         })?;
     }
     Ok(found)
@@ -112,16 +109,9 @@ pub fn check_apart(containers: &[(&str, &Ports)]) -> Result<(), Failure> {
             let Some(other) = owners.insert(port, name).filter(|other| other != name) else {
                 continue;
             };
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!(
-                    "Port {} ({}) is asked for by both container {other} and container {name}, \
-                     by `ports:` or by EXPOSE of their images; they share the network of the job's \
-                     pod",
-                    port.1, port.0
-                ),
-                "Let one of them listen at another port, and name that port in its `ports:`",
-            ));
+            let (protocol, port) = port.clone();
+            let (one, other) = (other.to_owned(), (*name).to_owned());
+            return Err(SpecError::PortTaken { port, protocol, one, other }.into());
         }
     }
     Ok(())

@@ -3,8 +3,9 @@
 
 use hookd_api::v1::Mount;
 
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::objects::docker::options::CreateOptions;
+use crate::objects::error::SpecError;
 
 mod written;
 
@@ -191,12 +192,12 @@ fn plain_path(path: &str) -> Option<String> {
 }
 
 fn refused(name: &str, volume: &UserVolume, why: &str) -> Failure {
-    Failure::new(
-        Reason::InvalidInput,
-        format!("Container {name}: volume {:?} cannot be mounted: {why}", volume.written),
-        "Correct `volumes:` of the workflow: name a volume, or a directory of the work directory, \
-         and an absolute path in the container, as in data:/data",
-    )
+    SpecError::VolumeRefused {
+        container: name.to_owned(),
+        volume: volume.written.clone(),
+        problem: why.to_owned(),
+    }
+    .into()
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use hookd_api::v1::{ContainerSpec, PreparedContainer};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
 use crate::config::PolicyConfig;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::objects::container;
 use crate::objects::docker::options::{self, ContainerKind, CreateOptions};
 use crate::objects::docker::ports::{self, Ports};
 use crate::objects::docker::volumes::{self, UserVolumes};
+use crate::objects::error::SpecError;
 use crate::objects::mounts::{self, Mounts};
 use crate::registry::image_config::ImageConfig;
 use crate::runner::WorkVolume;
@@ -37,18 +38,12 @@ impl<'a> Part<'a> {
         policy: &PolicyConfig,
     ) -> Result<Self, Failure> {
         if spec.image.is_empty() {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!("Container {name} of the job names no image"),
-                "Set `image:` in the workflow",
-            ));
+            return Err(SpecError::NoImage { container: name }.into());
         }
         container::check_number(&spec.environment_variables)?;
         container::check_environment(&spec.environment_variables)?;
-        let options = options::parse(&spec.create_options).map_err(|mut failure| {
-            failure.message = format!("Container {name}: {}", failure.message);
-            failure
-        })?;
+        let options = options::parse(&spec.create_options)
+            .map_err(|source| SpecError::InContainer { container: name.clone(), source })?;
         container::check_number(options.environment())?;
         container::check_environment(options.environment())?;
         options.check(&name, policy)?;

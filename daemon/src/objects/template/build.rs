@@ -5,8 +5,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::Value;
 
-use super::{Target, Template, invalid};
-use crate::error::Failure;
+use super::error::TemplateError;
+use super::{Target, Template};
+use crate::error::{CommonError, Failure};
 
 /// Name of the entry for the container that builds.
 pub(super) const ENTRY: &str = "$build";
@@ -43,7 +44,7 @@ pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failur
         pod = merged.pod;
     }
     let mut value = serde_json::to_value(pod.spec)
-        .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
+        .map_err(|error| CommonError::defect("A pod has no JSON form", error))?;
     if let Some(template) = template {
         template.add_build_volumes(&mut value)?;
     }
@@ -51,7 +52,7 @@ pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failur
         pin(&mut value, architecture);
     }
     let made = serde_json::from_value(value)
-        .map_err(|error| invalid(format!("The hook template makes no valid build pod: {error}")))?;
+        .map_err(|source| TemplateError::InvalidResult { what: "build pod", source })?;
     spec.template = PodTemplateSpec { metadata: Some(pod.metadata), spec: made };
     Ok(Placed { job, warnings })
 }
@@ -64,13 +65,13 @@ impl Template {
             let strange =
                 fields.find(|(name, value)| !FIELDS.contains(&name.as_str()) && !value.is_null());
             if let Some((field, _)) = strange {
-                return Err(unknown_field(field));
+                return Err(TemplateError::BuildField { field: field.clone() }.into());
             }
             check_security(&entry["securityContext"])?;
         }
         let merged = self.merge(Target::BuildPod.bare_pod(), Target::BuildPod)?;
         let mut spec = serde_json::to_value(merged.pod.spec)
-            .map_err(|error| Failure::internal("A pod has no JSON form").with_source(error))?;
+            .map_err(|error| CommonError::defect("A pod has no JSON form", error))?;
         self.add_build_volumes(&mut spec)
     }
 
@@ -91,27 +92,20 @@ impl Template {
         let name = &mount["name"];
         let path = mount["mountPath"].as_str().unwrap_or_default().trim_end_matches('/');
         if matches!(path, "" | KANIKO) || path.starts_with(&format!("{KANIKO}/")) {
-            return Err(invalid(format!(
-                "`{ENTRY}` of the hook template mounts {name} at {:?}, where Kaniko needs its own \
-                 files",
-                mount["mountPath"].as_str().unwrap_or_default()
-            )));
+            let target = mount["mountPath"].as_str().unwrap_or_default().to_owned();
+            let volume = name.to_string();
+            return Err(TemplateError::MountOverKaniko { volume, target }.into());
         }
         let volumes = self.spec.get("volumes").and_then(Value::as_array);
         let Some(volume) = volumes.into_iter().flatten().find(|volume| volume["name"] == *name)
         else {
-            return Err(invalid(format!(
-                "`{ENTRY}` of the hook template mounts {name}, which is no volume of the template"
-            )));
+            return Err(TemplateError::NoVolume { volume: name.to_string() }.into());
         };
         let mut all = spec["volumes"].as_array().cloned().unwrap_or_default();
         match all.iter().find(|present| present["name"] == *name) {
             Some(present) if present == volume => return Ok(()),
             Some(_) => {
-                return Err(invalid(format!(
-                    "`{ENTRY}` of the hook template mounts {name}, a name that a volume of the \
-                     build's pod has already"
-                )));
+                return Err(TemplateError::VolumeTaken { volume: name.to_string() }.into());
             }
             None => all.push(volume.clone()),
         }
@@ -129,19 +123,9 @@ fn check_security(context: &Value) -> Result<(), Failure> {
         ("readOnlyRootFilesystem", context["readOnlyRootFilesystem"] == true),
     ];
     match broken.iter().find(|(_, broken)| *broken) {
-        Some((field, _)) => Err(invalid(format!(
-            "`securityContext.{field}` of `{ENTRY}` in the hook template keeps Kaniko from working: it \
-             writes base images onto its own root as root"
-        ))),
+        Some((field, _)) => Err(TemplateError::KanikoForbidden { field }.into()),
         None => Ok(()),
     }
-}
-
-fn unknown_field(field: &str) -> Failure {
-    invalid(format!(
-        "`{field}` of `{ENTRY}` in the hook template cannot be used: it takes env, envFrom, resources, \
-         securityContext and volumeMounts"
-    ))
 }
 
 /// An image that one architecture's node builds does not run on another's: the build goes where the

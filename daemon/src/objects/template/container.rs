@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::invalid;
+use super::error::TemplateError;
 use super::pod::{check_refused, overridden};
 use super::rules::{Clash, Rule, of_container};
 use super::values::{List, append, is_empty, merge as merge_values, replace, text_of};
@@ -40,10 +40,7 @@ pub(super) fn names(containers: &Value) -> Vec<String> {
 pub(super) fn add(pod: &mut Value, theirs: &Value, own: &[String]) -> Result<(), Failure> {
     let name = text_of(&theirs["name"]);
     if own.contains(&name) {
-        return Err(invalid(format!(
-            "spec.containers[{name}] of the hook template is hookd's own: name it `${name}` to change \
-             that container, or choose another name to add one"
-        )));
+        return Err(TemplateError::OwnContainer { name }.into());
     }
     if let Some(containers) = pod["spec"]["containers"].as_array_mut() {
         containers.push(theirs.clone());
@@ -153,20 +150,18 @@ fn merge_mounts(
     let mut all = ours.as_array().cloned().unwrap_or_default();
     for mount in theirs.as_array().into_iter().flatten() {
         let target = Path::new(mount["mountPath"].as_str().unwrap_or_default());
-        let own = || {
-            invalid(format!(
-                "{path}[{}] of the hook template is hookd's own: mount it elsewhere",
-                target.display()
-            ))
+        let own = || TemplateError::OwnMount {
+            path: path.to_owned(),
+            target: target.display().to_string(),
         };
         if STEPDS.iter().any(|directory| target.starts_with(directory)) {
-            return Err(own());
+            return Err(own().into());
         }
         let is_there = |one: &Value| one["mountPath"].as_str().map(Path::new) == Some(target);
         match all.iter().position(is_there) {
             None => all.push(mount.clone()),
             Some(_) if CONTRACT.iter().any(|directory| target.starts_with(directory)) => {
-                return Err(own());
+                return Err(own().into());
             }
             Some(at) => {
                 replace(&mut all[at], mount, &format!("{path}[{}]", target.display()), report);

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Target;
+use super::error::TemplateError;
 use super::rules::{Clash, POD, Rule, Unless};
 use super::values::{List, append, is_empty, merge, replace, text_of};
-use super::{Target, invalid};
 use crate::error::Failure;
 use crate::names::{JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
 
@@ -33,10 +34,7 @@ pub(super) fn merge_metadata(pod: &mut Value, theirs: &Map<String, Value>) -> Re
         let Some(Value::Object(added)) = theirs.get(kind) else { continue };
         for (name, value) in added {
             if OWN_LABELS.contains(&name.as_str()) || name.starts_with("hookd.dev/") {
-                return Err(invalid(format!(
-                    "metadata.{kind}[{name}] of the hook template is hookd's own: its pods are found \
-                     by it"
-                )));
+                return Err(TemplateError::OwnMetadata { kind, name: name.clone() }.into());
             }
             pod["metadata"][kind][name] = value.clone();
         }
@@ -92,7 +90,7 @@ pub(super) fn check_refused(
     if is_harmless {
         return Ok(());
     }
-    Err(invalid(format!("{path} of the hook template cannot be set: {why}")))
+    Err(TemplateError::Forbidden { path: path.to_owned(), why: why.to_owned() }.into())
 }
 
 fn special(
@@ -109,11 +107,7 @@ fn special(
             if let Some(node) = required_node(&spec["affinity"])
                 && *value != node.as_str()
             {
-                return Err(invalid(format!(
-                    "spec.nodeName of the hook template cannot be {}: the work volume can be mounted \
-                     on the runner's node {node} only",
-                    text_of(value)
-                )));
+                return Err(TemplateError::OtherNode { node: text_of(value), own: node }.into());
             }
             spec["nodeName"] = value.clone();
         }

@@ -11,9 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::Template;
+use super::error::TemplateError;
 use super::values::{is_empty, without_nulls};
-use super::{Template, invalid};
-use crate::error::{Failure, Reason};
+use crate::error::{CommonError, Failure};
 
 /// Longest file, in bytes.
 const LONGEST: usize = crate::yaml::LIMIT;
@@ -30,31 +31,25 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
         File::open(path)?.take(LONGEST as u64 + 1).read_to_string(&mut text)?;
         Ok(text)
     };
-    read().map_err(|error| {
-        Failure::new(
-            Reason::TemplateInvalid,
-            format!("The hook template {} cannot be read: {error}", path.display()),
-            "Mount the file into the hookd container, or unset \
-             ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE",
-        )
-    })
+    let file = || path.display().to_string();
+    Ok(read().map_err(|source| TemplateError::Unreadable { file: file(), source })?)
 }
 
 /// Reads a template without merging it with anything.
 pub(super) fn template(file: &str, text: &str) -> Result<Template, Failure> {
+    let own = || file.to_owned();
     if text.len() > LONGEST {
-        let message = format!("The hook template {file} is longer than {LONGEST} bytes");
-        return Err(invalid(message));
+        return Err(TemplateError::TooLong { file: own(), limit: LONGEST }.into());
     }
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Template::default());
     }
     let value: Value = crate::yaml::parse(text.as_bytes())
-        .map_err(|error| invalid(format!("The hook template {file} is not YAML: {error}")))?;
+        .map_err(|error| TemplateError::NotYaml { file: own(), source: error.into() })?;
     let fields = match with_quantities(without_nulls(value)) {
         Value::Null => return Ok(Template::default()),
         Value::Object(fields) => fields,
-        _ => return Err(invalid(format!("The hook template {file} is no object"))),
+        _ => return Err(TemplateError::NoObject { file: own() }.into()),
     };
     let mut warnings = Vec::new();
     for name in fields.keys() {
@@ -89,17 +84,18 @@ fn part<T: DeserializeOwned + Serialize>(
         None => return Ok(Map::new()),
         Some(Value::Object(part)) => part.clone(),
         Some(_) => {
-            return Err(invalid(format!("`{name}` of the hook template {file} is no object")));
+            let (part, file) = (name.to_owned(), file.to_owned());
+            return Err(TemplateError::PartNoObject { part, file }.into());
         }
     };
     let typed: T =
         serde_path_to_error::deserialize(Value::Object(part.clone())).map_err(|error| {
-            let (path, why) = (error.path().to_string(), error.into_inner());
+            let (path, source) = (error.path().to_string(), error.into_inner());
             let path = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
-            invalid(format!("`{path}` of the hook template {file} has a wrong type: {why}"))
+            TemplateError::WrongType { path, file: file.to_owned(), source }
         })?;
     let known = serde_json::to_value(typed)
-        .map_err(|error| Failure::internal("A template has no JSON form").with_source(error))?;
+        .map_err(|error| CommonError::defect("A template has no JSON form", error))?;
     let whole = Value::Object(part.clone());
     unknown_fields(&whole, &known, name, &mut |path| warnings.push(unknown(file, path)));
     Ok(part)
@@ -164,9 +160,8 @@ fn check_containers(file: &str, spec: &Map<String, Value>) -> Result<(), Failure
                 _ if container["image"].as_str().unwrap_or_default().is_empty() => "image",
                 _ => continue,
             };
-            return Err(invalid(format!(
-                "`spec.{list}[{at}].{missing}` of the hook template {file} is missing"
-            )));
+            let path = format!("spec.{list}[{at}].{missing}");
+            return Err(TemplateError::Missing { path, file: file.to_owned() }.into());
         }
     }
     Ok(())

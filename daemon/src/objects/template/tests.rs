@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::error::Reason;
 use crate::names::{self, RUNNER_LABEL};
 
 mod containers;

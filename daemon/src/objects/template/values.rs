@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::invalid;
+use super::error::TemplateError;
 use super::rules::Clash;
 use crate::error::Failure;
 
@@ -104,10 +104,12 @@ pub(super) fn append(
                 replace(&mut ours[at], entry, &format!("{path}[{key}]"), overridden);
             }
             Clash::Refuse => {
-                let whose = if at < known { "is hookd's own" } else { "stands there twice" };
-                return Err(invalid(format!(
-                    "{path}[{key}] of the hook template {whose}: choose another name"
-                )));
+                let path = path.to_owned();
+                return Err(if at < known {
+                    TemplateError::OwnEntry { path, key }.into()
+                } else {
+                    TemplateError::DoubleEntry { path, key }.into()
+                });
             }
             Clash::Merge => {
                 merge(&mut ours[at], entry, &format!("{path}[{key}]"), overridden);

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use kube::Client;
 
 use super::*;
+use crate::error::Reason;
 use crate::cluster::Cluster;
 use crate::session::cursor::BuildPosition;
 

@@ -6,6 +6,7 @@ use hookd_api::v1::ContainerSpec;
 
 use super::table::{FLAGS, Flag, Meaning};
 use super::*;
+use crate::error::Reason;
 use crate::config::PolicyConfig;
 use crate::names;
 use crate::objects::container::ContainerStep;

@@ -2,7 +2,8 @@
 
 use super::CreateOptions;
 use crate::config::PolicyConfig;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
+use crate::objects::error::SpecError;
 
 /// An option that weakens the isolation of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +38,7 @@ impl CreateOptions {
             Setting::Root => "HOOKD_ALLOW_ROOT_USER=true".to_owned(),
             Setting::Capability(name) => format!("HOOKD_ALLOWED_CAPABILITIES={name}"),
         };
-        Err(Failure::new(
-            Reason::PolicyDenied,
-            format!(
-                "Container {container} asks for `{option}` in `options:`, which the administrator \
-                 of this runner does not allow"
-            ),
-            format!(
-                "Remove the option from the workflow, or ask the administrator to set {setting} on \
-                 the hookd container of the runner pod"
-            ),
-        ))
+        Err(SpecError::OptionDenied { container: container.to_owned(), option, setting }.into())
     }
 
     /// Each option that needs a setting.

@@ -2,6 +2,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::words::split;
 use super::*;
+use crate::error::Reason;
 
 fn container(options: &str) -> Container {
     let mut container = Container { name: "db".into(), ..Container::default() };

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Reason;
 use crate::objects::docker::options;
 
 fn mount(written: &str) -> Mount {

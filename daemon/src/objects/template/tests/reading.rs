@@ -1,6 +1,7 @@
 //! What is no template, and what is not quite one.
 
 use super::*;
+use crate::error::Reason;
 
 #[test]
 fn what_is_no_template_is_reported_with_its_file() {

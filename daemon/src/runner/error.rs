@@ -1,0 +1,77 @@
+//! Why steps cannot use the runner's work directory.
+
+use crate::error::{Explain, Reason};
+
+/// What the runner pod's own object, or its claim, rules out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunnerError {
+    /// Others may have other parts of the claim, which a step could reach.
+    #[error(
+        "The work directory is the part {sub_path:?} (subPath) of claim {claim}: a step could mount \
+         the other parts, of other runners for example"
+    )]
+    SharedClaim {
+        /// Name of the claim.
+        claim: String,
+        /// The part.
+        sub_path: String,
+    },
+    /// Which part of the claim is mounted depends on a variable that is not known.
+    #[error(
+        "The subPathExpr of the work directory names the variable {variable}, whose value the runner \
+         pod does not show"
+    )]
+    UnknownSubPath {
+        /// Its name.
+        variable: String,
+    },
+    /// One pod at a time can mount the claim, and the runner does.
+    #[error("Claim {claim} is ReadWriteOncePod: no step can mount the work directory")]
+    ClaimOfOnePod {
+        /// Name of the claim.
+        claim: String,
+    },
+}
+
+impl Explain for RunnerError {
+    fn reason(&self) -> Reason {
+        Reason::ClaimUnusable
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::SharedClaim { .. } => {
+                "Give each runner a claim of its own (`ephemeral`, as in deploy/values.yaml); if all \
+                 that the claim holds may be seen by every job, set HOOKD_TRUST_SHARED_CLAIM=true"
+            }
+            Self::UnknownSubPath { .. } => {
+                "Use variables with a `value` or a `fieldRef` of the same container"
+            }
+            Self::ClaimOfOnePod { .. } => {
+                "Use a claim with access mode ReadWriteOnce or ReadWriteMany"
+            }
+        }
+        .to_owned()
+    }
+}
+
+/// One error of each kind.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
+    let claim = || "work".to_owned();
+    vec![
+        Box::new(RunnerError::SharedClaim { claim: claim(), sub_path: "runner-1".into() }),
+        Box::new(RunnerError::UnknownSubPath { variable: "POD_NAME".into() }),
+        Box::new(RunnerError::ClaimOfOnePod { claim: claim() }),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::examples::assert_complete;
+
+    #[test]
+    fn the_examples_have_every_error_of_the_runner() {
+        assert_complete(include_str!("error.rs"), "RunnerError", &super::examples());
+    }
+}
