@@ -106,8 +106,7 @@ pub async fn run_with_pulse<T: Send + 'static>(
             return Err(stalled(what, deadline));
         }
         if let Ok(done) = tokio::time::timeout(left, &mut task).await {
-            return done
-                .map_err(|error| {
+            return done.map_err(|error| {
                 BlockingError::Failed { what: what.to_owned(), source: error.into() }.into()
             });
         }

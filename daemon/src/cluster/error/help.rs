@@ -27,6 +27,14 @@ pub(super) fn of(error: &ClusterError) -> &'static str {
         E::NameTaken { .. } | E::PodOfAnotherRunner { .. } | E::PodOfNoRunner { .. } => {
             "Delete it if it is a leftover; run the job again"
         }
+        _ => pod(error),
+    }
+}
+
+/// What the user can do about a pod, a container, or what comes out of it.
+fn pod(error: &ClusterError) -> &'static str {
+    use ClusterError as E;
+    match error {
         E::PodDeleted { .. } => {
             "Check the cluster's audit log for who deleted it (a node drain, a preemption, a person); \
              run the job again"
@@ -72,6 +80,15 @@ pub(super) fn of(error: &ClusterError) -> &'static str {
             "Run the job again; let the program print less than 10 MiB in 10 s, or raise the kubelet's \
              containerLogMaxSize"
         }
+        E::Refused { .. }
+        | E::PullFailed { .. }
+        | E::InitContainerFailed { .. }
+        | E::NotConfigured { .. }
+        | E::NoAnswer { .. }
+        | E::PermissionsMissing { .. }
+        | E::NameTaken { .. }
+        | E::PodOfAnotherRunner { .. }
+        | E::PodOfNoRunner { .. } => "This is a defect of hookd: please report it",
     }
 }
 

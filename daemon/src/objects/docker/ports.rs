@@ -29,9 +29,8 @@ pub struct Ports {
 pub fn parse(mappings: &[String]) -> Result<Ports, Failure> {
     let mut found = Ports::default();
     for mapping in mappings {
-        parse_one(mapping, &mut found).ok_or_else(|| {
-            SpecError::InvalidPort { mapping: mapping.clone() }
-        })?;
+        parse_one(mapping, &mut found)
+            .ok_or_else(|| SpecError::InvalidPort { mapping: mapping.clone() })?;
     }
     Ok(found)
 }

@@ -20,10 +20,8 @@ fn sizes() -> Vec<E> {
 
 fn containers() -> Vec<E> {
     let container = || "redis".to_owned();
-    let option = || E::InvalidOption {
-        option: "--memory lots".into(),
-        problem: "is no size".into(),
-    };
+    let option =
+        || E::InvalidOption { option: "--memory lots".into(), problem: "is no size".into() };
     vec![
         E::NoSource,
         E::TwoSources { image: "alpine:3".into(), dockerfile: "/w/a/Dockerfile".into() },

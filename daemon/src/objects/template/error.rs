@@ -72,7 +72,9 @@ pub enum TemplateError {
         source: serde_json::Error,
     },
     /// hookd finds its pods by this label or annotation.
-    #[error("metadata.{kind}[{name}] of the hook template is hookd's own: its pods are found by it")]
+    #[error(
+        "metadata.{kind}[{name}] of the hook template is hookd's own: its pods are found by it"
+    )]
     OwnMetadata {
         /// `labels` or `annotations`.
         kind: &'static str,

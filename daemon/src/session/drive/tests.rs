@@ -10,8 +10,8 @@ use http_body_util::Full;
 use kube::Client;
 
 use super::*;
-use crate::error::Reason;
 use crate::cluster::Cluster;
+use crate::error::Reason;
 use crate::session::cursor::BuildPosition;
 
 /// Sessions on a cluster that answers nothing but 404.

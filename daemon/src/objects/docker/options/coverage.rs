@@ -6,8 +6,8 @@ use hookd_api::v1::ContainerSpec;
 
 use super::table::{FLAGS, Flag, Meaning};
 use super::*;
-use crate::error::Reason;
 use crate::config::PolicyConfig;
+use crate::error::Reason;
 use crate::names;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::{self, JobSpec, PodOptions};
