@@ -38,8 +38,8 @@ pub struct InstallError {
 
 impl InstallError {
     /// What the file system answered.
-    pub fn cause(&self) -> &io::Error {
-        &self.source
+    pub fn into_cause(self) -> io::Error {
+        self.source
     }
 }
 

@@ -85,13 +85,15 @@ fill() {
     "REGISTRY_HOST=$HOOKD_REGISTRY_HOST" \
     "REGISTRY_PORT=$HOOKD_REGISTRY_PORT" \
     "REGISTRY_NODE_PORT=$HOOKD_REGISTRY_NODE_PORT" \
-    "REGISTRY_SECRET=${HOOKD_REGISTRY_SECRET:-}" \
     "REGISTRY_PULL_HOST=${HOOKD_REGISTRY_PULL_HOST:-}" \
     "REGISTRY_MAP=${HOOKD_REGISTRY_MAP:-}" \
     "INSECURE_REGISTRIES=${HOOKD_INSECURE_REGISTRIES-$HOOKD_REGISTRY_HOST:$HOOKD_REGISTRY_PORT}"; do
     value=$(printf %s "${setting#*=}" | sed 's/[&|\\]/\\&/g')
     expressions+=(-e "s|\${${setting%%=*}}|$value|g")
   done
+  # Empty in the file: most registries of a demo have no password.
+  value=$(printf %s "${HOOKD_REGISTRY_SECRET:-}" | sed 's/[&|\\]/\\&/g')
+  expressions+=(-e "/_REGISTRY_SECRET\$/{n;s|\"\"|\"$value\"|;}")
   sed "${expressions[@]}" "$1"
 }
 

@@ -6,10 +6,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::{Build, Running, plan};
+use crate::build::context::ContextError;
+use crate::build::error::BuildError;
 use crate::cluster::objects;
 use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, report};
 use crate::names;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
@@ -41,13 +43,9 @@ impl Build<'_> {
         let name = names::build(&self.env.config.pod_name, self.step, position.attempt);
         let attempt = position.attempt + 1;
         if attempt >= BUILD_ATTEMPTS {
-            return Err(Failure::new(
-                Reason::ApiUnreachable,
-                format!(
-                    "The build context could not be sent to {BUILD_ATTEMPTS} Jobs in turn: {why}"
-                ),
-                "Check the API server and the kubelet of the build's node; run the job again",
-            ));
+            let (dockerfile, attempts) = (self.dockerfile.to_owned(), BUILD_ATTEMPTS);
+            let why = why.to_owned();
+            return Err(BuildError::ContextNotSent { dockerfile, attempts, why }.into());
         }
         let token = position.token.take();
         *position = BuildPosition { attempt, token, ..BuildPosition::default() };
@@ -102,7 +100,8 @@ impl Build<'_> {
             let sent = self.send_context(source, &pod).await;
             let context_digest = match sent {
                 Ok(context_digest) => Some(context_digest),
-                Err(failure) if failure.reason != Reason::ContextInvalid => {
+                Err(failure) if is_unreadable(&failure) => return Err(failure),
+                Err(failure) => {
                     let error = report(&failure);
                     tracing::info!(error, "it is not known whether the context arrived");
                     if let Some(why) = self.lacks_context(&mut watch, &pod, &error).await {
@@ -111,7 +110,6 @@ impl Build<'_> {
                     }
                     None
                 }
-                Err(failure) => return Err(failure),
             };
             session.cursor.build.get_or_insert_default().context_sent = true;
             session.checkpoint(Phase::BuildRunning).await?;
@@ -142,4 +140,10 @@ impl Build<'_> {
         let create = || objects::create(&jobs, &job, &retry);
         with_room(self.env.cluster, Phase::BuildPending, session, create).await
     }
+}
+
+/// True for a context that no other Job would receive either.
+fn is_unreadable(failure: &Failure) -> bool {
+    failure.cause::<ContextError>().is_some()
+        || matches!(failure.cause(), Some(BuildError::ContextStalled { .. }))
 }

@@ -30,6 +30,8 @@ pub use crate::beneath::normalised;
 pub use bounds::Bounds;
 use dockerignore::{LONGEST_PATTERN, MOST_RULES, Rules, Unfit};
 pub use error::ContextError;
+#[cfg(test)]
+pub(crate) use error::examples;
 
 /// Bytes that a `.dockerignore` file may have.
 const RULES_LIMIT: u64 = 256 << 10;

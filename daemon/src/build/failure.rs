@@ -1,11 +1,9 @@
 //! Why a build failed, from the end of Kaniko's log.
 
-use std::path::Path;
-
 use crate::build::progress::plain;
 use crate::cluster::pod::one_line;
 use crate::endpoint::ENDPOINT;
-use crate::error::{Failure, Reason};
+use crate::error::Reason;
 use crate::registry::destination::Destination;
 
 /// Phrases in the registry's answers and in network errors.
@@ -112,40 +110,42 @@ const OTHER: Kind = Kind {
     remedy: "Read the build's log above",
 };
 
+/// What Kaniko's log says of its end.
+#[derive(Debug)]
+pub struct KanikoFailure {
+    /// The kind.
+    pub reason: Reason,
+    /// One sentence without its full stop.
+    pub why: String,
+    /// What the user can do about it: one sentence without its full stop.
+    pub remedy: &'static str,
+}
+
 /// Says in one sentence why Kaniko ended with `exit_code`; the whole story is in its log, which
 /// the user has seen.
-pub fn explain(
-    dockerfile: &Path,
-    destination: &Destination,
-    exit_code: i32,
-    tail: &str,
-) -> Failure {
-    let failed = |reason, why: String, remedy: &str| {
-        let dockerfile = dockerfile.display();
-        Failure::new(reason, format!("The build of {dockerfile} failed: {why}"), remedy)
-    };
+pub fn explain(destination: &Destination, exit_code: i32, tail: &str) -> KanikoFailure {
     let tail = &plain(tail);
     let Some(message) = error_line(tail) else {
-        return failed(
-            Reason::BuildFailed,
-            format!("Kaniko ended with exit code {exit_code}"),
-            "Read the end of the build's log above",
-        );
+        return KanikoFailure {
+            reason: Reason::BuildFailed,
+            why: format!("Kaniko ended with exit code {exit_code}"),
+            remedy: "Read the end of the build's log above",
+        };
     };
     let message = match registry_message(tail) {
         Some(cause) if message.contains(NO_IMAGE) => format!("{message}: {cause}"),
         _ => message,
     };
     if let Some(code) = run_exit_code(&message) {
-        return failed(
-            Reason::BuildFailed,
-            format!("a RUN command ended with exit code {code}"),
-            "Read the command's own output in the build's log above",
-        );
+        return KanikoFailure {
+            reason: Reason::BuildFailed,
+            why: format!("a RUN command ended with exit code {code}"),
+            remedy: "Read the command's own output in the build's log above",
+        };
     }
     let kind = KINDS.iter().find(|kind| (kind.is)(&message)).unwrap_or(&OTHER);
     let before = kind.before.replace(PUSHED_TO, &destination.push_host);
-    failed(kind.reason, before + &message, kind.remedy)
+    KanikoFailure { reason: kind.reason, why: before + &message, remedy: kind.remedy }
 }
 
 fn has(message: &str, marks: &[&str]) -> bool {
@@ -181,3 +181,6 @@ fn run_exit_code(message: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(super) use tests::examples;

@@ -12,13 +12,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::build::cache::{BuildCache, ContextDigest};
+use crate::build::error::BuildError;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::pod::{self, Termination};
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{Cluster, ContainerRef, logs};
 use crate::config::Config;
 use crate::endpoint::Shown;
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, report};
 use crate::ids::StepId;
 use crate::names;
 use crate::registry::destination::{self, Destination};
@@ -35,6 +36,7 @@ mod attempts;
 pub mod cache;
 pub mod context;
 pub mod dockerfile;
+pub mod error;
 pub mod failure;
 mod plan;
 pub mod progress;
@@ -102,7 +104,8 @@ pub async fn build(
     if let Some(image) = &session.cursor.image {
         // The caller may have written the cursor: only what is in our repository was built.
         if image.reference != destination.reference(&image.digest) {
-            return Err(foreign(&image.reference, &destination));
+            let (image, repository) = (image.reference.clone(), destination.pull);
+            return Err(BuildError::ForeignImage { image, repository }.into());
         }
         return Ok(image.clone());
     }
@@ -179,7 +182,8 @@ impl Build<'_> {
         }
         let tail = self.tail(&name).await;
         let tail = shown.restore(&tail);
-        Err(failure::explain(self.dockerfile, &self.destination, ended.exit_code, &tail))
+        let failure = failure::explain(&self.destination, ended.exit_code, &tail);
+        Err(BuildError::Kaniko { dockerfile: self.dockerfile.to_owned(), failure }.into())
     }
 
     /// The end of the log, once more: what of it was streamed may have been so by another daemon.
@@ -195,23 +199,8 @@ impl Build<'_> {
         if digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64) {
             return Ok(digest.to_owned());
         }
-        Err(Failure::new(
-            Reason::BuildFailed,
-            format!(
-                "Kaniko (Job {}) succeeded but reported no image digest: {digest:?}",
-                job.name_any()
-            ),
-            "Use a Kaniko image that knows --digest-file, such as the default of HOOKD_KANIKO_IMAGE",
-        ))
+        Err(BuildError::NoDigest { job: job.name_any(), reported: digest.to_owned() }.into())
     }
-}
-
-fn foreign(image: &str, destination: &Destination) -> Failure {
-    Failure::new(
-        Reason::InvalidInput,
-        format!("`resume.cursor` names image {image}, which is not in {}", destination.pull),
-        "Send the cursor as hookd sent it; run the job again if the registry's settings have changed",
-    )
 }
 
 fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {

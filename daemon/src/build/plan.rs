@@ -1,13 +1,12 @@
 //! What a build may push and pull, from its Dockerfile and the settings; and its Job.
 
-use std::path::Path;
-
 use super::{Build, reading};
 use crate::build::context::BuildContext;
-use crate::build::dockerfile::{self, DockerfileError};
+use crate::build::dockerfile;
+use crate::build::error::BuildError;
 use crate::config::ProxySource;
 use crate::endpoint::EndpointConfig;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::objects::build_job::proxy::Proxy;
 use crate::objects::build_job::{self, Attempt};
 use crate::objects::template::Template;
@@ -26,7 +25,10 @@ pub(super) async fn of(
         Ok::<_, Failure>((source, dockerfile::images(&text)))
     });
     let (source, images) = read.await??;
-    let images = images.map_err(|error| images_unknown(build.dockerfile, &error))?;
+    let images = images.map_err(|source| {
+        let dockerfile = build.dockerfile.to_owned();
+        BuildError::ImagesUnknown { dockerfile, source }
+    })?;
     let registry = &build.env.config.registry;
     Ok((source, EndpointConfig::new(registry, &build.destination, &images)))
 }
@@ -56,28 +58,4 @@ pub(super) fn job(
         proxy.apply_to_build(&mut job);
     }
     place(Template::of(&build.env.template)?.as_ref(), job)
-}
-
-/// Why a Dockerfile is not built whose images cannot be determined.
-fn images_unknown(dockerfile: &Path, error: &DockerfileError) -> Failure {
-    let dockerfile = dockerfile.display();
-    Failure::new(
-        Reason::BuildFailed,
-        format!("The build of {dockerfile} failed: dockerfile parse error on {error}"),
-        "Correct the Dockerfile: the images that it names must be known before it is built",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_that_cannot_be_determined_is_reported_by_line() {
-        let error = dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
-        let failure = images_unknown(Path::new("/w/a/Dockerfile"), &error);
-        assert!(
-            failure.message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2")
-        );
-    }
 }

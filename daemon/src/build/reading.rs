@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::Build;
 use crate::build::cache::{self, ContextDigest, Hashed};
 use crate::build::context::{self, Bounds, BuildContext, ContextError};
+use crate::build::error::BuildError;
 use crate::cluster::ContainerRef;
 use crate::cluster::exec::stdin::{self, ChunkWriter};
-use crate::error::{Failure, Reason, report};
+use crate::error::{CommonError, Failure};
 use crate::names;
 
 /// How much later than at its deadline a thread is waited for: a file call that does not return keeps it
@@ -91,24 +92,16 @@ impl Build<'_> {
         let timeout = self.env.config.build.context_timeout + GRACE;
         let thread = tokio::task::spawn_blocking(work);
         let done = tokio::time::timeout(timeout, thread).await.map_err(|_| {
-            Failure::new(
-                Reason::ContextInvalid,
-                format!(
-                    "The build context of {} cannot be read: a call to the file system did not return \
-                     within {} s",
-                    self.dockerfile.display(),
-                    timeout.as_secs()
-                ),
-                "Check the volume that it lies on",
-            )
+            BuildError::ContextStalled { dockerfile: self.dockerfile.to_owned(), timeout }
         })?;
-        done.map_err(|error| Failure::internal("Reading the context failed").with_source(error))
+        let what = || format!("Reading the context of {} failed", self.dockerfile.display());
+        done.map_err(|error| CommonError::defect(what(), error).into())
     }
 }
 
 pub(super) fn failure(error: ContextError) -> Failure {
     match error {
         ContextError::Cancelled => Failure::cancelled(),
-        _ => Failure::new(Reason::ContextInvalid, report(&error), error.remedy()),
+        _ => error.into(),
     }
 }

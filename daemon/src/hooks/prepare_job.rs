@@ -13,13 +13,14 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::blocking;
-use crate::cluster::access::{self, Permission};
+use crate::cluster::error::ClusterError;
 use crate::cluster::objects;
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::watch::{PodState, PodWatch};
 use crate::config::Tools;
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, report};
 use crate::hooks::context::Context;
+use crate::hooks::error::HookError;
 use crate::hooks::{deletion, service_network};
 use crate::ids::StepId;
 use crate::install;
@@ -32,8 +33,8 @@ use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 use crate::session::operation::Operation;
 use crate::stepd::calls;
+use crate::work_volume::error::VolumeError;
 use crate::work_volume::files;
-use crate::work_volume::unusable;
 use crate::workload::quota::with_room;
 use crate::workload::ready::{PodContainers, ready, steady};
 
@@ -90,7 +91,7 @@ async fn prepare(
     let delivery = known.delivery(&context.config);
     let attempt = Attempt { context, step, spec, images: &images };
     match attempt.make(delivery, session).await {
-        Err(failure) if failure.reason == Reason::Unsupported && may_copy(context, delivery) => {
+        Err(failure) if lacks_image_volumes(&failure) && may_copy(context, delivery) => {
             let message = format!(
                 "{failure}. The job's pod is made again, with an init container; set \
                  HOOKD_TOOLS=init-container to have it so at once"
@@ -104,6 +105,11 @@ async fn prepare(
         }
         prepared => prepared,
     }
+}
+
+/// True if the pod's node cannot mount images as volumes.
+fn lacks_image_volumes(failure: &Failure) -> bool {
+    matches!(failure.cause(), Some(ClusterError::NoImageVolumes { .. }))
 }
 
 /// True if what image volumes cannot do an init container may.
@@ -201,7 +207,7 @@ async fn make_ready(
     blocking::run(blocking::DEADLINE, "Making the job's directories", move || {
         if let Some(directory) = copy {
             install::copy_stepd(&work_dir, directory)
-                .map_err(|error| unusable::unusable(&error.to_string(), error.cause()))?;
+                .map_err(|error| VolumeError::new(error.to_string(), error.into_cause()))?;
         }
         let warnings = files::make_directories(&work_dir, &directories)?;
         files::open_home(&work_dir, &directories);
@@ -213,7 +219,7 @@ async fn make_ready(
 /// Creates Secrets and pod, in place of those that an earlier job left.
 async fn create(context: &Context, step: &StepId, plan: &Plan) -> Result<Pod, Failure> {
     match create_objects(context, step, plan).await {
-        Err(failure) if failure.reason == Reason::StepLost => {
+        Err(failure) if matches!(failure.cause(), Some(ClusterError::NameTaken { .. })) => {
             tracing::info!(name = plan.pod.name_any(), "replacing the pod of an earlier job");
             replace(context).await?;
             create_objects(context, step, plan).await
@@ -258,13 +264,10 @@ async fn gone(context: &Context, name: &str) -> Result<(), Failure> {
     let mut watch = PodWatch::for_pod(context.cluster.pods(), name);
     let gone = watch.until(|seen| matches!(seen, PodState::Deleted));
     let timeout = context.cluster.start_timeout;
-    tokio::time::timeout(timeout, gone).await.map(drop).map_err(|_| {
-        Failure::new(
-            Reason::DeadlineExceeded,
-            format!("Pod {name} of an earlier job did not go within {} s", timeout.as_secs()),
-            "Check the kubelet logs on its node",
-        )
-    })
+    tokio::time::timeout(timeout, gone)
+        .await
+        .map(drop)
+        .map_err(|_| HookError::PodStays { pod: name.to_owned(), timeout }.into())
 }
 
 /// Gives the job container's environment to stepd; true if the container is Alpine Linux.
@@ -273,6 +276,7 @@ async fn configure(
     environment: std::collections::BTreeMap<String, String>,
     watch: &mut PodWatch,
 ) -> Result<bool, Failure> {
+    let name = names::job_pod(&context.config.pod_name);
     let environment: std::collections::HashMap<_, _> = environment.into_iter().collect();
     let configured = calls::with_agent(&context.agents, |mut agent| {
         let request = ConfigureRequest { environment: environment.clone() };
@@ -281,35 +285,18 @@ async fn configure(
     match configured.await {
         Some(is_alpine) => Ok(is_alpine),
         None => Err(match watch.now() {
-            PodState::Present(pod) => match pod::container_state(&pod, crate::names::JOB_CONTAINER)
-            {
+            PodState::Present(pod) => match pod::container_state(&pod, names::JOB_CONTAINER) {
                 ContainerState::Failed(failure) => failure,
-                ContainerState::Terminated(ended) => Failure::new(
-                    Reason::StartFailed,
-                    format!("stepd ended with exit code {} in the job container", ended.exit_code),
-                    "Check the log of the container `job`; its image must be made for this platform",
-                ),
-                _ => unanswered(context),
+                ContainerState::Terminated(ended) => {
+                    HookError::AgentEnded { pod: name, exit_code: ended.exit_code }.into()
+                }
+                _ => {
+                    let (namespace, timeout) =
+                        (context.cluster.namespace.clone(), context.config.api_timeout);
+                    HookError::AgentSilent { pod: name, namespace, timeout }.into()
+                }
             },
-            PodState::Deleted | PodState::NotCreated => {
-                pod::deleted(&names::job_pod(&context.config.pod_name))
-            }
+            PodState::Deleted | PodState::NotCreated => pod::deleted(&name),
         }),
     }
-}
-
-fn unanswered(context: &Context) -> Failure {
-    Failure::new(
-        Reason::ApiUnreachable,
-        format!(
-            "The agent in pod {} did not answer within {} s",
-            names::job_pod(&context.config.pod_name),
-            context.config.api_timeout.as_secs()
-        ),
-        format!(
-            "hookd's account needs {} in namespace {}; look at the kubelet of the pod's node",
-            access::describe(&Permission { group: "", resource: "pods/exec", verb: "create" }),
-            context.cluster.namespace
-        ),
-    )
 }

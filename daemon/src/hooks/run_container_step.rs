@@ -19,6 +19,7 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{ContainerRef, pod};
 use crate::error::Failure;
 use crate::hooks::context::Context;
+use crate::hooks::error::HookError;
 use crate::hooks::{action_args, deletion};
 use crate::ids::StepId;
 use crate::names;
@@ -100,7 +101,8 @@ async fn run(
     if let Some(config) = by_stepd {
         let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
         let pod = context.agents.of_pod(&name, names::STEP_CONTAINER, watch);
-        let start = program_of(step, spec, &config)?;
+        let start =
+            program_of(step, spec, &config).ok_or_else(|| HookError::ProgramUnknown { image })?;
         return match program::run(&pod, Program { start: &start, before }, session).await {
             Err(failure) => Err(start::loss(&context.cluster, &job, failure).await),
             ended => ended,
@@ -134,15 +136,14 @@ fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
     cursor.run.as_mut().map(|run| &mut run.log)
 }
 
+/// What stepd starts; none if the image has no program.
 fn program_of(
     step: &StepId,
     spec: ContainerStep,
     config: &ImageConfig,
-) -> Result<StartStepRequest, Failure> {
-    let argv = config.command(spec.entry_point.as_deref(), &spec.args).ok_or_else(|| {
-        Failure::internal("The program of the step's image is not known any more")
-    })?;
-    Ok(StartStepRequest {
+) -> Option<StartStepRequest> {
+    let argv = config.command(spec.entry_point.as_deref(), &spec.args)?;
+    Some(StartStepRequest {
         step_id: step.to_string(),
         argv,
         environment: spec.environment.into_iter().collect(),

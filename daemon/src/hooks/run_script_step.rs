@@ -11,8 +11,9 @@ use hookd_api::v1::Phase;
 use crate::blocking;
 use crate::cluster::client::ANSWER;
 use crate::cluster::watch::PodState;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::hooks::context::Context;
+use crate::hooks::error::HookError;
 use crate::ids::StepId;
 use crate::objects::script::ScriptStep;
 use crate::session::cursor::{Cursor, Offsets};
@@ -65,7 +66,7 @@ impl Operation for RunScriptStep {
         let left = limit.saturating_sub(age(session).await?);
         let program = Program { start: &start, before: Offsets::default() };
         let ended = tokio::time::timeout(left, program::run(&pod, program, session)).await;
-        let ended = ended.unwrap_or_else(|_| Err(late(limit)));
+        let ended = ended.unwrap_or_else(|_| Err(HookError::StepLate { limit }.into()));
         if ended.is_err() && pod.end().is_some() {
             pod.ended_during(name);
         }
@@ -113,14 +114,6 @@ async fn age(session: &mut Session) -> Result<Duration, Failure> {
     };
     // A clock that was set back only makes it younger.
     Ok(started.elapsed().unwrap_or_default())
-}
-
-fn late(limit: Duration) -> Failure {
-    Failure::new(
-        Reason::DeadlineExceeded,
-        format!("The step ran longer than {} s, and was ended", limit.as_secs()),
-        "Raise HOOKD_STEP_TIMEOUT_SECONDS",
-    )
 }
 
 /// Lets the step's user write to what the step writes to.

@@ -2,16 +2,16 @@
 //! [`crate::forward`].
 
 use std::collections::BTreeMap;
-use std::io;
 
 use hookd_api::v1::JobPrepared;
 use k8s_openapi::api::core::v1::{HostAlias, Pod};
 
-use crate::error::{Failure, Reason, report};
+use crate::error::{CommonError, Failure, report};
 use crate::forward::listener::LoopbackPort;
 use crate::forward::published::{self, Published};
 use crate::forward::{self, ANNOTATION, Forward, JobServices};
 use crate::hooks::context::Context;
+use crate::hooks::error::HookError;
 use crate::names;
 use crate::objects::job_pod::{JobSpec, Plan};
 
@@ -53,39 +53,38 @@ pub async fn open(spec: &JobSpec, plan: &mut Plan) -> Result<Option<Opened>, Fai
         plan.notes.extend(summary(&opened.services));
     }
     let record = serde_json::to_string(&opened.services)
-        .map_err(|error| Failure::internal("The services cannot be recorded").with_source(error))?;
+        .map_err(|error| CommonError::defect("The services have no JSON form", error))?;
     let annotations = plan.pod.metadata.annotations.get_or_insert_default();
     annotations.insert(ANNOTATION.to_owned(), record);
     Ok(Some(opened))
 }
 
 impl Opened {
-    async fn add(&mut self, service: &str, published: &Published) -> Result<(), Failure> {
+    async fn add(&mut self, service: &str, published: &Published) -> Result<(), HookError> {
         let forwards = &mut self.services.forwards;
         if forwards.len() == MAX_FORWARDS {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!("The services of the job publish more than {MAX_FORWARDS} ports"),
-                "Publish fewer ports, or run the job in a `container:`, which reaches all of them",
-            ));
+            return Err(HookError::TooManyPorts { limit: MAX_FORWARDS });
         }
         let same = forwards.iter().find(|one| Some(one.local) == published.host);
         if let Some(other) = same {
-            return Err(Failure::new(
-                Reason::InvalidInput,
-                format!(
-                    "Port {} is published by both service {} (its port {}) and service {service} \
-                     (its port {})",
-                    other.local, other.service, other.container, published.container
-                ),
-                "Write another port before the colon for one of them",
-            ));
+            return Err(HookError::PortTwice {
+                port: other.local,
+                first: other.service.clone(),
+                first_port: other.container,
+                second: service.to_owned(),
+                second_port: published.container,
+            });
         }
         let bound = match published.host {
             Some(port) => LoopbackPort::bind(port).await,
             None => LoopbackPort::bind_any(published.container).await,
         };
-        let port = bound.map_err(|error| unbound(service, published, &error))?;
+        let port = bound.map_err(|source| HookError::PortUnavailable {
+            port: published.host.unwrap_or(published.container),
+            service: service.to_owned(),
+            service_port: published.container,
+            source,
+        })?;
         let (local, container) = (port.number(), published.container);
         forwards.push(Forward { service: service.to_owned(), local, container });
         self.ports.push(port);
@@ -97,19 +96,20 @@ impl Opened {
     ///
     /// # Errors
     /// A port that something else has taken meanwhile.
-    pub async fn adopt(mut self, pod: &Pod, prepared: &mut JobPrepared) -> Result<Self, Failure> {
+    pub async fn adopt(mut self, pod: &Pod, prepared: &mut JobPrepared) -> Result<Self, HookError> {
         let Some(recorded) = JobServices::from_pod(pod) else { return Ok(self) };
         if recorded == self.services {
             return Ok(self);
         }
         self.ports.clear();
         for forward in &recorded.forwards {
-            let port = LoopbackPort::bind(forward.local).await.map_err(|error| {
-                let (host, container) = (Some(forward.local), forward.container);
-                let published = Published { protocol: "tcp".to_owned(), host, container };
-                unbound(&forward.service, &published, &error)
-            })?;
-            self.ports.push(port);
+            let port = LoopbackPort::bind(forward.local).await;
+            self.ports.push(port.map_err(|source| HookError::PortUnavailable {
+                port: forward.local,
+                service: forward.service.clone(),
+                service_port: forward.container,
+                source,
+            })?);
         }
         write_ports(&recorded.forwards, prepared);
         self.services = recorded;
@@ -209,27 +209,6 @@ fn summary(services: &JobServices) -> Option<String> {
             ports.join(", ")
         )
     })
-}
-
-fn unbound(service: &str, published: &Published, error: &io::Error) -> Failure {
-    let local = published.host.unwrap_or(published.container);
-    let why = match error.kind() {
-        io::ErrorKind::AddrInUse => "something in the runner pod listens there already",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege in the runner pod (net.ipv4.ip_unprivileged_port_start)"
-        }
-        _ => "the runner pod does not have it",
-    };
-    Failure::new(
-        Reason::StartFailed,
-        format!(
-            "Port {local} on localhost of the runner cannot lead to port {} of service {service}: \
-             {why}: {error}",
-            published.container
-        ),
-        "Write another port before the colon in `ports:`, or only the service's own port and use \
-         ${{ job.services.<id>.ports['<port>'] }}",
-    )
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use futures::{Stream, StreamExt};
 use hookd_api::v1;
 use tonic::{Status, Streaming};
 
+use super::error::CallError;
 use super::status;
-use crate::error::{Failure, Reason};
-use crate::ids::StepId;
+use crate::ids::{InvalidStepId, StepId};
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
 use crate::objects::script::ScriptStep;
@@ -26,12 +26,12 @@ pub(super) struct Call<T> {
 
 /// The id, checked.
 pub(super) fn step_id(text: &str) -> Result<StepId, Status> {
-    text.parse().map_err(|error: crate::ids::InvalidStepId| invalid(error.to_string()))
+    text.parse().map_err(invalid::<InvalidStepId>)
 }
 
-fn invalid(message: impl Into<String>) -> Status {
-    let remedy = "Correct the call; the comments in proto/hookd/v1 say what is expected";
-    status::of(&Failure::new(Reason::InvalidInput, message, remedy))
+fn invalid<E: Into<CallError>>(error: E) -> Status {
+    let error: CallError = error.into();
+    status::of(&error.into())
 }
 
 pub(super) fn run_start(
@@ -39,11 +39,11 @@ pub(super) fn run_start(
 ) -> Result<Call<ContainerStep>, Status> {
     use v1::run_container_step_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
-        return Err(invalid("The first message of RunContainerStep must be `start`"));
+        return Err(invalid(CallError::NoStart { call: "RunContainerStep" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     let Some(container) = start.container else {
-        return Err(invalid("RunContainerStep has no `container`"));
+        return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
     let spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
     Ok(Call { start: start_at, spec })
@@ -52,11 +52,11 @@ pub(super) fn run_start(
 pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<PathBuf>, Status> {
     use v1::build_image_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
-        return Err(invalid("The first message of BuildImage must be `start`"));
+        return Err(invalid(CallError::NoStart { call: "BuildImage" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     if start.dockerfile.is_empty() {
-        return Err(invalid("BuildImage names no `dockerfile`"));
+        return Err(invalid(CallError::NoField { call: "BuildImage", field: "dockerfile" }));
     }
     Ok(Call { start: start_at, spec: PathBuf::from(start.dockerfile) })
 }
@@ -64,7 +64,7 @@ pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<P
 pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call<JobSpec>, Status> {
     use v1::prepare_job_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
-        return Err(invalid("The first message of PrepareJob must be `start`"));
+        return Err(invalid(CallError::NoStart { call: "PrepareJob" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     let spec =
@@ -77,11 +77,11 @@ pub(super) fn script_start(
 ) -> Result<Call<ScriptStep>, Status> {
     use v1::run_script_step_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
-        return Err(invalid("The first message of RunScriptStep must be `start`"));
+        return Err(invalid(CallError::NoStart { call: "RunScriptStep" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
     let Some(script) = start.script else {
-        return Err(invalid("RunScriptStep has no `script`"));
+        return Err(invalid(CallError::NoField { call: "RunScriptStep", field: "script" }));
     };
     let spec = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
     Ok(Call { start: start_at, spec })
@@ -89,11 +89,10 @@ pub(super) fn script_start(
 
 fn session_start(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Result<Start, Status> {
     let resume = resume.unwrap_or_default();
-    let cursor = Cursor::decode(&resume.cursor)
-        .map_err(|error| invalid(format!("`resume.cursor` is not one of hookd's: {error}")))?;
+    let cursor = Cursor::decode(&resume.cursor).map_err(invalid)?;
     let offsets = Offsets { stdout: resume.stdout_offset, stderr: resume.stderr_offset };
     if offsets.stdout.max(offsets.stderr) > MAX_OFFSET {
-        return Err(invalid(format!("`resume` has an offset above {MAX_OFFSET}")));
+        return Err(invalid(CallError::OffsetTooLarge { limit: MAX_OFFSET }));
     }
     Ok(Start { step: step_id(step)?, cursor, offsets, auto_ack })
 }

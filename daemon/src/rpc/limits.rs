@@ -10,9 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::Server;
 use tonic::{Code, Status, Streaming};
 
+use super::error::CallError;
 use super::status;
 use super::weigh::Weigh;
-use crate::error::{Failure, Reason};
 
 /// Calls on one connection: hook makes one, a job ten. More of them wait.
 const STREAMS: u32 = 16;
@@ -70,53 +70,32 @@ impl Limits {
             let first = inbound.message().await.map_err(refused)?;
             let weight = |first: &T| first.encoded_len() + STRING * first.strings();
             let bytes = first.as_ref().map_or(0, weight);
-            let share = self.share(bytes).map_err(|failure| status::of(&failure))?;
+            let share = self.share(bytes).map_err(|error| status::of(&error.into()))?;
             Ok((convert(first)?, share))
         };
         tokio::time::timeout(FIRST_MESSAGE, read).await.unwrap_or_else(|_| Err(late()))
     }
 
-    pub(super) fn share(&self, bytes: usize) -> Result<Share, Failure> {
+    pub(super) fn share(&self, bytes: usize) -> Result<Share, CallError> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let input = self.inputs.clone().try_acquire_many_owned(kib).map_err(|_| {
-            Failure::new(
-                Reason::TooManyCalls,
-                format!(
-                    "The inputs of the steps at work have more than {} MiB together",
-                    INPUTS >> 10
-                ),
-                "Run fewer steps at once, or pass large values in files of the workspace",
-            )
-        })?;
+        let input = self.inputs.clone().try_acquire_many_owned(kib);
+        let input = input.map_err(|_| CallError::TooManyInputs { mebibytes: INPUTS >> 10 })?;
         Ok(Share { _input: input })
     }
 }
 
 /// A message that was not decoded.
 fn refused(error: Status) -> Status {
-    let message = match error.code() {
-        Code::OutOfRange => {
-            format!("The step's input has more than {} MiB", MAX_HOOKD_REQUEST_SIZE >> 20)
-        }
-        Code::ResourceExhausted => {
-            format!("The step's input has more than {MOST_FIELDS} arguments, variables and mounts")
-        }
+    let refused = match error.code() {
+        Code::OutOfRange => CallError::InputTooLarge { mebibytes: MAX_HOOKD_REQUEST_SIZE >> 20 },
+        Code::ResourceExhausted => CallError::TooManyFields { limit: MOST_FIELDS },
         _ => return error,
     };
-    status::of(&Failure::new(
-        Reason::InvalidInput,
-        message,
-        "Pass large values in files of the workspace: Linux starts no program with more than 2 MiB of \
-         arguments and environment",
-    ))
+    status::of(&refused.into())
 }
 
 fn late() -> Status {
-    status::of(&Failure::new(
-        Reason::InvalidInput,
-        format!("The first message of the call did not come within {} s", FIRST_MESSAGE.as_secs()),
-        "Send `start` at once, and fewer large calls at a time",
-    ))
+    status::of(&CallError::StartLate { timeout: FIRST_MESSAGE }.into())
 }
 
 #[cfg(test)]

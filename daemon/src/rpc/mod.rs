@@ -7,7 +7,7 @@ use hookd_api::v1::hook_service_server::HookService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::access;
-use crate::error::Failure;
+use crate::error::{CommonError, Failure};
 use crate::hooks::build_image::BuildImage;
 use crate::hooks::context::Context;
 use crate::hooks::prepare_job::PrepareJob;
@@ -17,6 +17,9 @@ use crate::hooks::{cancel_step, cleanup_job};
 
 mod connection;
 mod convert;
+pub mod error;
+#[cfg(test)]
+mod error_list;
 mod limits;
 pub mod listener;
 pub mod status;
@@ -45,8 +48,9 @@ impl Service {
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Status> {
         let done = self.context.sessions.tasks.spawn(work).await;
-        done.map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|failure| status::of(&failure))
+        let done =
+            done.unwrap_or_else(|error| Err(CommonError::defect("The call failed", error).into()));
+        done.map_err(|failure| status::of(&failure))
     }
 }
 

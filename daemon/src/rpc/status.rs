@@ -20,7 +20,7 @@ pub fn of(failure: &Failure) -> Status {
     Status::with_error_details(code(failure.reason), message, details)
 }
 
-fn code(reason: Reason) -> Code {
+pub(super) fn code(reason: Reason) -> Code {
     match reason {
         Reason::Cancelled => Code::Cancelled,
         Reason::InvalidInput | Reason::ContextInvalid => Code::InvalidArgument,

@@ -8,11 +8,11 @@ use tonic::Status;
 
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::retry::Backoff;
-use crate::cluster::watch::{PodState, PodWatch};
-use crate::error::{Failure, Reason, report};
+use crate::cluster::watch::PodState;
+use crate::error::{Failure, report};
 use crate::ids::StepId;
-use crate::names;
-use crate::stepd::pods::{Agent, Agents};
+use crate::stepd::error::AgentError;
+use crate::stepd::pods::{Agent, AgentPod, Agents};
 
 /// A call that is not answered by then is made again; a step that is cancelled may take its grace.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -69,7 +69,6 @@ where
     F: Future<Output = Result<T, Status>>,
 {
     let pod = agents.of_job();
-    let mut watch = pod.watch();
     let calls = async {
         let mut backoff = Backoff::default();
         loop {
@@ -88,9 +87,9 @@ where
     };
     tokio::select! {
         answer = calls => answer,
-        _ = lost(&mut watch, names::JOB_CONTAINER) => {
+        _ = lost(&pod) => {
             // A pod that is still there knows which step ended its container.
-            if !matches!(watch.now(), PodState::Present(_)) {
+            if !matches!(pod.watch().now(), PodState::Present(_)) {
                 agents.clear();
             }
             None
@@ -100,7 +99,8 @@ where
 }
 
 /// Waits until the pod, or the container in which its agent is, is lost; why.
-pub async fn lost(watch: &mut PodWatch, container: &str) -> Failure {
+pub async fn lost(pod: &AgentPod) -> Failure {
+    let (name, container) = (pod.name().to_owned(), pod.container());
     let over = |seen: &PodState| match seen {
         PodState::NotCreated => false,
         PodState::Deleted => true,
@@ -111,27 +111,15 @@ pub async fn lost(watch: &mut PodWatch, container: &str) -> Failure {
             ) || pod.metadata.deletion_timestamp.is_some()
         }
     };
-    match watch.until(over).await {
+    match pod.watch().until(over).await {
         PodState::Present(pod) => match pod::container_state(&pod, container) {
             ContainerState::Failed(failure) => failure,
             ContainerState::Terminated(ended) if pod.metadata.deletion_timestamp.is_none() => {
-                Failure::new(
-                    Reason::StepLost,
-                    format!(
-                        "Container {container} of pod {} ended with exit code {} while its step ran",
-                        pod.metadata.name.as_deref().unwrap_or_default(),
-                        ended.exit_code
-                    ),
-                    "Read its log: stepd is its program, and something ended it; run the job again",
-                )
+                let (container, exit_code) = (container.to_owned(), ended.exit_code);
+                AgentError::ContainerEnded { container, pod: name, exit_code }.into()
             }
             _ => pod::going(&pod),
         },
-        PodState::Deleted | PodState::NotCreated => Failure::new(
-            Reason::StepLost,
-            "The step's pod is gone",
-            "Check the cluster's audit log for who deleted it (a node drain, a preemption, a \
-             person); run the job again",
-        ),
+        PodState::Deleted | PodState::NotCreated => pod::deleted(&name),
     }
 }

@@ -1,49 +1,37 @@
 //! The end of the job container under its steps: a step that comes later hears of it at once.
 
+use crate::cluster::error::ClusterError;
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::watch::PodState;
-use crate::error::{Failure, Reason};
+use crate::stepd::error::{AgentError, During};
 
 /// Longest name of a step in a message.
 const LONGEST_NAME: usize = 100;
 
 /// Why no further step can run in the job's `container`, if it has ended; `during`: the step that ran
 /// then, if that is known.
-pub fn of(seen: &PodState, container: &str, during: Option<&str>) -> Option<Failure> {
-    let (reason, why, remedy) = match seen {
-        PodState::NotCreated => return None,
-        PodState::Deleted => (
-            Reason::StepLost,
-            "its pod was deleted".to_owned(),
-            "Check the cluster's audit log for who deleted it (a node drain, a preemption, a person)"
-                .to_owned(),
-        ),
+pub fn of(seen: &PodState, container: &str, during: Option<&str>) -> Option<AgentError> {
+    let during = During(during.map(str::to_owned));
+    match seen {
+        PodState::NotCreated => None,
+        PodState::Deleted => Some(AgentError::JobPodDeleted { during }),
         // A deleted pod has reasons of its own, which the step itself reports.
-        PodState::Present(pod) if pod.metadata.deletion_timestamp.is_some() => return None,
+        PodState::Present(pod) if pod.metadata.deletion_timestamp.is_some() => None,
         PodState::Present(pod) => match pod::container_state(pod, container) {
-            ContainerState::Terminated(ended) => (
-                Reason::StepLost,
-                format!("its program, stepd, ended with exit code {}", ended.exit_code),
-                "Find what ended it: a step can send a signal to PID 1".to_owned(),
-            ),
-            ContainerState::Failed(failure) if failure.reason == Reason::OomKilled => (
-                Reason::OomKilled,
-                failure.message,
-                "Raise the memory limit of the job container (`--memory` of its `options:`), or let \
-                 the step use less; with `singleProcessOOMKill: true` of the kubelet only the process \
-                 is killed that uses too much"
-                    .to_owned(),
-            ),
-            ContainerState::Failed(failure) => (failure.reason, failure.message, failure.remedy),
-            ContainerState::Waiting(_) | ContainerState::Degraded(..) | ContainerState::Running => return None,
+            ContainerState::Terminated(ended) => {
+                Some(AgentError::JobContainerEnded { during, exit_code: ended.exit_code })
+            }
+            ContainerState::Failed(source) => Some(match source.cause() {
+                Some(ClusterError::OomKilled { .. }) => {
+                    AgentError::JobOutOfMemory { during, source }
+                }
+                _ => AgentError::JobContainerFailed { during, source },
+            }),
+            ContainerState::Waiting(_) | ContainerState::Degraded(..) | ContainerState::Running => {
+                None
+            }
         },
-    };
-    let step = during.map_or_else(|| "an earlier step".to_owned(), |name| format!("step {name:?}"));
-    Some(Failure::new(
-        reason,
-        format!("The job container is gone since {step}, so that this step cannot run: {why}"),
-        format!("{remedy}; run the job again"),
-    ))
+    }
 }
 
 /// A step's name for messages, from GITHUB_ACTION: the workflow's `id:`, or one that the runner made.
@@ -59,6 +47,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::error::{Explain, Reason};
 
     fn seen(state: &Value) -> PodState {
         let pod: Pod = serde_json::from_value(json!({
@@ -78,22 +67,22 @@ mod tests {
     fn after_a_kill_for_memory_a_later_step_names_the_step_and_the_limit() {
         let killed = seen(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
         let failure = of(&killed, "job", Some("compile")).unwrap();
-        assert_eq!(failure.reason, Reason::OomKilled);
+        assert_eq!(failure.reason(), Reason::OomKilled);
         for expected in ["container is gone since step \"compile\"", "64Mi", "OOMKilled"] {
-            assert!(failure.message.contains(expected), "{failure}");
+            assert!(failure.to_string().contains(expected), "{failure}");
         }
-        assert!(failure.remedy.contains("singleProcessOOMKill"), "{}", failure.remedy);
+        assert!(failure.help().contains("singleProcessOOMKill"), "{}", failure.help());
         // A hookd that was started again does not know which.
-        assert!(of(&killed, "job", None).unwrap().message.contains("since an earlier step"));
+        assert!(of(&killed, "job", None).unwrap().to_string().contains("since an earlier step"));
     }
 
     #[test]
     fn every_container_end_is_reported_and_none_while_it_runs() {
         let ended = seen(&json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
         let failure = of(&ended, "job", Some("kills")).unwrap();
-        assert_eq!(failure.reason, Reason::StepLost);
-        assert!(failure.message.contains("exit code 0"), "{failure}");
-        assert_eq!(of(&PodState::Deleted, "job", None).unwrap().reason, Reason::StepLost);
+        assert_eq!(failure.reason(), Reason::StepLost);
+        assert!(failure.to_string().contains("exit code 0"), "{failure}");
+        assert_eq!(of(&PodState::Deleted, "job", None).unwrap().reason(), Reason::StepLost);
         assert!(of(&PodState::NotCreated, "job", None).is_none());
         let PodState::Present(mut running) = seen(&json!({"running": {}})) else { panic!("a pod") };
         running.status.as_mut().unwrap().phase = Some("Running".to_owned());

@@ -1,6 +1,7 @@
 //! The agents in pods of ours: one tunnel to each, which stays open, and one watch of its pod.
 
 use std::collections::HashSet;
+use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use crate::cluster::client::ANSWER;
 use crate::cluster::exec::tunnel;
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{Cluster, ContainerRef};
-use crate::error::{Failure, Reason, report};
+use crate::error::Failure;
 use crate::names;
 use crate::objects::tools::STEPD;
 use crate::session::runner_deletion::{RunnerDeletion, RunnerDeletionWatch};
+use crate::stepd::error::AgentError;
 use crate::stepd::job_end;
 
 /// The API of an agent.
@@ -138,7 +140,7 @@ impl AgentPod {
     /// Why no further step can run in the container, if it has ended.
     pub fn end(&self) -> Option<Failure> {
         let during = self.ended_during.lock().unwrap_or_else(PoisonError::into_inner);
-        job_end::of(&self.watch.now(), self.container, during.as_deref())
+        job_end::of(&self.watch.now(), self.container, during.as_deref()).map(Failure::from)
     }
 
     /// The pod's states.
@@ -149,8 +151,8 @@ impl AgentPod {
     /// The agent, over the tunnel that is there or a new one; and the tunnel's number.
     ///
     /// # Errors
-    /// `API_UNREACHABLE` when none can be made now.
-    pub async fn agent(&self) -> Result<(u64, Agent), Failure> {
+    /// [`AgentError::NoTunnel`] or [`AgentError::NoAnswer`] when none can be made now.
+    pub async fn agent(&self) -> Result<(u64, Agent), AgentError> {
         let mut tunnel = self.tunnel.lock().await;
         if let Some(Tunnel { number, agent }) = &*tunnel {
             return Ok((*number, agent.clone()));
@@ -167,13 +169,13 @@ impl AgentPod {
         tunnel.take_if(|tunnel| tunnel.number == number);
     }
 
-    async fn open(&self) -> Result<Agent, Failure> {
+    async fn open(&self) -> Result<Agent, AgentError> {
         let command = [STEPD, "connect", "--dir", STEPD_DIR];
         let opening = tunnel::open(&self.cluster, self.target(), &command);
         let opened = tokio::time::timeout(ANSWER, opening).await;
         let stream = opened
-            .map_err(|_| self.unreachable("no answer within 15 s".to_owned()))?
-            .map_err(|error| self.unreachable(report(&error)))?;
+            .map_err(|_| AgentError::NoAnswer { pod: self.name.clone(), timeout: ANSWER })?
+            .map_err(|error| self.no_tunnel(error))?;
         let mut stream = Some(TokioIo::new(stream));
         let connector = tower::service_fn(move |_| {
             let used = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
@@ -187,16 +189,12 @@ impl AgentPod {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .connect_with_connector(connector)
             .await
-            .map_err(|error| self.unreachable(report(&error)))?;
+            .map_err(|error| self.no_tunnel(error))?;
         Ok(StepServiceClient::new(channel).max_encoding_message_size(MAX_STEPD_MESSAGE_SIZE))
     }
 
-    fn unreachable(&self, why: String) -> Failure {
-        Failure::new(
-            Reason::ApiUnreachable,
-            format!("The agent in pod {} cannot be reached: {why}", self.name),
-            "Check the API server and the kubelet of the pod's node",
-        )
+    fn no_tunnel(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> AgentError {
+        AgentError::NoTunnel { pod: self.name.clone(), source: source.into() }
     }
 }
 

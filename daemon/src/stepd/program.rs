@@ -18,11 +18,12 @@ use tonic::{Code, Status};
 use crate::cluster::client::ANSWER;
 use crate::cluster::pod;
 use crate::cluster::retry::Backoff;
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, report};
 use crate::names;
 use crate::session::cursor::Offsets;
 use crate::session::events::{Acked, Session};
 use crate::stepd::calls::lost;
+use crate::stepd::error::AgentError;
 use crate::stepd::pid_1::{self, Tail};
 use crate::stepd::pods::{Agent, AgentPod};
 
@@ -103,7 +104,6 @@ pub async fn run(
     program: Program<'_>,
     session: &mut Session,
 ) -> Result<i32, Failure> {
-    let mut watch = pod.watch();
     let mut outage: Option<Outage> = None;
     let mut receiver = Receiver::new(session);
     loop {
@@ -117,18 +117,19 @@ pub async fn run(
                 Err(Broken::Failed(failure)) => return Err(failure),
                 Err(Broken::Lost(why)) => why,
             },
-            failure = lost(&mut watch, pod.container()) => return Err(failure),
+            failure = lost(pod) => return Err(failure),
         };
         tracing::info!(why, "lost the connection to the agent; connecting again");
         let outage = outage.get_or_insert_with(Outage::begin);
         outage.was_attached(receiver.attached, receiver.session.sent() != sent);
         outage.goes_on(receiver.session).await?;
         if outage.since.elapsed() > pod.timeout() {
-            return Err(unreachable(pod, &why));
+            let (pod, timeout) = (pod.name().to_owned(), pod.timeout());
+            return Err(AgentError::Unreachable { pod, timeout, why }.into());
         }
         tokio::select! {
             () = outage.backoff.wait() => {}
-            failure = lost(&mut watch, pod.container()) => return Err(failure),
+            failure = lost(pod) => return Err(failure),
         }
     }
 }
@@ -140,7 +141,7 @@ async fn attempt(
     receiver: &mut Receiver<'_>,
 ) -> Result<StepEnd, Broken> {
     let agent = pod.agent().await;
-    let (number, mut agent) = agent.map_err(|failure| Broken::Lost(report(&failure)))?;
+    let (number, mut agent) = agent.map_err(|error| Broken::Lost(report(&error)))?;
     let ended = follow(&mut agent, program, receiver).await;
     if matches!(ended, Err(Broken::Lost(_))) {
         pod.broke(number).await;
@@ -208,8 +209,8 @@ async fn follow(
 fn new_bytes(output: Output, sent: ProgramOffsets) -> Result<Bytes, Broken> {
     let sent = if output.stderr { sent.stderr } else { sent.stdout };
     let Some(known) = sent.checked_sub(output.offset) else {
-        let gap = format!("byte {sent} is due, but byte {} came", output.offset);
-        return Err(Broken::Failed(output_lost(&gap)));
+        let gap = AgentError::OutputGap { expected: sent, received: output.offset };
+        return Err(Broken::Failed(gap.into()));
     };
     let known = usize::try_from(known).unwrap_or(usize::MAX).min(output.data.len());
     Ok(Bytes::from(output.data).split_off(known))
@@ -252,22 +253,17 @@ fn acted_on(acked: Acked, sent: Offsets) -> Offsets {
 }
 
 fn classify(status: Status) -> Broken {
+    let message = status.message().to_owned();
     match status.code() {
-        Code::OutOfRange | Code::DataLoss => Broken::Failed(output_lost(status.message())),
+        Code::OutOfRange | Code::DataLoss => {
+            Broken::Failed(AgentError::OutputDropped { message }.into())
+        }
         Code::FailedPrecondition | Code::NotFound => Broken::Failed(Failure::undone()),
         Code::InvalidArgument | Code::Unimplemented => {
-            Broken::Failed(Failure::internal(format!("stepd refused a call: {}", status.message())))
+            Broken::Failed(AgentError::Refused { message }.into())
         }
         _ => Broken::Lost(report(&status)),
     }
-}
-
-fn output_lost(why: &str) -> Failure {
-    Failure::new(
-        Reason::OutputLost,
-        format!("Output of the step is lost: {why}"),
-        "Run the job again; if it happens again, report it with the log of hookd",
-    )
 }
 
 /// The program's code, with the notes that belong to it.
@@ -290,14 +286,6 @@ async fn exit_code(
         session.progress(Phase::RunRunning, pid_1::NOTE).await?;
     }
     Ok(end.exit_code)
-}
-
-fn unreachable(pod: &AgentPod, why: &str) -> Failure {
-    Failure::new(
-        Reason::ApiUnreachable,
-        format!("Pod {} could not be reached for {} s: {why}", pod.name(), pod.timeout().as_secs()),
-        "Check the API server and the kubelet of the pod's node; run the job again",
-    )
 }
 
 #[cfg(test)]

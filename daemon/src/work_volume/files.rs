@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::beneath::{Kept, Tree, Widened};
 use crate::error::Failure;
 use crate::objects::mounts::beneath;
-use crate::work_volume::unusable;
+use crate::work_volume::error::VolumeError;
 
 /// Bytes of a path that Linux opens, its NUL included.
 const LONGEST_PATH: usize = 4096;
@@ -170,7 +170,7 @@ fn name(kind: FileType) -> &'static str {
 
 fn unusable(path: &Path, error: Errno) -> Failure {
     let what = format!("{} cannot be made ready for the step", path.display());
-    unusable::unusable(&what, &error.into())
+    VolumeError::new(what, error.into()).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A pod of ours from its creation to its end, reported to the client as it goes.
 
 pub mod ended_services;
+pub mod error;
 pub mod last_lines;
 pub mod output;
 pub mod pod_security;

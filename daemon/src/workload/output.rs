@@ -10,9 +10,10 @@ use crate::cluster::pod::{self, ContainerState, Termination};
 use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{Cluster, ContainerRef};
 use crate::endpoint::Shown;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::session::cursor::Cursor;
 use crate::session::events::Session;
+use crate::workload::error::WorkloadError;
 use crate::workload::start;
 
 /// Where a log goes.
@@ -49,7 +50,7 @@ pub async fn stream(
     };
     let mut sink = SessionSink { session, place, reported: false };
     let followed = log.follow(position, ended, &mut sink).await;
-    if followed.as_ref().is_err_and(|failure| failure.reason == Reason::Cancelled) {
+    if followed.as_ref().is_err_and(Failure::is_cancelled) {
         return Err(Failure::cancelled());
     }
     // The container's own end explains more than a log that broke because of it.
@@ -57,9 +58,9 @@ pub async fn stream(
         PodState::Present(pod) => match pod::container_state(&pod, container) {
             ContainerState::Terminated(ended) => followed.map(|_| ended),
             ContainerState::Failed(failure) => Err(start::loss(cluster, job, failure).await),
-            _ => Err(followed.err().unwrap_or_else(|| {
-                Failure::internal(format!("The log of pod {} ended before its container", log.pod))
-            })),
+            _ => Err(followed
+                .err()
+                .unwrap_or_else(|| WorkloadError::LogEnded { pod: log.pod.to_owned() }.into())),
         },
         PodState::Deleted | PodState::NotCreated => {
             Err(start::loss(cluster, job, pod::deleted(pod)).await)

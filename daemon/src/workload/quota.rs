@@ -6,7 +6,8 @@ use hookd_api::v1::Phase;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::error::{Failure, Reason};
+use crate::cluster::error::ClusterError;
+use crate::error::Failure;
 use crate::session::events::Session;
 
 /// Before the object is created again: nothing reports that there is room.
@@ -30,7 +31,7 @@ where
     let mut reported = String::new();
     loop {
         let failure = match create().await {
-            Err(failure) if failure.reason == Reason::QuotaExceeded => failure,
+            Err(failure) if is_of_quota(&failure) => failure,
             created => return created,
         };
         if Instant::now() + PAUSE > deadline {
@@ -42,6 +43,10 @@ where
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn is_of_quota(failure: &Failure) -> bool {
+    failure.cause().is_some_and(ClusterError::is_quota_exceeded)
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{Cluster, ContainerRef};
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::names;
 use crate::session::events::Session;
+use crate::workload::error::WorkloadError;
 use crate::workload::last_lines;
 use crate::workload::start::{Awaited, EventReporter, started_while};
 
@@ -85,7 +86,10 @@ pub async fn ready(
         }
         tokio::select! {
             () = watch.changed() => {}
-            () = tokio::time::sleep_until(deadline) => return Err(unhealthy(cluster, waiting)),
+            () = tokio::time::sleep_until(deadline) => {
+                let (container, timeout) = (waiting.clone(), cluster.start_timeout);
+                return Err(WorkloadError::Unhealthy { container, timeout }.into());
+            }
         }
     }
 }
@@ -163,15 +167,10 @@ async fn ended(
         {
             pod::oom_failure(pod, container)
         }
-        ContainerState::Terminated(ended) => Failure::new(
-            Reason::StartFailed,
-            format!(
-                "Container {container} of the job ended with exit code {} before the job was ready",
-                ended.exit_code
-            ),
-            "Read its last lines above; a health check that fails until its time is up ends its \
-             container too",
-        ),
+        ContainerState::Terminated(ended) => {
+            let (container, exit_code) = (container.to_owned(), ended.exit_code);
+            WorkloadError::EndedEarly { container, exit_code }.into()
+        }
         ContainerState::Failed(failure) => failure,
         _ => return Ok(None),
     };
@@ -179,15 +178,4 @@ async fn ended(
     let container = ContainerRef { pod: &name, container };
     last_lines::print(cluster, container, LOG_LIMIT, session).await?;
     Ok(Some(failure))
-}
-
-fn unhealthy(cluster: &Cluster, container: &str) -> Failure {
-    Failure::new(
-        Reason::DeadlineExceeded,
-        format!(
-            "Container {container} of the job was not healthy within {} s",
-            cluster.start_timeout.as_secs()
-        ),
-        "Check its health command; to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS",
-    )
 }

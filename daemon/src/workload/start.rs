@@ -13,13 +13,16 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
+use crate::cluster::error::ClusterError;
 use crate::cluster::events;
 use crate::cluster::objects;
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodState, PodWatch};
-use crate::error::{Failure, Reason};
+use crate::error::{CommonError, Failure};
 use crate::session::events::Session;
+use crate::stepd::error::AgentError;
+use crate::workload::error::WorkloadError;
 
 /// A step's pod that has not started after this long is worth a look at its events: on a busy node
 /// some seconds need no line between those of the program.
@@ -28,8 +31,6 @@ const SLOW: Duration = Duration::from_secs(10);
 const NO_POD: Duration = Duration::from_secs(2);
 /// ... and again after this.
 const STILL_NO_POD: Duration = Duration::from_secs(10);
-/// The end of a remedy for what took too long.
-const WAIT_LONGER: &str = "to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
 
 /// Which container is awaited.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,13 @@ pub struct Awaited<'a> {
     pub container: &'a str,
     /// The phase that the client sees meanwhile.
     pub phase: Phase,
+}
+
+impl Awaited<'_> {
+    /// What the pod belongs to, for messages.
+    fn owner(&self) -> String {
+        self.job.map_or_else(|| "the job".to_owned(), |job| format!("Job {}", job.name_any()))
+    }
 }
 
 /// Waits until the container runs or has ended; returns its pod.
@@ -88,10 +96,12 @@ pub async fn started_while(
         }
         let no_pod = matches!(seen, PodState::NotCreated);
         let name = seen.pod().and_then(|pod| pod.metadata.name.clone());
-        let (until, after) = wait.deadline(deadline, cluster.start_timeout);
+        let until = wait.until(deadline);
         tokio::select! {
             () = watch.changed() => {}
-            () = tokio::time::sleep_until(until) => return Err(after),
+            () = tokio::time::sleep_until(until) => {
+                return Err(wait.failure(&awaited, deadline, cluster.start_timeout));
+            }
             () = tokio::time::sleep_until(ask), if no_pod => {
                 wait.ask_why(cluster, awaited, session).await?;
                 ask = Instant::now() + STILL_NO_POD;
@@ -182,15 +192,18 @@ impl Wait {
         session.progress(phase, format!("Waiting: {why}")).await
     }
 
-    /// Until when to wait, and what to say then.
-    fn deadline(&self, deadline: Instant, timeout: Duration) -> (Instant, Failure) {
-        match (&self.trouble, &self.refusal) {
-            (Some((_, until, failure)), _) if *until < deadline => {
-                let same = Failure::new(failure.reason, &failure.message, &failure.remedy);
-                (*until, same)
-            }
-            (_, Some(failure)) => (deadline, refused(timeout, failure)),
-            _ => (deadline, late(timeout, &self.why)),
+    /// Until when to wait.
+    fn until(&self, deadline: Instant) -> Instant {
+        self.trouble.as_ref().map_or(deadline, |(_, until, _)| deadline.min(*until))
+    }
+
+    /// Why it was waited in vain until then.
+    fn failure(self, awaited: &Awaited<'_>, deadline: Instant, timeout: Duration) -> Failure {
+        let owner = awaited.owner();
+        match (self.trouble, self.refusal) {
+            (Some((_, until, failure)), _) if until < deadline => failure,
+            (_, Some(refusal)) => WorkloadError::NoPod { owner, timeout, refusal }.into(),
+            _ => late(owner, timeout, self.why).into(),
         }
     }
 
@@ -206,9 +219,13 @@ impl Wait {
                 self.refusal = None;
                 Ok(())
             }
-            Err(failure) if is_final(failure.reason) => Err(failure),
+            // A quota has room again when other pods end, and a permission may come while an API server
+            // starts.
+            Err(failure) if failure.cause().is_some_and(ClusterError::is_final_refusal) => {
+                Err(failure)
+            }
             // That it cannot be asked is no reason for the pod to be away.
-            Err(failure) if failure.reason == Reason::ApiUnreachable => Ok(()),
+            Err(failure) if failure.cause().is_some_and(ClusterError::is_unreachable) => Ok(()),
             Err(failure) => {
                 let why = failure.message.clone();
                 self.refusal = Some(failure);
@@ -218,38 +235,17 @@ impl Wait {
     }
 }
 
-/// True for a refusal that waiting does not cure; a quota has room again when other pods end, and a
-/// permission may come while an API server starts.
-fn is_final(reason: Reason) -> bool {
-    matches!(reason, Reason::AdmissionDenied | Reason::InvalidInput)
-}
-
-fn late(timeout: Duration, why: &str) -> Failure {
-    let cause = if why.is_empty() { "the cluster gave no reason" } else { why };
-    let (reason, remedy) = if why.contains("no node can take the pod") {
-        (Reason::PodUnschedulable, "Add a node with room, or ask for less")
-    } else {
-        (Reason::DeadlineExceeded, "Cure what the message names")
-    };
-    Failure::new(
-        reason,
-        format!("The pod did not start within {} s: {cause}", timeout.as_secs()),
-        format!("{remedy}; {WAIT_LONGER}"),
-    )
-}
-
-/// The failure of a step that no pod could be made for until the time was up.
-fn refused(timeout: Duration, failure: &Failure) -> Failure {
-    Failure::new(
-        failure.reason,
-        format!("The step had no pod after {} s: {}", timeout.as_secs(), failure.message),
-        format!("{}; {WAIT_LONGER}", failure.remedy),
-    )
+fn late(owner: String, timeout: Duration, why: String) -> WorkloadError {
+    if why.contains("no node can take the pod") {
+        return WorkloadError::NoNode { owner, timeout, why };
+    }
+    let why = if why.is_empty() { "the cluster gave no reason".to_owned() } else { why };
+    WorkloadError::NotStarted { owner, timeout, why }
 }
 
 /// The failure of a step of this Job: one that is lost may be so because the Job is late.
 pub async fn loss(cluster: &Cluster, job: &Job, failure: Failure) -> Failure {
-    if failure.reason != Reason::StepLost {
+    if !is_lost(&failure) {
         return failure;
     }
     let retry = Retry::new(Duration::from_secs(5));
@@ -257,13 +253,17 @@ pub async fn loss(cluster: &Cluster, job: &Job, failure: Failure) -> Failure {
     unless_late(found.ok().flatten().as_ref(), failure)
 }
 
+fn is_lost(failure: &Failure) -> bool {
+    failure.cause().is_some_and(ClusterError::is_pod_lost)
+        || matches!(failure.cause(), Some(AgentError::ContainerEnded { .. }))
+        || matches!(failure.cause(), Some(CommonError::StepEnded))
+}
+
 fn unless_late(job: Option<&Job>, failure: Failure) -> Failure {
-    let Some(job) = job.filter(|job| is_late(job)) else { return failure };
-    Failure::new(
-        Reason::DeadlineExceeded,
-        format!("Job {} ran longer than it may", job.name_any()),
-        "Raise HOOKD_STEP_TIMEOUT_SECONDS or HOOKD_BUILD_TIMEOUT_SECONDS",
-    )
+    match job.filter(|job| is_late(job)) {
+        Some(job) => WorkloadError::JobLate { job: job.name_any() }.into(),
+        None => failure,
+    }
 }
 
 /// True if the Job controller ends this Job for its deadline. It says so in a condition, but deletes

@@ -66,7 +66,6 @@ fn filled(name: &str, namespace: &str, volume: &Path) -> String {
         ("REGISTRY_HOST", &cluster.registry_host),
         ("REGISTRY_PORT", &cluster.registry_port),
         ("REGISTRY_NODE_PORT", &cluster.registry_node_port),
-        ("REGISTRY_SECRET", ""),
         ("REGISTRY_PULL_HOST", ""),
         ("REGISTRY_MAP", &map),
         ("INSECURE_REGISTRIES", &registry),

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::error::{Explain, Reason};
+
 /// Why a build context cannot be opened or sent.
 ///
 /// Paths are the job's and may hold anything: they are printed quoted and escaped.
@@ -201,10 +203,16 @@ pub enum ContextError {
     },
 }
 
-impl ContextError {
-    /// What the user can do about it: one sentence without its full stop.
-    pub fn remedy(&self) -> &'static str {
+impl Explain for ContextError {
+    fn reason(&self) -> Reason {
         match self {
+            Self::Cancelled => Reason::Cancelled,
+            _ => Reason::ContextInvalid,
+        }
+    }
+
+    fn help(&self) -> String {
+        let help = match self {
             Self::Outside { .. } | Self::Escapes { .. } => {
                 "Mount the directory into hookd's container at the runner's own path and name it \
                  in HOOKD_CONTEXT_DIRS"
@@ -253,8 +261,17 @@ impl ContextError {
                 "Use Linux 5.6 or later and a seccomp profile such as RuntimeDefault that allows \
                  openat2"
             }
-            Self::Read { .. } => "Check the volume that it lies on",
-            Self::Output { .. } => "Check the builder's end of the connection",
-        }
+            Self::Read { .. } => "Check the storage of the volume that it is on",
+            Self::Output { .. } => {
+                "Check the API server and the kubelet of the build's node; run the job again"
+            }
+        };
+        help.to_owned()
     }
 }
+
+#[cfg(test)]
+mod examples;
+
+#[cfg(test)]
+pub(crate) use examples::examples;

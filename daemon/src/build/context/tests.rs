@@ -17,6 +17,7 @@ use rustix::fs::{CWD, Mode};
 use tempfile::TempDir;
 
 use super::*;
+use crate::error::Explain;
 
 /// No limit that a test meets by accident.
 fn plenty() -> Bounds {
@@ -137,5 +138,5 @@ fn an_error_is_one_line_whatever_the_job_calls_its_files() {
     let error = place.refusal();
     assert!(!error.to_string().contains('\n'), "{error}");
     assert!(error.to_string().contains(r"action/a\n::error::b"), "{error}");
-    assert!(error.remedy().contains(".dockerignore"));
+    assert!(error.help().contains(".dockerignore"));
 }

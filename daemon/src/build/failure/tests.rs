@@ -1,14 +1,47 @@
-use super::*;
-use crate::error::Reason;
+use std::collections::BTreeSet;
 
-fn explained(tail: &str) -> Failure {
+use super::*;
+
+fn explained(tail: &str) -> KanikoFailure {
     let destination = Destination {
         push: "r:5000/hookd/build:s".into(),
         push_host: "r:5000".into(),
         pull: "localhost:30500/hookd/build".into(),
         insecure: true,
     };
-    explain(Path::new("/w/a/Dockerfile"), &destination, 1, tail)
+    explain(&destination, 1, tail)
+}
+
+/// One failure of each kind, as Kaniko's log has it, for the list of all messages.
+pub(in crate::build) fn examples() -> Vec<KanikoFailure> {
+    let all = [
+        "INFO[0001] Taking snapshot of full filesystem...",
+        "error building image: error building stage: failed to execute command: waiting for process \
+         to exit: exit status 7",
+        "error pushing image: failed to push to destination r:5000/hookd/build:s: Get \
+         \"http://r:5000/v2/\": dial the build's registry endpoint: connect: connection refused",
+        "error building image: GET https://index.docker.io/v2/a/b/manifests/1: DENIED: 1 is no part of \
+         the images that FROM, COPY --from and RUN --mount name",
+        "error pushing image: Get \"http://r:5000/v2/\": dial tcp: connect: connection refused",
+        "error pushing image: POST http://r:5000/v2/hookd/build/blobs/uploads/: DENIED: no",
+        "error building image: parsing dockerfile: dockerfile parse error on line 2: unknown \
+         instruction: FRMO",
+        "error building image: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: manifest \
+         unknown",
+        "error building image: GET https://q.io/v2/a/b/manifests/1: UNAUTHORIZED: log in",
+        "error building image: Get \"https://q.io/v2/\": dial tcp: lookup q.io: no such host",
+        "error building image: image not found on any configured mapped registries for q.io/a/b:1",
+        "error building image: Timed out snapshotting FS in 90m",
+    ];
+    all.into_iter().map(explained).collect()
+}
+
+#[test]
+fn the_examples_have_every_kind_of_failure() {
+    let shown: BTreeSet<_> = examples().into_iter().map(|failure| failure.remedy).collect();
+    for kind in KINDS.iter().chain([&OTHER]) {
+        assert!(shown.contains(kind.remedy), "no example with {:?}", kind.remedy);
+    }
 }
 
 #[test]
@@ -18,8 +51,7 @@ fn a_failed_run_is_named_with_its_exit_code() {
          for process to exit: exit status 7\n",
     );
     assert_eq!(failure.reason, Reason::BuildFailed);
-    assert!(failure.message.contains("/w/a/Dockerfile"));
-    assert!(failure.message.contains("a RUN command ended with exit code 7"), "{failure}");
+    assert!(failure.why.contains("a RUN command ended with exit code 7"), "{failure:?}");
 }
 
 #[test]
@@ -28,7 +60,7 @@ fn a_syntax_error_has_the_parsers_message() {
         "error building image: parsing dockerfile: dockerfile parse error on line 2: unknown \
          instruction: FRMO\n",
     );
-    assert!(failure.message.contains("line 2: unknown instruction: FRMO"), "{failure}");
+    assert!(failure.why.contains("line 2: unknown instruction: FRMO"), "{failure:?}");
 }
 
 #[test]
@@ -38,7 +70,7 @@ fn an_unknown_base_image_has_the_registrys_message() {
          manifest unknown; map[Tag:1]",
     );
     assert_eq!(failure.reason, Reason::ImagePullFailed);
-    assert!(failure.message.contains("library/nope"), "{failure}");
+    assert!(failure.why.contains("library/nope"), "{failure:?}");
 }
 
 #[test]
@@ -51,8 +83,8 @@ fn an_unknown_mapped_base_image_has_the_registrys_message() {
          registries for nope:1\n",
     );
     assert_eq!(failure.reason, Reason::ImagePullFailed);
-    assert!(failure.message.contains("MANIFEST_UNKNOWN: manifest unknown"), "{failure}");
-    assert!(!failure.message.contains("Will try"), "{failure}");
+    assert!(failure.why.contains("MANIFEST_UNKNOWN: manifest unknown"), "{failure:?}");
+    assert!(!failure.why.contains("Will try"), "{failure:?}");
 }
 
 #[test]
@@ -63,8 +95,8 @@ fn a_fatal_line_is_the_reason_with_colours_and_without() {
         "\u{1b}[1;31merror building image: Timed out snapshotting FS in 90m\u{1b}[0m",
     ] {
         let failure = explained(&format!("\u{1b}[36mINFO\u{1b}[0m[0001] x\n{line}\n"));
-        let expected = "The build of /w/a/Dockerfile failed: Timed out snapshotting FS in 90m";
-        assert_eq!(failure.message, expected);
+        let expected = "Timed out snapshotting FS in 90m";
+        assert_eq!(failure.why, expected);
     }
 }
 
@@ -82,7 +114,7 @@ fn a_registry_that_is_down_differs_from_one_that_refuses() {
          http://r:5000/v2/hookd/build/blobs/uploads/: DENIED: no",
     );
     assert_eq!(refused.reason, Reason::RegistryRefused);
-    assert!(refused.message.contains("r:5000"));
+    assert!(refused.why.contains("r:5000"));
 }
 
 #[test]
@@ -108,8 +140,8 @@ fn a_missing_base_image_is_classified_by_the_registrys_message() {
              to the original registry.\nerror building image: image not found on any configured \
              mapped registries for q.io/a/b:1\n",
         ));
-        assert_eq!(failure.reason, reason, "{failure}");
-        assert!(failure.message.contains(cause), "{failure}");
+        assert_eq!(failure.reason, reason, "{failure:?}");
+        assert!(failure.why.contains(cause), "{failure:?}");
     }
 }
 
@@ -131,5 +163,5 @@ fn a_failure_of_the_endpoint_is_not_taken_for_one_of_the_registry() {
 
 #[test]
 fn an_unknown_end_names_the_exit_code() {
-    assert!(explained("INFO[0001] x\n").message.contains("exit code 1"));
+    assert!(explained("INFO[0001] x\n").why.contains("exit code 1"));
 }

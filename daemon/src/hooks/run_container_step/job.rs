@@ -11,8 +11,9 @@ use crate::blocking;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::objects;
 use crate::config::ContainerSteps;
-use crate::error::{Failure, Reason};
+use crate::error::Failure;
 use crate::hooks::context::Context;
+use crate::hooks::error::HookError;
 use crate::hooks::service_network;
 use crate::ids::StepId;
 use crate::names;
@@ -101,7 +102,7 @@ async fn found_again(
     let name = names::step(&runner.name, step);
     let found = objects::find(&context.cluster.jobs(), &name, &context.cluster.retry()).await?;
     let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
-    let found = found.ok_or_else(|| lost(&name))?;
+    let found = found.ok_or(HookError::JobGone { job: name })?;
     // The caller may have written the cursor: the Job says who starts its program.
     let starter = if run.by_stepd.is_some() { Starter::Stepd } else { Starter::Kubelet };
     Ok(Made { job: awaiting(starter, found, runner)?, by_stepd: run.by_stepd })
@@ -140,12 +141,7 @@ fn awaiting(starter: Starter, made: Job, runner: &Runner) -> Result<Job, Failure
     if step_job::starter(&made, runner) == starter {
         return Ok(made);
     }
-    let name = made.metadata.name.as_deref().unwrap_or_default();
-    Err(Failure::new(
-        Reason::StepLost,
-        format!("Job {name} was made by a hookd that knew more, or less, of the step's image"),
-        "Look whether the image's registry answers hookd; run the job again",
-    ))
+    Err(HookError::LauncherChanged { job: made.name_any() }.into())
 }
 
 /// The image by its digest and its own program, if stepd can start the step.
@@ -201,12 +197,4 @@ async fn make_ready(
         })
         .await?;
     Ok((mounts, warnings?))
-}
-
-fn lost(name: &str) -> Failure {
-    Failure::new(
-        Reason::StepLost,
-        format!("Job {name} of this step is gone"),
-        "Check the cluster's audit log for who deleted it; run the job again",
-    )
 }

@@ -4,6 +4,7 @@ use hookd_api::v1::ContainerSpec;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::error::Reason;
 use crate::objects::job_pod::{self, PodOptions};
 use crate::objects::tools::Delivery;
 use crate::runner::Runner;

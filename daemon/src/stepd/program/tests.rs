@@ -16,6 +16,7 @@ use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Streaming};
 
 use super::*;
+use crate::error::Reason;
 use crate::session::cursor::Cursor;
 use crate::session::events::EventKind;
 

@@ -31,7 +31,7 @@ fn half_a_million_rules_are_refused_before_they_are_kept() {
     assert!(file_limit, "{error}");
     let error = ignore_file("a\n".repeat(MOST_RULES + 1)).refusal();
     assert!(matches!(error, ContextError::TooManyRules { limit: MOST_RULES, .. }), "{error}");
-    assert!(error.to_string().contains("10000 patterns") && error.remedy().contains("fewer"));
+    assert!(error.to_string().contains("10000 patterns") && error.help().contains("fewer"));
     // As many as are allowed are no trouble, with comments and empty lines beside them.
     assert!(ignore_file(format!("# x\n\n{}", many(MOST_RULES))).send().is_ok());
     assert!(started.elapsed() < SOON);

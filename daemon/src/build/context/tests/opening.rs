@@ -91,7 +91,7 @@ fn a_symlink_out_of_the_work_directory_is_refused_and_named() {
         assert_eq!(*path, place.work.join(name));
         assert_eq!(*link, place.work.join(name));
         assert_eq!(*target, place.outside);
-        assert!(error.remedy().contains("HOOKD_CONTEXT_DIRS"));
+        assert!(error.help().contains("HOOKD_CONTEXT_DIRS"));
     }
     symlink("../../outside/Dockerfile", place.context.join("Dockerfile.out")).unwrap();
     let error = place.open("action/Dockerfile.out").unwrap_err();

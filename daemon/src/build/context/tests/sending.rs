@@ -166,7 +166,7 @@ fn a_context_above_the_limit_is_refused() {
         let error = context.write_tar_gz(&mut stream, &within(limit)).unwrap_err();
         let ContextError::TooLarge { path, limit: named } = &error else { panic!("{error}") };
         assert_eq!((path, *named), (&place.context, limit));
-        assert!(error.remedy().contains("HOOKD_BUILD_CONTEXT_LIMIT_BYTES"));
+        assert!(error.help().contains("HOOKD_BUILD_CONTEXT_LIMIT_BYTES"));
     }
     let sparse = std::fs::File::create(place.context.join("sparse")).unwrap();
     sparse.set_len(1 << 40).unwrap();

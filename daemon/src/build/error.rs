@@ -1,0 +1,168 @@
+//! A build that makes no image.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::build::dockerfile::DockerfileError;
+use crate::build::failure::KanikoFailure;
+#[cfg(test)]
+use crate::build::{context, dockerfile, failure};
+use crate::error::{Explain, Reason};
+
+/// Why there is no image. What is wrong with a context is a
+/// [`ContextError`](crate::build::context::ContextError).
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The client's cursor names an image that no build of this runner made.
+    #[error("`resume.cursor` names image {image}, which is not in {repository}")]
+    ForeignImage {
+        /// The image.
+        image: String,
+        /// The repository of this runner's builds.
+        repository: String,
+    },
+
+    /// The names of the Dockerfile's images cannot be determined.
+    #[error(
+        "The build of {} failed: dockerfile parse error on {source}", .dockerfile.display()
+    )]
+    ImagesUnknown {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+        /// The line, and what is wrong with it.
+        source: DockerfileError,
+    },
+
+    /// A thread that reads the context hangs in the kernel.
+    #[error(
+        "The build context of {} cannot be read: a call to the file system did not return within \
+         {} s", .dockerfile.display(), .timeout.as_secs()
+    )]
+    ContextStalled {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+        /// How long hookd waited.
+        timeout: Duration,
+    },
+
+    /// No Job of the build received the whole context.
+    #[error(
+        "The build context of {} could not be sent to {attempts} Jobs in turn: {why}",
+        .dockerfile.display()
+    )]
+    ContextNotSent {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+        /// Number of Jobs.
+        attempts: u32,
+        /// What happened to the last one.
+        why: String,
+    },
+
+    /// Kaniko ended with an error.
+    #[error("The build of {} failed: {}", .dockerfile.display(), .failure.why)]
+    Kaniko {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+        /// What its log says.
+        failure: KanikoFailure,
+    },
+
+    /// Kaniko ended well, and its termination message is no digest.
+    #[error("Kaniko (Job {job}) succeeded but reported no image digest: {reported:?}")]
+    NoDigest {
+        /// Name of the Job.
+        job: String,
+        /// Kaniko's termination message.
+        reported: String,
+    },
+}
+
+impl Explain for BuildError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::ForeignImage { .. } => Reason::InvalidInput,
+            Self::ImagesUnknown { .. } | Self::NoDigest { .. } => Reason::BuildFailed,
+            Self::ContextStalled { .. } => Reason::ContextInvalid,
+            Self::ContextNotSent { .. } => Reason::ApiUnreachable,
+            Self::Kaniko { failure, .. } => failure.reason,
+        }
+    }
+
+    fn help(&self) -> String {
+        let help = match self {
+            Self::ForeignImage { .. } => {
+                "Send the cursor as hookd sent it; run the job again if the registry's settings have \
+                 changed"
+            }
+            Self::ImagesUnknown { .. } => {
+                "Correct the Dockerfile: the images that it names must be known before it is built"
+            }
+            Self::ContextStalled { .. } => "Check the storage of the volume that the context is on",
+            Self::ContextNotSent { .. } => {
+                "Check the API server and the kubelet of the build's node; run the job again"
+            }
+            Self::Kaniko { failure, .. } => failure.remedy,
+            Self::NoDigest { .. } => {
+                "Use a Kaniko image that knows --digest-file, such as the default of \
+                 HOOKD_KANIKO_IMAGE"
+            }
+        };
+        help.to_owned()
+    }
+}
+
+/// Each error once, and each kind of Kaniko's failures, for the list of all messages.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
+    let dockerfile = PathBuf::from("/home/runner/_work/_actions/o/action/v1/Dockerfile");
+    let unknown = b"FROM debian\nCOPY --from=$STAGE / /\n";
+    let mut all: Vec<Box<dyn Explain>> = vec![
+        Box::new(BuildError::ForeignImage {
+            image: "registry.example/other/image@sha256:0123".to_owned(),
+            repository: "registry.example/hookd/build".to_owned(),
+        }),
+        Box::new(BuildError::ImagesUnknown {
+            dockerfile: dockerfile.clone(),
+            source: dockerfile::images(unknown).unwrap_err(),
+        }),
+        Box::new(BuildError::ContextStalled {
+            dockerfile: dockerfile.clone(),
+            timeout: Duration::from_secs(615),
+        }),
+        Box::new(BuildError::ContextNotSent {
+            dockerfile: dockerfile.clone(),
+            attempts: 3,
+            why: "hookd was interrupted while it sent it".to_owned(),
+        }),
+        Box::new(BuildError::NoDigest {
+            job: "runner-1-build-1a2b-0".to_owned(),
+            reported: String::new(),
+        }),
+    ];
+    all.extend(failure::examples().into_iter().map(|failure| {
+        let dockerfile = dockerfile.clone();
+        Box::new(BuildError::Kaniko { dockerfile, failure }) as Box<dyn Explain>
+    }));
+    all.extend(context::examples());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::examples::assert_complete;
+
+    #[test]
+    fn an_image_that_cannot_be_determined_is_reported_by_line() {
+        let source = dockerfile::images(b"FROM a\nCOPY --from=$X / /\n").unwrap_err();
+        let error = BuildError::ImagesUnknown { dockerfile: "/w/a/Dockerfile".into(), source };
+        let message = error.to_string();
+        assert!(message.contains("/w/a/Dockerfile failed: dockerfile parse error on line 2"));
+    }
+
+    #[test]
+    fn the_examples_have_every_error_of_a_build() {
+        assert_complete(include_str!("error.rs"), "BuildError", &examples());
+    }
+}
