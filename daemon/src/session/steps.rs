@@ -166,8 +166,6 @@ mod tests {
 
     mod transitions;
 
-    mod transitions;
-
     #[test]
     fn the_steps_at_work_and_those_remembered_are_bounded() {
         let steps = Steps::default();

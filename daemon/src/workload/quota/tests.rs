@@ -5,6 +5,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::cluster::objects;
 use crate::cluster::scripted::{ApiServer, Expected, post};
+use crate::error::Reason;
 use crate::session::cursor::{Cursor, Offsets};
 use crate::session::events::{Acked, EventKind};
 
