@@ -40,8 +40,10 @@ test-unit: compiler ## run the tests that need no cluster
 
 test-cluster: build cluster-up python ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
-	cargo test --locked -p e2e --features cluster --test cluster -- --test-threads=2 && \
-	cargo test --locked -p hookd --features cluster --test tunnel
+	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
+	{ cargo test --locked -p e2e --features cluster --test cluster -- --test-threads=2 && \
+	cargo test --locked -p hookd --features cluster --test tunnel; code=$$?; \
+	tests/e2e/slowest.sh $$HOOKD_TEST_TIMES; exit $$code; }
 
 # The table comes on standard output, a line for each cell on standard error while it runs.
 faults: build cluster-up python ## break everything while steps run; FAULTS=<n> runs it n times

@@ -3,6 +3,7 @@
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cluster::script;
+use crate::timer::Timer;
 
 static CLUSTER: RwLock<()> = RwLock::const_new(());
 
@@ -10,9 +11,9 @@ static CLUSTER: RwLock<()> = RwLock::const_new(());
 #[derive(Debug)]
 pub enum Turn {
     /// Beside others, on a cluster without faults.
-    Shared(#[allow(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>),
+    Shared(RwLockReadGuard<'static, ()>, Timer),
     /// Alone: this test breaks the cluster.
-    Alone(#[allow(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>, Timer),
     /// Within the turn of a test that runs alone.
     Lent,
 }
@@ -20,17 +21,19 @@ pub enum Turn {
 impl Turn {
     /// Waits until no test runs alone.
     pub fn shared() -> Self {
-        Self::Shared(CLUSTER.blocking_read())
+        let guard = CLUSTER.blocking_read();
+        Self::Shared(guard, Timer::start())
     }
 
     /// Waits until no other test runs.
     pub fn alone() -> Self {
-        Self::Alone(CLUSTER.blocking_write())
+        let guard = CLUSTER.blocking_write();
+        Self::Alone(guard, Timer::start())
     }
 
     /// A part of this turn, for one of several runner pods of a test that runs alone.
     pub fn lend(&self) -> Self {
-        assert!(matches!(self, Self::Alone(_)), "only who is alone can lend");
+        assert!(matches!(self, Self::Alone(..)), "only who is alone can lend");
         Self::Lent
     }
 }
@@ -42,7 +45,7 @@ pub struct Stopped(&'static str);
 impl Stopped {
     /// Stops a component; `turn` is proof that no other test runs.
     pub fn component(name: &'static str, turn: &Turn) -> Self {
-        assert!(matches!(turn, Turn::Alone(_)), "a test that stops {name} must run alone");
+        assert!(matches!(turn, Turn::Alone(..)), "a test that stops {name} must run alone");
         script("devcluster/component.sh", &["stop", name]);
         Self(name)
     }

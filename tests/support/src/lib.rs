@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod processes;
 pub mod python;
 pub mod runner;
+mod timer;
 pub mod volume;
 pub mod wait;
 mod work;
