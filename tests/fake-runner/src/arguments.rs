@@ -12,7 +12,7 @@ pub fn from_list<S: AsRef<str>>(arguments: &[S]) -> Vec<String> {
 }
 
 /// A raw argument string (the input `args`): split on single spaces, each piece trimmed, empty
-/// pieces dropped. Quotes mean nothing here; whoever gets the pieces joins them again.
+/// pieces dropped. Quotes mean nothing here; their receiver joins them again.
 pub fn split(arguments: &str) -> Vec<String> {
     arguments
         .split(' ')

@@ -63,10 +63,30 @@ pub struct HookInput {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Args {
-    Job { container: Option<Box<Container>>, services: Vec<Container> },
+    Job(JobArgs),
     Script(Box<Script>),
     Container(Box<Container>),
     None {},
+}
+
+/// `args` of prepare_job.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum JobArgs {
+    /// As the runner describes containers.
+    Runner {
+        /// The job container.
+        container: Option<Box<Container>>,
+        /// The services.
+        services: Vec<Container>,
+    },
+    /// As a test has them.
+    Json {
+        /// The job container, or null.
+        container: Value,
+        /// A list of services.
+        services: Value,
+    },
 }
 
 /// `args` of run_script_step.
@@ -125,18 +145,10 @@ impl HookInput {
         })
     }
 
-    /// The input of prepare_job.
-    pub fn prepare_job(
-        response_file: impl Into<String>,
-        container: Option<Container>,
-        services: Vec<Container>,
-    ) -> Self {
-        Self {
-            command: "prepare_job",
-            response_file: response_file.into(),
-            args: Args::Job { container: container.map(Box::new), services },
-            state: Value::Null,
-        }
+    /// The input of prepare_job. `state` is null in a job's first call.
+    pub fn prepare_job(response_file: impl Into<String>, args: JobArgs, state: Value) -> Self {
+        let response_file = response_file.into();
+        Self { command: "prepare_job", response_file, args: Args::Job(args), state }
     }
 
     /// The input of run_script_step. `state` is what the hook last answered.

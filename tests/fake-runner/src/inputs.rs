@@ -14,7 +14,7 @@ pub struct DefaultError {
     source: TemplateError,
 }
 
-/// Inputs in the runner's order: the given ones first. Names are told apart regardless of case.
+/// Inputs in the runner's order: the given ones first. Names that differ in case only are the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs(Vec<(String, String)>);
 

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use crate::containers::Container;
 use crate::context::StepName;
+use crate::driver::Driver;
 use crate::expressions::{Scope, holds};
-use crate::input::HookInput;
 use crate::outcome::Outcome;
 use crate::runner::{PrepareError, Prepared, Runner};
 use crate::template::TemplateError;
@@ -121,12 +121,10 @@ impl CallReport {
 
 /// A job under way.
 struct JobRun<'a, 'i> {
-    runner: Runner,
+    driver: Driver,
     definition: &'a JobDefinition,
     invoke: &'a mut Invoke<'i>,
-    state: Value,
     is_alpine: bool,
-    env: Variables,
     scope: Scope,
     post: Vec<Pending>,
     /// What actions saved, by the place of their step.
@@ -146,12 +144,10 @@ impl Runner {
         invoke: &mut Invoke<'_>,
     ) -> Result<JobReport, JobError> {
         let mut run = JobRun {
-            runner: self.clone(),
+            driver: Driver::begin(self.clone(), Variables::from_iter(definition.env.clone())),
             definition,
             invoke,
-            state: Value::Null,
             is_alpine: false,
-            env: Variables::from_iter(definition.env.clone()),
             scope: Scope::default(),
             post: Vec::new(),
             saved: BTreeMap::new(),
@@ -170,14 +166,13 @@ impl Runner {
 
 impl JobRun<'_, '_> {
     fn prepare(&mut self) -> Result<(), JobError> {
-        let (work, job) = (self.runner.layout().work().clone(), self.runner.job.clone());
+        let runner = self.driver.runner();
+        let (work, job) = (runner.layout().work(), &runner.job);
         let container = self.definition.container.as_ref();
-        let container = container.map(|container| Container::of_job(container, &job, &work));
+        let container = container.map(|container| Container::of_job(container, job, work));
         let services = self.definition.services.iter();
-        let services = services.map(|(_, service)| Container::of_service(service, &job)).collect();
-        let prepared = self.runner.prepare_call(None, |files| {
-            HookInput::prepare_job(files.response.clone(), container, services)
-        })?;
+        let services = services.map(|(_, service)| Container::of_service(service, job)).collect();
+        let prepared = self.driver.prepare(container, services)?;
         let outcome = self.call("prepare_job", "prepare_job", prepared);
         if outcome.exit_code != 0 {
             self.report.success = false;
@@ -224,7 +219,7 @@ impl JobRun<'_, '_> {
     }
 
     fn clean_up(&mut self) -> Result<(), JobError> {
-        let prepared = self.runner.prepare_cleanup(self.state.clone())?;
+        let prepared = self.driver.finish()?;
         let outcome = self.call("cleanup_job", "cleanup_job", prepared);
         self.report.success &= outcome.exit_code == 0;
         Ok(())
@@ -235,19 +230,7 @@ impl JobRun<'_, '_> {
         let end = (self.invoke)(command, prepared);
         let outcome = end.outcome.clone();
         self.report.calls.push(CallReport { name: name.to_owned(), end });
-        if command != "cleanup_job"
-            && let Some(state) = outcome.response.as_ref().and_then(|answer| answer.get("state"))
-            && state.is_object()
-        {
-            self.state = state.clone();
-        }
-        for (name, value) in outcome.env.iter() {
-            self.env.set(name, value);
-        }
-        for entry in &outcome.path {
-            self.runner.added_path.retain(|known| known != entry);
-            self.runner.added_path.insert(0, entry.clone());
-        }
+        self.driver.take(&outcome);
         outcome
     }
 

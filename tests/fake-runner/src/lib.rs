@@ -6,7 +6,7 @@
 //! with the runner's interpreter, directory and environment ([`environment`], [`process`]), and
 //! reads back what the runner reads back ([`outcome`]). [`Runner`] puts the parts together.
 //!
-//! [`Runner::run_job`] takes a whole job ([`workflow`]) through its calls ([`job_run`]), with composite,
+//! [`Driver`] makes the calls of a job one at a time. [`Runner::run_job`] takes a whole job ([`workflow`]) through its calls ([`job_run`]), with composite,
 //! local and JavaScript actions ([`definition`]).
 //!
 //! Only what hooks can see is imitated. Expressions that this crate does not know are refused by
@@ -17,6 +17,7 @@ pub mod arguments;
 pub mod containers;
 pub mod context;
 pub mod definition;
+pub mod driver;
 pub mod environment;
 mod expressions;
 pub mod input;
@@ -34,6 +35,7 @@ pub mod workflow;
 
 pub use action::Action;
 pub use context::Job;
+pub use driver::{Driver, Program};
 pub use input::HookInput;
 pub use job_run::{Conclusion, HookEnd, JobReport};
 pub use layout::{Layout, StepFiles, WorkDir};

@@ -142,7 +142,7 @@ fn copy(mut from: impl Read + Send + 'static, mut to: Sink, ended: Sender<()>) {
         let mut buffer = [0; 16 * 1024];
         let mut open = true;
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            // Read on when nobody takes the output any more: the hook must not block on it.
+            // Read on when the output is not taken any more: the hook must not block on it.
             open = open && to.write_all(&buffer[..length]).and_then(|()| to.flush()).is_ok();
         }
         // Whoever waits may have gone.
@@ -155,10 +155,10 @@ fn await_exit(pid: Pid, inbox: &Receiver<Event>) -> io::Result<ExitStatus> {
     if let Event::Exited(status) = inbox.recv().map_err(|_| gone())? {
         return status;
     }
-    for (signal, patience) in CANCEL {
+    for (signal, grace_period) in CANCEL {
         // It may have ended just now.
         let _ = kill_process(pid, signal);
-        let until = Instant::now() + patience;
+        let until = Instant::now() + grace_period;
         loop {
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Exited(status)) => return status,
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(stderr.text(), "error\n");
     }
 
-    /// Cancels, twice, whoever writes to it.
+    /// Cancels, twice, the writer to it.
     struct Cancels(Sender<()>);
 
     impl Write for Cancels {

@@ -210,7 +210,7 @@ impl Runner {
 }
 
 impl Prepared {
-    /// Writes the hook's input to a file beside the response, for whoever starts the hook himself;
+    /// Writes the hook's input to a file beside the response, for a caller that starts the hook itself;
     /// returns where this process finds it.
     ///
     /// # Errors

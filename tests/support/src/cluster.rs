@@ -39,8 +39,8 @@ pub struct Cluster {
 pub fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
     let found = CLUSTER.get_or_init(find);
-    found.as_ref().unwrap_or_else(|why| {
-        panic!("there is no cluster to test on: {why}. `make test-cluster` starts one and runs these tests")
+    found.as_ref().unwrap_or_else(|error| {
+        panic!("there is no cluster to test on: {error}. `make test-cluster` starts one and runs these tests")
     })
 }
 
@@ -63,12 +63,12 @@ fn find() -> Result<Cluster, String> {
         return Err("the tests read /proc of their pods and so have to run as root".to_owned());
     }
     try_kubectl(&["get", "--raw", "/readyz"], None)
-        .map_err(|why| format!("the API server is not ready ({})", why.trim()))?;
+        .map_err(|error| format!("the API server is not ready ({})", error.trim()))?;
     sweep(&found)?;
     Ok(found)
 }
 
-/// Deletes what a run left that was killed, or that was told to keep it.
+/// Deletes what a run left that was killed, or that had `HOOKD_KEEP` set.
 fn sweep(cluster: &Cluster) -> Result<(), String> {
     let list = try_kubectl(&["get", "namespaces", "-l", TEST_LABEL, "-o", "json"], None)?;
     let list: Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
@@ -109,7 +109,7 @@ fn by_digest(image: &str) -> Result<String, String> {
         return Ok(image.to_owned());
     }
     let digest = run(Command::new("crane").args(["digest", image]), None)
-        .map_err(|why| format!("the image {image} is not in the registry ({})", why.trim()))?;
+        .map_err(|error| format!("the image {image} is not in the registry ({})", error.trim()))?;
     let (name, _tag) = image.rsplit_once(':').unwrap_or((image, ""));
     Ok(format!("{name}@{}", digest.trim()))
 }
@@ -124,7 +124,7 @@ pub fn try_kubectl(arguments: &[&str], input: Option<&str>) -> Result<String, St
 
 /// Runs kubectl, which must succeed.
 pub fn kubectl(arguments: &[&str]) -> String {
-    try_kubectl(arguments, None).unwrap_or_else(|why| panic!("kubectl {arguments:?}: {why}"))
+    try_kubectl(arguments, None).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
 }
 
 /// What `kubectl get <arguments> -o json` returns.
@@ -137,20 +137,20 @@ pub fn get(arguments: &[&str]) -> Value {
 pub fn create(objects: &[Value]) {
     let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let created = try_kubectl(&["create", "-f", "-"], Some(&list.to_string()));
-    created.unwrap_or_else(|why| panic!("kubectl create: {why}"));
+    created.unwrap_or_else(|error| panic!("kubectl create: {error}"));
 }
 
 /// Posts an object to a path of the API.
 pub fn post(path: &str, object: &Value) {
     let posted = try_kubectl(&["create", "--raw", path, "-f", "-"], Some(&object.to_string()));
-    posted.unwrap_or_else(|why| panic!("POST {path}: {why}"));
+    posted.unwrap_or_else(|error| panic!("POST {path}: {error}"));
 }
 
 /// A script of deploy/.
 pub fn script(name: &str, arguments: &[&str]) -> String {
     let path = repository("deploy").join(name);
     let ran = run(Command::new(&path).args(arguments), None);
-    ran.unwrap_or_else(|why| panic!("{} {arguments:?}: {why}", path.display()))
+    ran.unwrap_or_else(|error| panic!("{} {arguments:?}: {error}", path.display()))
 }
 
 /// A file of this repository.

@@ -23,7 +23,7 @@ use crate::work::{WORK, WORKSPACE};
 /// Folder of the work directory with a folder for each hook.
 pub(crate) const STREAMS: &str = ".hooks";
 /// No hook of these tests takes longer.
-const PATIENCE: Duration = s(120);
+const TIMEOUT: Duration = s(120);
 
 /// Runs hook.sh with its streams on files and takes its time, in microseconds; the exit code's file
 /// appears when all are complete.
@@ -177,7 +177,7 @@ impl Hook<'_> {
 
     /// Waits until its standard output or its standard error has `text`.
     pub fn wait_for(&self, text: &str) {
-        let found = eventually(PATIENCE, || {
+        let found = eventually(TIMEOUT, || {
             let printed = self.printed().contains(text);
             (printed || self.code().is_some()).then_some(printed)
         });
@@ -216,9 +216,9 @@ impl Hook<'_> {
         processes::all().into_iter().find(is_this)
     }
 
-    /// Lets nobody read what it prints from now on, of a call that is piped.
+    /// Lets what it prints be read no more, of a call that is piped.
     pub fn stop_reader(&self) -> Process {
-        let reader = until("somebody reads", s(10), || self.reader());
+        let reader = until("its output is read", s(10), || self.reader());
         assert!(reader.signal(Signal::STOP));
         until("the reader has stopped", s(5), || reader.is_stopped().then_some(()));
         reader
@@ -236,18 +236,18 @@ impl Hook<'_> {
 
     /// Waits for its end.
     pub fn end(self) -> Outcome {
-        self.end_within(PATIENCE)
+        self.end_within(TIMEOUT)
     }
 
     /// Waits for its end, which must come in time.
-    pub fn end_within(self, patience: Duration) -> Outcome {
-        let code = eventually(patience, || self.code());
+    pub fn end_within(self, timeout: Duration) -> Outcome {
+        let code = eventually(timeout, || self.code());
         let time = self.started.elapsed();
         let (stdout, stderr) = (self.stdout(), self.stderr());
         let code = code.unwrap_or_else(|| {
             panic!(
                 "the hook did not end within {} s; it printed:\n{}",
-                patience.as_secs(),
+                timeout.as_secs(),
                 self.printed()
             )
         });

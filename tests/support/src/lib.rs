@@ -20,8 +20,9 @@ pub mod volume;
 pub mod wait;
 mod work;
 
+pub use fake_runner::Program;
 pub use hook::{Call, Hook};
-pub use job::{IMAGE, JobRun, Program, container, job_container};
+pub use job::{IMAGE, JobRun, container, job_container};
 pub use outcome::Outcome;
 pub use runner::{RunnerPod, Setup};
 pub use work::{RUNNER_ID, WORK, WORKSPACE};

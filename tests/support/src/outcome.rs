@@ -70,7 +70,7 @@ impl Outcome {
     /// Fails the test unless the hook itself failed within so many seconds, with all these words
     /// in its error: what is wrong, and what to do about it.
     #[track_caller]
-    pub fn assert_told(&self, seconds: u64, words: &[&str]) {
+    pub fn assert_failed_with(&self, seconds: u64, words: &[&str]) {
         self.assert_code(1);
         let error = self.error();
         for word in words {

@@ -37,7 +37,7 @@ fn python() -> &'static PathBuf {
 /// Runs tests/support/client.py on the socket of `runner` as this user and group.
 pub fn client(runner: &RunnerPod, user: (u32, u32), arguments: &[&str]) -> Value {
     try_client(runner, user, arguments)
-        .unwrap_or_else(|why| panic!("client.py {arguments:?}: {why}"))
+        .unwrap_or_else(|error| panic!("client.py {arguments:?}: {error}"))
 }
 
 /// As [`client`], of a hookd that may not answer.

@@ -127,13 +127,13 @@ impl RunnerPod {
     }
 
     /// Fails the test unless all that hookd made is gone in time.
-    pub fn assert_nothing_left_within(&self, patience: Duration) {
+    pub fn assert_nothing_left_within(&self, timeout: Duration) {
         let mut left = Vec::new();
-        let gone = eventually(patience, || {
+        let gone = eventually(timeout, || {
             left = self.made();
             left.is_empty().then_some(())
         });
-        assert!(gone.is_some(), "left in {} after {patience:?}: {left:?}", self.namespace);
+        assert!(gone.is_some(), "left in {} after {timeout:?}: {left:?}", self.namespace);
     }
 
     /// What hookd logged.
@@ -199,7 +199,7 @@ impl RunnerPod {
     }
 
     /// The runner, which passes on the environment that its container has.
-    fn runner(&self) -> Runner {
+    pub(crate) fn runner(&self) -> Runner {
         let environment =
             self.environment.get_or_init(|| self.runner_process().environment()).iter();
         let work = WorkDir::new(WORK, &self.volume);
@@ -209,7 +209,7 @@ impl RunnerPod {
         runner
     }
 
-    /// What somebody who reads a failed test wants to know.
+    /// What explains a failed test.
     fn dump(&self) {
         let namespace = self.namespace.as_str();
         for arguments in [
@@ -217,8 +217,8 @@ impl RunnerPod {
             &["get", "events", "--sort-by=.metadata.creationTimestamp"],
             &["logs", RUNNER, "-c", "hookd", "--tail=100"],
         ] {
-            let told = try_kubectl(&[&["-n", namespace], arguments].concat(), None);
-            eprintln!("--- {}\n{}", arguments.join(" "), told.unwrap_or_else(|why| why));
+            let output = try_kubectl(&[&["-n", namespace], arguments].concat(), None);
+            eprintln!("--- {}\n{}", arguments.join(" "), output.unwrap_or_else(|error| error));
         }
     }
 }

@@ -22,11 +22,11 @@ pub(crate) fn mount(volume: &Path) {
     chown(&disk, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
     let options = format!("{ROOM},uid={RUNNER_ID},gid={RUNNER_ID}");
     run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "work"]).arg(volume), None)
-        .unwrap_or_else(|why| panic!("no file system for {}: {why}", volume.display()));
+        .unwrap_or_else(|error| panic!("no file system for {}: {error}", volume.display()));
     let streams = volume.join(STREAMS);
     fs::create_dir(&streams).unwrap();
     run(Command::new("mount").arg("--bind").arg(&disk).arg(&streams), None)
-        .unwrap_or_else(|why| panic!("no folder for streams in {}: {why}", volume.display()));
+        .unwrap_or_else(|error| panic!("no folder for streams in {}: {error}", volume.display()));
 }
 
 /// Unmounts what [`mount`] mounted, if it did. A pod that still runs keeps what it has.

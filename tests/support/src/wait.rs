@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// What `look` returns once it returns something; nothing if it does not within `patience`.
-pub fn eventually<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
+/// What `look` returns once it returns something; nothing if it does not within `timeout`.
+pub fn eventually<T>(timeout: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(found) = look() {
             return Some(found);
@@ -20,9 +20,9 @@ pub fn eventually<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) ->
 }
 
 /// As [`eventually`]; fails the test with `what` did not happen.
-pub fn until<T>(what: &str, patience: Duration, look: impl FnMut() -> Option<T>) -> T {
-    let found = eventually(patience, look);
-    found.unwrap_or_else(|| panic!("not within {} s: {what}", patience.as_secs()))
+pub fn until<T>(what: &str, timeout: Duration, look: impl FnMut() -> Option<T>) -> T {
+    let found = eventually(timeout, look);
+    found.unwrap_or_else(|| panic!("not within {} s: {what}", timeout.as_secs()))
 }
 
 /// Seconds, for short.

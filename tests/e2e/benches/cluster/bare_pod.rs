@@ -17,7 +17,7 @@ use test_support::wait::{s, until};
 use test_support::{JobRun, RunnerPod};
 
 /// Whatever is not there by then does not come.
-const PATIENCE: Duration = s(60);
+const TIMEOUT: Duration = s(60);
 
 /// Makes pods, one after the other, with one warm client.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl BarePods {
     pub(crate) fn like_a_step(runner: &RunnerPod) -> Self {
         let step = crate::image_step(runner, "sleep", "'3'");
         let hook = runner.call(&step).start();
-        let job: Job = until("a step has a Job", PATIENCE, || only(runner, "jobs"));
-        let secret: Secret = until("a step has a Secret", PATIENCE, || only(runner, "secrets"));
+        let job: Job = until("a step has a Job", TIMEOUT, || only(runner, "jobs"));
+        let secret: Secret = until("a step has a Secret", TIMEOUT, || only(runner, "secrets"));
         crate::finished(runner, &hook.end());
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = runtime.block_on(client());
@@ -52,7 +52,7 @@ impl BarePods {
 
     /// From the request that creates a pod to its container's end, as a watch of the pod sees it.
     pub(crate) fn run(&self, name: &str) -> Duration {
-        let run = async { tokio::time::timeout(PATIENCE, self.create_and_watch(name)).await };
+        let run = async { tokio::time::timeout(TIMEOUT, self.create_and_watch(name)).await };
         let time = self.runtime.block_on(run);
         time.unwrap_or_else(|_| panic!("the pod {name} did not end")).unwrap()
     }
@@ -119,7 +119,7 @@ impl BareJobs {
 
     /// From the request that creates a pod to its container's start, as a watch of the pod sees it.
     pub(crate) fn run(&self, name: &str) -> Duration {
-        let run = async { tokio::time::timeout(PATIENCE, self.create_and_watch(name)).await };
+        let run = async { tokio::time::timeout(TIMEOUT, self.create_and_watch(name)).await };
         let time = self.runtime.block_on(run);
         time.unwrap_or_else(|_| panic!("the pod {name} did not start")).unwrap()
     }

@@ -78,7 +78,7 @@ fn time(outcome: &Outcome) -> Duration {
 /// What hook has in memory while its step runs.
 fn resident_hook(runner: &RunnerPod, job: &JobRun<'_>) -> f64 {
     let script = "echo started; while [ ! -e go ]; do sleep 0.02; done; rm go";
-    let hook = job.step_call(&Program::script(runner, "sh", script)).start();
+    let hook = job.step_call(&runner.script_program("sh", script)).start();
     hook.wait_for("started\n");
     let megabytes = resident(&hook.process());
     runner.write(&format!("{WORKSPACE}/go"), "");

@@ -24,7 +24,7 @@ use bare_pod::BarePods;
 use executor::Log;
 use figures::Figure;
 
-/// Runs of each kind if nobody says otherwise: the figures are medians.
+/// Runs of each kind if nothing else is set: the figures are medians.
 const RUNS: u32 = 15;
 /// What a step may cost more than its bare pod, in seconds.
 const ALLOWANCE: f64 = 0.15;
@@ -112,7 +112,7 @@ fn image_step(runner: &RunnerPod, program: &str, arguments: &str) -> Step {
     runner.action(&format!("image-{program}"), &[("action.yml", &action)])
 }
 
-/// A step that nobody has built before.
+/// A step whose image was not built before.
 fn dockerfile_step(runner: &RunnerPod) -> Step {
     let dockerfile = "FROM busybox:1\nCOPY content /content\nRUN cp /content /copied\n\
                       ENTRYPOINT [\"true\"]\n";

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::output::{Script, Want};
 use test_support::wait::s;
-use test_support::{Call, JobRun, Program, RunnerPod, container, job_container};
+use test_support::{Call, JobRun, RunnerPod, container, job_container};
 
 /// One kind of work of a runner; each has a runner pod of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +146,7 @@ impl Operation {
 
     /// The call.
     pub(crate) fn call(self, runner: &RunnerPod, round: u32) -> Call<'_> {
-        let script =
-            |text: &str| JobRun::of(runner).step_call(&Program::script(runner, "sh", text));
+        let script = |text: &str| JobRun::of(runner).step_call(&runner.script_program("sh", text));
         let call = match self {
             Self::Quiet => script(QUIET),
             Self::Numbers => script(&numbers(1200, 5)),

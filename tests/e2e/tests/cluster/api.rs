@@ -41,8 +41,8 @@ fn a_python_client_builds_an_image_and_gets_its_digest() {
     let runner = RunnerPod::start();
     runner.action("api", &[("Dockerfile", "FROM busybox:1\nRUN echo in the build\n")]);
     let dockerfile = format!("{WORK}/_actions/test/api/v1/Dockerfile");
-    let told = build(&runner, "py-1", &dockerfile);
-    let events = told["events"].as_array().unwrap_or_else(|| panic!("no events, but {told}"));
+    let reply = build(&runner, "py-1", &dockerfile);
+    let events = reply["events"].as_array().unwrap_or_else(|| panic!("no events, but {reply}"));
     let result = &events.last().unwrap()["result"];
     let digest = result["digest"].as_str().unwrap_or_else(|| panic!("no digest in {result}"));
     assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
@@ -90,7 +90,7 @@ fn a_step_is_seen_in_the_status_and_cancelled_by_its_id() {
     let id = status["running_steps"][0].as_str().unwrap_or_else(|| panic!("no step in {status}"));
     assert_eq!(call(&runner, "CancelStep", &json!({"step_id": id})), json!({"found": true}));
     let outcome = hook.end_within(s(10));
-    outcome.assert_told(60, &["cancelled"]);
+    outcome.assert_failed_with(60, &["cancelled"]);
     assert_eq!(call(&runner, "CancelStep", &json!({"step_id": "unknown"})), json!({}));
     runner.assert_nothing_left();
 }
@@ -109,13 +109,13 @@ fn a_step_that_its_caller_detached_from_runs_on_and_is_found_again() {
     let method = "hookd.v1.HookService/RunContainerStep";
     // "begun\n" in base64.
     let begun = client(&runner, RUNNER, &["leave", method, "YmVndW4K", &start.to_string()]);
-    let outputs = |told: &Value| -> Vec<_> {
-        let events = told["events"].as_array().unwrap_or_else(|| panic!("no events, but {told}"));
+    let outputs = |reply: &Value| -> Vec<_> {
+        let events = reply["events"].as_array().unwrap_or_else(|| panic!("no events, but {reply}"));
         events.iter().filter(|event| event["event"]["output"].is_object()).cloned().collect()
     };
     let cursor = outputs(&begun).pop().unwrap()["event"]["cursor"].clone();
     let attached = || call(&runner, "GetStatus", &json!({}))["running_steps"].is_array();
-    until("nobody is attached", s(5), || (!attached()).then_some(()));
+    until("no client is attached", s(5), || (!attached()).then_some(()));
     assert_eq!(runner.objects("jobs", &[]).len(), 1);
     runner.write(&format!("{WORK}/shared/go"), "");
     let mut again = start.clone();
@@ -173,12 +173,12 @@ fn callers_of_other_users_are_refused() {
     let runner = RunnerPod::start();
     // Root may connect to any socket, and so may a member of the socket's group.
     for user in [(0, 0), (1002, 1001)] {
-        let told = client(&runner, user, &["services"]);
-        assert_eq!(told["error"]["code"], "UNAVAILABLE", "{user:?}: {told}");
+        let reply = client(&runner, user, &["services"]);
+        assert_eq!(reply["error"]["code"], "UNAVAILABLE", "{user:?}: {reply}");
         assert!(runner.log().contains(&format!("uid={}", user.0)), "{}", runner.log());
     }
-    let told = client(&runner, (1002, 1002), &["services"]);
-    assert_eq!(told["error"]["code"], "UNAVAILABLE", "{told}");
+    let reply = client(&runner, (1002, 1002), &["services"]);
+    assert_eq!(reply["error"]["code"], "UNAVAILABLE", "{reply}");
     assert!(client(&runner, RUNNER, &["services"]).get("error").is_none());
 }
 

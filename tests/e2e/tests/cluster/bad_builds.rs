@@ -1,4 +1,4 @@
-//! Dockerfiles and contexts that cannot become an image. Each is told in seconds: waiting cures
+//! Dockerfiles and contexts that cannot become an image. Each is reported in seconds: waiting cures
 //! none.
 
 use std::fs;
@@ -26,7 +26,7 @@ fn outcome_of(dockerfile: &str) -> Outcome {
 #[test]
 fn a_run_that_fails_shows_its_output_and_its_code() {
     let outcome = outcome_of("FROM busybox:1\nRUN echo about to fail; echo why >&2; exit 23\n");
-    outcome.assert_told(EARLY + 20, &["/v1/Dockerfile", "RUN", "exit code 23", "log"]);
+    outcome.assert_failed_with(EARLY + 20, &["/v1/Dockerfile", "RUN", "exit code 23", "log"]);
     for line in ["about to fail", "why"] {
         assert!(outcome.log_lines().contains(&line.to_owned()), "{}", outcome.printed());
     }
@@ -35,27 +35,27 @@ fn a_run_that_fails_shows_its_output_and_its_code() {
 #[test]
 fn a_syntax_error_is_told_with_its_line() {
     let outcome = outcome_of("FROM busybox:1\nFRMO nothing\n");
-    outcome.assert_told(EARLY, &["line 2", "FRMO", "Correct the Dockerfile"]);
+    outcome.assert_failed_with(EARLY, &["line 2", "FRMO", "Correct the Dockerfile"]);
 }
 
 #[test]
 fn an_unknown_base_image_is_told_in_the_registrys_words() {
     let outcome = outcome_of("FROM debian:bookwurm-slim\n");
     let words = ["library/debian", "bookwurm-slim", "MANIFEST_UNKNOWN", "FROM", "misspelling"];
-    outcome.assert_told(EARLY, &words);
+    outcome.assert_failed_with(EARLY, &words);
 }
 
 #[test]
 fn an_image_that_cannot_be_determined_is_told_before_the_build() {
     let outcome = outcome_of("FROM busybox:1\nCOPY --from=${X} / /\n");
-    outcome.assert_told(10, &["/v1/Dockerfile", "line 2", "${X}", "Correct the Dockerfile"]);
+    outcome.assert_failed_with(10, &["/v1/Dockerfile", "line 2", "${X}", "Correct the Dockerfile"]);
     assert!(!outcome.text().contains("##[group]Build"), "{}", outcome.text());
 }
 
 #[test]
 fn a_missing_file_of_a_copy_is_named() {
     let outcome = outcome_of("FROM busybox:1\nCOPY not-there /\n");
-    outcome.assert_told(EARLY + 20, &["not-there"]);
+    outcome.assert_failed_with(EARLY + 20, &["not-there"]);
 }
 
 /// Runs a step whose files are changed between the runner's look and hookd's.
@@ -75,7 +75,7 @@ fn folder(runner: &RunnerPod) -> std::path::PathBuf {
 #[test]
 fn a_dockerfile_that_does_not_exist_is_named() {
     let outcome = after(|runner, _, _| fs::remove_file(folder(runner).join("Dockerfile")).unwrap());
-    outcome.assert_told(10, &["/_actions/test/bad/v1/Dockerfile", "does not exist"]);
+    outcome.assert_failed_with(10, &["/_actions/test/bad/v1/Dockerfile", "does not exist"]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_dockerfile_that_leads_out_of_the_work_directory_is_refused() {
             symlink(target, dockerfile).unwrap();
         });
         let words = ["/_actions/test/bad/v1/Dockerfile", "leads to", "HOOKD_CONTEXT_DIRS"];
-        outcome.assert_told(10, &words);
+        outcome.assert_failed_with(10, &words);
     }
 }
 
@@ -99,7 +99,7 @@ fn a_context_outside_the_work_directory_is_refused() {
         "/var/run/secrets/kubernetes.io/serviceaccount/Dockerfile",
     ] {
         let outcome = after(|_, _, input| input["args"]["dockerfile"] = path.into());
-        outcome.assert_told(10, &["Dockerfile", "/home/runner/_work"]);
+        outcome.assert_failed_with(10, &["Dockerfile", "/home/runner/_work"]);
     }
 }
 
@@ -109,7 +109,7 @@ fn a_context_folder_that_is_a_link_out_of_the_work_directory_is_refused() {
         fs::remove_dir_all(folder(runner)).unwrap();
         symlink("/var/run/secrets/kubernetes.io/serviceaccount", folder(runner)).unwrap();
     });
-    outcome.assert_told(10, &["/_actions/test/bad/v1"]);
+    outcome.assert_failed_with(10, &["/_actions/test/bad/v1"]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_device_or_pipe_in_the_context_is_refused_by_name() {
             let path = folder(runner).join(arguments[0]);
             run(Command::new("mknod").arg(path).args(&arguments[1..]), None).unwrap();
         });
-        outcome.assert_told(15, &[kind, &format!("/v1/{}", arguments[0]), ".dockerignore"]);
+        outcome.assert_failed_with(15, &[kind, &format!("/v1/{}", arguments[0]), ".dockerignore"]);
     }
 }
 
@@ -147,6 +147,6 @@ fn a_context_that_is_too_large_is_refused() {
     let runner = RunnerPod::with(&setup);
     let files = [("Dockerfile", GOOD), ("large", &"x".repeat(200_000))];
     let outcome = runner.run(&runner.action("large", &files));
-    outcome.assert_told(15, &["100000", "HOOKD_BUILD_CONTEXT_LIMIT_BYTES"]);
+    outcome.assert_failed_with(15, &["100000", "HOOKD_BUILD_CONTEXT_LIMIT_BYTES"]);
     runner.assert_nothing_left();
 }

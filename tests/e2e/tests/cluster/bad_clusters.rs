@@ -5,7 +5,7 @@ use serde_json::json;
 use test_support::wait::s;
 use test_support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, cluster, job_container};
 
-/// Seconds until what waiting cannot cure is told.
+/// Seconds until what waiting cannot cure is reported.
 const SOON: u64 = 20;
 
 /// A runner whose container steps are started by the kubelet.
@@ -28,9 +28,9 @@ fn a_missing_permission_is_named_by_its_verb() {
     let runner =
         RunnerPod::with(&Setup { forbidden: Some(("create", "jobs")), ..Setup::default() });
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
-    outcome.assert_told(SOON, &["create jobs.batch", &runner.namespace, "deploy/rbac.yaml"]);
+    outcome.assert_failed_with(SOON, &["create jobs.batch", &runner.namespace, "deploy/rbac.yaml"]);
     let outcome = runner.run(&runner.action("build", &[("Dockerfile", "FROM busybox:1\n")]));
-    outcome.assert_told(SOON, &["create jobs.batch", "deploy/rbac.yaml"]);
+    outcome.assert_failed_with(SOON, &["create jobs.batch", "deploy/rbac.yaml"]);
     assert!(runner.log().contains("create jobs.batch"), "{}", runner.log());
 }
 
@@ -38,7 +38,7 @@ fn a_missing_permission_is_named_by_its_verb() {
 fn a_permission_that_is_given_later_is_noticed() {
     let runner =
         RunnerPod::with(&Setup { forbidden: Some(("create", "jobs")), ..Setup::default() });
-    image_step(&runner, "busybox:1", "/bin/echo").assert_told(SOON, &["create jobs.batch"]);
+    image_step(&runner, "busybox:1", "/bin/echo").assert_failed_with(SOON, &["create jobs.batch"]);
     let rules = cluster::repository("deploy/rbac.yaml");
     runner.k(&["apply", "-f", rules.to_str().unwrap()]);
     assert_eq!(runner.run(&runner.script("echo allowed")).assert_code(0).text(), "allowed\n");
@@ -50,12 +50,12 @@ fn a_pod_that_pod_security_refuses_is_told_in_its_words() {
     let strict = "pod-security.kubernetes.io/enforce=restricted";
     cluster::kubectl(&["label", "--overwrite", "namespace", &runner.namespace, strict]);
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
-    outcome.assert_told(
+    outcome.assert_failed_with(
         SOON,
         &["violates PodSecurity", "restricted", "runAsNonRoot", "Pod Security level"],
     );
     let outcome = runner.run(&runner.action("build", &[("Dockerfile", "FROM busybox:1\n")]));
-    outcome.assert_told(SOON, &["violates PodSecurity", "restricted", "Pod Security level"]);
+    outcome.assert_failed_with(SOON, &["violates PodSecurity", "restricted", "Pod Security level"]);
     runner.assert_nothing_left();
 }
 
@@ -73,7 +73,7 @@ fn a_step_or_build_that_takes_too_long_is_ended_and_told_with_the_setting() {
     let build = runner.action("build", &files);
     for (step, limit, setting) in [(step, STEP, for_steps), (build, BUILD, for_builds)] {
         let outcome = runner.run(&step);
-        outcome.assert_told(SOON + limit, &["title=Deadline exceeded", setting]);
+        outcome.assert_failed_with(SOON + limit, &["title=Deadline exceeded", setting]);
         assert!(outcome.printed().lines().any(|line| line == "started"), "{}", outcome.printed());
         // The cluster counts from the second in which the Job began.
         assert!(outcome.time > s(limit - 1), "it ended after {:?}", outcome.time);
@@ -92,10 +92,10 @@ fn a_quota_that_is_used_up_is_waited_for_and_named() {
         "spec": {"hard": {"pods": "1"}},
     })]);
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
-    outcome.assert_told(SOON, &["exceeded quota", "one-pod"]);
+    outcome.assert_failed_with(SOON, &["exceeded quota", "one-pod"]);
 }
 
-// ARC#1071, ARC#1768, ARC#2612, rch#229: these waited 600 s and were told as missing permissions.
+// ARC#1071, ARC#1768, ARC#2612, rch#229: these waited 600 s and were reported as missing permissions.
 #[test]
 fn what_admission_refuses_ends_a_step_in_seconds_with_its_words_and_a_remedy() {
     let path = "/home/runner/_work/template.yaml";
@@ -114,11 +114,12 @@ fn what_admission_refuses_ends_a_step_in_seconds_with_its_words_and_a_remedy() {
     cluster::create(&[namespaced("LimitRange", &limits)]);
     let words =
         ["Admission denied", "maximum memory usage per Container is 1Gi", "HOOKD_BUILD_MEMORY"];
-    runner.run(&build).assert_told(SOON, &words);
+    runner.run(&build).assert_failed_with(SOON, &words);
     runner.k(&["delete", "limitrange", "wall"]);
     cluster::create(&[namespaced("ResourceQuota", &json!({"hard": {"limits.cpu": "64"}}))]);
     for outcome in [job(), step()] {
-        outcome.assert_told(SOON, &["Admission denied", "must specify limits.cpu", "`--cpus`"]);
+        outcome
+            .assert_failed_with(SOON, &["Admission denied", "must specify limits.cpu", "`--cpus`"]);
     }
     runner.k(&["delete", "resourcequota", "wall"]);
     for (template, words) in [
@@ -131,7 +132,7 @@ fn what_admission_refuses_ends_a_step_in_seconds_with_its_words_and_a_remedy() {
     ] {
         runner.write(path, template);
         for outcome in [job(), step()] {
-            outcome.assert_told(SOON, &["Admission denied", words[0], words[1]]);
+            outcome.assert_failed_with(SOON, &["Admission denied", words[0], words[1]]);
         }
     }
     runner.assert_nothing_left();
@@ -141,7 +142,8 @@ fn what_admission_refuses_ends_a_step_in_seconds_with_its_words_and_a_remedy() {
 fn a_claim_that_is_missing_is_named() {
     let runner = RunnerPod::with(&Setup::default().set("ACTIONS_RUNNER_CLAIM_NAME", "nope"));
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
-    outcome.assert_told(SOON, &["persistentvolumeclaim", "nope", "ACTIONS_RUNNER_CLAIM_NAME"]);
+    outcome
+        .assert_failed_with(SOON, &["persistentvolumeclaim", "nope", "ACTIONS_RUNNER_CLAIM_NAME"]);
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn a_node_without_room_is_waited_for_with_the_reason_until_the_time_is_up() {
     hook.wait_for("Insufficient cpu");
     let outcome = hook.end();
     let setting = "ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS";
-    outcome.assert_told(SOON + 8, &["within 8 s", "Insufficient cpu", "node", setting]);
+    outcome.assert_failed_with(SOON + 8, &["within 8 s", "Insufficient cpu", "node", setting]);
     assert!(outcome.time.as_secs() >= 8, "it ended after {:?}", outcome.time);
     runner.assert_nothing_left();
 }
@@ -195,7 +197,7 @@ fn a_node_that_gets_room_in_time_takes_the_step() {
 #[test]
 fn an_entrypoint_that_is_not_in_the_image_is_named() {
     let outcome = image_step(&natively(), "busybox:1", "/no/such/program");
-    outcome.assert_told(SOON, &["/no/such/program", "entrypoint"]);
+    outcome.assert_failed_with(SOON, &["/no/such/program", "entrypoint"]);
     let outcome = image_step(&RunnerPod::start(), "busybox:1", "/no/such/program");
     let text = "The step failed: \"/no/such/program\" does not exist in the container\n";
     assert_eq!(outcome.assert_code(127).log(), text);
@@ -205,9 +207,9 @@ fn an_entrypoint_that_is_not_in_the_image_is_named() {
 fn an_image_that_does_not_exist_is_named() {
     let runner = RunnerPod::start();
     let outcome = image_step(&runner, "busybux:1", "/bin/echo");
-    outcome.assert_told(SOON, &["busybux:1", "not found", "misspelling"]);
+    outcome.assert_failed_with(SOON, &["busybux:1", "not found", "misspelling"]);
     let outcome = image_step(&runner, "Busy Box", "/bin/echo");
-    outcome.assert_told(SOON, &["Busy Box", "Correct the image"]);
+    outcome.assert_failed_with(SOON, &["Busy Box", "Correct the image"]);
 }
 
 #[test]
@@ -220,6 +222,6 @@ fn a_program_that_uses_too_much_memory_is_told_from_one_that_was_killed() {
         "spec": {"limits": [{"type": "Container", "default": {"memory": "32Mi"}}]},
     })]);
     let outcome = runner.run(&runner.script("x=0123456789; while :; do x=$x$x$x; done"));
-    outcome.assert_told(40, &["OOMKilled", "32Mi"]);
+    outcome.assert_failed_with(40, &["OOMKilled", "32Mi"]);
     runner.assert_nothing_left();
 }

@@ -1,11 +1,11 @@
-//! Jobs that cannot start: told in seconds, with what to do, and nothing left behind.
+//! Jobs that cannot start: reported in seconds, with what to do, and nothing left behind.
 
 use serde_json::{Value, json};
 
 use test_support::wait::{s, until};
 use test_support::{IMAGE, JobRun, Outcome, RunnerPod, Setup, cluster, container, job_container};
 
-/// Seconds until what waiting cannot cure is told.
+/// Seconds until what waiting cannot cure is reported.
 const SOON: u64 = 20;
 
 /// Prepares a job that must fail.
@@ -19,10 +19,10 @@ fn prepared(runner: &RunnerPod, container: &Value, services: &Value) -> Outcome 
 fn a_misspelt_image_of_job_or_service_ends_in_seconds_with_the_registrys_words() {
     let runner = RunnerPod::start();
     let outcome = prepared(&runner, &job_container("debiann:12", &json!({})), &json!([]));
-    outcome.assert_told(SOON, &["debiann:12", "not found", "misspelling"]);
+    outcome.assert_failed_with(SOON, &["debiann:12", "not found", "misspelling"]);
     let services = json!([container("rediss:7", &json!({}))]);
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
-    outcome.assert_told(SOON, &["rediss:7", "not found", "misspelling"]);
+    outcome.assert_failed_with(SOON, &["rediss:7", "not found", "misspelling"]);
 }
 
 #[test]
@@ -34,18 +34,18 @@ fn wrong_options_and_ports_are_told_before_anything_is_made() {
         (json!({"portMappings": ["eighty"]}), ["eighty", "ports:"]),
     ] {
         let outcome = prepared(&runner, &job_container(IMAGE, &fields), &json!([]));
-        outcome.assert_told(10, &words);
+        outcome.assert_failed_with(10, &words);
     }
     let twice = json!([
         container("busybox:1", &json!({"portMappings": ["6379"]})),
         container("busybox:1", &json!({"portMappings": ["16379:6379"]})),
     ]);
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &twice);
-    outcome.assert_told(10, &["6379", "busybox-0", "busybox-1"]);
+    outcome.assert_failed_with(10, &["6379", "busybox-0", "busybox-1"]);
     let mount =
         json!({"userMountVolumes": [{"sourceVolumePath": "/etc", "targetVolumePath": "/e"}]});
     let outcome = prepared(&runner, &job_container(IMAGE, &mount), &json!([]));
-    outcome.assert_told(10, &["/etc", "/home/runner/_work"]);
+    outcome.assert_failed_with(10, &["/etc", "/home/runner/_work"]);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_service_that_crashes_ends_the_job_with_its_last_lines() {
         "createOptions": "--health-cmd false --health-retries 10"});
     let services = json!([container("busybox:1", &crash)]);
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
-    outcome.assert_told(40, &["Container busybox", "exit code 4"]);
+    outcome.assert_failed_with(40, &["Container busybox", "exit code 4"]);
     assert!(outcome.log().contains("busybox: no config"), "{}", outcome.log());
 }
 
@@ -87,7 +87,7 @@ fn a_service_that_crashes_at_once_ends_the_job_each_time() {
         for _ in 0..2 {
             let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &services);
             let words = ["Start failed", "Container busybox", &format!("exit code {code}")];
-            outcome.assert_told(SOON, &words);
+            outcome.assert_failed_with(SOON, &words);
             assert!(outcome.log().contains("busybox: no password"), "{}", outcome.log());
         }
     }
@@ -122,10 +122,13 @@ fn a_template_that_is_wrong_is_told_with_its_file() {
     let runner = RunnerPod::with(&setup);
     let file = "/home/runner/_work/template.yaml";
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &json!([]));
-    outcome.assert_told(10, &[file, "cannot be read", "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE"]);
+    outcome.assert_failed_with(
+        10,
+        &[file, "cannot be read", "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE"],
+    );
     runner.write(file, "spec: [no, object]\n");
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &json!([]));
-    outcome.assert_told(10, &[file, "`spec`"]);
+    outcome.assert_failed_with(10, &[file, "`spec`"]);
     runner.write(
         file,
         "metadata: {labels: {team: a}}\nspec:\n  containers:\n  - name: $job\n    \
@@ -150,7 +153,8 @@ fn a_quota_that_is_used_up_is_waited_for_and_a_job_starts_when_there_is_room() {
     };
     quota("1");
     let outcome = prepared(&runner, &job_container(IMAGE, &json!({})), &json!([]));
-    outcome.assert_told(SOON, &["exceeded quota", "used: pods=1", "Raise the ResourceQuota"]);
+    outcome
+        .assert_failed_with(SOON, &["exceeded quota", "used: pods=1", "Raise the ResourceQuota"]);
     let job = JobRun::of(&runner);
     let hook = job.prepare_call(&job_container(IMAGE, &json!({})), &json!([])).start();
     hook.wait_for("exceeded quota");

@@ -56,7 +56,7 @@ fn a_registry_that_is_down_is_told_with_its_address() {
     let port = TcpListener::bind((NODE, 0)).unwrap().local_addr().unwrap().port();
     let outcome = built_for(port);
     let setting = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST";
-    outcome.assert_told(
+    outcome.assert_failed_with(
         30,
         &[&format!("{NODE}:{port}"), "connection refused", "cannot be reached", setting],
     );
@@ -71,7 +71,7 @@ fn a_registry_that_is_read_only_is_told_in_its_words() {
     );
     let port = registry(answer.leak());
     let outcome = built_for(port);
-    outcome.assert_told(
+    outcome.assert_failed_with(
         30,
         &[&format!("{NODE}:{port}"), "UNSUPPORTED", "does not take the image", "writable"],
     );
@@ -88,7 +88,7 @@ fn a_registry_that_wants_credentials_is_told_with_the_setting() {
     let port = registry(answer.leak());
     let outcome = built_for(port);
     let setting = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET";
-    outcome.assert_told(30, &[&format!("{NODE}:{port}"), "denied", setting]);
+    outcome.assert_failed_with(30, &[&format!("{NODE}:{port}"), "denied", setting]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_hookd_without_a_registry_says_which_settings_name_one() {
     let runner =
         RunnerPod::with(&Setup::default().set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", ""));
     let outcome = runner.run(&runner.action("push", &[("Dockerfile", "FROM busybox:1\n")]));
-    outcome.assert_told(10, &["registry", "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST"]);
+    outcome.assert_failed_with(10, &["registry", "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST"]);
     // Images need none.
     runner.run(&runner.script("echo well")).assert_code(0);
     runner.assert_nothing_left();

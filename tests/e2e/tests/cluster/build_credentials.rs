@@ -23,7 +23,7 @@ const SEARCH: &str = r"find / -path /proc -prune -o -path /sys -prune -o -type f
       find $process/root/run $process/root/kaniko/.docker -name config.json | sed 's/^/FOUND /'; \
     done; echo searched $(ls -d /proc/[0-9]* | wc -l) processes; true";
 
-/// A registry that nobody enters without the password, in a namespace of its own. It keeps its images
+/// A registry that needs a password, in a namespace of its own. It keeps its images
 /// where the cluster's registry does, from which the node pulls them: the node knows no other.
 struct Guarded {
     namespace: String,
@@ -199,7 +199,7 @@ fn a_password_that_is_wrong_is_told_with_the_setting() {
         runner.run(&runner.action("wrong", &[("Dockerfile", "FROM busybox:1\nRUN true\n")]));
     let setting = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET";
     let host = format!("{}:5000", registry.host);
-    outcome.assert_told(30, &[&host, "UNAUTHORIZED", "does not take the image", setting]);
+    outcome.assert_failed_with(30, &[&host, "UNAUTHORIZED", "does not take the image", setting]);
     runner.assert_nothing_left();
 }
 

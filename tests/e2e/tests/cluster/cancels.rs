@@ -47,12 +47,12 @@ fn assert_call_ends(
     let cancelled = Instant::now();
     cancel(&hook);
     if hook_ends {
-        let patience = std::time::Duration::from_millis(7500).saturating_sub(cancelled.elapsed());
-        let outcome = hook.end_within(patience);
+        let timeout = std::time::Duration::from_millis(7500).saturating_sub(cancelled.elapsed());
+        let outcome = hook.end_within(timeout);
         assert_ne!(outcome.code, 0, "{}", outcome.text());
     }
-    let patience = s(10).saturating_sub(cancelled.elapsed());
-    let gone = eventually(patience, || alive().is_empty().then_some(()));
+    let timeout = s(10).saturating_sub(cancelled.elapsed());
+    let gone = eventually(timeout, || alive().is_empty().then_some(()));
     assert!(gone.is_some(), "10 s after the cancel there are still {:?}", alive());
     runner.assert_nothing_left();
 }

@@ -1,5 +1,5 @@
 //! The two ways of a container step: its program is started by stepd where the image's own program
-//! is known, and by the kubelet elsewhere. What only one of them does is told apart here.
+//! is known, and by the kubelet elsewhere. What only one of them does is distinguished here.
 
 use std::fs;
 use std::path::Path;

@@ -87,8 +87,8 @@ fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
     let prepared = call(&runner, "prepare_job_container_services", |input| {
         input["args"]["container"]["image"] = "octo-org/build-image:1.4".into();
     });
-    let told = prepared.assert_code(0).log();
-    assert!(told.contains("the host port of 8080:80/tcp is not published"), "{told}");
+    let log = prepared.assert_code(0).log();
+    assert!(log.contains("the host port of 8080:80/tcp is not published"), "{log}");
     let response = prepared.read_back.response.clone().unwrap();
     assert_eq!(response["isAlpine"], false);
     let context = &response["context"];

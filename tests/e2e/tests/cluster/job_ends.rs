@@ -29,7 +29,7 @@ fn a_step_goes_on_when_the_daemon_is_killed_and_its_output_arrives_once() {
     let runner = RunnerPod::start();
     let job = JobRun::start(&runner);
     let script = "i=1; while [ $i -le 600 ]; do echo n$i; echo e$i >&2; i=$((i+1)); sleep 0.01; done; exit 9";
-    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+    let hook = job.step_call(&runner.script_program("sh", script)).start();
     for mark in ["\nn50\n", "\nn300\n"] {
         hook.wait_for(mark);
         let daemon = runner.daemon();
@@ -51,11 +51,11 @@ fn the_time_limit_of_a_step_counts_on_when_the_daemon_is_killed() {
     let runner = RunnerPod::with(&setup);
     let job = JobRun::start(&runner);
     let script = "i=1; while :; do echo n$i; i=$((i+1)); sleep 1; done";
-    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+    let hook = job.step_call(&runner.script_program("sh", script)).start();
     hook.wait_for("\nn8\n");
     assert!(runner.daemon().signal(Signal::KILL));
     let outcome = hook.end();
-    outcome.assert_told(60, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
+    outcome.assert_failed_with(60, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
     let seconds = outcome.lines().iter().filter(|line| line.starts_with('n')).count();
     assert!((8..=17).contains(&seconds), "ended after {seconds} s: {}", outcome.text());
 }
@@ -68,14 +68,14 @@ fn a_step_that_was_ended_for_want_of_its_hook_is_not_run_again_when_the_hook_com
     let ran = runner.workspace("ran");
     // It prints nothing: its offsets do not tell that it ran.
     let script = "echo ran >> $GITHUB_WORKSPACE/ran; exec sleep 978";
-    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+    let hook = job.step_call(&runner.script_program("sh", script)).start();
     let sleeps = || processes::all().iter().any(|process| process.command.contains("sleep 978"));
     until("it sleeps", s(20), || sleeps().then_some(()));
     let (daemon, process) = (runner.daemon(), hook.process());
     assert!(process.signal(Signal::STOP) && daemon.signal(Signal::KILL));
     until("the step is ended", s(30), || (!sleeps()).then_some(()));
     assert!(process.signal(Signal::CONT));
-    hook.end().assert_told(60, &["title=Step lost", "HOOKD_REATTACH_TIMEOUT_SECONDS"]);
+    hook.end().assert_failed_with(60, &["title=Step lost", "HOOKD_REATTACH_TIMEOUT_SECONDS"]);
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "ran\n");
 }
 
@@ -93,14 +93,14 @@ fn a_cancelled_step_ends_with_all_its_descendants_and_the_job_goes_on() {
         sleeps.map(|process| process.command).collect()
     };
     for signal in [Signal::INT, Signal::KILL] {
-        let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+        let hook = job.step_call(&runner.script_program("sh", script)).start();
         hook.wait_for("started-42");
         assert!(!alive().is_empty());
         let cancelled = std::time::Instant::now();
         hook.signal(signal);
         assert_ne!(hook.end_within(Duration::from_millis(7500)).code, 0);
-        let patience = s(10).saturating_sub(cancelled.elapsed());
-        let gone = eventually(patience, || alive().is_empty().then_some(()));
+        let timeout = s(10).saturating_sub(cancelled.elapsed());
+        let gone = eventually(timeout, || alive().is_empty().then_some(()));
         assert!(gone.is_some(), "still there: {:?}", alive());
     }
     assert_eq!(job.run("echo next").assert_code(0).text(), "next\n");
@@ -110,13 +110,13 @@ fn a_cancelled_step_ends_with_all_its_descendants_and_the_job_goes_on() {
 fn a_job_pod_that_is_deleted_is_told_soon() {
     let runner = RunnerPod::start();
     let job = JobRun::start(&runner);
-    let hook = job.step_call(&Program::script(&runner, "sh", "echo started; sleep 1000")).start();
+    let hook = job.step_call(&runner.script_program("sh", "echo started; sleep 1000")).start();
     hook.wait_for("started\n");
     let deleted = std::time::Instant::now();
     runner.k(&["delete", "pod", "runner-workflow", "--wait=false"]);
     let outcome = hook.end_within(s(15));
     assert!(deleted.elapsed() < s(5), "{:?}", deleted.elapsed());
-    outcome.assert_told(60, &["runner-workflow", "deleted"]);
+    outcome.assert_failed_with(60, &["runner-workflow", "deleted"]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_step_that_speaks_to_stepd_is_refused_while_an_exec_is_not() {
 fn a_job_pod_that_is_evicted_is_told_soon_and_as_that() {
     let runner = RunnerPod::start();
     let job = JobRun::start(&runner);
-    let hook = job.step_call(&Program::script(&runner, "sh", "echo started; sleep 1000")).start();
+    let hook = job.step_call(&runner.script_program("sh", "echo started; sleep 1000")).start();
     hook.wait_for("started\n");
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
         "metadata": {"name": "runner-workflow", "namespace": runner.namespace}});
@@ -167,7 +167,7 @@ fn a_job_pod_that_is_evicted_is_told_soon_and_as_that() {
     cluster::post(&path, &eviction);
     let outcome = hook.end_within(s(15));
     assert!(evicted.elapsed() < s(5), "{:?}", evicted.elapsed());
-    outcome.assert_told(60, &["title=Evicted", "runner-workflow", "EvictionByEvictionAPI"]);
+    outcome.assert_failed_with(60, &["title=Evicted", "runner-workflow", "EvictionByEvictionAPI"]);
 }
 
 /// As with cgroup v2 after an out-of-memory kill, which takes stepd along.
@@ -175,12 +175,14 @@ fn a_job_pod_that_is_evicted_is_told_soon_and_as_that() {
 fn after_the_job_container_has_ended_each_later_step_says_so_at_once() {
     let runner = RunnerPod::start();
     let mut job = JobRun::start(&runner);
-    let ends =
-        Program::script(&runner, "sh", "kill -TERM 1; sleep 1000").set("GITHUB_ACTION", "ends");
-    job.run_program(&ends).assert_told(30, &["ended with exit code 0 while its step ran"]);
+    let ends = runner.script_program("sh", "kill -TERM 1; sleep 1000").set("GITHUB_ACTION", "ends");
+    job.run_program(&ends).assert_failed_with(30, &["ended with exit code 0 while its step ran"]);
     for _ in 0..2 {
         let outcome = job.run("echo never");
-        outcome.assert_told(15, &["The job container is gone since step", "ends", "exit code 0"]);
+        outcome.assert_failed_with(
+            15,
+            &["The job container is gone since step", "ends", "exit code 0"],
+        );
         assert!(!outcome.text().contains("never"), "{}", outcome.text());
     }
     job.clean_up().assert_code(0);

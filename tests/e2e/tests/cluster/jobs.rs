@@ -57,7 +57,7 @@ fn a_job_runs_like_a_workflow() {
     let ask = "for at in cache/7001 localhost/7002 other/7002 busybox/7001; do \
                until read answer 2>/dev/null < /dev/tcp/$at; do sleep 0.1; done; \
                echo \"$at $answer\"; done 2>/dev/null";
-    let outcome = job.run_program(&Program::script(&runner, "bash", ask));
+    let outcome = job.run_program(&runner.script_program("bash", ask));
     let answers = "cache/7001 pong\nlocalhost/7002 pong\nother/7002 pong\nbusybox/7001 pong\n";
     assert_eq!(outcome.assert_code(0).text(), answers);
 
@@ -66,7 +66,7 @@ fn a_job_runs_like_a_workflow() {
         outcome.assert_code(0).text(),
         "s3cret-of-the-job /github/home true true\n/__w/demo/demo\n0\n"
     );
-    let program = Program::script(&runner, "sh", "pwd; ls /__e").within("/__w/demo/demo/sub");
+    let program = runner.script_program("sh", "pwd; ls /__e").within("/__w/demo/demo/sub");
     let outcome = job.run_program(&program);
     assert_eq!(outcome.assert_code(0).text(), "/__w/demo/demo/sub\nnode20\nnode24\n");
 
@@ -128,7 +128,7 @@ fn values_of_a_jobs_environment_stand_in_no_object_and_a_services_only_in_a_secr
     let fields = json!({"environmentVariables": {"A": "s3cret-of-the-job"}});
     job.prepare(&job_container(IMAGE, &fields), &json!([service(7003, 0, "")])).assert_code(0);
     let program =
-        Program::script(&runner, "sh", "echo started; while [ ! -e go ]; do sleep 0.05; done");
+        runner.script_program("sh", "echo started; while [ ! -e go ]; do sleep 0.05; done");
     let call = job.step_call(&program.set("B", "s3cret-of-the-step"));
     let hook = call.start();
     hook.wait_for("started\n");
@@ -200,7 +200,7 @@ fn steps_side_by_side_do_not_mix() {
     let hooks: Vec<_> = (1..=4)
         .map(|n| {
             let script = format!("for i in 1 2 3 4 5; do echo step {n}; sleep 0.1; done; exit {n}");
-            job.step_call(&Program::script(&runner, "sh", &script)).start()
+            job.step_call(&runner.script_program("sh", &script)).start()
         })
         .collect();
     for (n, hook) in (1..).zip(hooks) {

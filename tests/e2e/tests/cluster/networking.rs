@@ -156,10 +156,10 @@ fn a_part_of_a_shared_claim_leads_to_no_other_runners_files() {
             outcome.assert_code(0);
             assert!(outcome.log().contains("_github_home was a symlink"), "{}", outcome.log());
         } else {
-            outcome.assert_told(20, &["runner-1", "HOOKD_TRUST_SHARED_CLAIM"]);
+            outcome.assert_failed_with(20, &["runner-1", "HOOKD_TRUST_SHARED_CLAIM"]);
             let refused =
                 JobRun::of(&runner).prepare(&job_container(IMAGE, &json!({})), &json!([]));
-            refused.assert_told(20, &["runner-1", "HOOKD_TRUST_SHARED_CLAIM"]);
+            refused.assert_failed_with(20, &["runner-1", "HOOKD_TRUST_SHARED_CLAIM"]);
         }
         runner.assert_nothing_left();
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use test_support::{IMAGE, JobRun, Program, RunnerPod, Setup, container, job_container};
+use test_support::{IMAGE, JobRun, RunnerPod, Setup, container, job_container};
 
 /// A service of busybox that runs a script with these options.
 fn service(script: &str, options: &str) -> Value {
@@ -56,7 +56,7 @@ fn options_and_volumes_of_a_job_do_what_they_do_in_docker() {
          getent hosts git.internal | cut -d' ' -f1",
     );
     assert_eq!(hosts.assert_code(0).text(), "build-box\n10.9.8.7\n");
-    let connect = Program::script(&runner, "bash", "exec 3<>/dev/tcp/127.0.0.1/5432 && echo open");
+    let connect = runner.script_program("bash", "exec 3<>/dev/tcp/127.0.0.1/5432 && echo open");
     assert_eq!(job.run_program(&connect).assert_code(0).text(), "open\n");
     job.clean_up().assert_code(0);
     runner.assert_nothing_left();
@@ -75,18 +75,18 @@ fn power_is_refused_until_the_administrator_allows_it() {
         let fields = json!({"createOptions": options});
         let mut job = JobRun::of(&runner);
         let outcome = job.prepare(&job_container(IMAGE, &fields), &json!([]));
-        outcome.assert_told(10, &["Container job", options, setting]);
+        outcome.assert_failed_with(10, &["Container job", options, setting]);
         let services = json!([container("busybox:1", &fields)]);
         let outcome = job.prepare(&job_container(IMAGE, &plain), &services);
-        outcome.assert_told(10, &["Container busybox", options, setting]);
+        outcome.assert_failed_with(10, &["Container busybox", options, setting]);
         let call = runner.call(&runner.script("true"));
         let edited = call.edit(|input| input["args"]["createOptions"] = options.into());
-        edited.run().assert_told(10, &["Container step", options, setting]);
+        edited.run().assert_failed_with(10, &["Container step", options, setting]);
     }
     let hidden = json!({"userMountVolumes": [{"userProvidedValue": "x://__hookd/",
         "sourceVolumePath": "x", "targetVolumePath": "//__hookd/"}]});
     let outcome = JobRun::of(&runner).prepare(&job_container(IMAGE, &hidden), &json!([]));
-    outcome.assert_told(10, &["Container job", "//__hookd/"]);
+    outcome.assert_failed_with(10, &["Container job", "//__hookd/"]);
     runner.assert_nothing_left();
 }
 

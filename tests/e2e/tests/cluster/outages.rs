@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use test_support::faults::Stopped;
 use test_support::wait::{let_pass, s};
-use test_support::{Hook, JobRun, Outcome, Program, RunnerPod, Setup};
+use test_support::{Hook, JobRun, Outcome, RunnerPod, Setup};
 
 /// How each step ended that ran across the outage.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn outage() -> &'static Outage {
         let build = start(&runner.action("slow", &[("Dockerfile", BUILD)]), "\nn5\n");
         let cancelled = start(&runner.script(STUBBORN), "started\n");
         let job = JobRun::start(&runner);
-        let script = job.step_call(&Program::script(&runner, "sh", SCRIPT)).start();
+        let script = job.step_call(&runner.script_program("sh", SCRIPT)).start();
         script.wait_for("\n20\n");
         let numbers = start(&runner.script(NUMBERS), "\n20\n");
         let megabytes = start(&runner.script(MEGABYTES), "\n0000300 ");
@@ -103,7 +103,10 @@ fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_
     outcome.assert_code(5);
     let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
     assert!(outcome.lines() == expected, "{}", outcome.text());
-    assert!(outcome.log().contains("connection to the Kubernetes API broke"), "it was not told");
+    assert!(
+        outcome.log().contains("connection to the Kubernetes API broke"),
+        "it was not reported"
+    );
 }
 
 /// A kubelet that has just been started says of each pod for a moment that it does not exist.
@@ -130,7 +133,7 @@ fn a_step_in_the_job_container_loses_and_repeats_nothing_across_ten_seconds_with
     let errors: Vec<_> = outcome.log_lines().into_iter().filter(|line| !own(line)).collect();
     let expected: Vec<_> = (1..=1500).map(|number| format!("e{number}")).collect();
     assert!(errors == expected, "{}", outcome.log());
-    assert!(outcome.log().contains("connection to the step's pod broke"), "it was not told");
+    assert!(outcome.log().contains("connection to the step's pod broke"), "it was not reported");
 }
 
 #[test]

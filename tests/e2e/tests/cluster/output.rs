@@ -172,7 +172,7 @@ fn a_log_that_is_rotated_twice_before_it_is_read_is_not_silently_short() {
         runner.write(&format!("/home/runner/_work/demo/demo/{go_on}"), "");
     }
     assert!(reader.signal(Signal::CONT));
-    hook.end_within(s(300)).assert_told(300, &["title=Output lost", "containerLogMaxSize"]);
+    hook.end_within(s(300)).assert_failed_with(300, &["title=Output lost", "containerLogMaxSize"]);
 }
 
 /// The kubelet turns the log over at 10 MiB, looking every 10 s.
@@ -187,7 +187,7 @@ fn thirty_megabytes_at_full_speed_are_complete_or_an_error() {
     if outcome.code == 0 {
         assert_same("30 MB", &outcome.stdout, &bytes);
     } else {
-        outcome.assert_told(120, &["title=Output lost", "containerLogMaxSize"]);
+        outcome.assert_failed_with(120, &["title=Output lost", "containerLogMaxSize"]);
     }
     runner.assert_nothing_left();
 }

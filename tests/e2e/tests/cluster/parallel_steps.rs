@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use test_support::processes;
 use test_support::wait::{s, until};
-use test_support::{Hook, JobRun, Program, RunnerPod, WORKSPACE};
+use test_support::{Hook, JobRun, RunnerPod, WORKSPACE};
 
 const STEPS: usize = 10;
 const LINES: usize = 10_000;
@@ -54,7 +54,7 @@ fn ten_steps_of_a_job_run_at_once_and_one_is_cancelled_alone() {
     let runner = RunnerPod::start();
     let job = JobRun::start(&runner);
     let start = |step| {
-        let program = Program::script(&runner, "sh", &script(step));
+        let program = runner.script_program("sh", &script(step));
         job.step_call(&program.set("HOOKD_TEST_NAMESPACE", &runner.namespace)).start()
     };
     let mut hooks: Vec<Option<Hook<'_>>> = (0..STEPS).map(|step| Some(start(step))).collect();
@@ -70,8 +70,8 @@ fn ten_steps_of_a_job_run_at_once_and_one_is_cancelled_alone() {
     let began = Instant::now();
     cancelled.signal(Signal::INT);
     runner.write(&format!("{WORKSPACE}/on"), "");
-    let patience = Duration::from_millis(6500).saturating_sub(began.elapsed());
-    let outcome = cancelled.end_within(patience);
+    let timeout = Duration::from_millis(6500).saturating_sub(began.elapsed());
+    let outcome = cancelled.end_within(timeout);
     assert_ne!(outcome.code, 0, "{}", outcome.text());
     assert!(outcome.text().starts_with(&lines(CANCELLED, "out")), "its own lines, and first");
     assert_eq!(stubborn(&runner), 0, "it runs on");

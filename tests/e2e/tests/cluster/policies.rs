@@ -19,7 +19,7 @@ fn with_policy() -> RunnerPod {
     runner.k(&["label", &namespace, "hookd.dev/policy=enforce"]);
     until("the API server enforces the policy", s(60), || {
         let token = pod(&json!({"spec": {"automountServiceAccountToken": true}}));
-        create(&runner, &token).err().filter(|why| why.contains("hookd-pods")).map(drop)
+        create(&runner, &token).err().filter(|error| error.contains("hookd-pods")).map(drop)
     });
     runner
 }

@@ -1,4 +1,4 @@
-//! prepare_job: how stepd gets in, what is waited for, and what is told meanwhile.
+//! prepare_job: how stepd gets in, what is waited for, and what is reported meanwhile.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ fn without_image_volumes_one_init_container_brings_stepd_and_node() {
 fn a_health_check_of_a_services_image_is_awaited() {
     let runner = RunnerPod::start();
     let action = "runs: {using: docker, image: Dockerfile, entrypoint: /bin/true}\n";
-    // Healthy well after hookd, on a slow machine too, has seen it run: else nothing is told of it.
+    // Healthy well after hookd, on a slow machine too, has seen it run: else nothing is reported of it.
     let dockerfile = "FROM busybox:1\nHEALTHCHECK --interval=1s --retries=60 CMD test -e /tmp/ready\n\
                       ENTRYPOINT [\"/bin/sh\", \"-c\", \"sleep 6; touch /tmp/ready; sleep 1000\"]\n";
     let built = runner
@@ -39,15 +39,15 @@ fn a_health_check_of_a_services_image_is_awaited() {
     let service = container(&format!("localhost:{port}/{name}"), &json!({}));
     let mut job = JobRun::of(&runner);
     let outcome = job.prepare(&json!(null), &json!([service]));
-    let told = outcome.assert_code(0).log();
-    assert!(told.contains("is not healthy yet") && told.contains("is healthy after"), "{told}");
-    assert!(told.contains("on node "), "{told}");
+    let log = outcome.assert_code(0).log();
+    assert!(log.contains("is not healthy yet") && log.contains("is healthy after"), "{log}");
+    assert!(log.contains("on node "), "{log}");
     let service = container(
         &format!("localhost:{port}/{name}"),
         &json!({"createOptions": "--no-healthcheck"}),
     );
-    let told = job.prepare(&json!(null), &json!([service])).assert_code(0).log();
-    assert!(!told.contains("healthy"), "{told}");
+    let log = job.prepare(&json!(null), &json!([service])).assert_code(0).log();
+    assert!(!log.contains("healthy"), "{log}");
     job.clean_up().assert_code(0);
     runner.assert_nothing_left();
 }
@@ -78,7 +78,7 @@ fn a_response_file_that_cannot_be_written_is_told_before_anything_is_made() {
             input["command"] = command.into();
             input["responseFile"] = "/proc/1/response.json".into();
         });
-        call.run().assert_told(10, &["response file", "/proc/1/response.json"]);
+        call.run().assert_failed_with(10, &["response file", "/proc/1/response.json"]);
         assert_eq!(runner.made(), [""; 0]);
     }
 }

@@ -76,7 +76,7 @@ fn a_template_that_contradicts_is_told_and_one_that_breaks_hookd_is_refused() {
     ] {
         runner.write(PATH, template);
         let outcome = JobRun::of(&runner).prepare(&job_container(IMAGE, &json!({})), &json!([]));
-        outcome.assert_told(10, &["Template invalid", field, PATH]);
+        outcome.assert_failed_with(10, &["Template invalid", field, PATH]);
         runner.assert_nothing_left();
     }
 }

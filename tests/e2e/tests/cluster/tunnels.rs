@@ -1,10 +1,10 @@
-//! The way to stepd breaks, or nobody takes what comes along it.
+//! The way to stepd breaks, or what comes along it is not read.
 
 use rustix::process::Signal;
 
 use test_support::processes::{self, Process};
 use test_support::wait::{s, until};
-use test_support::{JobRun, Program, RunnerPod, Setup};
+use test_support::{JobRun, RunnerPod, Setup};
 
 /// The job pod's end of the tunnel.
 fn tunnel(uid: &str) -> Option<Process> {
@@ -31,7 +31,7 @@ fn a_quiet_step_outlives_any_number_of_broken_tunnels() {
     let job = JobRun::start(&runner);
     let pod = job_pod(&runner);
     let script = "touch first; sleep 14; touch second; sleep 3; exit 3";
-    let hook = job.step_call(&Program::script(&runner, "sh", script)).start();
+    let hook = job.step_call(&runner.script_program("sh", script)).start();
     for mark in ["first", "second"] {
         until("the next tunnel may break", s(30), || runner.workspace(mark).exists().then_some(()));
         break_tunnel(&pod);
@@ -45,7 +45,7 @@ fn a_step_is_ended_in_time_though_nobody_reads_its_output() {
     let runner = RunnerPod::with(&setup);
     let job = JobRun::start(&runner);
     let pod = job_pod(&runner);
-    let script = Program::script(&runner, "sh", "echo begun; exec yes 0123456789");
+    let script = runner.script_program("sh", "echo begun; exec yes 0123456789");
     let hook = job.step_call(&script).piped().start();
     hook.wait_for("begun\n");
     let reader = hook.stop_reader();
@@ -56,5 +56,5 @@ fn a_step_is_ended_in_time_though_nobody_reads_its_output() {
     until("the program runs", s(10), || runs().then_some(()));
     until("the program is ended", s(40), || (!runs()).then_some(()));
     assert!(reader.signal(Signal::CONT));
-    hook.end().assert_told(120, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
+    hook.end().assert_failed_with(120, &["title=Deadline exceeded", "HOOKD_STEP_TIMEOUT_SECONDS"]);
 }

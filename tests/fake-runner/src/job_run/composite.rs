@@ -17,8 +17,8 @@ impl JobRun<'_, '_> {
     ) -> Result<(bool, Variables), JobError> {
         let with = self.scope.evaluate_all(&current.definition.with, &current.env)?;
         let inputs = Inputs::of(&with, &composite.inputs).map_err(input_failed)?;
-        let folder = self.runner.layout().action_folder(uses).unwrap_or_default();
-        let root = self.runner.layout().work().root();
+        let folder = self.driver.runner().layout().action_folder(uses).unwrap_or_default();
+        let root = self.driver.runner().layout().work().root();
         let within = Scope {
             inputs: Some(inputs),
             action_path: Some(folder.replacen(root, "/__w", 1).replace("/./", "/")),

@@ -4,7 +4,6 @@ use super::{Conclusion, JobError, JobRun, run_name};
 use crate::Stage;
 use crate::context::StepName;
 use crate::definition::{Definition, JavaScript};
-use crate::input::HookInput;
 use crate::inputs::Inputs;
 use crate::outcome::Outcome;
 use crate::runner::{PrepareError, Step};
@@ -37,8 +36,10 @@ pub(super) struct Current<'a> {
 impl JobRun<'_, '_> {
     /// The pre stages of the actions that are on disk already.
     pub(super) fn before(&mut self) -> Result<(), JobError> {
-        let workspace = self.runner.layout().work().workspace(&self.runner.job.repository);
-        self.scope.workspace = workspace.replacen(self.runner.layout().work().root(), "/__w", 1);
+        let runner = self.driver.runner();
+        let work = runner.layout().work();
+        let workspace = work.workspace(&runner.job.repository);
+        self.scope.workspace = workspace.replacen(work.root(), "/__w", 1);
         for (number, definition) in self.definition.steps.iter().enumerate() {
             let Some(uses) = &definition.uses else { continue };
             let uses: Uses = uses.parse()?;
@@ -121,8 +122,8 @@ impl JobRun<'_, '_> {
         definition: &'d StepDefinition,
         place: &str,
     ) -> Result<Current<'d>, JobError> {
-        let mut env = self.env.clone();
-        for (name, value) in self.scope.evaluate_all(&definition.env, &self.env)? {
+        let mut env = self.driver.env().clone();
+        for (name, value) in self.scope.evaluate_all(&definition.env, self.driver.env())? {
             env.set(name, value);
         }
         Ok(Current { name: name_of(definition), place: place.to_owned(), definition, env })
@@ -141,7 +142,7 @@ impl JobRun<'_, '_> {
             None => run_name(runs + 1),
         };
         let name = StepName { path: self.scope.action_path.clone(), ..name };
-        let (runner, state) = (self.runner.clone(), self.state.clone());
+        let runner = self.driver.runner();
         let layout = runner.layout();
         let work = layout.work();
         let guid = crate::layout::guid().map_err(PrepareError::from)?;
@@ -156,7 +157,7 @@ impl JobRun<'_, '_> {
             Some(absolute) if absolute.starts_with('/') => absolute.to_owned(),
             Some(inside) => format!("{workspace}/{inside}"),
         };
-        let prepared = runner.prepare_call(Some(&name), |files| {
+        let prepared = self.driver.run(Some(&name), |files| {
             let around = Surroundings {
                 job: &runner.job,
                 work,
@@ -165,8 +166,7 @@ impl JobRun<'_, '_> {
                 files,
                 env: &current.env,
             };
-            let script = around.run(shell, &file, &directory);
-            HookInput::run_script_step(files.response.clone(), script, state)
+            around.run(shell, &file, &directory)
         })?;
         Ok(self.call(&current.name, "run_script_step", prepared))
     }
@@ -217,16 +217,9 @@ impl JobRun<'_, '_> {
                 self.java_script(name, (uses, &script), current, (stage, with, &saved))?
             }
             _ => {
-                let step = Step {
-                    uses: uses.clone(),
-                    source: None,
-                    stage,
-                    with,
-                    env: current.env.clone(),
-                    saved,
-                    state: self.state.clone(),
-                };
-                let prepared = self.runner.prepare_container_step(&step)?;
+                let env = current.env.clone();
+                let step = Step { stage, with, env, saved, ..Step::new(uses.clone()) };
+                let prepared = self.driver.uses(step)?;
                 self.call(name, "run_container_step", prepared)
             }
         };
@@ -242,11 +235,11 @@ impl JobRun<'_, '_> {
         (stage, with, saved): (Stage, Vec<(String, String)>, &Variables),
     ) -> Result<Outcome, JobError> {
         let inputs = Inputs::of(&with, &action.inputs).map_err(input_failed)?;
-        let folder = self.runner.layout().action_folder(uses).unwrap_or_default();
-        let (runner, state) = (self.runner.clone(), self.state.clone());
+        let folder = self.driver.runner().layout().action_folder(uses).unwrap_or_default();
+        let runner = self.driver.runner();
         let step_name = StepName::from(uses);
         let is_alpine = self.is_alpine;
-        let prepared = runner.prepare_call(Some(&step_name), |files| {
+        let prepared = self.driver.run(Some(&step_name), |files| {
             let around = Surroundings {
                 job: &runner.job,
                 work: runner.layout().work(),
@@ -255,8 +248,7 @@ impl JobRun<'_, '_> {
                 files,
                 env: &current.env,
             };
-            let script = around.java_script((action, &folder, is_alpine), (stage, &inputs, saved));
-            HookInput::run_script_step(files.response.clone(), script, state)
+            around.java_script((action, &folder, is_alpine), (stage, &inputs, saved))
         })?;
         Ok(self.call(name, "run_script_step", prepared))
     }
@@ -265,8 +257,8 @@ impl JobRun<'_, '_> {
         if let Uses::Image { image } = uses {
             return Ok(Definition::Docker(crate::Action::from_image(image)));
         }
-        let folder = self.runner.layout().action_folder(uses).unwrap_or_default();
-        let local = self.runner.layout().work().local(&folder);
+        let folder = self.driver.runner().layout().action_folder(uses).unwrap_or_default();
+        let local = self.driver.runner().layout().work().local(&folder);
         let found = Definition::in_folder(&local);
         Ok(found.map_err(|source| PrepareError::Action { uses: uses.clone(), source })?)
     }

@@ -47,7 +47,7 @@ impl Tree {
         .map_err(LayoutError::of("remove", path))
     }
 
-    /// Puts a copy of `source` in place of `target`; whoever looks sees the old or the new one.
+    /// Puts a copy of `source` in place of `target`; a reader sees the old or the new one.
     pub(super) fn replace(self, source: &Path, target: &Path) -> Result<(), LayoutError> {
         let parent = target.parent().unwrap_or(target);
         self.make_folder(parent)?;
