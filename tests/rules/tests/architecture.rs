@@ -32,6 +32,8 @@ const BESIDE: [(&str, &str); 3] = [("blocking", "error"), ("names", "ids"), ("co
 const MOST_LINES: usize = 350;
 /// Lines that a function may have.
 const MOST_FUNCTION_LINES: usize = 60;
+/// Letters that the name of a test may have.
+const MAX_TEST_NAME: usize = 60;
 
 /// What a file names of its own crate: the first two modules behind `crate::`.
 #[derive(Default)]
@@ -119,7 +121,7 @@ fn rooms_of_the_daemon_use_only_those_below_them() {
         }
         let uses = Uses::of(&source.syntax);
         let found = uses.rooms().into_iter().filter_map(|to| forbidden(&from, to));
-        wrong.extend(found.map(|why| format!("{}: {why}", source.path.display())));
+        wrong.extend(found.map(|reason| format!("{}: {reason}", source.path.display())));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -260,12 +262,35 @@ fn files_and_functions_stay_small_and_take_no_tuples() {
             let mut functions = Functions::default();
             functions.visit_file(&source.syntax);
             let found = functions.long.into_iter().chain(functions.tuples);
-            found.for_each(|why| wrong.entry(path.clone()).or_default().push(why));
+            found.for_each(|reason| wrong.entry(path.clone()).or_default().push(reason));
         }
     }
     let wrong: Vec<_> =
-        wrong.iter().map(|(path, why)| format!("{path}: {}", why.join(", "))).collect();
+        wrong.iter().map(|(path, reasons)| format!("{path}: {}", reasons.join(", "))).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Names of tests that are too long.
+#[derive(Default)]
+struct LongTests(Vec<String>);
+
+impl<'ast> Visit<'ast> for LongTests {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        let is_test = |attribute: &syn::Attribute| {
+            attribute.path().segments.last().is_some_and(|last| last.ident == "test")
+        };
+        let name = item.sig.ident.to_string();
+        if item.attrs.iter().any(is_test) && name.len() > MAX_TEST_NAME {
+            self.0.push(name);
+        }
+    }
+}
+
+#[test]
+fn names_of_the_tests_in_packages_of_their_own_are_short() {
+    let mut long = LongTests::default();
+    sources("tests").iter().for_each(|source| long.visit_file(&source.syntax));
+    assert!(long.0.is_empty(), "longer than {MAX_TEST_NAME}: {:#?}", long.0);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn has_line(outcome: &Outcome, line: &str) -> bool {
 }
 
 #[test]
-fn a_dockerfile_action_gets_its_arguments_environment_and_files_and_gives_back_its_own() {
+fn a_dockerfile_action_gets_its_inputs_and_returns_its_outputs() {
     let runner = RunnerPod::start();
     let outcome = runner.run(&report_action(&runner));
     outcome.assert_code(0);
@@ -99,7 +99,7 @@ fn a_dockerfile_action_gets_its_arguments_environment_and_files_and_gives_back_i
 }
 
 #[test]
-fn an_image_with_a_user_of_its_own_can_write_outputs_and_its_home() {
+fn an_image_with_its_own_user_can_write_outputs_and_home() {
     let runner = RunnerPod::start();
     let dockerfile = "FROM busybox:1\nUSER 1234\nENTRYPOINT [\"/bin/sh\", \"-c\", \
                       \"id -u; echo who=$(id -u) >> $GITHUB_OUTPUT; echo x > $HOME/mine\"]\n";
@@ -142,7 +142,7 @@ fn an_image_step_without_entrypoint_runs_the_images_own() {
 }
 
 #[test]
-fn the_directories_of_the_contract_are_mounted_and_no_other_of_the_runners() {
+fn only_the_directories_of_the_contract_are_mounted() {
     let runner = RunnerPod::start();
     runner.write(&format!("{WORKSPACE}/a/b"), "in the workspace\n");
     let script = "pwd; cat a/b\n\

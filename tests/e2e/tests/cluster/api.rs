@@ -96,7 +96,7 @@ fn a_step_is_seen_in_the_status_and_cancelled_by_its_id() {
 }
 
 #[test]
-fn a_step_that_its_caller_detached_from_runs_on_and_is_found_again() {
+fn a_detached_step_runs_on_and_can_be_resumed() {
     let runner = RunnerPod::start();
     let spec = json!({
         "image": "busybox:1",
@@ -146,7 +146,7 @@ fn a_second_caller_of_a_step_is_refused() {
 }
 
 #[test]
-fn cleanup_deletes_whatever_carries_the_runners_label_and_nothing_else() {
+fn cleanup_deletes_only_objects_with_the_runners_label() {
     let runner = RunnerPod::start();
     for (name, label) in [("ours", "runner"), ("other", "runner-2")] {
         let metadata =

@@ -104,7 +104,7 @@ fn a_context_outside_the_work_directory_is_refused() {
 }
 
 #[test]
-fn a_context_folder_that_is_a_link_out_of_the_work_directory_is_refused() {
+fn a_context_that_links_out_of_the_work_directory_is_refused() {
     let outcome = after(|runner, _, _| {
         fs::remove_dir_all(folder(runner)).unwrap();
         symlink("/var/run/secrets/kubernetes.io/serviceaccount", folder(runner)).unwrap();

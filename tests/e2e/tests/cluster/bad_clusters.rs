@@ -60,7 +60,7 @@ fn a_pod_that_pod_security_refuses_is_told_in_its_words() {
 }
 
 #[test]
-fn a_step_or_build_that_takes_too_long_is_ended_and_told_with_the_setting() {
+fn a_timeout_of_a_step_or_build_names_the_setting() {
     /// Seconds in which a pod starts on a slow machine, too, and in which a build comes to its RUN.
     const STEP: u64 = 10;
     const BUILD: u64 = 15;
@@ -97,7 +97,7 @@ fn a_quota_that_is_used_up_is_waited_for_and_named() {
 
 // ARC#1071, ARC#1768, ARC#2612, rch#229: these waited 600 s and were reported as missing permissions.
 #[test]
-fn what_admission_refuses_ends_a_step_in_seconds_with_its_words_and_a_remedy() {
+fn a_refusal_by_admission_fails_a_step_with_words_and_remedy() {
     let path = "/home/runner/_work/template.yaml";
     let setup = Setup::default().set("ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE", path);
     let runner = RunnerPod::with(&setup);
@@ -147,7 +147,7 @@ fn a_claim_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_node_without_room_is_waited_for_with_the_reason_until_the_time_is_up() {
+fn a_step_waits_for_a_node_with_the_reason_until_its_timeout() {
     let setup = Setup::default().set("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", "8");
     let runner = RunnerPod::with(&setup);
     cluster::create(&[json!({
@@ -213,7 +213,7 @@ fn an_image_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn a_program_that_uses_too_much_memory_is_told_from_one_that_was_killed() {
+fn an_oom_kill_is_distinguished_from_another_kill() {
     let runner = natively();
     cluster::create(&[json!({
         "apiVersion": "v1",

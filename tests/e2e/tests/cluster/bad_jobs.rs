@@ -16,7 +16,7 @@ fn prepared(runner: &RunnerPod, container: &Value, services: &Value) -> Outcome 
 }
 
 #[test]
-fn a_misspelt_image_of_job_or_service_ends_in_seconds_with_the_registrys_words() {
+fn a_misspelt_image_fails_in_seconds_with_the_registrys_words() {
     let runner = RunnerPod::start();
     let outcome = prepared(&runner, &job_container("debiann:12", &json!({})), &json!([]));
     outcome.assert_failed_with(SOON, &["debiann:12", "not found", "misspelling"]);
@@ -94,7 +94,7 @@ fn a_service_that_crashes_at_once_ends_the_job_each_time() {
 }
 
 #[test]
-fn a_service_that_ends_later_is_told_once_by_the_next_step_and_at_the_end() {
+fn a_service_that_ends_is_reported_by_the_next_step_and_cleanup() {
     let runner = RunnerPod::start();
     let mut job = JobRun::of(&runner);
     let services = service("echo out of words; sleep 6; exit 3");
@@ -140,7 +140,7 @@ fn a_template_that_is_wrong_is_told_with_its_file() {
 }
 
 #[test]
-fn a_quota_that_is_used_up_is_waited_for_and_a_job_starts_when_there_is_room() {
+fn a_job_waits_for_an_exceeded_quota_and_then_starts() {
     let setup = Setup::default().set("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", "8");
     let runner = RunnerPod::with(&setup);
     let quota = |pods: &str| {

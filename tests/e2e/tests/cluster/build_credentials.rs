@@ -130,7 +130,7 @@ fn objects(namespace: &str) -> Vec<Value> {
 }
 
 #[test]
-fn a_run_finds_no_credentials_and_pushes_nothing_but_its_own_image() {
+fn a_run_finds_no_credentials_and_pushes_only_its_own_image() {
     let registry = Guarded::start();
     let runner = registry.runner();
     let post =

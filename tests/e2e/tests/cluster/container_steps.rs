@@ -37,7 +37,7 @@ fn by_the_kubelet_a_program_is_pid_1_and_its_streams_are_one() {
 }
 
 #[test]
-fn a_variable_of_a_step_by_stepd_stands_in_no_object_and_by_the_kubelet_in_a_secret_only() {
+fn variables_of_a_step_are_in_no_object_but_the_kubelets_secret() {
     const WAITS: &str = "echo up $TOKEN; while [ ! -e go ]; do usleep 50000; done";
     for (runner, in_secret) in [(RunnerPod::start(), false), (natively(), true)] {
         let mut step = runner.script(WAITS);
@@ -112,7 +112,7 @@ fn the_stages_of_an_action_share_one_build_until_it_changes() {
 }
 
 #[test]
-fn a_program_by_stepd_that_uses_too_much_memory_is_told_with_the_limit() {
+fn an_oom_kill_of_a_program_by_stepd_names_the_limit() {
     let template =
         "spec:\n  containers:\n  - name: $job\n    resources: {limits: {memory: 64Mi}}\n";
     let runner = RunnerPod::with(
@@ -130,7 +130,7 @@ fn a_program_by_stepd_that_uses_too_much_memory_is_told_with_the_limit() {
 }
 
 #[test]
-fn the_template_changes_the_pods_of_container_steps_but_not_their_program() {
+fn the_template_changes_pods_of_container_steps_not_programs() {
     let template = "metadata:\n  annotations: {team: blue}\nspec:\n  \
                     containers:\n  - name: $job\n    env: [{name: FROM_TEMPLATE, value: here}]\n  \
                     - {name: beside, image: 'busybox:1', command: [sleep, '1000']}\n";
@@ -153,7 +153,7 @@ fn the_template_changes_the_pods_of_container_steps_but_not_their_program() {
 }
 
 #[test]
-fn a_registry_that_cannot_be_asked_leaves_the_program_to_the_kubelet() {
+fn an_unreachable_registry_leaves_the_program_to_the_kubelet() {
     let runner =
         RunnerPod::with(&Setup::default().set("HOOKD_REGISTRY_MAP", "index.docker.io=127.0.0.1:1"));
     let outcome = runner.run(&runner.script("echo $$"));
@@ -165,7 +165,7 @@ fn a_registry_that_cannot_be_asked_leaves_the_program_to_the_kubelet() {
 /// shinsenter/php#64, Nico640/docker-unms#80, kipsilabs/altmount#578, FaserF/hassio-addons#73: the inits
 /// of s6-overlay, systemd and others run as PID 1 only.
 #[test]
-fn an_entrypoint_that_must_be_pid_1_is_pid_1_or_names_the_setting() {
+fn an_entrypoint_that_must_be_pid_1_is_or_names_the_setting() {
     let runner = RunnerPod::start();
     let init = "printf '#!/bin/sh\\n[ $$ = 1 ] || { echo \"init: fatal: can only run as pid 1\" >&2; \
                 exit 100; }\\nexec \"$@\"\\n' > /init && chmod +x /init && \

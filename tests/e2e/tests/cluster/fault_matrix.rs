@@ -4,7 +4,7 @@
 use e2e::faults::{self, Fault};
 
 #[test]
-fn what_runs_while_things_break_loses_repeats_and_leaves_nothing() {
+fn operations_under_faults_lose_repeat_and_leave_nothing() {
     let chosen = [
         Fault::ConnectionsReset,
         Fault::WrongAnswers,

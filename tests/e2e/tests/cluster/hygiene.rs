@@ -59,7 +59,7 @@ fn assert_not_ours(runner: &RunnerPod, object: &Value) {
 }
 
 #[test]
-fn values_of_the_environment_are_seen_nowhere_but_in_the_steps_secret() {
+fn values_of_the_environment_are_only_in_the_steps_secret() {
     let setup = Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet");
     let runner = RunnerPod::with(&setup);
     let mut step = runner.script(
@@ -213,7 +213,7 @@ fn hookd_may_do_what_its_role_says_and_no_more() {
 }
 
 #[test]
-fn the_hook_runs_as_the_runners_user_in_a_container_without_a_token() {
+fn the_hook_runs_as_the_runners_user_and_without_a_token() {
     let runner = RunnerPod::start();
     let step = runner.script("echo started; while [ ! -e go ]; do usleep 50000; done");
     let hook = runner.call(&step).start();

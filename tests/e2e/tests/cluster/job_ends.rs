@@ -25,7 +25,7 @@ fn exit_codes_arrive_as_they_are() {
 }
 
 #[test]
-fn a_step_goes_on_when_the_daemon_is_killed_and_its_output_arrives_once() {
+fn a_killed_daemon_neither_stops_a_step_nor_repeats_its_output() {
     let runner = RunnerPod::start();
     let job = JobRun::start(&runner);
     let script = "i=1; while [ $i -le 600 ]; do echo n$i; echo e$i >&2; i=$((i+1)); sleep 0.01; done; exit 9";
@@ -61,7 +61,7 @@ fn the_time_limit_of_a_step_counts_on_when_the_daemon_is_killed() {
 }
 
 #[test]
-fn a_step_that_was_ended_for_want_of_its_hook_is_not_run_again_when_the_hook_comes_back() {
+fn a_step_ended_without_its_hook_is_not_run_again() {
     let setup = Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2");
     let runner = RunnerPod::with(&setup);
     let job = JobRun::start(&runner);
@@ -80,7 +80,7 @@ fn a_step_that_was_ended_for_want_of_its_hook_is_not_run_again_when_the_hook_com
 }
 
 #[test]
-fn a_cancelled_step_ends_with_all_its_descendants_and_the_job_goes_on() {
+fn a_cancelled_step_ends_with_its_descendants_but_not_the_job() {
     let runner = RunnerPod::start();
     let mut job = JobRun::start(&runner);
     let script = "trap '' INT TERM; setsid sh -c \"trap '' INT TERM; while :; do sleep 971; done\" & \
@@ -172,7 +172,7 @@ fn a_job_pod_that_is_evicted_is_told_soon_and_as_that() {
 
 /// As with cgroup v2 after an out-of-memory kill, which takes stepd along.
 #[test]
-fn after_the_job_container_has_ended_each_later_step_says_so_at_once() {
+fn steps_after_the_end_of_the_job_container_fail_at_once() {
     let runner = RunnerPod::start();
     let mut job = JobRun::start(&runner);
     let ends = runner.script_program("sh", "kill -TERM 1; sleep 1000").set("GITHUB_ACTION", "ends");

@@ -122,7 +122,7 @@ fn a_job_runs_like_a_workflow() {
 }
 
 #[test]
-fn values_of_a_jobs_environment_stand_in_no_object_and_a_services_only_in_a_secret() {
+fn environments_of_services_are_in_a_secret_and_a_jobs_nowhere() {
     let runner = RunnerPod::start();
     let mut job = JobRun::of(&runner);
     let fields = json!({"environmentVariables": {"A": "s3cret-of-the-job"}});
@@ -258,7 +258,7 @@ fn requests(runner: &RunnerPod) -> usize {
 }
 
 #[test]
-fn a_job_of_ten_steps_costs_the_api_server_thirty_requests_at_most() {
+fn a_job_of_ten_steps_makes_at_most_thirty_api_requests() {
     let runner = RunnerPod::start();
     let before = requests(&runner);
     let mut job = JobRun::start(&runner);

@@ -98,7 +98,7 @@ fn start_without_api_server<'a>(
 }
 
 #[test]
-fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_server() {
+fn output_arrives_once_and_in_order_across_an_api_server_outage() {
     let outcome = &outage().numbers;
     outcome.assert_code(5);
     let expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
@@ -111,7 +111,7 @@ fn two_thousand_numbers_arrive_once_and_in_order_across_ten_seconds_without_api_
 
 /// A kubelet that has just been started says of each pod for a moment that it does not exist.
 #[test]
-fn a_step_by_the_kubelet_loses_nothing_when_the_kubelet_is_restarted() {
+fn a_restart_of_the_kubelet_loses_no_output_of_its_step() {
     let setup = Setup { alone: true, ..Setup::default() };
     let runner = RunnerPod::with(&setup.set("HOOKD_CONTAINER_STEPS", "kubelet"));
     let hook = runner.call(&runner.script(NUMBERS)).start();
@@ -124,7 +124,7 @@ fn a_step_by_the_kubelet_loses_nothing_when_the_kubelet_is_restarted() {
 }
 
 #[test]
-fn a_step_in_the_job_container_loses_and_repeats_nothing_across_ten_seconds_without_api_server() {
+fn a_script_step_loses_nothing_across_an_api_server_outage() {
     let outcome = &outage().script;
     outcome.assert_code(4);
     let expected: Vec<_> = (1..=1500).map(|number| number.to_string()).collect();
@@ -137,7 +137,7 @@ fn a_step_in_the_job_container_loses_and_repeats_nothing_across_ten_seconds_with
 }
 
 #[test]
-fn thirty_megabytes_across_ten_seconds_without_api_server_are_complete_or_an_error() {
+fn thirty_megabytes_across_an_outage_are_complete_or_an_error() {
     let outcome = &outage().megabytes;
     let lines = outcome.lines();
     let pad = "x".repeat(991);
@@ -172,7 +172,7 @@ fn a_step_that_begins_without_api_server_waits_for_it() {
 }
 
 #[test]
-fn a_cancel_without_api_server_ends_the_hook_in_time_and_the_step_later() {
+fn a_cancel_without_api_server_ends_the_hook_then_the_step() {
     let outage = outage();
     assert_ne!(outage.cancelled.code, 0, "{}", outage.cancelled.text());
     assert!(outage.cancel_took < Duration::from_millis(7500), "{:?}", outage.cancel_took);

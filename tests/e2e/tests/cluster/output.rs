@@ -94,7 +94,7 @@ fn two_hundred_thousand_short_lines_arrive_once_and_in_order() {
 
 /// The list of what a Pod log changes; a step that stepd starts has none of it.
 #[test]
-fn a_pod_log_drops_cr_before_lf_and_does_not_tell_stderr_from_stdout() {
+fn a_pod_log_drops_cr_before_lf_and_merges_both_streams() {
     let runner = natively();
     let outcome = printed(&runner, b"dos\r\nunix\n\r\n\r\r\nend");
     assert_same("CR before LF", &outcome.stdout, b"dos\nunix\n\n\r\nend");
@@ -127,7 +127,7 @@ const ONE_FILE: u32 = 240_000;
 
 /// The kubelet leads a stream from a file to the next if it had come to the end of the first.
 #[test]
-fn a_log_that_is_rotated_and_then_quiet_for_more_than_a_minute_is_complete() {
+fn a_log_that_is_rotated_and_then_quiet_is_complete() {
     let runner = natively();
     // Slow enough for a reader on a busy machine to be at the end of the file most of the time.
     let script = format!(
@@ -156,7 +156,7 @@ fn log_files(runner: &RunnerPod) -> usize {
 /// rch#165: the kubelet goes on in the newest file. One that lies between is skipped by a stream
 /// that was behind, and nothing in the stream tells of it.
 #[test]
-fn a_log_that_is_rotated_twice_before_it_is_read_is_not_silently_short() {
+fn a_log_rotated_twice_before_it_is_read_is_not_silently_short() {
     let runner = natively();
     // The first file has more than lies on the way to the reader.
     let script = format!(

@@ -5,7 +5,7 @@ use serde_json::json;
 use test_support::{IMAGE, JobRun, Program, RunnerPod, Setup, container, images, job_container};
 
 #[test]
-fn without_image_volumes_one_init_container_brings_stepd_and_node() {
+fn without_image_volumes_an_init_container_brings_stepd() {
     let runner = RunnerPod::with(&Setup::default().set("HOOKD_TOOLS", "init-container"));
     let mut job = JobRun::of(&runner);
     let fields = json!({"createOptions": "--user 1000:1000"});
@@ -69,7 +69,7 @@ fn what_a_pod_waits_for_is_told_while_it_waits() {
 }
 
 #[test]
-fn a_response_file_that_cannot_be_written_is_told_before_anything_is_made() {
+fn an_unwritable_response_file_fails_before_anything_is_created() {
     let runner = RunnerPod::start();
     let job = JobRun::of(&runner);
     for command in ["prepare_job", "cleanup_job"] {

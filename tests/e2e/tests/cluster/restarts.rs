@@ -74,7 +74,7 @@ fn a_daemon_killed_during_a_build_is_not_noticed_by_the_step() {
 }
 
 #[test]
-fn a_daemon_killed_before_the_context_is_sent_builds_all_the_same() {
+fn a_daemon_killed_before_the_context_is_sent_still_builds() {
     let runner = RunnerPod::start();
     let dockerfile = "FROM busybox:1\nCOPY large /large\nRUN wc -c < /large\n\
                       ENTRYPOINT [\"/bin/sh\", \"-c\", \"echo built; exit 4\"]\n";

@@ -57,7 +57,7 @@ fn what_the_template_adds_takes_nothing_from_the_job() {
 }
 
 #[test]
-fn a_template_that_contradicts_is_told_and_one_that_breaks_hookd_is_refused() {
+fn a_conflicting_template_warns_and_a_breaking_one_is_refused() {
     let runner = with_template(
         "spec:\n  nodeSelektor: {a: b}\n  containers:\n  - {name: $job, securityContext: {runAsUser: 0}}\n",
     );

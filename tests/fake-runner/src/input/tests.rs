@@ -47,7 +47,7 @@ fn line(case: &Case<'_>) -> String {
 }
 
 #[test]
-fn a_dockerfile_with_entrypoint_and_arguments_is_written_byte_for_byte() {
+fn the_input_of_a_dockerfile_with_arguments_is_the_fixtures() {
     let action = Action::from_yaml(
         r#"
 inputs: {title: {required: true}, body: {default: say "hi"}}
@@ -70,7 +70,7 @@ runs:
 }
 
 #[test]
-fn a_dockerfile_with_its_own_entrypoint_is_written_byte_for_byte() {
+fn the_input_of_a_dockerfile_with_an_entrypoint_is_the_fixtures() {
     let line = line(&Case {
         uses: "octo-org/lint-action@v2",
         action: Action::from_yaml("runs: {using: docker, image: Dockerfile}").unwrap(),

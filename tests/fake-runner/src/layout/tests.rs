@@ -5,7 +5,7 @@ fn layout(folder: &Path) -> Layout {
 }
 
 #[test]
-fn names_are_the_runners_while_files_are_made_where_this_process_sees_them() {
+fn names_are_the_runners_and_files_lie_where_this_process_sees() {
     let folder = tempfile::tempdir().unwrap();
     let layout = layout(folder.path());
     layout.make_folders().unwrap();
