@@ -45,7 +45,7 @@ test-cluster: build cluster-up python ## run the tests on the cluster
 	cargo test --locked -p hookd --features cluster --test tunnel; code=$$?; \
 	tests/e2e/slowest.sh $$HOOKD_TEST_TIMES; exit $$code; }
 
-# The table comes on standard output, a line for each cell on standard error while it runs.
+# The table comes on standard output, a line for each outcome on standard error while it runs.
 faults: build cluster-up python ## break everything while steps run; FAULTS=<n> runs it n times
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	cargo test --locked -p e2e --features cluster --test faults

@@ -1,5 +1,5 @@
-//! `make faults`: the whole matrix of faults on the cluster of deploy/devcluster. It prints a line a
-//! cell and then the table, and ends with 0 only if nothing was lost, repeated, wrong, stuck or left
+//! `make faults`: the whole matrix of faults on the cluster of deploy/devcluster. It prints a line an
+//! outcome and then the table, and ends with 0 only if nothing was lost, repeated, wrong, stuck or left
 //! behind, and each fault was seen to take effect. `FAULTS` is the number of runs, each with a seed of
 //! its own, 1 if it is not set; `FAULTS_ONLY` is a comma-separated list of words: faults with one of
 //! them in their name.
@@ -27,18 +27,18 @@ fn main() -> ExitCode {
         .filter(|fault| only.is_empty() || only.split(',').any(|word| fault.name().contains(word)))
         .collect();
     let began = std::time::Instant::now();
-    let mut cells = Vec::new();
+    let mut outcomes = Vec::new();
     for seed in SEED..SEED + runs {
         println!("seed {seed}");
-        cells.extend(faults::run(&chosen, seed));
+        outcomes.extend(faults::run(&chosen, seed));
     }
-    println!("\n{}", faults::table(&cells));
-    let bad: Vec<_> = cells.iter().filter(|cell| cell.is_bad()).collect();
-    bad.iter().for_each(|cell| println!("{}", cell.line()));
-    let memory = cells.iter().map(|cell| cell.memory).max().unwrap_or_default();
+    println!("\n{}", faults::table(&outcomes));
+    let bad: Vec<_> = outcomes.iter().filter(|outcome| outcome.is_bad()).collect();
+    bad.iter().for_each(|outcome| println!("{}", outcome.line()));
+    let memory = outcomes.iter().map(|outcome| outcome.memory).max().unwrap_or_default();
     println!("hookd used {:.1} MB at most", memory as f64 / 1e6);
-    println!("{} cells, {} bad, {} s", cells.len(), bad.len(), began.elapsed().as_secs());
-    if bad.is_empty() && !cells.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{} outcomes, {} bad, {} s", outcomes.len(), bad.len(), began.elapsed().as_secs());
+    if bad.is_empty() && !outcomes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn setting(name: &str) -> Option<String> {

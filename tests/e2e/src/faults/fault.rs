@@ -11,7 +11,7 @@ pub enum Fault {
     ApiServerRestarted,
     /// Connections to it are reset, the next ones after some bytes.
     ConnectionsReset,
-    /// Connections pass nothing on any more, and nobody is told.
+    /// Connections pass nothing on any more, and neither end hears of it.
     HalfOpen,
     /// Connections lose one direction.
     HalfClosed,
@@ -19,7 +19,7 @@ pub enum Fault {
     Stalled,
     /// 32 KiB a second for 20 s.
     Throttled,
-    /// 429, 500, 503, 410, pages of strangers and answers that are cut off.
+    /// 429, 500, 503, 410, pages of other sites and answers that are cut off.
     WrongAnswers,
     /// The daemon's process is killed.
     DaemonKilled,
@@ -31,7 +31,7 @@ pub enum Fault {
     DaemonHung,
     /// hook is killed.
     HookKilled,
-    /// Nobody reads hook's standard output for 20 s.
+    /// Hook's standard output is not read for 20 s.
     StdoutBlocked,
     /// The kubelet is killed and started again.
     KubeletRestarted,
@@ -43,7 +43,7 @@ pub enum Fault {
     JobPodDeleted,
     /// The main process of that pod is killed for its memory.
     JobPodOutOfMemory,
-    /// Nobody reads until the spool in the job pod is full.
+    /// Hook's standard output is not read until the spool in the job pod is full.
     SpoolFull,
     /// The work volume has neither space nor inodes left.
     VolumeFull,
@@ -84,17 +84,17 @@ pub const ALL: [Fault; 25] = [
 
 /// How an operation must end under a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Expected {
     /// As if nothing had happened.
-    Own,
+    Unaffected,
     /// With an error that has all these words.
-    Told(&'static [&'static str]),
+    Error(&'static [&'static str]),
     /// hook was killed.
     Killed,
     /// With its container, or cancelled before that.
     Gone,
     /// With its container, or as if nothing had happened.
-    GoneOrOwn,
+    GoneOrUnaffected,
 }
 
 impl Fault {
@@ -128,18 +128,20 @@ impl Fault {
     }
 
     /// How `operation` must end.
-    pub(crate) fn end(self, operation: Operation) -> End {
+    pub(crate) fn expected(self, operation: Operation) -> Expected {
         match (self, operation) {
-            (Self::HookKilled, _) => End::Killed,
+            (Self::HookKilled, _) => Expected::Killed,
             // It needs no longer than the runner has to live.
-            (Self::RunnerPodDeleted, Operation::Cleanup) => End::GoneOrOwn,
-            (Self::RunnerPodDeleted, _) => End::Gone,
-            (Self::JobPodDeleted | Self::JobPodOutOfMemory, Operation::Cleanup) => End::Own,
-            (Self::JobPodDeleted, _) => End::Told(&["deleted"]),
-            (Self::JobPodOutOfMemory, _) => End::Told(&["OOMKilled"]),
+            (Self::RunnerPodDeleted, Operation::Cleanup) => Expected::GoneOrUnaffected,
+            (Self::RunnerPodDeleted, _) => Expected::Gone,
+            (Self::JobPodDeleted | Self::JobPodOutOfMemory, Operation::Cleanup) => {
+                Expected::Unaffected
+            }
+            (Self::JobPodDeleted, _) => Expected::Error(&["deleted"]),
+            (Self::JobPodOutOfMemory, _) => Expected::Error(&["OOMKilled"]),
             (Self::VolumeFull, _) => on_volume(operation, &FULL),
             (Self::VolumeReadOnly, _) => on_volume(operation, &READ_ONLY),
-            _ => End::Own,
+            _ => Expected::Unaffected,
         }
     }
 }
@@ -162,10 +164,10 @@ const READ_ONLY: OnVolume = OnVolume {
 
 /// A program that is under way writes nothing to the volume. After a build its step's directory is to
 /// be made; a job that the runner hears nothing of is one that failed.
-fn on_volume(operation: Operation, words: &'static OnVolume) -> End {
+fn on_volume(operation: Operation, words: &'static OnVolume) -> Expected {
     match operation {
-        Operation::Build => End::Told(&words.directory),
-        Operation::Prepare | Operation::Cleanup => End::Told(&words.response),
-        _ => End::Own,
+        Operation::Build => Expected::Error(&words.directory),
+        Operation::Prepare | Operation::Cleanup => Expected::Error(&words.response),
+        _ => Expected::Unaffected,
     }
 }

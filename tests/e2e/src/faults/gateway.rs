@@ -30,9 +30,9 @@ pub(crate) struct Gateway {
     plan: Arc<Mutex<Plan>>,
 }
 
-/// What comes in place of an answer.
+/// What is sent in place of the API server's response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wrong {
+pub(crate) enum WrongResponse {
     /// 429 with Retry-After.
     TooManyRequests,
     /// 500.
@@ -43,11 +43,11 @@ pub(crate) enum Wrong {
     Expired,
     /// The answer's beginning.
     Truncated,
-    /// Somebody else's page, as 200.
+    /// The page of another site, as 200.
     Page,
 }
 
-/// Kinds of requests, each with troubles of its own.
+/// Kinds of requests, each with wrong responses of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Plain,
@@ -57,11 +57,11 @@ enum Kind {
     Upgrade,
 }
 
-/// What is still to go wrong, and what has.
+/// Wrong responses that are still to be sent, and those that were.
 #[derive(Debug, Default)]
 struct Plan {
-    to_come: BTreeMap<Kind, VecDeque<Wrong>>,
-    done: BTreeMap<Wrong, u32>,
+    pending: BTreeMap<Kind, VecDeque<WrongResponse>>,
+    done: BTreeMap<WrongResponse, u32>,
 }
 
 impl Gateway {
@@ -83,7 +83,7 @@ impl Gateway {
                         let (connector, plan) = (connector.clone(), plan.clone());
                         async move { Ok::<_, Infallible>(answer(request, connector, &plan).await) }
                     });
-                    // How a connection ends is the client's to tell.
+                    // The client sees how its connection ends.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(client), answer)
                         .with_upgrades()
@@ -94,37 +94,55 @@ impl Gateway {
         Self { port, plan }
     }
 
-    /// Lets the first requests of each kind go wrong from now on, each kind of trouble once.
-    pub(crate) fn trouble(&self, random: &mut fastrand::Rng) {
+    /// Answers the first requests of each kind wrongly from now on, with each wrong response once.
+    pub(crate) fn inject(&self, random: &mut fastrand::Rng) {
         let mut plan = Plan::default();
-        for (kind, mut troubles) in [
+        for (kind, mut responses) in [
             (
                 Kind::Plain,
                 vec![
-                    Wrong::TooManyRequests,
-                    Wrong::InternalError,
-                    Wrong::Unavailable,
-                    Wrong::Truncated,
-                    Wrong::Page,
+                    WrongResponse::TooManyRequests,
+                    WrongResponse::InternalError,
+                    WrongResponse::Unavailable,
+                    WrongResponse::Truncated,
+                    WrongResponse::Page,
                 ],
             ),
-            (Kind::Watch, vec![Wrong::Expired, Wrong::Unavailable, Wrong::Truncated, Wrong::Page]),
-            (Kind::Log, vec![Wrong::InternalError, Wrong::Truncated, Wrong::Page]),
-            (Kind::Upgrade, vec![Wrong::Unavailable, Wrong::InternalError, Wrong::TooManyRequests]),
+            (
+                Kind::Watch,
+                vec![
+                    WrongResponse::Expired,
+                    WrongResponse::Unavailable,
+                    WrongResponse::Truncated,
+                    WrongResponse::Page,
+                ],
+            ),
+            (
+                Kind::Log,
+                vec![WrongResponse::InternalError, WrongResponse::Truncated, WrongResponse::Page],
+            ),
+            (
+                Kind::Upgrade,
+                vec![
+                    WrongResponse::Unavailable,
+                    WrongResponse::InternalError,
+                    WrongResponse::TooManyRequests,
+                ],
+            ),
         ] {
-            random.shuffle(&mut troubles);
-            plan.to_come.insert(kind, troubles.into());
+            random.shuffle(&mut responses);
+            plan.pending.insert(kind, responses.into());
         }
         *self.plan.lock().unwrap() = plan;
     }
 
-    /// What went wrong since [`Gateway::trouble`].
-    pub(crate) fn done(&self) -> BTreeMap<Wrong, u32> {
+    /// Wrong responses that were sent since [`Gateway::inject`].
+    pub(crate) fn done(&self) -> BTreeMap<WrongResponse, u32> {
         self.plan.lock().unwrap().done.clone()
     }
 }
 
-/// The API server's certificate for whoever asks, and trust in it.
+/// TLS with the API server's certificate towards clients, and with its CA towards the server.
 fn tls() -> (TlsAcceptor, TlsConnector) {
     let pki = cluster().state.join("pki");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -154,20 +172,20 @@ async fn answer(
     plan: &Mutex<Plan>,
 ) -> Response<Body> {
     let wrong = next(plan, kind(&request));
-    let told = match wrong {
-        Some(Wrong::TooManyRequests) => Some(status(StatusCode::TOO_MANY_REQUESTS)),
-        Some(Wrong::InternalError) => Some(status(StatusCode::INTERNAL_SERVER_ERROR)),
-        Some(Wrong::Unavailable) => Some(status(StatusCode::SERVICE_UNAVAILABLE)),
-        Some(Wrong::Expired) => Some(expired()),
-        Some(Wrong::Page) => Some(page()),
-        Some(Wrong::Truncated) | None => None,
+    let response = match wrong {
+        Some(WrongResponse::TooManyRequests) => Some(status(StatusCode::TOO_MANY_REQUESTS)),
+        Some(WrongResponse::InternalError) => Some(status(StatusCode::INTERNAL_SERVER_ERROR)),
+        Some(WrongResponse::Unavailable) => Some(status(StatusCode::SERVICE_UNAVAILABLE)),
+        Some(WrongResponse::Expired) => Some(expired()),
+        Some(WrongResponse::Page) => Some(page()),
+        Some(WrongResponse::Truncated) | None => None,
     };
-    if let Some(told) = told {
-        return told;
+    if let Some(response) = response {
+        return response;
     }
     let passed = pass(request, connector).await;
     let response = passed.unwrap_or_else(|_| status(StatusCode::BAD_GATEWAY));
-    if wrong == Some(Wrong::Truncated) { response.map(truncated) } else { response }
+    if wrong == Some(WrongResponse::Truncated) { response.map(truncated) } else { response }
 }
 
 fn kind(request: &Request<Incoming>) -> Kind {
@@ -183,9 +201,9 @@ fn kind(request: &Request<Incoming>) -> Kind {
     }
 }
 
-fn next(plan: &Mutex<Plan>, kind: Kind) -> Option<Wrong> {
+fn next(plan: &Mutex<Plan>, kind: Kind) -> Option<WrongResponse> {
     let mut plan = plan.lock().unwrap();
-    let wrong = plan.to_come.get_mut(&kind)?.pop_front()?;
+    let wrong = plan.pending.get_mut(&kind)?.pop_front()?;
     *plan.done.entry(wrong).or_default() += 1;
     Some(wrong)
 }

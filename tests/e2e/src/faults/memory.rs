@@ -12,7 +12,7 @@ use test_support::processes::Process;
 use test_support::wait::{eventually, s};
 
 /// Bytes that the container may have beyond what it has.
-const ROOM: u64 = 16 << 20;
+const HEADROOM: u64 = 16 << 20;
 
 /// Uses up the memory of the container of `victim`, which the kernel then kills; true if it did.
 pub(crate) fn exhaust(victim: &Process) -> bool {
@@ -21,24 +21,24 @@ pub(crate) fn exhaust(victim: &Process) -> bool {
     let used: u64 = read("memory.usage_in_bytes").trim().parse().unwrap_or_default();
     // Not the one that uses the most, but the one that a test wants to see die.
     let chosen = fs::write(victim.path("oom_score_adj"), "1000");
-    let limited = fs::write(group.join("memory.limit_in_bytes"), (used + ROOM).to_string());
+    let limited = fs::write(group.join("memory.limit_in_bytes"), (used + HEADROOM).to_string());
     if limited.is_err() || chosen.is_err() {
         return false;
     }
     // The kernel looks at what each has: none may have more than the one that is chosen.
-    let eat = "for each in 1 2 3 4 5; do dd if=/dev/zero of=/dev/null bs=5M & done; wait";
-    let join = format!("echo $$ > {}/cgroup.procs && {{ {eat}; }}", group.display());
-    let mut eater = Command::new("sh");
-    eater.args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    let Ok(mut eater) = eater.spawn() else { return false };
+    let allocate = "for each in 1 2 3 4 5; do dd if=/dev/zero of=/dev/null bs=5M & done; wait";
+    let join = format!("echo $$ > {}/cgroup.procs && {{ {allocate}; }}", group.display());
+    let mut allocator = Command::new("sh");
+    allocator.args(["-c", &join]).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let Ok(mut allocator) = allocator.spawn() else { return false };
     // What it starts from now on would be chosen as well.
     victim.signal(Signal::STOP);
     let died = eventually(s(20), || {
         let state = victim.read("stat");
         (state.is_empty() || state.contains(") Z")).then_some(())
     });
-    let _ = kill_process_group(Pid::from_child(&eater), Signal::KILL);
-    let _ = eater.wait();
+    let _ = kill_process_group(Pid::from_child(&allocator), Signal::KILL);
+    let _ = allocator.wait();
     victim.signal(Signal::CONT);
     died.is_some()
 }

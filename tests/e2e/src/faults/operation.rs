@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::output::{Script, Want};
+use super::output::{ExpectedOutput, Sequence};
 use test_support::wait::s;
 use test_support::{Call, JobRun, RunnerPod, container, job_container};
 
@@ -109,19 +109,19 @@ impl Operation {
     }
 
     /// What its program prints.
-    pub(crate) fn want(self) -> Want {
-        let short = |mark, last| Script { mark, last, pad: 0 };
+    pub(crate) fn expected_output(self) -> ExpectedOutput {
+        let short = |mark, last| Sequence { mark, last, pad: 0 };
         let (stdout, stderr) = match self {
             Self::Quiet => (vec![short('o', 2)], vec![]),
             Self::Numbers => (vec![short('o', 1200)], vec![short('e', 1200)]),
-            Self::Megabytes => (vec![Script { mark: 'o', last: 100_000, pad: 990 }], vec![]),
+            Self::Megabytes => (vec![Sequence { mark: 'o', last: 100_000, pad: 990 }], vec![]),
             Self::Build => (vec![short('o', 1)], vec![short('b', BUILD_LINES)]),
             Self::ByStepd => (vec![short('o', 1000)], vec![short('e', 1000)]),
             // The log does not tell the streams apart.
             Self::ByKubelet => (vec![short('o', 1000), short('e', 1000)], vec![]),
             Self::Prepare | Self::Cleanup => (vec![], vec![]),
         };
-        Want { stdout, stderr }
+        ExpectedOutput { stdout, stderr }
     }
 
     /// Name of the pod that its program runs in; none: one of a Job.
@@ -131,7 +131,7 @@ impl Operation {
     }
 
     /// What must be there before the call is made.
-    pub(crate) fn make_ready(self, runner: &RunnerPod) {
+    pub(crate) fn set_up(self, runner: &RunnerPod) {
         let wanted = self.is_script() || self == Self::Cleanup;
         if wanted && !job_pod_runs(runner) {
             JobRun::of(runner).clean_up().assert_code(0);

@@ -2,7 +2,7 @@
 
 /// Lines of a program: "~o1", "~o2", ..., each with its number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Script {
+pub(crate) struct Sequence {
     /// Letter after the tilde.
     pub(crate) mark: char,
     /// Number of the last line.
@@ -13,9 +13,9 @@ pub(crate) struct Script {
 
 /// All that an operation's program prints.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Want {
-    pub(crate) stdout: Vec<Script>,
-    pub(crate) stderr: Vec<Script>,
+pub(crate) struct ExpectedOutput {
+    pub(crate) stdout: Vec<Sequence>,
+    pub(crate) stderr: Vec<Sequence>,
 }
 
 /// What is wrong with what arrived.
@@ -27,7 +27,7 @@ pub(crate) struct Damage {
     pub(crate) repeated: u64,
 }
 
-impl Script {
+impl Sequence {
     fn line(&self, number: u64) -> String {
         match self.pad {
             0 => format!("~{}{number}\n", self.mark),
@@ -66,21 +66,21 @@ impl Script {
     }
 }
 
-impl Want {
+impl ExpectedOutput {
     /// Compares. Whatever starts with a tilde is a program's.
     pub(crate) fn check(&self, stdout: &[u8], stderr: &[u8], whole: bool) -> Damage {
         let mut all = Damage::default();
-        for (scripts, output) in [(&self.stdout, stdout), (&self.stderr, stderr)] {
-            for script in scripts {
+        for (sequences, output) in [(&self.stdout, stdout), (&self.stderr, stderr)] {
+            for script in sequences {
                 let damage = script.check(output, whole);
                 all.lost += damage.lost;
                 all.repeated += damage.repeated;
             }
             let known =
-                |line: &&[u8]| scripts.iter().any(|one| line.get(1) == Some(&(one.mark as u8)));
+                |line: &&[u8]| sequences.iter().any(|one| line.get(1) == Some(&(one.mark as u8)));
             let lines = output.split_inclusive(|byte| *byte == b'\n');
-            let strange = lines.filter(|line| line.starts_with(b"~") && !known(line));
-            all.repeated += strange.map(|line| line.len() as u64).sum::<u64>();
+            let unexpected = lines.filter(|line| line.starts_with(b"~") && !known(line));
+            all.repeated += unexpected.map(|line| line.len() as u64).sum::<u64>();
         }
         all
     }
@@ -97,8 +97,11 @@ mod tests {
     use super::*;
 
     fn damage(output: &str, whole: bool) -> (u64, u64) {
-        let want = Want { stdout: vec![Script { mark: 'o', last: 3, pad: 0 }], stderr: vec![] };
-        let Damage { lost, repeated } = want.check(output.as_bytes(), b"", whole);
+        let expected_output = ExpectedOutput {
+            stdout: vec![Sequence { mark: 'o', last: 3, pad: 0 }],
+            stderr: vec![],
+        };
+        let Damage { lost, repeated } = expected_output.check(output.as_bytes(), b"", whole);
         (lost, repeated)
     }
 

@@ -17,7 +17,7 @@ pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
 /// Port of the API server.
 const API_SERVER: u16 = 6443;
 /// Bytes that are passed on at a time.
-pub(crate) const PIECE: usize = 16 << 10;
+pub(crate) const CHUNK_SIZE: usize = 16 << 10;
 
 /// A proxy that runs until the end of the process.
 #[derive(Debug)]
@@ -29,18 +29,18 @@ pub(crate) struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    weather: watch::Sender<Weather>,
+    injection: watch::Sender<Injection>,
     upstream: Mutex<SocketAddr>,
     counts: Counts,
 }
 
 /// What is done to connections; they are numbered from 1 on.
 #[derive(Clone, Debug, Default)]
-struct Weather {
+struct Injection {
     /// Nothing is passed on.
     stalled: bool,
-    /// Connections up to this number pass nothing on, and nobody is told.
-    deaf_to: u64,
+    /// Connections up to this number pass nothing on, and neither end hears of it.
+    silent_to: u64,
     /// Connections up to this number are reset.
     reset_to: u64,
     /// Those up to this number lose the direction to the server.
@@ -68,7 +68,7 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
         let shared = Arc::new(Shared {
-            weather: watch::Sender::default(),
+            injection: watch::Sender::default(),
             upstream: Mutex::new((NODE, API_SERVER).into()),
             counts: Counts::default(),
         });
@@ -88,62 +88,62 @@ impl Proxy {
 
     /// From now on nothing is passed on, until [`Proxy::clear`].
     pub(crate) fn stall(&self) {
-        self.change(|weather, _| weather.stalled = true);
+        self.change(|injection, _| injection.stalled = true);
     }
 
     /// So many bytes a second from now on, until [`Proxy::clear`].
     pub(crate) fn throttle(&self, rate: u64) {
-        self.change(|weather, _| {
-            weather.stalled = false;
-            weather.rate = Some(rate);
+        self.change(|injection, _| {
+            injection.stalled = false;
+            injection.rate = Some(rate);
         });
     }
 
     /// Passes on again what waits, as fast as it goes.
     pub(crate) fn clear(&self) {
-        self.change(|weather, _| {
-            weather.stalled = false;
-            weather.rate = None;
+        self.change(|injection, _| {
+            injection.stalled = false;
+            injection.rate = None;
         });
     }
 
     /// Resets the connections that are there, and the next ones after so many bytes each.
     pub(crate) fn reset(&self, after: Vec<u64>) {
-        self.change(|weather, newest| {
-            weather.reset_to = newest;
-            weather.reset_after = after;
+        self.change(|injection, newest| {
+            injection.reset_to = newest;
+            injection.reset_after = after;
         });
     }
 
     /// The connections that are there pass nothing on any more.
     pub(crate) fn half_open(&self) {
-        self.change(|weather, newest| weather.deaf_to = newest);
+        self.change(|injection, newest| injection.silent_to = newest);
     }
 
     /// The connections that are there lose the direction to the server.
     pub(crate) fn half_close(&self) {
-        self.change(|weather, newest| weather.half_closed_to = newest);
+        self.change(|injection, newest| injection.half_closed_to = newest);
     }
 
     /// Leads new connections to another port of the node, and resets the others.
-    pub(crate) fn lead_to(&self, port: u16) {
+    pub(crate) fn redirect_to(&self, port: u16) {
         *self.shared.upstream.lock().unwrap() = (NODE, port).into();
         self.reset(Vec::new());
     }
 
-    /// Fair weather, and the way to the API server.
-    pub(crate) fn calm(&self) {
+    /// Injects nothing any more, and leads to the API server again.
+    pub(crate) fn stop_injection(&self) {
         self.clear();
-        self.change(|weather, _| weather.reset_after.clear());
+        self.change(|injection, _| injection.reset_after.clear());
         let server = (NODE, API_SERVER).into();
         if std::mem::replace(&mut *self.shared.upstream.lock().unwrap(), server) != server {
             self.reset(Vec::new());
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Weather, u64)) {
+    fn change(&self, change: impl FnOnce(&mut Injection, u64)) {
         let newest = self.shared.counts.connections.load(Relaxed);
-        self.shared.weather.send_modify(|weather| change(weather, newest));
+        self.shared.injection.send_modify(|injection| change(injection, newest));
     }
 }
 
@@ -177,18 +177,18 @@ async fn pass(
     number: u64,
     shared: &Shared,
 ) -> Ended {
-    let mut weather = shared.weather.subscribe();
+    let mut injection = shared.injection.subscribe();
     let mut left = None;
-    shared.weather.send_if_modified(|weather| {
-        left = (!weather.reset_after.is_empty()).then(|| weather.reset_after.remove(0));
+    shared.injection.send_if_modified(|injection| {
+        left = (!injection.reset_after.is_empty()).then(|| injection.reset_after.remove(0));
         false
     });
     let left = AtomicU64::new(left.unwrap_or(u64::MAX));
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let up = async {
-        let mut closing = shared.weather.subscribe();
-        let half_closed = closing.wait_for(|weather| weather.half_closed_to >= number);
+        let mut closing = shared.injection.subscribe();
+        let half_closed = closing.wait_for(|injection| injection.half_closed_to >= number);
         tokio::select! {
             ended = copy(&mut from_client, &mut to_server, (number, shared), &left) => {
                 if ended == Ended::Reset { return Ended::Reset }
@@ -212,7 +212,7 @@ async fn pass(
     };
     tokio::select! {
         ended = both => ended,
-        _ = weather.wait_for(|weather| weather.reset_to >= number) => Ended::Reset,
+        _ = injection.wait_for(|injection| injection.reset_to >= number) => Ended::Reset,
     }
 }
 
@@ -222,20 +222,23 @@ async fn copy(
     (number, shared): (u64, &Shared),
     left: &AtomicU64,
 ) -> Ended {
-    let mut weather = shared.weather.subscribe();
-    let mut piece = vec![0; PIECE];
+    let mut injection = shared.injection.subscribe();
+    let mut chunk = vec![0; CHUNK_SIZE];
     loop {
-        let length = match from.read(&mut piece).await {
+        let length = match from.read(&mut chunk).await {
             Ok(length) if length > 0 => length,
             _ => return Ended::Closed,
         };
-        let now = weather.borrow_and_update().clone();
-        if now.stalled || now.deaf_to >= number {
+        let now = injection.borrow_and_update().clone();
+        if now.stalled || now.silent_to >= number {
             shared.counts.withheld.fetch_add(length as u64, Relaxed);
         }
-        let rate = weather.wait_for(|weather| !weather.stalled).await.map(|weather| weather.rate);
+        let rate = injection
+            .wait_for(|injection| !injection.stalled)
+            .await
+            .map(|injection| injection.rate);
         let Ok(rate) = rate else { return Ended::Closed };
-        if weather.borrow().deaf_to >= number {
+        if injection.borrow().silent_to >= number {
             continue;
         }
         if let Some(rate) = rate {
@@ -243,7 +246,7 @@ async fn copy(
         }
         let allowed = left.load(Relaxed);
         let length = usize::try_from(allowed).map_or(length, |allowed| allowed.min(length));
-        if to.write_all(&piece[..length]).await.is_err() {
+        if to.write_all(&chunk[..length]).await.is_err() {
             return Ended::Closed;
         }
         shared.counts.bytes.fetch_add(length as u64, Relaxed);

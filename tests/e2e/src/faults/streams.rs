@@ -1,4 +1,4 @@
-//! Nobody reads what hook prints.
+//! What hook prints is not read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::evidence::{Evidence, seen_if};
-use super::lane::{Flight, main_process};
+use super::evidence::{Evidence, observed_if};
 use super::operation::Operation;
+use super::workload::{Run, main_process};
 use test_support::processes::{self, Process};
 use test_support::wait::{eventually, let_pass, s};
 
 /// The spool's bound in stepd.
-const SPOOL: u64 = 64 << 20;
+const SPOOL_SIZE: u64 = 64 << 20;
 /// A program that writes nothing for this long does not only wait for its turn.
-const STILL: Duration = s(2);
+const IDLE_TIME: Duration = s(2);
 
 /// Stops the reader and fills the pipe, so that the first byte that hook prints has to wait.
-pub(crate) fn stdout_blocked(flight: &Flight<'_>) -> Evidence {
-    seen_if(flight.flies(), "nothing read for 20 s, the hook waiting", || {
+pub(crate) fn stdout_blocked(run: &Run<'_>) -> Evidence {
+    observed_if(run.is_running(), "nothing read for 20 s, the hook waiting", || {
         // Until it has stopped it may read what fills the pipe.
-        let reader = flight.hook.stop_reader();
+        let reader = run.hook.stop_reader();
         fill(&reader);
         let before = bytes(&reader, "rchar: ");
-        flight.let_go();
+        run.release();
         let_pass(s(20));
         let unread = bytes(&reader, "rchar: ") == before && reader.is_stopped();
-        let waits = flight.flies();
+        let waits = run.is_running();
         reader.signal(Signal::CONT) && unread && waits
     })
 }
@@ -55,26 +55,26 @@ fn fill(reader: &Process) {
     }
 }
 
-/// Lets the reader that was stopped at the flight's start go on once the spool is full.
-pub(crate) fn spool_full(flight: &Flight<'_>) -> Evidence {
-    if flight.lane.operation != Operation::Megabytes {
-        return Evidence::Inapplicable("prints less than a spool holds");
+/// Lets the reader that was stopped at the run's start go on once the spool is full.
+pub(crate) fn spool_full(run: &Run<'_>) -> Evidence {
+    if run.workload.operation != Operation::Megabytes {
+        return Evidence::NotApplicable("prints less than a spool holds");
     }
-    let Some(reader) = flight.hook.reader().filter(Process::is_stopped) else {
+    let Some(reader) = run.hook.reader().filter(Process::is_stopped) else {
         return Evidence::Missing("the pipe has no reader that was stopped".to_owned());
     };
-    let stepd = main_process(flight);
-    let look = || stepd.as_ref().and_then(HeldUp::look);
-    let held_up = eventually(s(60), || {
-        let before = look().filter(HeldUp::is_full)?;
-        let_pass(STILL);
+    let stepd = main_process(run);
+    let look = || stepd.as_ref().and_then(StepProgress::look);
+    let stalled = eventually(s(60), || {
+        let before = look().filter(StepProgress::is_full)?;
+        let_pass(IDLE_TIME);
         look().filter(|now| *now == before)
     });
     let last = look();
-    let unread = flight.flies() && reader.is_stopped();
+    let unread = run.is_running() && reader.is_stopped();
     reader.signal(Signal::CONT);
-    match held_up.filter(|_| unread) {
-        Some(HeldUp { kept, waiting, .. }) => Evidence::Seen(format!(
+    match stalled.filter(|_| unread) {
+        Some(StepProgress { kept, waiting, .. }) => Evidence::Observed(format!(
             "{kept} bytes in the spool, {waiting} in the pipe, and none written for 2 s"
         )),
         None => Evidence::Missing(format!("the spool did not hold the program up: {last:?}")),
@@ -83,7 +83,7 @@ pub(crate) fn spool_full(flight: &Flight<'_>) -> Evidence {
 
 /// How far a step has come.
 #[derive(Debug, PartialEq)]
-struct HeldUp {
+struct StepProgress {
     /// Its processes, and the bytes that each has written.
     programs: Vec<(i32, u64)>,
     /// Bytes in their pipe.
@@ -92,7 +92,7 @@ struct HeldUp {
     kept: u64,
 }
 
-impl HeldUp {
+impl StepProgress {
     /// Nothing if no program of a step runs.
     fn look(stepd: &Process) -> Option<Self> {
         let container = stepd.read("cgroup");
@@ -105,7 +105,7 @@ impl HeldUp {
 
     /// stepd keeps all that it may, and does not take what waits.
     fn is_full(&self) -> bool {
-        self.kept >= SPOOL && self.waiting > 0
+        self.kept >= SPOOL_SIZE && self.waiting > 0
     }
 }
 

@@ -3,62 +3,62 @@
 use std::fmt::Write as _;
 
 use super::evidence::Evidence;
-use super::fault::{End, Fault};
-use super::lane::Landing;
+use super::fault::{Expected, Fault};
 use super::operation::Operation;
 use super::output::Damage;
+use super::workload::Completion;
 
 /// What is shown of hook's own lines when something is wrong.
 const LAST_LINES: usize = 30;
 
 /// One fault, one operation.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub struct Outcome {
     pub(crate) fault: Fault,
     pub(crate) operation: Operation,
     pub(crate) evidence: Evidence,
-    pub(crate) landing: Landing,
+    pub(crate) completion: Completion,
     pub(crate) damage: Damage,
     /// The `::error` line, or empty.
-    pub(crate) told: String,
+    pub(crate) error: String,
     pub(crate) left: Vec<String>,
     /// From the operation's start to its end.
     pub(crate) seconds: f64,
     /// Most memory that hookd's process has used, in bytes; 0: it is gone.
     pub memory: u64,
     /// Further rules that were broken.
-    pub(crate) broken: Vec<String>,
+    pub(crate) violations: Vec<String>,
     /// The lines of hook and hookd, and of a build's log.
     pub(crate) own: Vec<String>,
 }
 
-impl Cell {
+impl Outcome {
     fn is_wrong(&self) -> bool {
-        let own = self.landing == Landing::Code(self.operation.code());
-        let told = |words: &[&str]| {
-            let all = words.iter().all(|word| self.told.contains(word));
-            self.landing == Landing::Code(1) && all
+        let own = self.completion == Completion::Exited(self.operation.code());
+        let has_error = |words: &[&str]| {
+            let all = words.iter().all(|word| self.error.contains(word));
+            self.completion == Completion::Exited(1) && all
         };
-        let right = match self.fault.end(self.operation) {
-            End::Own => own,
-            End::Told(words) => told(words),
-            End::Killed => self.landing == Landing::Code(137),
-            End::Gone => !own && self.landing != Landing::Code(0),
-            End::GoneOrOwn => own || self.landing == Landing::Gone,
+        let right = match self.fault.expected(self.operation) {
+            Expected::Unaffected => own,
+            Expected::Error(words) => has_error(words),
+            Expected::Killed => self.completion == Completion::Exited(137),
+            Expected::Gone => !own && self.completion != Completion::Exited(0),
+            Expected::GoneOrUnaffected => own || self.completion == Completion::ContainerGone,
         };
         !right && !self.hangs()
     }
 
     fn hangs(&self) -> bool {
-        self.landing == Landing::Hangs
+        self.completion == Completion::TimedOut
     }
 
-    fn is_inapplicable(&self) -> bool {
-        matches!(self.evidence, Evidence::Inapplicable(_))
+    fn is_not_applicable(&self) -> bool {
+        matches!(self.evidence, Evidence::NotApplicable(_))
     }
 
     fn is_unproven(&self) -> bool {
-        !matches!(self.evidence, Evidence::Seen(_) | Evidence::Inapplicable(_))
+        !matches!(self.evidence, Evidence::Observed(_) | Evidence::NotApplicable(_))
     }
 
     /// True if a rule was broken, or nothing shows that the fault took effect.
@@ -68,15 +68,15 @@ impl Cell {
             || self.is_unproven()
             || self.damage != Damage::default()
             || !self.left.is_empty()
-            || !self.broken.is_empty()
+            || !self.violations.is_empty()
     }
 
     /// All of it in one line.
     pub fn line(&self) -> String {
         let evidence = match &self.evidence {
-            Evidence::Seen(seen) => seen.clone(),
-            Evidence::Inapplicable(why) => format!("none: {why}"),
-            Evidence::Missing(why) => format!("UNPROVEN: {why}"),
+            Evidence::Observed(seen) => seen.clone(),
+            Evidence::NotApplicable(reason) => format!("none: {reason}"),
+            Evidence::Missing(reason) => format!("UNPROVEN: {reason}"),
             Evidence::Counted(..) => "UNPROVEN: it was not counted".to_owned(),
         };
         let mut line = format!(
@@ -84,12 +84,12 @@ impl Cell {
             if self.is_bad() { "BAD" } else { "ok " },
             self.fault.name(),
             self.operation.name(),
-            self.landing,
+            self.completion,
             self.seconds,
             self.damage.lost,
             self.damage.repeated
         );
-        for more in [self.told.as_str(), &self.left.join(", "), &self.broken.join("; ")] {
+        for more in [self.error.as_str(), &self.left.join(", "), &self.violations.join("; ")] {
             if !more.is_empty() {
                 let _ = write!(line, " | {more}");
             }
@@ -102,8 +102,8 @@ impl Cell {
     }
 }
 
-/// The table of all cells: sums of each fault and operation over its runs.
-pub fn table(cells: &[Cell]) -> String {
+/// The table of all outcomes: sums of each fault and operation over its runs.
+pub fn table(outcomes: &[Outcome]) -> String {
     let mut text = format!(
         "{:<22} {:<24} {:>4} {:>9} {:>9} {:>6} {:>6} {:>5} {:>9}  {}\n",
         "fault",
@@ -118,37 +118,39 @@ pub fn table(cells: &[Cell]) -> String {
         "what the user saw"
     );
     let mut seen = Vec::new();
-    for cell in cells {
-        let key = (cell.fault, cell.operation);
+    for outcome in outcomes {
+        let key = (outcome.fault, outcome.operation);
         if seen.contains(&key) {
             continue;
         }
         seen.push(key);
-        let same: Vec<_> = cells.iter().filter(|one| (one.fault, one.operation) == key).collect();
-        let count = |is: fn(&Cell) -> bool| same.iter().filter(|cell| is(cell)).count();
-        let sum = |of: fn(&Cell) -> u64| same.iter().map(|cell| of(cell)).sum::<u64>();
-        let told = same.iter().map(|cell| title(&cell.told)).find(|told| !told.is_empty());
-        let runs = same.len() - count(Cell::is_inapplicable);
+        let same: Vec<_> =
+            outcomes.iter().filter(|one| (one.fault, one.operation) == key).collect();
+        let count = |is: fn(&Outcome) -> bool| same.iter().filter(|outcome| is(outcome)).count();
+        let sum = |of: fn(&Outcome) -> u64| same.iter().map(|outcome| of(outcome)).sum::<u64>();
+        let error =
+            same.iter().map(|outcome| title(&outcome.error)).find(|error| !error.is_empty());
+        let runs = same.len() - count(Outcome::is_not_applicable);
         let _ = writeln!(
             text,
             "{:<22} {:<24} {:>4} {:>9} {:>9} {:>6} {:>6} {:>5} {:>9}  {}",
-            cell.fault.name(),
-            cell.operation.name(),
+            outcome.fault.name(),
+            outcome.operation.name(),
             runs,
-            sum(|cell| cell.damage.lost),
-            sum(|cell| cell.damage.repeated),
-            count(Cell::is_wrong),
-            count(Cell::hangs),
-            count(|cell| !cell.left.is_empty() || !cell.broken.is_empty()),
-            count(Cell::is_unproven),
-            told.unwrap_or_default()
+            sum(|outcome| outcome.damage.lost),
+            sum(|outcome| outcome.damage.repeated),
+            count(Outcome::is_wrong),
+            count(Outcome::hangs),
+            count(|outcome| !outcome.left.is_empty() || !outcome.violations.is_empty()),
+            count(Outcome::is_unproven),
+            error.unwrap_or_default()
         );
     }
     text
 }
 
 /// "Step lost" of "::error title=Step lost::...".
-fn title(told: &str) -> String {
-    let title = told.split_once("title=").and_then(|(_, rest)| rest.split_once("::"));
+fn title(error: &str) -> String {
+    let title = error.split_once("title=").and_then(|(_, rest)| rest.split_once("::"));
     title.map(|(title, _)| title.to_owned()).unwrap_or_default()
 }

@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::LANDING;
-use super::evidence::{Evidence, seen_if};
+use super::COMPLETION_TIMEOUT;
+use super::evidence::{Evidence, observed_if};
 use super::fault::Fault;
-use super::lane::{Flight, Landing, running_pod};
 use super::operation::Operation;
+use super::workload::{Completion, Run, running_pod};
 use test_support::volume;
 use test_support::wait::{eventually, s};
 
 /// How a volume takes no writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum VolumeFault {
     /// It has no space and no inodes left.
     Full,
     /// It is read-only.
     ReadOnly,
 }
 
-impl Trouble {
+impl VolumeFault {
     pub(crate) fn of(fault: Fault) -> Option<Self> {
         match fault {
             Fault::VolumeFull => Some(Self::Full),
@@ -42,27 +42,27 @@ impl Trouble {
 }
 
 /// Lets the volume take no writes from the middle of the operation to its end.
-pub(crate) fn broken_volume(flight: &Flight<'_>, trouble: Trouble) -> Evidence {
-    under_way(flight);
-    let errno = trouble.errno();
+pub(crate) fn volume_fault(run: &Run<'_>, fault: VolumeFault) -> Evidence {
+    under_way(run);
+    let errno = fault.errno();
     let what = format!("a write answered \"{}\" until its end", io::Error::from(errno));
-    seen_if(flight.flies(), &what, || {
-        let broken = Broken::begin(&flight.lane.runner.volume, trouble);
+    observed_if(run.is_running(), &what, || {
+        let broken = Broken::begin(&run.workload.runner.volume, fault);
         let refused = broken.refuses();
-        flight.let_go();
-        let landed = flight.land(LANDING) != Landing::Hangs;
-        refused && landed && broken.refuses()
+        run.release();
+        let ended = run.wait(COMPLETION_TIMEOUT) != Completion::TimedOut;
+        refused && ended && broken.refuses()
     })
 }
 
 /// Waits until the operation's program runs, or its pod.
-fn under_way(flight: &Flight<'_>) {
-    match flight.lane.operation {
+fn under_way(run: &Run<'_>) {
+    match run.workload.operation {
         // Its requests are held.
         Operation::Cleanup => {}
-        Operation::Prepare => drop(running_pod(flight)),
-        Operation::Build => flight.hook.wait_for("~b1\n"),
-        _ => flight.hook.wait_for("~"),
+        Operation::Prepare => drop(running_pod(run)),
+        Operation::Build => run.hook.wait_for("~b1\n"),
+        _ => run.hook.wait_for("~"),
     }
 }
 
@@ -70,16 +70,16 @@ fn under_way(flight: &Flight<'_>) {
 #[derive(Debug)]
 struct Broken<'a> {
     volume: &'a Path,
-    trouble: Trouble,
+    fault: VolumeFault,
 }
 
 impl<'a> Broken<'a> {
-    fn begin(volume: &'a Path, trouble: Trouble) -> Self {
+    fn begin(volume: &'a Path, fault: VolumeFault) -> Self {
         // First, so that the volume is mended whatever happens.
-        let broken = Self { volume, trouble };
-        match trouble {
-            Trouble::Full => fill(&broken.filler()).unwrap(),
-            Trouble::ReadOnly => broken.set_read_only(true).unwrap(),
+        let broken = Self { volume, fault };
+        match fault {
+            VolumeFault::Full => fill(&broken.filler()).unwrap(),
+            VolumeFault::ReadOnly => broken.set_read_only(true).unwrap(),
         }
         broken
     }
@@ -99,20 +99,22 @@ impl<'a> Broken<'a> {
         last
     }
 
-    /// True if the volume refuses a write for this very trouble.
+    /// True if the volume refuses a write because of this very fault.
     fn refuses(&self) -> bool {
         let probe = self.volume.join(".probe");
         let written = fs::write(&probe, "x");
         let _ = fs::remove_file(probe);
-        written.is_err_and(|error| Errno::from_io_error(&error) == Some(self.trouble.errno()))
+        written.is_err_and(|error| Errno::from_io_error(&error) == Some(self.fault.errno()))
     }
 }
 
 impl Drop for Broken<'_> {
     fn drop(&mut self) {
-        let mended = match self.trouble {
-            Trouble::Full => fs::remove_dir_all(self.filler()).map_err(|error| error.to_string()),
-            Trouble::ReadOnly => self.set_read_only(false),
+        let mended = match self.fault {
+            VolumeFault::Full => {
+                fs::remove_dir_all(self.filler()).map_err(|error| error.to_string())
+            }
+            VolumeFault::ReadOnly => self.set_read_only(false),
         };
         assert!(mended.is_ok() || std::thread::panicking(), "the volume stays broken: {mended:?}");
     }

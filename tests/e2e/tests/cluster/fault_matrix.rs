@@ -13,8 +13,9 @@ fn operations_under_faults_lose_repeat_and_leave_nothing() {
         Fault::JobPodDeleted,
         Fault::VolumeFull,
     ];
-    let cells = faults::run(&chosen, 1);
-    let bad: Vec<_> = cells.iter().filter(|cell| cell.is_bad()).map(faults::Cell::line).collect();
-    assert!(bad.is_empty(), "{}\n{}", faults::table(&cells), bad.join("\n"));
-    assert_eq!(cells.len(), chosen.len() * 8);
+    let outcomes = faults::run(&chosen, 1);
+    let bad: Vec<_> =
+        outcomes.iter().filter(|outcome| outcome.is_bad()).map(faults::Outcome::line).collect();
+    assert!(bad.is_empty(), "{}\n{}", faults::table(&outcomes), bad.join("\n"));
+    assert_eq!(outcomes.len(), chosen.len() * 8);
 }

@@ -6,27 +6,27 @@ use super::fault::Fault;
 use super::gateway::Gateway;
 use super::operation::Operation;
 use super::proxy::Proxy;
-use super::volume::Trouble;
+use super::volume::VolumeFault;
 use test_support::faults::Turn;
 use test_support::processes::{self, Process};
 use test_support::python;
 use test_support::wait::{eventually, s, until};
 use test_support::{Hook, RUNNER_ID, RunnerPod, Setup, WORK};
 
-/// See the module.
+/// One kind of work, with a runner pod of its own.
 #[derive(Debug)]
-pub(crate) struct Lane {
+pub(crate) struct Workload {
     pub(crate) operation: Operation,
     pub(crate) runner: RunnerPod,
     pub(crate) proxy: Proxy,
     pub(crate) gateway: Gateway,
-    /// What the daemon holds when it has nothing to do.
-    idle: Option<Held>,
+    /// Resources of the daemon when it has nothing to do.
+    baseline: Option<Resources>,
 }
 
-/// What a daemon and its job pod hold.
+/// Resources of a daemon and its job pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct Resources {
     /// Of the daemon.
     pub(crate) files: usize,
     /// Of the daemon.
@@ -39,16 +39,16 @@ pub(crate) struct Held {
     pub(crate) sessions: usize,
 }
 
-/// A lane whose operation is under way.
+/// An operation that is under way.
 #[derive(Debug)]
-pub(crate) struct Flight<'a> {
-    pub(crate) lane: &'a Lane,
+pub(crate) struct Run<'a> {
+    pub(crate) workload: &'a Workload,
     pub(crate) hook: Hook<'a>,
     pub(crate) began: Instant,
 }
 
-impl Lane {
-    pub(crate) fn start(operation: Operation, turn: &Turn) -> Self {
+impl Workload {
+    pub(crate) fn deploy(operation: Operation, turn: &Turn) -> Self {
         let proxy = Proxy::start();
         let setup = Setup::default()
             .set("HOOKD_CONTAINER_STEPS", operation.container_steps())
@@ -56,19 +56,19 @@ impl Lane {
             .set("KUBERNETES_SERVICE_PORT", proxy.port.to_string());
         let setup = Setup { own_file_system: true, ..setup };
         let runner = RunnerPod::in_turn(turn.lend(), &setup);
-        Self { operation, runner, proxy, gateway: Gateway::start(), idle: None }
+        Self { operation, runner, proxy, gateway: Gateway::start(), baseline: None }
     }
 
     /// Starts the operation. A clean-up is over at once: its requests are held until
-    /// [`Flight::let_go`].
-    pub(crate) fn take_off(&self, fault: Fault, round: u32) -> Flight<'_> {
-        let held = self.operation == Operation::Cleanup;
-        if held {
+    /// [`Run::release`].
+    pub(crate) fn start(&self, fault: Fault, round: u32) -> Run<'_> {
+        let is_held = self.operation == Operation::Cleanup;
+        if is_held {
             self.proxy.stall();
         }
         let withheld = self.proxy.traffic().withheld;
         let call = self.operation.call(&self.runner, round);
-        if Trouble::of(fault).is_some() && self.operation == Operation::Build {
+        if VolumeFault::of(fault).is_some() && self.operation == Operation::Build {
             // The step that follows the build has a directory to be made.
             let missing = self.runner.local(&format!("{WORK}/{}", Operation::MISSING));
             std::fs::remove_dir_all(missing).unwrap();
@@ -78,12 +78,12 @@ impl Lane {
             // At once: what is taken of its output does not fill the spool any more.
             hook.stop_reader();
         }
-        if held {
+        if is_held {
             until("the clean-up's requests are under way", s(20), || {
                 (self.proxy.traffic().withheld > withheld).then_some(())
             });
         }
-        Flight { lane: self, hook, began: Instant::now() }
+        Run { workload: self, hook, began: Instant::now() }
     }
 
     /// Peak of the daemon's memory, in bytes.
@@ -94,11 +94,11 @@ impl Lane {
         kilobytes.unwrap_or_default() * 1024
     }
 
-    /// What is held now.
-    pub(crate) fn held(&self) -> Held {
+    /// Resources in use now.
+    pub(crate) fn resources(&self) -> Resources {
         let daemon = self.runner.daemon();
         let count = |name: &str| std::fs::read_dir(daemon.path(name)).map_or(0, Iterator::count);
-        Held {
+        Resources {
             files: count("fd"),
             threads: count("task"),
             tasks: tasks(&self.runner),
@@ -107,19 +107,19 @@ impl Lane {
         }
     }
 
-    /// Keeps what is held as the measure for [`Lane::leak`].
-    pub(crate) fn note_idle(&mut self) {
-        self.idle = Some(self.held());
+    /// Keeps the resources in use as the baseline for [`Workload::leak`].
+    pub(crate) fn record_baseline(&mut self) {
+        self.baseline = Some(self.resources());
     }
 
-    /// What is held beyond the measure and stays so.
+    /// Resources that stay in use beyond the baseline.
     pub(crate) fn leak(&self) -> Option<String> {
         /// The pool of connections may be fuller than it was; each has a task, too.
         const POOL: usize = 4;
-        let before = self.idle?;
-        let mut now = self.held();
+        let before = self.baseline?;
+        let mut now = self.resources();
         let even = eventually(s(60), || {
-            now = self.held();
+            now = self.resources();
             (now.files <= before.files + POOL
                 && now.threads <= before.threads + 2
                 && now.tasks <= before.tasks + POOL as u64
@@ -155,8 +155,9 @@ impl Lane {
                     .any(|own| process.command.contains(own))
             };
             let all = processes::all().into_iter();
-            let strange = all.filter(|one| uids.iter().any(|uid| one.is_of_pod(uid)) && !own(one));
-            left.extend(strange.map(|process| format!("process {}", process.command)));
+            let unexpected =
+                all.filter(|one| uids.iter().any(|uid| one.is_of_pod(uid)) && !own(one));
+            left.extend(unexpected.map(|process| format!("process {}", process.command)));
         }
         left
     }
@@ -185,53 +186,56 @@ fn tasks(runner: &RunnerPod) -> u64 {
     number(&status["tasks"]).unwrap_or_else(|| panic!("no number of tasks in {status}"))
 }
 
-impl Flight<'_> {
-    /// True while it has not landed.
-    pub(crate) fn flies(&self) -> bool {
+impl Run<'_> {
+    /// True while it has not ended.
+    pub(crate) fn is_running(&self) -> bool {
         self.hook.code().is_none()
     }
 
-    /// Lets a clean-up's requests go.
-    pub(crate) fn let_go(&self) {
-        if self.lane.operation == Operation::Cleanup {
-            self.lane.proxy.clear();
+    /// Lets a clean-up's requests through.
+    pub(crate) fn release(&self) {
+        if self.workload.operation == Operation::Cleanup {
+            self.workload.proxy.clear();
         }
     }
 
     /// Waits for its end; its exit code, or none if its process is gone without one or it hangs.
-    pub(crate) fn land(&self, patience: Duration) -> Landing {
-        let ended = eventually(patience, || match self.hook.code() {
-            Some(code) => Some(Landing::Code(code)),
-            None => self.is_gone().then_some(Landing::Gone),
+    pub(crate) fn wait(&self, timeout: Duration) -> Completion {
+        let ended = eventually(timeout, || match self.hook.code() {
+            Some(code) => Some(Completion::Exited(code)),
+            None => self.is_gone().then_some(Completion::ContainerGone),
         });
-        ended.unwrap_or(Landing::Hangs)
+        ended.unwrap_or(Completion::TimedOut)
     }
 
     /// Its runner container is gone, and all processes with it.
     fn is_gone(&self) -> bool {
-        let of_pod =
-            |one: &Process| one.is_of_pod(&self.lane.runner.uid) && !one.command.contains("pause");
+        let of_pod = |one: &Process| {
+            one.is_of_pod(&self.workload.runner.uid) && !one.command.contains("pause")
+        };
         !processes::all().iter().any(of_pod) && self.hook.code().is_none()
     }
 }
 
 /// How a hook ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Landing {
-    Code(i32),
+pub(crate) enum Completion {
+    /// With this code.
+    Exited(i32),
     /// With its container.
-    Gone,
-    Hangs,
+    ContainerGone,
+    /// Not in time.
+    TimedOut,
 }
 
 /// Name and uid of the pod of the operation's program, once it runs.
-pub(crate) fn running_pod(flight: &Flight<'_>) -> Option<(String, String)> {
-    let runner = &flight.lane.runner;
+pub(crate) fn running_pod(run: &Run<'_>) -> Option<(String, String)> {
+    let runner = &run.workload.runner;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     eventually(s(30), || {
         let pods = runner.objects("pods", &["-l", "runner-pod=runner"]);
         let pod = pods.into_iter().find(|pod| {
-            let wanted = flight.lane.operation.pod();
+            let wanted = run.workload.operation.pod();
             pod["status"]["phase"] == "Running"
                 && wanted.is_none_or(|wanted| pod["metadata"]["name"] == wanted)
         })?;
@@ -240,8 +244,8 @@ pub(crate) fn running_pod(flight: &Flight<'_>) -> Option<(String, String)> {
 }
 
 /// The first process of that pod's main container.
-pub(crate) fn main_process(flight: &Flight<'_>) -> Option<Process> {
-    let (_, uid) = running_pod(flight)?;
+pub(crate) fn main_process(run: &Run<'_>) -> Option<Process> {
+    let (_, uid) = running_pod(run)?;
     let mut own: Vec<_> = processes::all().into_iter().filter(|one| one.is_of_pod(&uid)).collect();
     // A sandbox, and the container that stands between a build and its registry.
     let beside = ["pause", "registry-endpoint"];
