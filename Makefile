@@ -29,13 +29,13 @@ compiler:
 python:
 	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y python3-venv; } </dev/null
 
-build: compiler ## build hookd, hook and stepd, and the runner stand-in, as static binaries
+build: compiler ## build hookd, hook and stepd, and the fake runner, as static binaries
 	$(STATIC) --release -p hookd
 	$(STATIC) --profile tiny -p hook
 	$(STATIC) --profile tiny -p stepd
-	$(STATIC) --profile tiny -p runner-standin
+	$(STATIC) --profile tiny -p fake-runner
 	@mkdir -p $(HOOKD_BIN_DIR)
-	@install $(CARGO_TARGET_DIR)/$(TRIPLE)/release/hookd $(addprefix $(CARGO_TARGET_DIR)/$(TRIPLE)/tiny/,hook stepd runner-standin) $(HOOKD_BIN_DIR)
+	@install $(CARGO_TARGET_DIR)/$(TRIPLE)/release/hookd $(addprefix $(CARGO_TARGET_DIR)/$(TRIPLE)/tiny/,hook stepd fake-runner) $(HOOKD_BIN_DIR)
 
 demo: build ## build a Dockerfile action with Kaniko and run it as a Job; ACTION=<folder> for one of yours
 	@deploy/demo/demo.sh $(ACTION)
@@ -50,13 +50,15 @@ test-examples: compiler python ## run the example clients against hookd's API; n
 
 test-cluster: build cluster-up python ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
-	cargo test --locked --features cluster --test cluster -- --test-threads=2 && \
-	cargo test --locked -p hookd --features cluster --test tunnel
+	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
+	{ cargo test --locked -p e2e --features cluster --test cluster -- --test-threads=2 && \
+	cargo test --locked -p hookd --features cluster --test tunnel; code=$$?; \
+	tests/e2e/slowest.sh $$HOOKD_TEST_TIMES; exit $$code; }
 
-# The table comes on standard output, a line for each cell on standard error while it runs.
+# The table comes on standard output, a line for each outcome on standard error while it runs.
 faults: build cluster-up python ## break everything while steps run; FAULTS=<n> runs it n times
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
-	cargo test --locked --features cluster --test faults
+	cargo test --locked -p e2e --features cluster --test faults
 
 # Each parser of what a job writes; FUZZ_SEED begins elsewhere. `make test` gives each a second.
 fuzz: export FUZZ_SECONDS ?= 60
@@ -67,7 +69,7 @@ fuzz: compiler ## feed each parser with hostile inputs, 60 s each; FUZZ_SECONDS=
 
 bench: build cluster-up ## measure on the cluster; prints a table and writes target/bench.json
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
-	cargo bench --locked --features cluster --bench cluster
+	cargo bench --locked -p e2e --features cluster --bench cluster
 
 fmt: ## format the code
 	cargo fmt --all

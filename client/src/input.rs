@@ -238,8 +238,4 @@ impl Explain for InputError {
 }
 
 #[cfg(test)]
-#[path = "../../tests/hostile/mod.rs"]
-mod hostile;
-
-#[cfg(test)]
 mod tests;

@@ -22,9 +22,6 @@ use hookd::session::cursor::{BUILD_ATTEMPTS, Cursor};
 use hookd_api::v1::ContainerSpec;
 use tokio_util::sync::CancellationToken;
 
-#[path = "../../tests/hostile/mod.rs"]
-mod hostile;
-
 use hostile::fuzz;
 
 const YAML: [&str; 16] = [

@@ -18,8 +18,6 @@ use tonic_types::StatusExt;
 mod contexts;
 #[path = "memory/daemon.rs"]
 mod daemon;
-#[path = "../../tests/hostile/mod.rs"]
-mod hostile;
 #[path = "memory/inputs.rs"]
 mod inputs;
 mod refusing_cluster;

@@ -2,7 +2,7 @@
 # demo.sh            builds and runs the actions greet and fail as a runner would
 # demo.sh <folder>   builds and runs the container action in <folder>
 #
-# HOOKD_BIN_DIR      folder of the static hookd, hook, stepd and runner-standin
+# HOOKD_BIN_DIR      folder of the static hookd, hook, stepd and fake-runner
 # INPUTS             inputs of the action in <folder>: "name=value name=value"
 # KUBECONFIG         a cluster of your own, see ../README.md; without it one is
 #                    started here (../devcluster)
@@ -16,7 +16,7 @@ NAMESPACE=hookd-demo
 RUNNER_NAME=demo-runner
 CLAIM_NAME=demo-work
 WORKSPACE=/home/runner/_work/demo/demo
-STANDIN=/tmp/runner-standin
+FAKE_RUNNER=/tmp/fake-runner
 
 say() { printf 'demo: %s\n' "$*"; }
 die() {
@@ -37,7 +37,7 @@ check_binaries() {
 }
 
 use_devcluster() {
-  check_binaries hookd hook stepd runner-standin
+  check_binaries hookd hook stepd fake-runner
   say "using a cluster on this machine (deploy/devcluster); set KUBECONFIG to use your own"
   "$DEPLOY/devcluster/up.sh" </dev/null
   # shellcheck disable=SC1091
@@ -66,7 +66,7 @@ use_own_cluster() {
   need HOOKD_REGISTRY_NODE_PORT "the node port of the registry, for instance 30500" || missing=yes
   [ -z "$missing" ] || exit 1
   command -v kubectl >/dev/null || die "kubectl is not installed."
-  check_binaries runner-standin
+  check_binaries fake-runner
 }
 
 # ---- the runner ---------------------------------------------------------------
@@ -142,17 +142,17 @@ copy_action() {
     k exec -i "$RUNNER_NAME" -c runner -- sh -c "mkdir -p /tmp/actions/$2 && tar -C /tmp/actions/$2 -xmf -"
 }
 
-copy_standin() {
-  k exec -i "$RUNNER_NAME" -c runner -- sh -c "cat > $STANDIN && chmod 755 $STANDIN" <"$HOOKD_BIN_DIR/runner-standin"
+copy_fake_runner() {
+  k exec -i "$RUNNER_NAME" -c runner -- sh -c "cat > $FAKE_RUNNER && chmod 755 $FAKE_RUNNER" <"$HOOKD_BIN_DIR/fake-runner"
 }
 
-# run_action <name> [<arguments of runner-standin>]: sets CODE; keeps the output in $LOG
+# run_action <name> [<arguments of fake-runner>]: sets CODE; keeps the output in $LOG
 run_action() {
   local name=$1
   shift
   say "running the action $name, as the runner does: bash -e /run/hookd/hook.sh"
   CODE=0
-  in_runner $STANDIN run --action "/tmp/actions/$name" --uses "demo/$name@v1" "$@" 2>&1 | tee "$LOG" || CODE=${PIPESTATUS[0]}
+  in_runner $FAKE_RUNNER run --action "/tmp/actions/$name" --uses "demo/$name@v1" "$@" 2>&1 | tee "$LOG" || CODE=${PIPESTATUS[0]}
 }
 
 # However the demo ends: what hookd said last, and no runner pod.
@@ -249,5 +249,5 @@ LOG=$(mktemp)
 trap on_exit EXIT
 if [ -n "$DEVCLUSTER" ]; then use_devcluster; else use_own_cluster; fi
 start_runner
-copy_standin
+copy_fake_runner
 if [ -n "$ACTION" ]; then run_own "$ACTION"; else run_samples; fi

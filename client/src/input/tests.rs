@@ -89,7 +89,7 @@ fn fuzz_hook_inputs() {
         r#"{"command":"cleanup_job"}"#,
     ];
     let words = ["[", "]", "{", "}", ":", ",", "\"", "null", "true", "-1", "9", "\\u0000"];
-    super::hostile::fuzz("hook inputs", &seeds, &words, |json| {
+    hostile::fuzz("hook inputs", &seeds, &words, |json| {
         if let Err(error) = parse(json) {
             assert!(error.to_string().len() < 1000, "{error}");
         }

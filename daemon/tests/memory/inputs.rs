@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hookd_api::v1;
+use hostile::Chance;
 
 use super::AT_ONCE;
-use super::hostile::Chance;
 
 /// Bytes of an input that is not made to be heavy: many are to be fed.
 const ORDINARY: usize = 1 << 10;

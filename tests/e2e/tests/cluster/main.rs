@@ -1,0 +1,41 @@
+//! The tests on a real cluster: hook and hookd as they are deployed, called as the runner calls
+//! them. `make test-cluster` starts the cluster of deploy/devcluster and runs them.
+//!
+//! Each test has a namespace, a work volume and a runner pod of its own ([`test_support`]). The node of
+//! the cluster is this machine, so that a test sees the processes of its pods in /proc and the work
+//! volume in a folder; it must be root for that. `HOOKD_KEEP=1` keeps what the tests made until the
+//! next run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "clippy.toml allows them in test functions, not in what these share"
+)]
+
+mod actions;
+mod api;
+mod bad_builds;
+mod bad_calls;
+mod bad_clusters;
+mod bad_jobs;
+mod bad_registries;
+mod build_credentials;
+mod builds;
+mod builds_like_docker;
+mod cancels;
+mod container_steps;
+mod fault_matrix;
+mod fixtures;
+mod hygiene;
+mod job_ends;
+mod jobs;
+mod networking;
+mod options;
+mod outages;
+mod output;
+mod parallel_steps;
+mod policies;
+mod preparing;
+mod restarts;
+mod templates;
+mod tunnels;
+mod workflow;

@@ -1,0 +1,59 @@
+//! The sources of the programs, read for tests on the code itself: `tests/architecture.rs` and
+//! `tests/words.rs`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot read the code must fail")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A source file of one of the programs.
+pub struct Source {
+    /// Below the directory that was read.
+    pub path: PathBuf,
+    /// Its text, parsed.
+    pub syntax: syn::File,
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The sources below a directory of the repository, in order.
+pub fn sources(directory: &str) -> Vec<Source> {
+    let root = repository().join(directory);
+    let (mut found, mut open) = (Vec::new(), vec![root.clone()]);
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let syntax = syn::parse_file(&text).unwrap();
+                found.push(Source { path: path.strip_prefix(&root).unwrap().into(), syntax });
+            }
+        }
+    }
+    assert!(found.len() > 3, "{directory} has no sources");
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    found
+}
+
+/// True for `#[cfg(test)]`.
+pub fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let tokens = attribute.meta.require_list().map(|list| list.tokens.to_string());
+        attribute.path().is_ident("cfg") && tokens.is_ok_and(|tokens| tokens == "test")
+    })
+}
+
+/// True for a source, by its path below its program, that is compiled for tests only.
+pub fn is_test_file(path: &Path) -> bool {
+    let name = path.file_stem().unwrap();
+    let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+    in_tests
+        || name == "tests"
+        || name == "fake"
+        || name == "contract"
+        || matches!(name.to_str(), Some("coverage" | "examples"))
+}

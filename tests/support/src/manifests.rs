@@ -1,0 +1,107 @@
+//! The objects of a runner: the files of deploy/ as their users apply them.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cluster::{cluster, repository};
+use crate::runner::{CLAIM, RUNNER, Setup};
+
+/// On the namespaces of tests: the id of the process that makes them.
+pub const TEST_LABEL: &str = "hookd.dev/test";
+
+/// All objects of a runner in `namespace` with its work volume in `volume`, in order of creation.
+pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
+    let namespace_object = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": namespace,
+            "labels": {
+                "pod-security.kubernetes.io/enforce": "baseline",
+                TEST_LABEL: std::process::id().to_string(),
+            },
+        },
+    });
+    let read = |name: &str| documents(&filled(name, namespace, volume));
+    let mut objects: Vec<_> =
+        ["deploy/rbac.yaml", "deploy/work-claim.yaml", "deploy/runner-pod.yaml"]
+            .into_iter()
+            .flat_map(read)
+            .collect();
+    for object in &mut objects {
+        object["metadata"]["namespace"] = namespace.into();
+        match object["kind"].as_str() {
+            Some("Role") => forbid(object, setup),
+            Some("Pod") => {
+                set_environment(object, setup);
+                set_sub_path(object, setup);
+            }
+            _ => {}
+        }
+    }
+    let volume = read("deploy/demo/devcluster-volume.yaml");
+    [vec![namespace_object], volume, objects].concat()
+}
+
+/// The documents of a YAML file.
+pub fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
+}
+
+fn filled(name: &str, namespace: &str, volume: &Path) -> String {
+    let cluster = cluster();
+    let registry = format!("{}:{}", cluster.registry_host, cluster.registry_port);
+    let map = format!("index.docker.io={registry}");
+    let mut text = fs::read_to_string(repository(name)).unwrap();
+    for (placeholder, value) in [
+        ("NAMESPACE", namespace),
+        ("RUNNER_NAME", RUNNER),
+        ("CLAIM_NAME", CLAIM),
+        ("VOLUME_PATH", volume.to_str().unwrap()),
+        ("HOOKD_IMAGE", &cluster.hookd_image),
+        ("RUNNER_IMAGE", &cluster.runner_image),
+        ("KANIKO_IMAGE", &cluster.kaniko_image),
+        ("REGISTRY_HOST", &cluster.registry_host),
+        ("REGISTRY_PORT", &cluster.registry_port),
+        ("REGISTRY_NODE_PORT", &cluster.registry_node_port),
+        ("REGISTRY_PULL_HOST", ""),
+        ("REGISTRY_MAP", &map),
+        ("INSECURE_REGISTRIES", &registry),
+    ] {
+        text = text.replace(&format!("${{{placeholder}}}"), value);
+    }
+    text
+}
+
+/// Takes a verb out of the Role.
+fn forbid(role: &mut Value, setup: &Setup) {
+    let Some((verb, resource)) = setup.forbidden else { return };
+    for rule in role["rules"].as_array_mut().unwrap() {
+        if rule["resources"].as_array().unwrap().contains(&resource.into()) {
+            rule["verbs"].as_array_mut().unwrap().retain(|given| given != verb);
+        }
+    }
+}
+
+/// Mounts a part of the claim only.
+fn set_sub_path(pod: &mut Value, setup: &Setup) {
+    let Some(part) = setup.sub_path else { return };
+    for containers in ["initContainers", "containers"] {
+        let all = pod["spec"][containers].as_array_mut().unwrap().iter_mut();
+        let mounts = all.flat_map(|container| container["volumeMounts"].as_array_mut().unwrap());
+        for mount in mounts.filter(|mount| mount["name"] == "work") {
+            mount["subPath"] = part.into();
+        }
+    }
+}
+
+/// Sets variables of the sidecar, in place of those that are there.
+fn set_environment(pod: &mut Value, setup: &Setup) {
+    let environment = pod["spec"]["initContainers"][0]["env"].as_array_mut().unwrap();
+    for (name, value) in &setup.environment {
+        environment.retain(|variable| variable["name"] != *name);
+        environment.push(json!({"name": name, "value": value}));
+    }
+}
