@@ -270,6 +270,88 @@ fn files_and_functions_stay_small_and_take_no_tuples() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The one file that may choose by a reason: it maps each to a gRPC code.
+const MAPS_REASONS: &str = "rpc/status.rs";
+
+/// Lines at which code matches or compares a `Reason::` of an error.
+#[derive(Default)]
+struct Decisions(Vec<usize>);
+
+/// True if a path in what is visited ends in `Reason::` and one more name.
+#[derive(Default)]
+struct NamesReason(bool);
+
+impl<'ast> Visit<'ast> for NamesReason {
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parents = path.segments.iter().rev().skip(1);
+        self.0 |= parents.take(1).any(|parent| parent.ident == "Reason");
+        visit::visit_path(self, path);
+    }
+}
+
+impl<'ast> Visit<'ast> for Decisions {
+    fn visit_pat(&mut self, pattern: &'ast syn::Pat) {
+        let mut names = NamesReason::default();
+        names.visit_pat(pattern);
+        self.0.extend(names.0.then(|| pattern.span().start().line));
+    }
+
+    fn visit_expr_binary(&mut self, binary: &'ast syn::ExprBinary) {
+        let mut names = NamesReason::default();
+        if matches!(binary.op, syn::BinOp::Eq(_) | syn::BinOp::Ne(_)) {
+            names.visit_expr(&binary.left);
+            names.visit_expr(&binary.right);
+        }
+        self.0.extend(names.0.then(|| binary.span().start().line));
+        visit::visit_expr_binary(self, binary);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        let decides =
+            call.path.is_ident("matches") && call.tokens.to_string().contains("Reason ::");
+        self.0.extend(decides.then(|| call.span().start().line));
+    }
+
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        if let syn::Item::Mod(module) = item
+            && is_test(&module.attrs)
+        {
+            return;
+        }
+        visit::visit_item(self, item);
+    }
+}
+
+#[test]
+fn code_acts_on_typed_errors_and_not_on_reasons() {
+    let mut wrong = Vec::new();
+    for source in sources("daemon/src") {
+        if is_test_file(&source.path) || source.path == Path::new(MAPS_REASONS) {
+            continue;
+        }
+        let mut decisions = Decisions::default();
+        decisions.visit_file(&source.syntax);
+        let path = source.path.display();
+        wrong.extend(decisions.0.into_iter().map(|line| format!("{path}:{line}")));
+    }
+    assert!(wrong.is_empty(), "match the error, not its reason:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_decision_by_reason_is_found() {
+    let text = "fn of(error: &E) -> Reason {\n\
+                    if error.reason == Reason::Internal { return Reason::Internal }\n\
+                    if matches!(error.reason, Reason::Evicted | Reason::StepLost) { f() }\n\
+                    match error.reason {\n\
+                        error::Reason::Cancelled => Reason::Cancelled,\n\
+                        _ => error.reason(),\n\
+                    }\n\
+                }\n";
+    let mut decisions = Decisions::default();
+    decisions.visit_file(&syn::parse_file(text).unwrap());
+    assert_eq!(decisions.0, [2, 3, 5]);
+}
+
 #[test]
 fn the_architecture_page_names_files_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

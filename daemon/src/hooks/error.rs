@@ -118,7 +118,7 @@ fn port_problem(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need a privilege in the runner pod (net.ipv4.ip_unprivileged_port_start)"
         }
-        _ => "the runner pod does not have it",
+        _ => "the kernel of the runner pod refuses it",
     }
 }
 
@@ -145,12 +145,14 @@ impl Explain for HookError {
             Self::AgentSilent { namespace, .. } => {
                 let exec = Permission { group: "", resource: "pods/exec", verb: "create" };
                 return format!(
-                    "hookd's account needs {} in namespace {namespace}; check the kubelet of the pod's \
-                     node",
+                    "Check that hookd's service account may {} in namespace {namespace}, and check the \
+                     kubelet of the pod's node",
                     access::describe(&exec)
                 );
             }
-            Self::StepLate { .. } => "Raise HOOKD_STEP_TIMEOUT_SECONDS",
+            Self::StepLate { .. } => {
+                "Raise HOOKD_STEP_TIMEOUT_SECONDS if the step needs longer; run the job again"
+            }
             Self::JobGone { .. } => {
                 "Check the cluster's audit log for who deleted it; run the job again"
             }
@@ -174,7 +176,7 @@ impl Explain for HookError {
 /// Each error once, for the list of all messages.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
-    let (pod, job) = (|| "runner-1-job".to_owned(), || "runner-1-step-1a2b".to_owned());
+    let (pod, job) = (|| "runner-1-workflow".to_owned(), || "runner-1-step-1a2b".to_owned());
     let unavailable = |port, kind: io::ErrorKind| HookError::PortUnavailable {
         port,
         service: "redis".into(),

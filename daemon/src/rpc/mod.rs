@@ -18,6 +18,8 @@ use crate::hooks::{cancel_step, cleanup_job};
 mod connection;
 mod convert;
 pub mod error;
+#[cfg(test)]
+mod error_list;
 mod limits;
 pub mod listener;
 pub mod status;

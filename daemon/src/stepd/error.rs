@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::cluster::error::ClusterError;
 use crate::error::{Explain, Failure, Reason};
 
+/// The end of a remedy for what another attempt may not meet.
+const AGAIN: &str = "run the job again";
+
 /// The step that ran when the job container ended, for messages.
 #[derive(Clone, Debug)]
 pub struct During(pub Option<String>);
@@ -172,8 +175,11 @@ impl Explain for AgentError {
                  step use less; with `singleProcessOOMKill: true` of the kubelet only the process is \
                  killed that uses too much; run the job again"
             }
+            Self::JobContainerFailed { source, .. } if source.remedy.contains(AGAIN) => {
+                source.remedy.as_str()
+            }
             Self::JobContainerFailed { source, .. } => {
-                return format!("{}; run the job again", source.remedy);
+                return format!("{}; {AGAIN}", source.remedy);
             }
         };
         help.to_owned()
@@ -188,7 +194,7 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
         reason: "Evicted".into(),
         message: "The node was low on resource: ephemeral-storage.".into(),
     };
-    let pod = || "runner-1-job".to_owned();
+    let pod = || "runner-1-workflow".to_owned();
     let during = || During(Some("compile".to_owned()));
     let all = vec![
         AgentError::NoTunnel { pod: pod(), source: "the kubelet answers 502 Bad Gateway".into() },

@@ -11,8 +11,10 @@ const WAIT_LONGER: &str = "to wait longer, raise ACTIONS_RUNNER_PREPARE_JOB_TIME
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// No node took the pod in time.
-    #[error("The pod did not start within {} s: {why}", .timeout.as_secs())]
+    #[error("The pod of {owner} did not start within {} s: {why}", .timeout.as_secs())]
     NoNode {
+        /// "Job x", or "the job".
+        owner: String,
         /// How long hookd waited.
         timeout: Duration,
         /// What the scheduler says.
@@ -20,8 +22,10 @@ pub enum WorkloadError {
     },
 
     /// The pod's container did not start in time.
-    #[error("The pod did not start within {} s: {why}", .timeout.as_secs())]
+    #[error("The pod of {owner} did not start within {} s: {why}", .timeout.as_secs())]
     NotStarted {
+        /// "Job x", or "the job".
+        owner: String,
         /// How long hookd waited.
         timeout: Duration,
         /// What the pod waited for.
@@ -29,8 +33,10 @@ pub enum WorkloadError {
     },
 
     /// No pod could be created for the step's Job in time.
-    #[error("The step had no pod after {} s: {refusal}", .timeout.as_secs())]
+    #[error("{owner} had no pod after {} s: {refusal}", .timeout.as_secs())]
     NoPod {
+        /// "Job x".
+        owner: String,
         /// How long hookd waited.
         timeout: Duration,
         /// Why none could be created.
@@ -39,7 +45,7 @@ pub enum WorkloadError {
     },
 
     /// The Job reached its time limit.
-    #[error("Job {job} ran longer than it may")]
+    #[error("Job {job} ran longer than its time limit, and was ended")]
     JobLate {
         /// Name of the Job.
         job: String,
@@ -92,7 +98,7 @@ impl Explain for WorkloadError {
                 return format!("Add a node with room, or ask for less; {WAIT_LONGER}");
             }
             Self::NotStarted { .. } => {
-                return format!("Cure what the message names; {WAIT_LONGER}");
+                return format!("Resolve what the message names; {WAIT_LONGER}");
             }
             Self::NoPod { refusal, .. } => {
                 return format!("{}; {WAIT_LONGER}", refusal.remedy);
@@ -124,11 +130,16 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
     );
     let all = vec![
         WorkloadError::NoNode {
+            owner: "Job runner-1-step-1a2b".into(),
             timeout,
             why: "no node can take the pod: 0/3 nodes are available: 3 Insufficient cpu.".into(),
         },
-        WorkloadError::NotStarted { timeout, why: "the cluster gave no reason".into() },
-        WorkloadError::NoPod { timeout, refusal },
+        WorkloadError::NotStarted {
+            owner: "the job".into(),
+            timeout,
+            why: "the cluster gave no reason".into(),
+        },
+        WorkloadError::NoPod { owner: "Job runner-1-step-1a2b".into(), timeout, refusal },
         WorkloadError::JobLate { job: "runner-1-step-1a2b".into() },
         WorkloadError::EndedEarly { container: "redis".into(), exit_code: 1 },
         WorkloadError::Unhealthy { container: "postgres".into(), timeout },

@@ -43,6 +43,13 @@ pub struct Awaited<'a> {
     pub phase: Phase,
 }
 
+impl Awaited<'_> {
+    /// What the pod belongs to, for messages.
+    fn owner(&self) -> String {
+        self.job.map_or_else(|| "the job".to_owned(), |job| format!("Job {}", job.name_any()))
+    }
+}
+
 /// Waits until the container runs or has ended; returns its pod.
 ///
 /// # Errors
@@ -93,7 +100,7 @@ pub async fn started_while(
         tokio::select! {
             () = watch.changed() => {}
             () = tokio::time::sleep_until(until) => {
-                return Err(wait.failure(deadline, cluster.start_timeout));
+                return Err(wait.failure(&awaited, deadline, cluster.start_timeout));
             }
             () = tokio::time::sleep_until(ask), if no_pod => {
                 wait.ask_why(cluster, awaited, session).await?;
@@ -191,11 +198,12 @@ impl Wait {
     }
 
     /// Why it was waited in vain until then.
-    fn failure(self, deadline: Instant, timeout: Duration) -> Failure {
+    fn failure(self, awaited: &Awaited<'_>, deadline: Instant, timeout: Duration) -> Failure {
+        let owner = awaited.owner();
         match (self.trouble, self.refusal) {
             (Some((_, until, failure)), _) if until < deadline => failure,
-            (_, Some(refusal)) => WorkloadError::NoPod { timeout, refusal }.into(),
-            _ => late(timeout, self.why).into(),
+            (_, Some(refusal)) => WorkloadError::NoPod { owner, timeout, refusal }.into(),
+            _ => late(owner, timeout, self.why).into(),
         }
     }
 
@@ -227,12 +235,12 @@ impl Wait {
     }
 }
 
-fn late(timeout: Duration, why: String) -> WorkloadError {
+fn late(owner: String, timeout: Duration, why: String) -> WorkloadError {
     if why.contains("no node can take the pod") {
-        return WorkloadError::NoNode { timeout, why };
+        return WorkloadError::NoNode { owner, timeout, why };
     }
     let why = if why.is_empty() { "the cluster gave no reason".to_owned() } else { why };
-    WorkloadError::NotStarted { timeout, why }
+    WorkloadError::NotStarted { owner, timeout, why }
 }
 
 /// The failure of a step of this Job: one that is lost may be so because the Job is late.

@@ -261,8 +261,10 @@ impl Explain for ContextError {
                 "Use Linux 5.6 or later and a seccomp profile such as RuntimeDefault that allows \
                  openat2"
             }
-            Self::Read { .. } => "Check the volume that it lies on",
-            Self::Output { .. } => "Check the builder's end of the connection",
+            Self::Read { .. } => "Check the storage of the volume that it is on",
+            Self::Output { .. } => {
+                "Check the API server and the kubelet of the build's node; run the job again"
+            }
         };
         help.to_owned()
     }

@@ -34,23 +34,27 @@ fn a_lost_step_keeps_its_message_unless_its_job_is_late() {
 #[test]
 fn a_late_pod_names_the_reason_and_the_setting() {
     let why = "no node can take the pod: 1 Insufficient cpu.".to_owned();
-    let failure = Failure::from(late(Duration::from_secs(600), why));
+    let failure = Failure::from(late("Job j".to_owned(), Duration::from_secs(600), why));
     assert_eq!(failure.reason, Reason::PodUnschedulable);
     assert!(failure.message.contains("600 s") && failure.message.contains("Insufficient cpu"));
     assert!(failure.remedy.contains("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS"));
-    assert_eq!(late(Duration::from_secs(1), String::new()).reason(), Reason::DeadlineExceeded);
+    assert_eq!(
+        late("the job".to_owned(), Duration::from_secs(1), String::new()).reason(),
+        Reason::DeadlineExceeded
+    );
 }
 
 #[test]
 fn a_step_without_a_pod_reports_the_refusal_at_its_deadline() {
     let (deadline, timeout) = (Instant::now(), Duration::from_secs(600));
+    let awaited = Awaited { job: None, container: "c", phase: Phase::RunPending };
     let quota = Failure::new(Reason::QuotaExceeded, "exceeded quota: q", "Raise it");
     let wait = Wait { refusal: Some(quota), ..Wait::default() };
     assert_eq!(wait.until(deadline), deadline);
-    let failure = wait.failure(deadline, timeout);
+    let failure = wait.failure(&awaited, deadline, timeout);
     assert_eq!(failure.reason, Reason::QuotaExceeded);
     assert!(failure.message.contains("600 s: exceeded quota: q"), "{failure}");
     assert!(failure.remedy.starts_with("Raise it; to wait longer"), "{}", failure.remedy);
-    let failure = Wait::default().failure(deadline, timeout);
+    let failure = Wait::default().failure(&awaited, deadline, timeout);
     assert_eq!(failure.reason, Reason::DeadlineExceeded);
 }
