@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use crate::memory;
 use crate::program::ProgramError;
-use crate::step::{CHANNELS, Step};
+use crate::step::{STREAMS, Step};
 use crate::supervise::Report;
 
 /// A pipe's size.
-const PIECE: usize = 64 << 10;
+const CHUNK_SIZE: usize = 64 << 10;
 /// What a descendant writes so long after the program's end still counts as the program's: that of
 /// `program | tee log`, for one.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -65,7 +65,7 @@ async fn keep(
     pipes: &mut [Option<Receiver>; 2],
     deadline: Option<Instant>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; CHUNK_SIZE];
     let (mut last, mut counted) = ([usize::MAX; 2], false);
     let mut state = step.watch();
     while pipes.iter().any(Option::is_some) && last != [0, 0] {
@@ -87,16 +87,16 @@ async fn keep(
             // What lies in a pipe is always readable.
             () = passed(deadline), if !late => continue,
         }
-        for channel in CHANNELS {
-            let at = channel as usize;
-            let most = (room / 2).clamp(1, PIECE).min(last[at]);
+        for stream in STREAMS {
+            let at = stream as usize;
+            let most = (room / 2).clamp(1, CHUNK_SIZE).min(last[at]);
             // To read nothing would look like the pipe's end.
             if most == 0 {
                 continue;
             }
             let length = take(&mut pipes[at], &mut buffer[..most])?;
             if length > 0 {
-                step.append(channel, &buffer[..length])?;
+                step.append(stream, &buffer[..length])?;
             }
             if late {
                 last[at] -= length;

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::environment;
 use crate::serve::error_chain;
-use crate::step::{CHANNELS, Channel, State, Step};
+use crate::step::{STREAMS, State, StdStream, Step};
 use crate::steps::{Refused, Steps};
 
 /// Pause after INT and after TERM when a step is cancelled.
@@ -105,7 +105,7 @@ impl StepService for Service {
             step,
             number,
             at: [resume.stdout, resume.stderr],
-            last: Channel::Stderr,
+            last: StdStream::Stderr,
             reported_full: false,
             over: false,
             _acknowledge: AbortOnDropHandle::new(acknowledge),
@@ -167,7 +167,7 @@ struct Attachment {
     /// Where each stream goes on.
     at: [u64; 2],
     /// The stream that was served last: the other one comes first.
-    last: Channel,
+    last: StdStream,
     reported_full: bool,
     over: bool,
     _acknowledge: AbortOnDropHandle<()>,
@@ -210,22 +210,22 @@ impl Attachment {
 
     /// The next piece of output, if there is one.
     fn output(&mut self, state: &State) -> Result<Option<Output>, Status> {
-        let mut order = CHANNELS;
-        if self.last == Channel::Stdout {
+        let mut order = STREAMS;
+        if self.last == StdStream::Stdout {
             order.reverse();
         }
-        for channel in order {
-            let at = &mut self.at[channel as usize];
-            if *at >= state.written[channel as usize] {
+        for stream in order {
+            let at = &mut self.at[stream as usize];
+            if *at >= state.written[stream as usize] {
                 continue;
             }
-            let read = self.step.read(channel, *at, MAX_OUTPUT_SIZE);
+            let read = self.step.read(stream, *at, MAX_OUTPUT_SIZE);
             let (offset, data) = read.map_err(|error| Status::data_loss(error_chain(&error)))?;
             *at = offset + data.len() as u64;
             // All that was left may be acknowledged already.
             if !data.is_empty() {
-                self.last = channel;
-                return Ok(Some(Output { stderr: channel == Channel::Stderr, offset, data }));
+                self.last = stream;
+                return Ok(Some(Output { stderr: stream == StdStream::Stderr, offset, data }));
             }
         }
         Ok(None)

@@ -23,7 +23,7 @@ const STUCK: Duration = Duration::from_secs(3);
 
 /// Which stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Channel {
+pub(crate) enum StdStream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -31,7 +31,7 @@ pub(crate) enum Channel {
 }
 
 /// Both, in the order of the arrays here.
-pub(crate) const CHANNELS: [Channel; 2] = [Channel::Stdout, Channel::Stderr];
+pub(crate) const STREAMS: [StdStream; 2] = [StdStream::Stdout, StdStream::Stderr];
 
 /// See the module.
 #[derive(Debug)]
@@ -111,9 +111,9 @@ impl Step {
     }
 
     /// Keeps what the program wrote.
-    pub(crate) fn append(&self, channel: Channel, data: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&self, stream: StdStream, data: &[u8]) -> io::Result<()> {
         let mut spools = self.spools();
-        spools[channel as usize].append(data)?;
+        spools[stream as usize].append(data)?;
         let written = [spools[0].end(), spools[1].end()];
         drop(spools);
         self.state.send_modify(|state| state.written = written);
@@ -124,12 +124,12 @@ impl Step {
     /// acknowledged, which its caller has. Under one lock, so that nothing is released in between.
     pub(crate) fn read(
         &self,
-        channel: Channel,
+        stream: StdStream,
         offset: u64,
         most: usize,
     ) -> io::Result<(u64, Vec<u8>)> {
         let spools = self.spools();
-        let spool = &spools[channel as usize];
+        let spool = &spools[stream as usize];
         let offset = offset.max(spool.released());
         Ok((offset, spool.read(offset, most)?))
     }

@@ -93,7 +93,7 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
         Command::PrepareJob { container, services } => {
             let job = Preparation { container: container.map(|container| *container), services };
             let ran = run_call(connection, output, &mut signals, job).await?;
-            let response = ran.result.as_ref().map_or_else(Response::empty, Response::of_job);
+            let response = ran.result.as_ref().map_or_else(Response::empty, Response::for_job);
             let responded = respond(path, &response, ran.ended);
             if responded.is_err() {
                 // The runner takes the job for one that was never prepared: its pod must not run on.

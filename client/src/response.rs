@@ -24,7 +24,7 @@ impl Response {
 
     /// The job's containers. The runner reads services by their index, and fails on a service
     /// without `ports`, on services that are null, and on a container that the job has not.
-    pub(crate) fn of_job(job: &JobPrepared) -> Self {
+    pub(crate) fn for_job(job: &JobPrepared) -> Self {
         let mut context = Map::new();
         let mut response = json!({});
         if !job.job_pod.is_empty() {
@@ -164,14 +164,14 @@ mod tests {
         let services = json!([{"id": "redis", "network": "pod", "ports": {"6379": "6379"}},
             {"id": "db", "network": "", "ports": {}}]);
         let expected = json!({"state": {"jobPod": "pod"}, "context": {"services": services}});
-        assert_eq!(Response::of_job(&job), Response(expected));
+        assert_eq!(Response::for_job(&job), Response(expected));
     }
 
     #[test]
     fn a_job_container_comes_with_the_answer_whether_it_is_alpine() {
         let container = PreparedContainer { id: "job".to_owned(), ..PreparedContainer::default() };
         let job = JobPrepared { container: Some(container), ..JobPrepared::default() };
-        let Response(response) = Response::of_job(&job);
+        let Response(response) = Response::for_job(&job);
         assert_eq!(response["isAlpine"], false);
         assert_eq!(response["context"]["container"]["id"], "job");
         assert_eq!(response["context"]["services"], json!([]));

@@ -83,8 +83,14 @@ pub struct Config {
 
     /// How stepd and Node.js get into job pods: `image-volumes`, `init-container`, or `auto`, which
     /// takes image volumes where the cluster has them.
-    #[arg(long, env = "HOOKD_TOOLS", value_enum, default_value = "auto", ignore_case = true)]
-    pub tools: Tools,
+    #[arg(
+        long,
+        env = "HOOKD_AGENT_INJECTION",
+        value_enum,
+        default_value = "auto",
+        ignore_case = true
+    )]
+    pub agent_injection: AgentInjection,
 
     /// Image that has the runner's externals (Node.js). Default: that of the runner container.
     #[arg(long, env = "ACTIONS_RUNNER_IMAGE")]
@@ -94,12 +100,12 @@ pub struct Config {
     /// program is known and image volumes are available, or always the `kubelet`.
     #[arg(
         long,
-        env = "HOOKD_CONTAINER_STEPS",
+        env = "HOOKD_CONTAINER_STEP_LAUNCHER",
         value_enum,
         default_value = "auto",
         ignore_case = true
     )]
-    pub container_steps: ContainerSteps,
+    pub container_step_launcher: ContainerStepLauncher,
 
     /// What workflows may ask for.
     #[command(flatten)]
@@ -114,9 +120,9 @@ pub struct Config {
     pub build: BuildConfig,
 }
 
-/// See [`Config::tools`].
+/// See [`Config::agent_injection`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Tools {
+pub enum AgentInjection {
     /// As the cluster's version allows.
     Auto,
     /// Always as image volumes.
@@ -125,9 +131,9 @@ pub enum Tools {
     InitContainer,
 }
 
-/// See [`Config::container_steps`].
+/// See [`Config::container_step_launcher`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ContainerSteps {
+pub enum ContainerStepLauncher {
     /// stepd where it can, otherwise the kubelet.
     Auto,
     /// Always the kubelet.

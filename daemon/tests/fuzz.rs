@@ -191,7 +191,7 @@ fn cursors() {
     let whole = format!(
         r#"{{"build":{{"attempt":1,"context_sent":true,"token":"{}","log":{{"timestamp":"2026-01-01T00:00:00Z",
         "nth":1,"bytes":2,"line_ended":true}}}},"image":{{"reference":"r/x@{digest}","digest":"{digest}"}},
-        "run":{{"job_uid":"u","by_stepd":{{"Cmd":["x"]}},"before":[1,2],"log":{{"timestamp":null,"nth":0,
+        "run":{{"job_uid":"u","agent_launch":{{"Cmd":["x"]}},"before":[1,2],"log":{{"timestamp":null,"nth":0,
         "bytes":0,"line_ended":false}}}},"started":{{"secs_since_epoch":1,"nanos_since_epoch":2}}}}"#,
         "0".repeat(32)
     );

@@ -28,8 +28,8 @@ fn a_setting_that_cannot_be_used_is_named_and_ends_nothing() {
         ("HOOKD_BUILD_CPU", &["", "many"]),
         ("HOOKD_BUILD_MEMORY", &["4GB"]),
         ("HOOKD_BUILD_USER_NAMESPACE", &["", "perhaps"]),
-        ("HOOKD_TOOLS", &["", "magic"]),
-        ("HOOKD_CONTAINER_STEPS", &["", "both"]),
+        ("HOOKD_AGENT_INJECTION", &["", "magic"]),
+        ("HOOKD_CONTAINER_STEP_LAUNCHER", &["", "both"]),
         ("HOOKD_ALLOWED_UIDS", &["", "1001,abc"]),
         ("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", &["0", "70000", "http"]),
     ] {
@@ -49,7 +49,7 @@ fn a_setting_that_can_be_used_says_nothing() {
     let (said, _) = daemon(&[
         ("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", " 45 "),
         ("HOOKD_BUILD_USER_NAMESPACE", "yes"),
-        ("HOOKD_TOOLS", "Init-Container"),
+        ("HOOKD_AGENT_INJECTION", "Init-Container"),
         ("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", ""),
     ]);
     assert!(!said.contains("WARN") && said.contains("No access"), "{said}");

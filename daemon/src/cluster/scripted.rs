@@ -44,7 +44,7 @@ pub(crate) enum End {
 #[derive(Clone, Debug)]
 enum Answer {
     /// None comes.
-    Silence,
+    UnreachableBackoff,
     /// The connection breaks before one comes; the request may have had its effect.
     Lost,
     /// Code, header, body.
@@ -82,7 +82,7 @@ pub(crate) fn delete(path: impl fmt::Display) -> Expected {
 
 impl Expected {
     fn new(method: &str, path: impl fmt::Display) -> Self {
-        let (line, answer) = (format!("{method} {path}"), Answer::Silence);
+        let (line, answer) = (format!("{method} {path}"), Answer::UnreachableBackoff);
         Self { line, query: Vec::new(), body: json!({}), answer, repeated: false, came: false }
     }
 
@@ -302,7 +302,7 @@ async fn response(answer: Answer) -> Result<Response<Chunks>, BoxError> {
     let response = Response::builder();
     let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
     let (response, body) = match answer {
-        Answer::Silence => std::future::pending().await,
+        Answer::UnreachableBackoff => std::future::pending().await,
         Answer::Lost => return Err(reset().into()),
         Answer::Whole(code, header, body) => {
             let response = header.into_iter().fold(response.status(code), |response, header| {

@@ -76,7 +76,7 @@ async fn job_pod(context: &Context, retry: &Retry) -> Result<Option<Pod>, Failur
 /// The logs of the job's services. A clean-up does not fail because one cannot be read.
 async fn service_logs(context: &Context, pod: &Pod) -> Vec<ServiceLog> {
     let (pods, name) = (context.cluster.pods(), pod.name_any());
-    let ended = ended_services::of_pod(pod);
+    let ended = ended_services::from_pod(pod);
     let containers = pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
     let services: Vec<_> = containers
         .into_iter()

@@ -14,13 +14,13 @@ use crate::build::cache::BuildCache;
 use crate::cluster::Cluster;
 use crate::cluster::access::{self, Permission};
 use crate::cluster::retry::Retry;
-use crate::config::{Config, Tools};
+use crate::config::{AgentInjection, Config};
 use crate::error::Failure;
 use crate::forward::JobNetwork;
+use crate::objects::agent::Injection;
 use crate::objects::template::Template;
-use crate::objects::tools::Delivery;
 use crate::registry::credentials::Credentials;
-use crate::registry::lookup::{ImageInfo, Lookup};
+use crate::registry::resolver::{ImageInfo, ImageResolver};
 use crate::runner::{HookTemplate, Runner};
 use crate::session::crashes::Crashes;
 use crate::session::drive::Sessions;
@@ -41,7 +41,7 @@ pub struct Context {
     /// The agents in job pods.
     pub agents: Agents,
     /// What registries report of images.
-    pub images: Lookup,
+    pub images: ImageResolver,
     /// Images that this job built.
     pub builds: BuildCache,
     /// A node could not make a pod with image volumes, though the cluster's version has them.
@@ -77,12 +77,14 @@ const IMAGE_VOLUMES: u32 = 35;
 
 impl ClusterInfo {
     /// How stepd gets into pods of this cluster, as far as its version shows.
-    pub fn delivery(&self, config: &Config) -> Delivery {
-        match config.tools {
-            Tools::ImageVolumes => Delivery::ImageVolumes,
-            Tools::InitContainer => Delivery::InitContainer,
-            Tools::Auto if has_image_volumes(&self.cluster_version) => Delivery::ImageVolumes,
-            Tools::Auto => Delivery::InitContainer,
+    pub fn injection(&self, config: &Config) -> Injection {
+        match config.agent_injection {
+            AgentInjection::ImageVolumes => Injection::ImageVolumes,
+            AgentInjection::InitContainer => Injection::InitContainer,
+            AgentInjection::Auto if has_image_volumes(&self.cluster_version) => {
+                Injection::ImageVolumes
+            }
+            AgentInjection::Auto => Injection::InitContainer,
         }
     }
 }
@@ -115,7 +117,7 @@ impl Context {
                 stopping: CancellationToken::new(),
                 runner_deletion,
             },
-            images: Lookup::new(&config.registry),
+            images: ImageResolver::new(&config.registry),
             builds: BuildCache::default(),
             lacks_image_volumes: AtomicBool::new(false),
             network: JobNetwork::default(),
@@ -233,15 +235,15 @@ mod tests {
             cluster_version: version.to_owned(),
         };
         for (version, expected) in [
-            ("v1.36.3", Delivery::ImageVolumes),
-            ("v1.35.0+k3s1", Delivery::ImageVolumes),
-            ("1.35+", Delivery::ImageVolumes),
-            ("v1.34.9", Delivery::InitContainer),
-            ("", Delivery::InitContainer),
+            ("v1.36.3", Injection::ImageVolumes),
+            ("v1.35.0+k3s1", Injection::ImageVolumes),
+            ("1.35+", Injection::ImageVolumes),
+            ("v1.34.9", Injection::InitContainer),
+            ("", Injection::InitContainer),
         ] {
-            assert_eq!(known(version).delivery(&Config::of(&[])), expected, "{version}");
+            assert_eq!(known(version).injection(&Config::of(&[])), expected, "{version}");
         }
-        let set = Config::of(&["--tools", "init-container"]);
-        assert_eq!(known("v1.36.3").delivery(&set), Delivery::InitContainer);
+        let set = Config::of(&["--agent-injection", "init-container"]);
+        assert_eq!(known("v1.36.3").injection(&set), Injection::InitContainer);
     }
 }

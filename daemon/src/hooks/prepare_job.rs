@@ -17,7 +17,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::objects;
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::watch::{PodState, PodWatch};
-use crate::config::Tools;
+use crate::config::AgentInjection;
 use crate::error::{Failure, report};
 use crate::hooks::context::Context;
 use crate::hooks::error::HookError;
@@ -25,8 +25,8 @@ use crate::hooks::{deletion, service_network};
 use crate::ids::StepId;
 use crate::install;
 use crate::names;
+use crate::objects::agent::{self, Injection};
 use crate::objects::job_pod::{self, JobSpec, Plan, PodOptions};
-use crate::objects::tools::{self, Delivery};
 use crate::registry::credentials::Credentials;
 use crate::registry::image_config::ImageConfig;
 use crate::session::cursor::Cursor;
@@ -88,20 +88,20 @@ async fn prepare(
     // What is known of an earlier pod of this name says nothing of the new one.
     context.agents.clear();
     let images = images(context, spec).await;
-    let delivery = known.delivery(&context.config);
+    let injection = known.injection(&context.config);
     let attempt = Attempt { context, step, spec, images: &images };
-    match attempt.make(delivery, session).await {
-        Err(failure) if lacks_image_volumes(&failure) && may_copy(context, delivery) => {
+    match attempt.make(injection, session).await {
+        Err(failure) if lacks_image_volumes(&failure) && may_copy(context, injection) => {
             let message = format!(
                 "{failure}. The job's pod is made again, with an init container; set \
-                 HOOKD_TOOLS=init-container to have it so at once"
+                 HOOKD_AGENT_INJECTION=init-container to have it so at once"
             );
             session.progress(Phase::RunPending, message).await?;
             replace(context).await?;
             // Container steps of this job need not find it out again.
             context.lacks_image_volumes.store(true, Ordering::Relaxed);
-            let delivery = Delivery::InitContainer;
-            attempt.make(delivery, session).await
+            let injection = Injection::InitContainer;
+            attempt.make(injection, session).await
         }
         prepared => prepared,
     }
@@ -113,8 +113,8 @@ fn lacks_image_volumes(failure: &Failure) -> bool {
 }
 
 /// True if what image volumes cannot do an init container may.
-fn may_copy(context: &Context, delivery: Delivery) -> bool {
-    delivery == Delivery::ImageVolumes && context.config.tools == Tools::Auto
+fn may_copy(context: &Context, injection: Injection) -> bool {
+    injection == Injection::ImageVolumes && context.config.agent_injection == AgentInjection::Auto
 }
 
 /// The images of the services: their HEALTHCHECK, where their options name none, and their EXPOSE, if
@@ -143,7 +143,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn make(
         &self,
-        delivery: Delivery,
+        injection: Injection,
         session: &mut Session,
     ) -> Result<JobPrepared, Failure> {
         let Self { context, step, spec, images } = *self;
@@ -153,14 +153,14 @@ impl Attempt<'_> {
             work_dir: &context.config.work_dir,
             template: template.as_ref(),
             registry_secret: context.config.registry.secret.as_deref(),
-            delivery,
+            injection,
             images,
         };
         let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
         let network = service_network::open(spec, &mut plan).await?;
-        let warnings = make_ready(context, &plan, delivery).await?;
-        let notes = plan.notes.iter().cloned().chain(warnings).collect();
-        for note in context.warnings.only_new(notes) {
+        let warnings = make_ready(context, &plan, injection).await?;
+        let warnings = plan.warnings.iter().cloned().chain(warnings).collect();
+        for note in context.warnings.only_new(warnings) {
             session.progress(Phase::RunPending, note).await?;
         }
         let began = Instant::now();
@@ -168,7 +168,7 @@ impl Attempt<'_> {
         let pod =
             with_room(&context.cluster, phase, session, || create(context, step, &plan)).await?;
         session.settled();
-        let mut watch = context.agents.of_job().watch();
+        let mut watch = context.agents.for_job().watch();
         let name = plan.prepared.job_pod.clone();
         let parts = PodContainers { name: &name, containers: &plan.containers };
         let running = ready(&context.cluster, parts, &mut watch, session).await?;
@@ -195,11 +195,11 @@ impl Attempt<'_> {
 async fn make_ready(
     context: &Context,
     plan: &Plan,
-    delivery: Delivery,
+    injection: Injection,
 ) -> Result<Vec<String>, Failure> {
     let directories = plan.directories.clone();
-    let copy = (delivery == Delivery::InitContainer && plan.prepared.container.is_some())
-        .then_some(tools::COPY_DIR);
+    let copy = (injection == Injection::InitContainer && plan.prepared.container.is_some())
+        .then_some(agent::COPY_DIR);
     if !directories.is_empty() {
         context.cluster_info().await?.runner.check_work()?;
     }

@@ -92,15 +92,15 @@ async fn run(
             Box::pin(build::build(&env, step, path, session)).await?.reference
         }
     };
-    let Made { job, by_stepd } = job::ensure(context, step, &spec, &image, session).await?;
+    let Made { job, agent_launch } = job::ensure(context, step, &spec, &image, session).await?;
     session.settled();
     let mut watch = PodWatch::for_job(context.cluster.pods(), &job.name_any());
     let awaited =
         Awaited { job: Some(&job), container: names::STEP_CONTAINER, phase: Phase::RunPending };
     let name = started(&context.cluster, &mut watch, awaited, session).await?.name_any();
-    if let Some(config) = by_stepd {
+    if let Some(config) = agent_launch {
         let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
-        let pod = context.agents.of_pod(&name, names::STEP_CONTAINER, watch);
+        let pod = context.agents.for_pod(&name, names::STEP_CONTAINER, watch);
         let start =
             program_of(step, spec, &config).ok_or_else(|| HookError::ProgramUnknown { image })?;
         return match program::run(&pod, Program { start: &start, before }, session).await {

@@ -46,7 +46,7 @@ impl Operation for RunScriptStep {
     async fn run(&mut self, session: &mut Session) -> Result<i32, Failure> {
         let context = &*self.context;
         context.cluster_info().await?;
-        let pod = context.agents.of_job();
+        let pod = context.agents.for_job();
         if session.cursor.started.is_none() {
             not_ended(&pod).await?;
         }

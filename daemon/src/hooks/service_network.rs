@@ -44,13 +44,13 @@ pub async fn open(spec: &JobSpec, plan: &mut Plan) -> Result<Option<Opened>, Fai
         let ids: Vec<_> = plan.prepared.services.iter().map(|service| service.id.clone()).collect();
         for (service, id) in spec.services.iter().zip(ids) {
             let published = published::parse(&service.spec.port_mappings);
-            plan.notes.extend(notes(&id, &published, &opened.services.names));
+            plan.warnings.extend(warnings(&id, &published, &opened.services.names));
             for port in published.iter().filter(|port| port.protocol == "tcp") {
                 opened.add(&id, port).await?;
             }
         }
         write_ports(&opened.services.forwards, &mut plan.prepared);
-        plan.notes.extend(summary(&opened.services));
+        plan.warnings.extend(summary(&opened.services));
     }
     let record = serde_json::to_string(&opened.services)
         .map_err(|error| CommonError::defect("The services have no JSON form", error))?;
@@ -176,7 +176,7 @@ fn write_ports(forwards: &[Forward], prepared: &mut JobPrepared) {
 }
 
 /// What of a service steps in the runner container cannot reach.
-fn notes(service: &str, published: &[Published], names: &[String]) -> Vec<String> {
+fn warnings(service: &str, published: &[Published], names: &[String]) -> Vec<String> {
     if published.is_empty() {
         return vec![format!(
             "Warning: service {service} publishes no port, so that steps of a job without \

@@ -11,11 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
+use crate::objects::agent::Injection;
 use crate::objects::metadata::{self, Component};
 use crate::objects::pull_secret;
 use crate::objects::step_job;
 use crate::objects::template::{Target, Template};
-use crate::objects::tools::Delivery;
 use crate::registry::image_config::ImageConfig;
 use crate::runner::Runner;
 
@@ -35,7 +35,7 @@ pub struct PodOptions<'a> {
     /// Pull Secret of the registry of built images.
     pub registry_secret: Option<&'a str>,
     /// How stepd gets in.
-    pub delivery: Delivery,
+    pub injection: Injection,
     /// The services' images, in their order, as far as they are known.
     pub images: &'a [Option<ImageConfig>],
 }
@@ -52,7 +52,7 @@ pub struct Plan {
     /// Environment of the job container, which goes to stepd.
     pub environment: BTreeMap<String, String>,
     /// Lines for the user: what of the job means something else here, or nothing.
-    pub notes: Vec<String>,
+    pub warnings: Vec<String>,
     /// Names of the containers, the job container first.
     pub containers: Vec<String>,
     /// The answer once all are ready; whether it is Alpine is not known yet.
@@ -67,32 +67,32 @@ pub fn plan(
     runner: &Runner,
     step: &StepId,
     spec: &JobSpec,
-    around: PodOptions<'_>,
+    options: PodOptions<'_>,
 ) -> Result<Plan, Failure> {
-    spec.check_ports(around.images)?;
+    spec.check_ports(options.images)?;
     let name = names::job_pod(&runner.name);
-    let built = Built::new(runner, step, spec, around)?;
+    let built = Built::new(runner, step, spec, options)?;
     let registries = spec.all().filter_map(|part| part.spec.registry.as_ref());
     let pull = pull_secret::secrets(runner, step, registries);
     let hosts = spec.hosts(&runner.host_ip);
     let pod = Pod {
         metadata: pod_metadata(runner, step, &name, spec),
         spec: Some(PodSpec {
-            image_pull_secrets: pull_secrets(runner, around.registry_secret, &pull),
+            image_pull_secrets: pull_secrets(runner, options.registry_secret, &pull),
             host_aliases: Some(hosts.aliases).filter(|aliases| !aliases.is_empty()),
             ..pod_spec(runner, spec, built.pod)
         }),
         ..Pod::default()
     };
     let variables = spec.container.as_ref().map(JobContainer::environment).unwrap_or_default();
-    let templated = under_template(around.template, pod, variables)?;
-    let notes = spec.all().flat_map(|part| part.notes(spec.container.is_some()));
+    let templated = under_template(options.template, pod, variables)?;
+    let warnings = spec.all().flat_map(|part| part.warnings(spec.container.is_some()));
     Ok(Plan {
         pod: templated.pod,
         secrets: services_secret(runner, step, built.values).into_iter().chain(pull).collect(),
         directories: built.directories,
         environment: templated.environment,
-        notes: notes.chain(hosts.notes).chain(templated.warnings).collect(),
+        warnings: warnings.chain(hosts.warnings).chain(templated.warnings).collect(),
         containers: spec.all().map(|part| part.name.clone()).collect(),
         prepared: JobPrepared {
             container: spec.container.as_ref().map(|job| job.prepared(&name)),

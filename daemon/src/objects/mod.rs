@@ -1,5 +1,6 @@
 //! Kubernetes objects and process arguments from hook input: pure, without I/O.
 
+pub mod agent;
 pub mod build_job;
 pub mod container;
 pub mod docker;
@@ -14,4 +15,3 @@ pub mod script;
 pub mod services;
 pub mod step_job;
 pub mod template;
-pub mod tools;

@@ -74,7 +74,7 @@ pub const EXTERNALS_VOLUME: &str = "externals";
 ///
 /// # Errors
 /// The work directory on no claim.
-pub fn of_job(
+pub fn for_job(
     name: &str,
     system: &[Mount],
     work_dir: &Path,

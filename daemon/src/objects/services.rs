@@ -58,20 +58,20 @@ pub struct Hosts {
     /// For the pod.
     pub aliases: Vec<HostAlias>,
     /// What the user must know.
-    pub notes: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// What every container of the pod finds at 127.0.0.1, and further hosts of the options. `gateway` is
 /// what `host-gateway` stands for: the address of the runner's node; empty if it is not known.
 /// `has_job`: a job container shares the pod's network.
 pub fn hosts(containers: &[Named<'_>], gateway: &str, has_job: bool) -> Hosts {
-    let mut notes = Vec::new();
+    let mut warnings = Vec::new();
     let mut others: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
     for Named { container, options, .. } in containers {
         for host in &options.hosts {
             match entry(host, gateway) {
                 Ok((address, name)) => add(others.entry(address).or_default(), name),
-                Err(why) => notes.push(format!(
+                Err(why) => warnings.push(format!(
                     "Container {container}: `--add-host {}:{}` in `options:` is ignored: {why}",
                     host.name, host.address
                 )),
@@ -85,13 +85,13 @@ pub fn hosts(containers: &[Named<'_>], gateway: &str, has_job: bool) -> Hosts {
         for (name, is_given) in names.filter(|(name, _)| name != LOCALHOST) {
             if !is_host(&name) {
                 if is_given {
-                    notes.push(format!(
+                    warnings.push(format!(
                         "Container {container}: nothing is found under {name:?} of `options:`: a host \
                          name has letters, digits, '-' and '.' only"
                     ));
                 }
             } else if others.values().any(|names| names.contains(&name)) {
-                notes.push(format!(
+                warnings.push(format!(
                     "Container {container} is not found under {name}, which `--add-host` gives to \
                      another address"
                 ));
@@ -101,7 +101,7 @@ pub fn hosts(containers: &[Named<'_>], gateway: &str, has_job: bool) -> Hosts {
         }
     }
     if has_job && containers.iter().any(|named| named.image.is_some()) {
-        notes.push(format!(
+        warnings.push(format!(
             "The job container reaches the services as localhost and as {}, container steps by these \
              names; the runner does not send their names in the workflow: add `--network-alias \
              <name>` to `options:` of a service for another one",
@@ -117,7 +117,7 @@ pub fn hosts(containers: &[Named<'_>], gateway: &str, has_job: bool) -> Hosts {
     };
     let mut aliases: Vec<_> = others.into_iter().map(alias).collect();
     aliases.sort_by_key(|alias| alias.ip != Ipv4Addr::LOCALHOST.to_string());
-    Hosts { aliases, notes }
+    Hosts { aliases, warnings }
 }
 
 /// Address and name of an entry of `/etc/hosts`, or why there can be none.
@@ -194,8 +194,8 @@ mod tests {
         let found = hosts(&services, "", true);
         let names = ["redis", "cache", "r1", "postgres"];
         assert_eq!(found.aliases, [alias("127.0.0.1", &names), alias("10.1.1.1", &["api"])]);
-        assert!(found.notes[0].contains("postgres") && found.notes[0].contains("bad_name"));
-        assert!(found.notes[1].contains("redis, cache, r1, postgres"));
+        assert!(found.warnings[0].contains("postgres") && found.warnings[0].contains("bad_name"));
+        assert!(found.warnings[1].contains("redis, cache, r1, postgres"));
         assert_eq!(hosts(&[], "", true), Hosts::default());
     }
 
@@ -221,7 +221,11 @@ mod tests {
             ("--network name=x,alias=y", vec![alias("127.0.0.1", &["y"])]),
         ] {
             let found = hosts_of(options);
-            assert_eq!((found.aliases, found.notes), (aliases, Vec::<String>::new()), "{options}");
+            assert_eq!(
+                (found.aliases, found.warnings),
+                (aliases, Vec::<String>::new()),
+                "{options}"
+            );
         }
     }
 
@@ -242,13 +246,15 @@ mod tests {
             ("--name under_score", "under_score"),
         ] {
             let found = hosts_of(options);
-            assert_eq!((found.aliases.len(), found.notes.len()), (0, 1), "{options}");
-            assert!(found.notes[0].contains(named) && found.notes[0].contains("Container job"));
+            assert_eq!((found.aliases.len(), found.warnings.len()), (0, 1), "{options}");
+            assert!(
+                found.warnings[0].contains(named) && found.warnings[0].contains("Container job")
+            );
         }
         let options = options::parse("--add-host a:host-gateway").unwrap();
         let unknown =
             hosts(&[Named { container: "job", image: None, options: &options }], "", true);
-        assert!(unknown.aliases.is_empty() && unknown.notes[0].contains("node is not known"));
+        assert!(unknown.aliases.is_empty() && unknown.warnings[0].contains("node is not known"));
     }
 
     #[test]
@@ -259,6 +265,6 @@ mod tests {
         let found =
             hosts(&[named("job", None, &job), named("redis", Some("redis"), &service)], "", true);
         assert_eq!(found.aliases, [alias("127.0.0.1", &["cache"]), alias("10.1.1.1", &["redis"])]);
-        assert!(found.notes[0].contains("not found under redis"), "{:?}", found.notes);
+        assert!(found.warnings[0].contains("not found under redis"), "{:?}", found.warnings);
     }
 }

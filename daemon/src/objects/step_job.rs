@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
+use crate::objects::agent;
 use crate::objects::container::ContainerStep;
 use crate::objects::docker::args;
 use crate::objects::docker::options::ContainerKind;
@@ -23,7 +24,6 @@ use crate::objects::metadata::{self, Component};
 use crate::objects::mounts::Mounts;
 use crate::objects::services::{self, Hosts, Named};
 use crate::objects::template::{Target, Template};
-use crate::objects::tools;
 use crate::runner::Runner;
 
 /// Seconds between TERM and KILL: a program that ignores TERM must be gone within the 10 s that
@@ -55,11 +55,11 @@ pub fn secret(runner: &Runner, step: &StepId, environment: &BTreeMap<String, Str
 
 /// Who starts the program of a container step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Starter {
+pub enum ProcessLauncher {
     /// The kubelet: the pod's specification has program and arguments, a Secret the environment.
     Kubelet,
     /// stepd, which gets all of these later.
-    Stepd,
+    Agent,
 }
 
 /// What a container step runs, and how.
@@ -68,7 +68,7 @@ pub struct Launch<'a> {
     /// The image.
     pub image: &'a str,
     /// Who starts its program.
-    pub starter: Starter,
+    pub launcher: ProcessLauncher,
 }
 
 /// What the administrator set for all Jobs of container steps.
@@ -118,13 +118,13 @@ pub fn job(
         ..Container::default()
     };
     spec.options.apply(&mut container, ContainerKind::Step, None);
-    match launch.starter {
-        Starter::Kubelet => natively(&mut container, spec, &name),
-        Starter::Stepd => {
-            let tools = tools::of_step(runner);
-            container.command = Some(tools.command);
-            container.volume_mounts.get_or_insert_default().extend(tools.mounts);
-            volumes.extend(tools.volumes);
+    match launch.launcher {
+        ProcessLauncher::Kubelet => launched_by_kubelet(&mut container, spec, &name),
+        ProcessLauncher::Agent => {
+            let agent = agent::for_step(runner);
+            container.command = Some(agent.command);
+            container.volume_mounts.get_or_insert_default().extend(agent.mounts);
+            volumes.extend(agent.volumes);
         }
     }
     let same_node = runner.work.as_ref().is_some_and(|work| work.same_node);
@@ -181,29 +181,29 @@ fn with_services(mut own: Vec<HostAlias>, services: &[HostAlias]) -> Vec<HostAli
 }
 
 /// What of a step's options means something else in a pod, or nothing.
-pub fn notes(runner: &Runner, spec: &ContainerStep) -> Vec<String> {
+pub fn warnings(runner: &Runner, spec: &ContainerStep) -> Vec<String> {
     let warnings = spec.options.warnings(ContainerKind::Step).into_iter();
     let warnings = warnings.chain(spec.volumes.warnings.iter().cloned());
     let warnings =
         warnings.map(|warning| format!("Container {}: {warning}", names::STEP_CONTAINER));
-    warnings.chain(hosts(runner, spec).notes).collect()
+    warnings.chain(hosts(runner, spec).warnings).collect()
 }
 
 /// Who starts the program of this Job.
-pub fn starter(job: &Job, runner: &Runner) -> Starter {
+pub fn launcher(job: &Job, runner: &Runner) -> ProcessLauncher {
     let pod = job.spec.as_ref().and_then(|job| job.template.spec.as_ref());
     let containers = pod.into_iter().flat_map(|pod| &pod.containers);
     let command = containers
         .filter(|one| one.name == names::STEP_CONTAINER)
         .find_map(|one| one.command.as_ref());
     match command {
-        Some(command) if *command == tools::of_step(runner).command => Starter::Stepd,
-        _ => Starter::Kubelet,
+        Some(command) if *command == agent::for_step(runner).command => ProcessLauncher::Agent,
+        _ => ProcessLauncher::Kubelet,
     }
 }
 
 /// Program, arguments, directory and environment as the kubelet is to start them.
-fn natively(container: &mut Container, spec: &ContainerStep, secret: &str) {
+fn launched_by_kubelet(container: &mut Container, spec: &ContainerStep, secret: &str) {
     let escaped = |text: &String| args::quote_dollars(text);
     container.command = spec.entry_point.as_ref().map(|program| vec![escaped(program)]);
     container.args = (!spec.args.is_empty()).then(|| spec.args.iter().map(escaped).collect());

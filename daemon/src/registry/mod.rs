@@ -5,7 +5,7 @@ pub mod credentials;
 pub mod destination;
 pub mod error;
 pub mod image_config;
-pub mod lookup;
 pub mod mirrors;
 pub mod reference;
 pub mod removal;
+pub mod resolver;

@@ -54,7 +54,7 @@ pub struct RunPosition {
     pub job_uid: String,
     /// The image's own program, if stepd starts the step; none: the kubelet does.
     #[serde(default)]
-    pub by_stepd: Option<ImageConfig>,
+    pub agent_launch: Option<ImageConfig>,
     /// Bytes of each stream that the client had before the program wrote any: a build's log.
     #[serde(default)]
     pub before: Offsets,
@@ -121,7 +121,7 @@ mod tests {
             build: Some(BuildPosition { attempt: 1, ..BuildPosition::default() }),
             run: Some(RunPosition {
                 job_uid: "u".into(),
-                by_stepd: Some(ImageConfig::default()),
+                agent_launch: Some(ImageConfig::default()),
                 before: Offsets { stdout: 7, stderr: 0 },
                 log: LogPosition::default(),
             }),
@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(RunPosition::has_room(&config), fits, "{argument:?}");
             let run = RunPosition {
                 job_uid: "u".into(),
-                by_stepd: Some(config),
+                agent_launch: Some(config),
                 before: Offsets::default(),
                 log: LogPosition::default(),
             };

@@ -68,7 +68,7 @@ pub async fn with_agent<T, F>(agents: &Agents, mut call: impl FnMut(Agent) -> F)
 where
     F: Future<Output = Result<T, Status>>,
 {
-    let pod = agents.of_job();
+    let pod = agents.for_job();
     let calls = async {
         let mut backoff = Backoff::default();
         loop {

@@ -18,7 +18,7 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{Cluster, ContainerRef};
 use crate::error::Failure;
 use crate::names;
-use crate::objects::tools::STEPD;
+use crate::objects::agent::STEPD;
 use crate::session::runner_deletion::{RunnerDeletion, RunnerDeletionWatch};
 use crate::stepd::error::AgentError;
 use crate::stepd::job_end;
@@ -66,22 +66,22 @@ impl Agents {
     }
 
     /// The job's pod, which is watched from now on.
-    pub fn of_job(&self) -> Arc<AgentPod> {
+    pub fn for_job(&self) -> Arc<AgentPod> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let watch = PodWatch::for_pod(self.cluster.pods(), &self.job_pod);
-            Arc::new(self.of_pod(&self.job_pod, names::JOB_CONTAINER, watch))
+            Arc::new(self.for_pod(&self.job_pod, names::JOB_CONTAINER, watch))
         };
         known.get_or_insert_with(new).clone()
     }
 
     /// The job's pod, if it is watched already.
-    pub fn of_known_job(&self) -> Option<Arc<AgentPod>> {
+    pub fn for_known_job(&self) -> Option<Arc<AgentPod>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Another pod, with stepd in this container.
-    pub fn of_pod(&self, name: &str, container: &'static str, watch: PodWatch) -> AgentPod {
+    pub fn for_pod(&self, name: &str, container: &'static str, watch: PodWatch) -> AgentPod {
         AgentPod {
             name: name.to_owned(),
             container,

@@ -34,10 +34,10 @@ pub struct EndedService {
 /// # Errors
 /// `CANCELLED` when the client is gone.
 pub async fn report(agents: &Agents, session: &mut Session) -> Result<(), Failure> {
-    let Some(job_pod) = agents.of_known_job() else { return Ok(()) };
+    let Some(job_pod) = agents.for_known_job() else { return Ok(()) };
     let seen = job_pod.watch().now();
     let Some(pod) = seen.pod() else { return Ok(()) };
-    for service in of_pod(pod) {
+    for service in from_pod(pod) {
         if !job_pod.is_first_report(&service.name, service.restarts) {
             continue;
         }
@@ -51,7 +51,7 @@ pub async fn report(agents: &Agents, session: &mut Session) -> Result<(), Failur
 }
 
 /// The services of a job's pod that have ended by themselves.
-pub fn of_pod(pod: &Pod) -> Vec<EndedService> {
+pub fn from_pod(pod: &Pod) -> Vec<EndedService> {
     // Those that its deletion ends are no news.
     if pod.metadata.deletion_timestamp.is_some() {
         return Vec::new();
@@ -123,7 +123,7 @@ mod tests {
             status("redis", &ended),
             status("db", &killed),
         ]);
-        let services = of_pod(&pod(&statuses, &json!({})));
+        let services = from_pod(&pod(&statuses, &json!({})));
         let messages: Vec<_> = services.iter().map(|service| service.message.as_str()).collect();
         assert_eq!(
             messages,
@@ -134,7 +134,7 @@ mod tests {
             ]
         );
         let going = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
-        assert_eq!(of_pod(&pod(&statuses, &going)), []);
+        assert_eq!(from_pod(&pod(&statuses, &going)), []);
     }
 
     #[test]
@@ -143,7 +143,7 @@ mod tests {
         let mut again = status("db", &running);
         again["restartCount"] = 1.into();
         again["lastState"] = json!({"terminated": {"exitCode": 3}});
-        let services = of_pod(&pod(&json!([status("redis", &running), again]), &json!({})));
+        let services = from_pod(&pod(&json!([status("redis", &running), again]), &json!({})));
         assert_eq!(services.len(), 1);
         assert_eq!(services[0].message, "service db ended with exit code 3, and was started again");
     }

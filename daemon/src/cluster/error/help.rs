@@ -61,7 +61,7 @@ fn pod(error: &ClusterError) -> &'static str {
         }
         E::ConfigUnusable { .. } => "Create the object that the message names, or correct its name",
         E::NoImageVolumes { .. } => {
-            "Use containerd 2.1 or CRI-O 1.33 or later on the nodes, or set HOOKD_TOOLS=init-container"
+            "Use containerd 2.1 or CRI-O 1.33 or later on the nodes, or set HOOKD_AGENT_INJECTION=init-container"
         }
         E::ProgramNotStarted { .. } => {
             "Check the entrypoint: it must exist in the image, be executable, and be made for this \

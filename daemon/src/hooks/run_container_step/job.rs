@@ -10,18 +10,18 @@ use tokio::sync::Semaphore;
 use crate::blocking;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::objects;
-use crate::config::ContainerSteps;
+use crate::config::ContainerStepLauncher;
 use crate::error::Failure;
 use crate::hooks::context::Context;
 use crate::hooks::error::HookError;
 use crate::hooks::service_network;
 use crate::ids::StepId;
 use crate::names;
+use crate::objects::agent::Injection;
 use crate::objects::container::ContainerStep;
 use crate::objects::init;
 use crate::objects::mounts;
-use crate::objects::step_job::{self, JobSettings, Launch, Plan, Starter};
-use crate::objects::tools::Delivery;
+use crate::objects::step_job::{self, JobSettings, Launch, Plan, ProcessLauncher};
 use crate::registry::image_config::ImageConfig;
 use crate::runner::Runner;
 use crate::session::cursor::RunPosition;
@@ -37,7 +37,7 @@ pub(super) struct Made {
     /// As the API server has it.
     pub(super) job: Job,
     /// The image's configuration, if stepd is to start the image's own program.
-    pub(super) by_stepd: Option<ImageConfig>,
+    pub(super) agent_launch: Option<ImageConfig>,
 }
 
 /// The step's Job, created now or found again. A Job that this client has seen and that is gone is
@@ -53,9 +53,10 @@ pub(super) async fn ensure(
     if let Some(run) = session.cursor.run.clone() {
         return found_again(context, step, runner, run).await;
     }
-    let (ready, by_stepd) = tokio::join!(make_ready(context, spec), by_stepd(context, spec, image));
+    let (ready, agent_launch) =
+        tokio::join!(make_ready(context, spec), agent_launch(context, spec, image));
     let (mounts, warnings) = ready?;
-    for warning in step_job::notes(runner, spec).into_iter().chain(warnings) {
+    for warning in step_job::warnings(runner, spec).into_iter().chain(warnings) {
         session.progress(Phase::RunPending, warning).await?;
     }
     let template = context.template()?;
@@ -66,13 +67,13 @@ pub(super) async fn ensure(
         template: template.as_ref(),
         services: &services,
     };
-    let launch = match &by_stepd {
-        Some((image, _)) => Launch { image, starter: Starter::Stepd },
-        None => Launch { image, starter: Starter::Kubelet },
+    let launch = match &agent_launch {
+        Some((image, _)) => Launch { image, launcher: ProcessLauncher::Agent },
+        None => Launch { image, launcher: ProcessLauncher::Kubelet },
     };
     let plan = step_job::job(runner, step, spec, mounts, launch, settings)?;
     let wanted = warned(context, plan, session).await?;
-    if launch.starter == Starter::Kubelet {
+    if launch.launcher == ProcessLauncher::Kubelet {
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
         make_secret(context, step, runner, spec, session).await?;
@@ -80,16 +81,16 @@ pub(super) async fn ensure(
     let (jobs, retry) = (context.cluster.jobs(), context.cluster.retry());
     let create = || objects::create(&jobs, &wanted, &retry);
     let made = with_room(&context.cluster, Phase::RunPending, session, create).await?;
-    let job = awaiting(launch.starter, made, runner)?;
-    let by_stepd = by_stepd.map(|(_, config)| config);
+    let job = awaiting(launch.launcher, made, runner)?;
+    let agent_launch = agent_launch.map(|(_, config)| config);
     session.cursor.run = Some(RunPosition {
         job_uid: job.uid().unwrap_or_default(),
-        by_stepd: by_stepd.clone(),
+        agent_launch: agent_launch.clone(),
         before: session.sent(),
         log: LogPosition::default(),
     });
     session.checkpoint(Phase::RunPending).await?;
-    Ok(Made { job, by_stepd })
+    Ok(Made { job, agent_launch })
 }
 
 /// The Job at which the step stood before.
@@ -104,8 +105,9 @@ async fn found_again(
     let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
     let found = found.ok_or(HookError::JobGone { job: name })?;
     // The caller may have written the cursor: the Job says who starts its program.
-    let starter = if run.by_stepd.is_some() { Starter::Stepd } else { Starter::Kubelet };
-    Ok(Made { job: awaiting(starter, found, runner)?, by_stepd: run.by_stepd })
+    let launcher =
+        if run.agent_launch.is_some() { ProcessLauncher::Agent } else { ProcessLauncher::Kubelet };
+    Ok(Made { job: awaiting(launcher, found, runner)?, agent_launch: run.agent_launch })
 }
 
 /// The environment, for a kubelet.
@@ -135,25 +137,25 @@ async fn warned(context: &Context, plan: Plan, session: &mut Session) -> Result<
     Ok(plan.job)
 }
 
-/// A Job that an earlier daemon made may await the other starter, if the image's registry answered
+/// A Job that an earlier daemon made may await the other launcher, if the image's registry answered
 /// one daemon only: neither would start its program then, or both would.
-fn awaiting(starter: Starter, made: Job, runner: &Runner) -> Result<Job, Failure> {
-    if step_job::starter(&made, runner) == starter {
+fn awaiting(launcher: ProcessLauncher, made: Job, runner: &Runner) -> Result<Job, Failure> {
+    if step_job::launcher(&made, runner) == launcher {
         return Ok(made);
     }
     Err(HookError::LauncherChanged { job: made.name_any() }.into())
 }
 
 /// The image by its digest and its own program, if stepd can start the step.
-async fn by_stepd(
+async fn agent_launch(
     context: &Context,
     spec: &ContainerStep,
     image: &str,
 ) -> Option<(String, ImageConfig)> {
     let config = &context.config;
     let known = context.cached_cluster_info()?;
-    if config.container_steps != ContainerSteps::Auto
-        || known.delivery(config) != Delivery::ImageVolumes
+    if config.container_step_launcher != ContainerStepLauncher::Auto
+        || known.injection(config) != Injection::ImageVolumes
         || context.lacks_image_volumes.load(Ordering::Relaxed)
     {
         return None;

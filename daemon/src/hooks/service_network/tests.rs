@@ -5,8 +5,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::error::Reason;
+use crate::objects::agent::Injection;
 use crate::objects::job_pod::{self, PodOptions};
-use crate::objects::tools::Delivery;
 use crate::runner::Runner;
 
 fn service(image: &str, ports: &[&str]) -> ContainerSpec {
@@ -22,7 +22,7 @@ fn planned(spec: &JobSpec) -> Plan {
         work_dir: Path::new("/w"),
         template: None,
         registry_secret: None,
-        delivery: Delivery::ImageVolumes,
+        injection: Injection::ImageVolumes,
         images: &[],
     };
     job_pod::plan(&Runner::default(), &"s1".parse().unwrap(), spec, around).unwrap()
@@ -54,16 +54,16 @@ async fn a_job_without_container_gets_the_runners_ports_arc_2977() {
     let ports = &plan.prepared.services[0].ports;
     assert_eq!(ports.get("80"), Some(&port.to_string()));
     assert_eq!(ports.len(), 1);
-    let notes = plan.notes.join("\n");
+    let warnings = plan.warnings.join("\n");
     for expected in [
         "53/udp of service nginx is not forwarded",
         "service redis publishes no port",
         &format!("localhost:{port} is port 80 of nginx"),
         "container steps reach them as nginx, redis",
     ] {
-        assert!(notes.contains(expected), "{expected:?} is not in\n{notes}");
+        assert!(warnings.contains(expected), "{expected:?} is not in\n{warnings}");
     }
-    assert!(!notes.contains("job container"), "{notes}");
+    assert!(!warnings.contains("job container"), "{warnings}");
     assert_eq!(JobServices::from_pod(&plan.pod).unwrap(), opened.services);
 }
 
@@ -75,7 +75,7 @@ async fn a_job_with_container_needs_no_port_of_the_runner() {
     assert!(opened.unwrap().unwrap().ports.is_empty());
     assert_eq!(plan.prepared.services[0].ports.get("6379").map(String::as_str), Some("6379"));
     assert_eq!(JobServices::from_pod(&plan.pod).unwrap().names, ["redis"]);
-    assert!(plan.notes.iter().any(|note| note.contains("as localhost and as redis")));
+    assert!(plan.warnings.iter().any(|note| note.contains("as localhost and as redis")));
 }
 
 #[tokio::test]

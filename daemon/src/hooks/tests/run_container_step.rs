@@ -57,10 +57,10 @@ fn ends() -> [Expected; 4] {
 }
 
 /// A client to which the Job of this uid was shown.
-fn resumed(uid: &str, by_stepd: Option<ImageConfig>) -> Cursor {
+fn resumed(uid: &str, agent_launch: Option<ImageConfig>) -> Cursor {
     let run = RunPosition {
         job_uid: uid.to_owned(),
-        by_stepd,
+        agent_launch,
         before: Offsets::default(),
         log: LogPosition::default(),
     };

@@ -9,9 +9,9 @@ use super::spec::{JobContainer, JobSpec};
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
+use crate::objects::agent;
 use crate::objects::docker::args;
 use crate::objects::step_job;
-use crate::objects::tools;
 use crate::runner::Runner;
 
 /// What the containers add to the pod, and to what is made beside it.
@@ -30,16 +30,16 @@ impl Built {
         runner: &Runner,
         step: &StepId,
         spec: &JobSpec,
-        around: PodOptions<'_>,
+        options: PodOptions<'_>,
     ) -> Result<Self, Failure> {
         let pod = step_job::base_pod();
         let mut built = Self { pod, directories: Vec::new(), values: Vec::new() };
         if let Some(job) = &spec.container {
-            built.add_job(runner, job, around)?;
+            built.add_job(runner, job, options)?;
         }
         let secret = names::services_secret(&runner.name, step);
-        for (service, image) in spec.services_with(around.images) {
-            let contract = service.mounts(around.work_dir, runner.work.as_ref())?;
+        for (service, image) in spec.services_with(options.images) {
+            let contract = service.mounts(options.work_dir, runner.work.as_ref())?;
             let container = service.container(contract.mounts, image);
             built.add_service(service, container, &secret);
             built.add_volumes(contract.volumes);
@@ -52,18 +52,18 @@ impl Built {
         &mut self,
         runner: &Runner,
         job: &JobContainer,
-        around: PodOptions<'_>,
+        options: PodOptions<'_>,
     ) -> Result<(), Failure> {
-        let tools = tools::of_job(runner, around.delivery);
-        let contract = job.mounts(around.work_dir, runner.work.as_ref())?;
-        let all = tools.mounts.into_iter().chain(contract.mounts).collect();
+        let agent = agent::for_job(runner, options.injection);
+        let contract = job.mounts(options.work_dir, runner.work.as_ref())?;
+        let all = agent.mounts.into_iter().chain(contract.mounts).collect();
         let mut container = job.container(all, None);
-        container.command = Some(tools.command);
+        container.command = Some(agent.command);
         // docker mode ignores the image's entrypoint too.
         container.args = None;
         self.pod.containers.push(container);
-        self.pod.init_containers = tools.init_container.map(|container| vec![container]);
-        self.add_volumes(tools.volumes);
+        self.pod.init_containers = agent.init_container.map(|container| vec![container]);
+        self.add_volumes(agent.volumes);
         self.add_volumes(contract.volumes);
         self.directories.extend(contract.directories);
         Ok(())

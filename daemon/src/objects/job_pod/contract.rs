@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::tests::{planned, value};
 use super::*;
-use crate::objects::tools;
+use crate::objects::agent;
 
 /// A job with these fields in its container and in its one service.
 fn job(container: &Value, service: &Value) -> JobSpec {
@@ -81,13 +81,13 @@ fn the_job_containers_own_entrypoint_arguments_and_directory_are_not_its_program
         json!({"entryPoint": "/x", "entryPointArgs": ["y"], "workingDirectory": "/__w/r/r"});
     let pod = value(&planned(&job(&fields, &json!({}))).unwrap());
     let job = &pod["spec"]["containers"][0];
-    assert_eq!(job["command"][0], tools::STEPD);
+    assert_eq!(job["command"][0], agent::STEPD);
     assert!(job["args"].is_null() && job["workingDir"].is_null(), "{job}");
 }
 
 #[test]
 fn without_image_volumes_the_pod_has_one_init_container_and_the_same_paths() {
-    let around = PodOptions { delivery: Delivery::InitContainer, ..super::tests::surroundings() };
+    let around = PodOptions { injection: Injection::InitContainer, ..super::tests::pod_options() };
     let externals = json!([{"sourceVolumePath": "/home/runner/externals", "targetVolumePath": "/__e",
         "readOnly": true}]);
     let spec = job(&json!({"systemMountVolumes": externals}), &json!({}));

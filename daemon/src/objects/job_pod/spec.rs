@@ -148,7 +148,7 @@ impl JobContainer {
     }
 
     /// Lines for the user; `shared`: the job's steps share the pod's network.
-    pub(super) fn notes(&self, shared: bool) -> impl Iterator<Item = String> + '_ {
+    pub(super) fn warnings(&self, shared: bool) -> impl Iterator<Item = String> + '_ {
         let warnings = self.options.warnings(self.kind).into_iter();
         let warnings = warnings.chain(self.volumes.warnings.iter().cloned());
         let warnings = warnings.map(|warning| format!("Container {}: {warning}", self.name));
@@ -175,7 +175,7 @@ impl JobContainer {
         work: Option<&WorkVolume>,
     ) -> Result<Mounts, Failure> {
         let system = &self.spec.system_mount_volumes;
-        let mut all = mounts::of_job(&self.name, system, work_dir, work)?;
+        let mut all = mounts::for_job(&self.name, system, work_dir, work)?;
         all.add_user(&self.name, &self.volumes.volumes, work_dir, work)?;
         Ok(all)
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use super::*;
 use crate::config::PolicyConfig;
 use crate::error::Reason;
-use crate::objects::tools::STEPD;
+use crate::objects::agent::STEPD;
 use crate::runner::WorkVolume;
 
 pub(super) fn runner() -> Runner {
@@ -55,19 +55,19 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 /// As on a new cluster, with nothing else set.
-pub(super) fn surroundings() -> PodOptions<'static> {
+pub(super) fn pod_options() -> PodOptions<'static> {
     PodOptions {
         work_dir: Path::new("/home/runner/_work"),
         template: None,
         registry_secret: None,
-        delivery: Delivery::ImageVolumes,
+        injection: Injection::ImageVolumes,
         images: &[],
     }
 }
 
 pub(super) fn planned(spec: &JobSpec) -> Result<Plan, Failure> {
     let step = "s1".parse().unwrap();
-    plan(&runner(), &step, spec, surroundings())
+    plan(&runner(), &step, spec, pod_options())
 }
 
 pub(super) fn value(plan: &Plan) -> Value {
@@ -78,7 +78,7 @@ pub(super) fn value(plan: &Plan) -> Value {
 fn the_pod_of_the_runners_own_example_is_the_recorded_one() {
     let plan = planned(&example()).unwrap();
     insta::assert_yaml_snapshot!("pod_of_the_example", plan.pod);
-    insta::assert_yaml_snapshot!("notes_of_the_example", plan.notes);
+    insta::assert_yaml_snapshot!("notes_of_the_example", plan.warnings);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn a_port_of_two_containers_is_refused_before_anything_is_made() {
     }
     let twice = read(twice).unwrap();
     let planned_with = |images: &[Option<ImageConfig>]| {
-        let around = PodOptions { images, ..surroundings() };
+        let around = PodOptions { images, ..pod_options() };
         plan(&runner(), &"s1".parse().unwrap(), &twice, around)
     };
     let error = planned_with(&[image("6379/tcp"), image("6379/tcp")]).unwrap_err();
@@ -223,7 +223,7 @@ fn template_and_workflow_both_hold_and_the_template_wins_where_they_differ() {
     let planned = |template: &str| {
         let template = Template::parse("t", template).unwrap();
         let step = "s1".parse().unwrap();
-        let around = PodOptions { template: Some(&template), ..surroundings() };
+        let around = PodOptions { template: Some(&template), ..pod_options() };
         plan(&runner(), &step, &example(), around).unwrap()
     };
     let job = |fields: &str| planned(&format!("spec: {{containers: [{{name: $job, {fields}}}]}}"));
@@ -234,5 +234,5 @@ fn template_and_workflow_both_hold_and_the_template_wins_where_they_differ() {
     let name = variables.keys().next().unwrap().clone();
     let plan = job(&format!("env: [{{name: {name}, value: theirs}}]"));
     assert!(!plan.environment.contains_key(&name) && plan.environment.len() + 1 == variables.len());
-    assert!(plan.notes.iter().any(|note| note.contains(&format!("the variable {name}"))));
+    assert!(plan.warnings.iter().any(|note| note.contains(&format!("the variable {name}"))));
 }

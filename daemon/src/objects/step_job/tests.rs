@@ -36,15 +36,15 @@ const SETTINGS: JobSettings<'_> = JobSettings {
     services: &[],
 };
 
-fn made_for(starter: Starter) -> Job {
+fn made_for(launcher: ProcessLauncher) -> Job {
     let (runner, step_id) = (runner(), "s1".parse().unwrap());
-    let launch = Launch { image: "busybox", starter };
+    let launch = Launch { image: "busybox", launcher };
     job(&runner, &step_id, &step(), Mounts::default(), launch, SETTINGS).unwrap().job
 }
 
 fn made() -> (Job, Secret) {
     let secret = secret(&runner(), &"s1".parse().unwrap(), &step().environment);
-    (made_for(Starter::Kubelet), secret)
+    (made_for(ProcessLauncher::Kubelet), secret)
 }
 
 #[test]
@@ -55,9 +55,11 @@ fn the_job_of_a_step_is_the_recorded_one_for_both_starters() {
         ..Mount::default()
     }];
     let (runner, step_id) = (runner(), "s1".parse().unwrap());
-    for (name, starter) in [("kubelet", Starter::Kubelet), ("stepd", Starter::Stepd)] {
+    for (name, launcher) in
+        [("kubelet", ProcessLauncher::Kubelet), ("stepd", ProcessLauncher::Agent)]
+    {
         let mounts = mounts::of_step(&home, Path::new("/work"), runner.work.as_ref()).unwrap();
-        let launch = Launch { image: "busybox", starter };
+        let launch = Launch { image: "busybox", launcher };
         let settings = JobSettings { pull_secret: Some("built"), ..SETTINGS };
         let plan = job(&runner, &step_id, &step(), mounts, launch, settings).unwrap();
         insta::assert_yaml_snapshot!(format!("started_by_{name}"), plan.job);
@@ -66,11 +68,11 @@ fn the_job_of_a_step_is_the_recorded_one_for_both_starters() {
 
 #[test]
 fn what_stepd_starts_is_nowhere_in_the_job() {
-    let job = serde_json::to_string(&made_for(Starter::Stepd)).unwrap();
+    let job = serde_json::to_string(&made_for(ProcessLauncher::Agent)).unwrap();
     for hidden in ["s3cret", "INPUT_A-B", "$sh", "$$"] {
         assert!(!job.contains(hidden), "{hidden} in {job}");
     }
-    assert!(job.contains(tools::STEPD));
+    assert!(job.contains(agent::STEPD));
 }
 
 #[test]
@@ -112,9 +114,9 @@ fn pods_of_both_starters_resolve_the_names_of_the_jobs_services() {
     let alias = HostAlias { ip: "10.1.2.3".into(), hostnames: Some(vec!["redis".into()]) };
     let services = [alias];
     let settings = JobSettings { services: &services, ..SETTINGS };
-    for starter in [Starter::Kubelet, Starter::Stepd] {
+    for launcher in [ProcessLauncher::Kubelet, ProcessLauncher::Agent] {
         let (runner, step_id) = (runner(), "s1".parse().unwrap());
-        let launch = Launch { image: "busybox", starter };
+        let launch = Launch { image: "busybox", launcher };
         let plan = job(&runner, &step_id, &step(), Mounts::default(), launch, settings).unwrap();
         let pod = plan.job.spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.host_aliases.as_deref(), Some(&services[..]));

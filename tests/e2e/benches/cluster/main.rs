@@ -31,7 +31,7 @@ const ALLOWANCE: f64 = 0.15;
 
 fn main() {
     let runs = runs();
-    let natively = Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet");
+    let natively = Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet");
     let [pods, images] = measure_images(&RunnerPod::with(&natively), runs);
     let runner = RunnerPod::start();
     let [builds, executors] = measure_builds(&runner, runs);

@@ -51,7 +51,7 @@ impl Workload {
     pub(crate) fn deploy(operation: Operation, turn: &Turn) -> Self {
         let proxy = Proxy::start();
         let setup = Setup::default()
-            .set("HOOKD_CONTAINER_STEPS", operation.container_steps())
+            .set("HOOKD_CONTAINER_STEP_LAUNCHER", operation.container_steps())
             .set("KUBERNETES_SERVICE_HOST", super::proxy::NODE.to_string())
             .set("KUBERNETES_SERVICE_PORT", proxy.port.to_string());
         let setup = Setup { own_file_system: true, ..setup };

@@ -10,7 +10,7 @@ const SOON: u64 = 20;
 
 /// A runner whose container steps are started by the kubelet.
 fn natively() -> RunnerPod {
-    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet"))
+    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet"))
 }
 
 fn image_step(runner: &RunnerPod, image: &str, entrypoint: &str) -> Outcome {

@@ -9,7 +9,7 @@ use test_support::{RunnerPod, Setup, images};
 
 /// A runner whose container steps are started by the kubelet.
 fn natively() -> RunnerPod {
-    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet"))
+    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet"))
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn the_template_changes_pods_of_container_steps_not_programs() {
     for way in ["auto", "kubelet"] {
         let setup = Setup::default()
             .set("ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE", "/home/runner/_work/template.yaml")
-            .set("HOOKD_CONTAINER_STEPS", way);
+            .set("HOOKD_CONTAINER_STEP_LAUNCHER", way);
         let runner = RunnerPod::with(&setup);
         runner.write("/home/runner/_work/template.yaml", template);
         let step = runner.script("echo $FROM_TEMPLATE; while [ ! -e go ]; do usleep 50000; done");
@@ -181,7 +181,7 @@ fn an_entrypoint_that_must_be_pid_1_is_or_names_the_setting() {
     let hidden = runner.action("s6hidden", &[("Dockerfile", &dockerfile("/start"))]);
     let outcome = runner.run(&hidden);
     let log = outcome.assert_code(100).log();
-    assert!(log.contains("HOOKD_CONTAINER_STEPS=kubelet"), "{log}");
+    assert!(log.contains("HOOKD_CONTAINER_STEP_LAUNCHER=kubelet"), "{log}");
     assert!(log.contains("can only run as pid 1"), "{log}");
     runner.assert_nothing_left();
 }

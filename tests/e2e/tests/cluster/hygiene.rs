@@ -60,7 +60,7 @@ fn assert_not_ours(runner: &RunnerPod, object: &Value) {
 
 #[test]
 fn values_of_the_environment_are_only_in_the_steps_secret() {
-    let setup = Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet");
+    let setup = Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet");
     let runner = RunnerPod::with(&setup);
     let mut step = runner.script(
         "echo \"$PASSWORD\" > /dev/null; echo started; while [ ! -e go ]; do usleep 50000; done",

@@ -95,7 +95,8 @@ fn container_steps_reach_services_by_name_whoever_starts_them() {
     );
     for (starter, job_in) in [("auto", job_container(IMAGE, &json!({}))), ("kubelet", json!(null))]
     {
-        let runner = RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", starter));
+        let runner =
+            RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", starter));
         let mut job = JobRun::of(&runner);
         job.prepare(&job_in, &json!([web(&["8080"], "--network-alias web")])).assert_code(0);
         let outcome = runner.run(&asks(&runner, &ask));

@@ -53,7 +53,7 @@ fn outage() -> &'static Outage {
     OUTAGE.get_or_init(|| {
         // What stepd starts is the script's turn; Pod logs are the others'.
         let setup = Setup { alone: true, ..Setup::default() };
-        let runner = RunnerPod::with(&setup.set("HOOKD_CONTAINER_STEPS", "kubelet"));
+        let runner = RunnerPod::with(&setup.set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet"));
         let start = |step: &fake_runner::Step, mark: &str| {
             let hook = runner.call(step).start();
             hook.wait_for(mark);
@@ -113,7 +113,7 @@ fn output_arrives_once_and_in_order_across_an_api_server_outage() {
 #[test]
 fn a_restart_of_the_kubelet_loses_no_output_of_its_step() {
     let setup = Setup { alone: true, ..Setup::default() };
-    let runner = RunnerPod::with(&setup.set("HOOKD_CONTAINER_STEPS", "kubelet"));
+    let runner = RunnerPod::with(&setup.set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet"));
     let hook = runner.call(&runner.script(NUMBERS)).start();
     hook.wait_for("\n20\n");
     drop(Stopped::component("kubelet", &runner.turn));

@@ -36,7 +36,7 @@ fn assert_same(what: &str, printed: &[u8], expected: &[u8]) {
 
 /// A runner whose container steps are started by the kubelet, so that their output is a Pod log.
 fn natively() -> RunnerPod {
-    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", "kubelet"))
+    RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet"))
 }
 
 /// What a program prints that prints these bytes.

@@ -6,7 +6,7 @@ use test_support::{IMAGE, JobRun, Program, RunnerPod, Setup, container, images, 
 
 #[test]
 fn without_image_volumes_an_init_container_brings_stepd() {
-    let runner = RunnerPod::with(&Setup::default().set("HOOKD_TOOLS", "init-container"));
+    let runner = RunnerPod::with(&Setup::default().set("HOOKD_AGENT_INJECTION", "init-container"));
     let mut job = JobRun::of(&runner);
     let fields = json!({"createOptions": "--user 1000:1000"});
     job.prepare(&job_container(IMAGE, &fields), &json!([])).assert_code(0);

@@ -35,7 +35,8 @@ fn expected(last: u32) -> Vec<String> {
 #[test]
 fn a_daemon_killed_during_a_run_is_not_noticed_by_the_step() {
     for starter in ["auto", "kubelet"] {
-        let runner = RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", starter));
+        let runner =
+            RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", starter));
         let step = runner.script(
             "i=1; while [ $i -le 800 ]; do echo n$i; i=$((i+1)); usleep 10000; done; exit 9",
         );
@@ -97,7 +98,8 @@ fn a_daemon_killed_before_the_context_is_sent_still_builds() {
 #[test]
 fn a_daemon_killed_while_the_step_ends_does_not_run_it_twice() {
     for starter in ["auto", "kubelet"] {
-        let runner = RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEPS", starter));
+        let runner =
+            RunnerPod::with(&Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", starter));
         let step = runner.script(
             "echo ran >> /github/workspace/ran; echo begun; usleep 1500000; echo over; \
              touch /github/workspace/over; exit 2",

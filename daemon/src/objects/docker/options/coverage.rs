@@ -9,11 +9,11 @@ use super::*;
 use crate::config::PolicyConfig;
 use crate::error::Reason;
 use crate::names;
+use crate::objects::agent::Injection;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::{self, JobSpec, PodOptions};
 use crate::objects::mounts;
-use crate::objects::step_job::{self, JobSettings, Launch, Starter};
-use crate::objects::tools::Delivery;
+use crate::objects::step_job::{self, JobSettings, Launch, ProcessLauncher};
 use crate::runner::{Runner, WorkVolume};
 
 const KINDS: [ContainerKind; 3] = [ContainerKind::Job, ContainerKind::Service, ContainerKind::Step];
@@ -47,10 +47,10 @@ fn made(
             template: None,
             services: &[],
         };
-        let launch = Launch { image: "redis", starter: Starter::Kubelet };
+        let launch = Launch { image: "redis", launcher: ProcessLauncher::Kubelet };
         let job = step_job::job(&runner, &id, &step, mounts, launch, settings)?.job;
         let text = format!("{} {:?}", serde_json::to_string(&job).unwrap(), step.environment);
-        return Ok((text, step_job::notes(&runner, &step)));
+        return Ok((text, step_job::warnings(&runner, &step)));
     }
     let job = match kind {
         ContainerKind::Job => JobSpec::read(Some(spec), Vec::new())?,
@@ -61,14 +61,15 @@ fn made(
         work_dir,
         template: None,
         registry_secret: None,
-        delivery: Delivery::ImageVolumes,
+        injection: Injection::ImageVolumes,
         images: &[],
     };
     let plan = job_pod::plan(&runner, &id, &job, around)?;
     let text = serde_json::to_string(&plan.pod).unwrap();
     // The names of a service are reported for each.
-    let notes = plan.notes.into_iter().filter(|note| !note.starts_with("Services are reached"));
-    Ok((format!("{text} {:?}", plan.environment), notes.collect()))
+    let warnings =
+        plan.warnings.into_iter().filter(|note| !note.starts_with("Services are reached"));
+    Ok((format!("{text} {:?}", plan.environment), warnings.collect()))
 }
 
 /// A use of the flag that is right in docker.
@@ -137,7 +138,7 @@ fn every_flag_is_applied_refused_or_named_for_every_container() {
         let plain = made(kind, &without(flag, &options), &all).unwrap();
         for policy in [&none, &all] {
             let what = format!("{options} of {kind:?}, allowed: {}", policy.allow_privileged);
-            let (text, notes) = match made(kind, &options, policy) {
+            let (text, warnings) = match made(kind, &options, policy) {
                 Ok(made) => made,
                 Err(error) => {
                     assert!(!policy.allow_privileged, "{what}: {error}");
@@ -149,15 +150,18 @@ fn every_flag_is_applied_refused_or_named_for_every_container() {
             };
             let is_applied = text != plain.0;
             let word = if flag.name.starts_with("health-") { "--health-*" } else { flag.name };
-            let is_named = notes.iter().any(|note| note.contains(word));
+            let is_named = warnings.iter().any(|note| note.contains(word));
             let expected = is_so_anyway(flag, kind);
-            assert_eq!(is_applied || is_named, !expected, "{what}: {notes:?}");
+            assert_eq!(is_applied || is_named, !expected, "{what}: {warnings:?}");
             let container = match kind {
                 ContainerKind::Job => "Container job: ",
                 ContainerKind::Service => "Container redis: ",
                 ContainerKind::Step => "Container step: ",
             };
-            assert!(notes.iter().all(|note| note.starts_with(container)), "{what}: {notes:?}");
+            assert!(
+                warnings.iter().all(|note| note.starts_with(container)),
+                "{what}: {warnings:?}"
+            );
         }
     }
 }

@@ -36,7 +36,7 @@ fn a_digest_goes_behind_the_name_that_was_given() {
 #[tokio::test]
 async fn a_registry_that_is_away_costs_one_attempt() {
     let registry = RegistryConfig { insecure: vec!["localhost:1".into()], ..Default::default() };
-    let lookup = Lookup::new(&registry);
+    let lookup = ImageResolver::new(&registry);
     assert_eq!(lookup.find("localhost:1/a/b:1", &[], &[]).await, None);
     assert!(lock(&lookup.unreachable).contains_key("localhost:1"));
     assert_eq!(lookup.find("not a name", &[], &[]).await, None);
@@ -44,11 +44,11 @@ async fn a_registry_that_is_away_costs_one_attempt() {
 
 #[test]
 fn a_registry_that_never_answers_is_asked_ever_more_rarely() {
-    let first = Silence::after(None);
-    let second = Silence::after(Some(&first));
+    let first = UnreachableBackoff::after(None);
+    let second = UnreachableBackoff::after(Some(&first));
     assert_eq!((first.length, second.length), (UNREACHABLE, UNREACHABLE * 4));
-    let long = Silence { length: LONGEST_UNREACHABLE, ..first };
-    assert_eq!(Silence::after(Some(&long)).length, LONGEST_UNREACHABLE);
+    let long = UnreachableBackoff { length: LONGEST_UNREACHABLE, ..first };
+    assert_eq!(UnreachableBackoff::after(Some(&long)).length, LONGEST_UNREACHABLE);
 }
 
 /// The image `library/a` whose program is `/<name>`, with the tag `1`; and its digest.
@@ -62,9 +62,9 @@ fn program(info: Option<Arc<ImageInfo>>) -> Option<String> {
 }
 
 /// Docker Hub is `origin`, as a map has it, or has `mirrors`.
-fn lookup(origin: Option<&FakeRegistry>, mirrors: &[&FakeRegistry]) -> Lookup {
+fn lookup(origin: Option<&FakeRegistry>, mirrors: &[&FakeRegistry]) -> ImageResolver {
     let hosts = origin.into_iter().chain(mirrors.iter().copied());
-    Lookup::new(&RegistryConfig {
+    ImageResolver::new(&RegistryConfig {
         map: origin.map(|origin| format!("index.docker.io={}", origin.host)),
         insecure: hosts.map(|registry| registry.host.clone()).collect(),
         mirrors: mirrors.iter().map(|mirror| mirror.host.clone()).collect(),
@@ -78,7 +78,7 @@ async fn a_mirror_does_not_choose_the_program_of_a_tag() {
     let (evil, _) = image_of("evil");
     let lookup = lookup(None, &[&evil]);
     // Docker Hub itself is away.
-    lock(&lookup.unreachable).insert("index.docker.io".to_owned(), Silence::after(None));
+    lock(&lookup.unreachable).insert("index.docker.io".to_owned(), UnreachableBackoff::after(None));
     assert_eq!(lookup.find("a:1", &[], &[]).await, None);
     assert!(evil.arrived().is_empty());
 }

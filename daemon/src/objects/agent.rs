@@ -34,7 +34,7 @@ const INSTALL: &str = "mkdir -p /__hookd/usr/local/bin && \
 
 /// The way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum Injection {
     /// Whole images, mounted read-only: Kubernetes 1.35, containerd 2.1.
     ImageVolumes,
     /// One init container.
@@ -43,7 +43,7 @@ pub enum Delivery {
 
 /// What a pod needs for stepd.
 #[derive(Debug)]
-pub struct Tools {
+pub struct AgentParts {
     /// Of the pod.
     pub volumes: Vec<Volume>,
     /// Of stepd's container.
@@ -55,22 +55,22 @@ pub struct Tools {
 }
 
 /// For a job container, with the externals at /__e.
-pub fn of_job(runner: &Runner, delivery: Delivery) -> Tools {
-    match (delivery, &runner.work) {
-        (Delivery::InitContainer, Some(work)) => copied(runner, work),
+pub fn for_job(runner: &Runner, injection: Injection) -> AgentParts {
+    match (injection, &runner.work) {
+        (Injection::InitContainer, Some(work)) => copied(runner, work),
         _ => {
-            let mut tools = of_step(runner);
-            tools.volumes.push(image_volume("runner", &runner.runner_image));
-            tools.mounts.push(mount("runner", RUNNER));
-            tools.command.extend(["--links", LINKS].map(str::to_owned));
-            tools
+            let mut agent = for_step(runner);
+            agent.volumes.push(image_volume("runner", &runner.runner_image));
+            agent.mounts.push(mount("runner", RUNNER));
+            agent.command.extend(["--links", LINKS].map(str::to_owned));
+            agent
         }
     }
 }
 
 /// For a container step, which has no externals; with image volumes only.
-pub fn of_step(runner: &Runner) -> Tools {
-    Tools {
+pub fn for_step(runner: &Runner) -> AgentParts {
+    AgentParts {
         volumes: vec![image_volume("hookd", &runner.hookd_image), empty_dir("hookd-run")],
         mounts: vec![mount("hookd", HOOKD), mount("hookd-run", STEPD_DIR)],
         init_container: None,
@@ -78,7 +78,7 @@ pub fn of_step(runner: &Runner) -> Tools {
     }
 }
 
-fn copied(runner: &Runner, work: &WorkVolume) -> Tools {
+fn copied(runner: &Runner, work: &WorkVolume) -> AgentParts {
     let copy = Path::new(&work.sub_path).join(COPY_DIR);
     let from_work = VolumeMount {
         name: WORK.to_owned(),
@@ -105,7 +105,7 @@ fn copied(runner: &Runner, work: &WorkVolume) -> Tools {
     };
     let mut stepd = mount("hookd", HOOKD);
     stepd.read_only = Some(true);
-    Tools {
+    AgentParts {
         volumes: vec![
             empty_dir("hookd"),
             empty_dir("hookd-run"),
@@ -114,7 +114,7 @@ fn copied(runner: &Runner, work: &WorkVolume) -> Tools {
         ],
         mounts: vec![stepd, mount("hookd-run", STEPD_DIR)],
         init_container: Some(init_container),
-        command: of_step(runner).command,
+        command: for_step(runner).command,
     }
 }
 
@@ -148,24 +148,24 @@ mod tests {
 
     #[test]
     fn image_volumes_need_no_init_container() {
-        let tools = of_job(&runner(), Delivery::ImageVolumes);
-        assert!(tools.init_container.is_none());
-        let images = tools.volumes.iter().filter_map(|volume| volume.image.as_ref());
+        let agent = for_job(&runner(), Injection::ImageVolumes);
+        assert!(agent.init_container.is_none());
+        let images = agent.volumes.iter().filter_map(|volume| volume.image.as_ref());
         let images: Vec<_> = images.filter_map(|image| image.reference.as_deref()).collect();
         assert_eq!(images, ["hookd@sha256:0", "runner@sha256:1"]);
-        assert!(tools.command.contains(&LINKS.to_owned()));
-        assert!(!of_step(&runner()).command.contains(&LINKS.to_owned()));
+        assert!(agent.command.contains(&LINKS.to_owned()));
+        assert!(!for_step(&runner()).command.contains(&LINKS.to_owned()));
     }
 
     #[test]
     fn without_them_one_init_container_of_the_runners_image_brings_both() {
-        let tools = of_job(&runner(), Delivery::InitContainer);
-        assert!(tools.volumes.iter().all(|volume| volume.image.is_none()));
-        let init = tools.init_container.unwrap();
+        let agent = for_job(&runner(), Injection::InitContainer);
+        assert!(agent.volumes.iter().all(|volume| volume.image.is_none()));
+        let init = agent.init_container.unwrap();
         assert_eq!(init.image.as_deref(), Some("runner@sha256:1"));
         let copy = &init.volume_mounts.unwrap()[2];
         assert_eq!((copy.sub_path.as_deref(), copy.read_only), (Some("w/_hookd"), Some(true)));
-        assert_eq!(tools.command[0], STEPD);
-        assert_eq!(tools.mounts[0].read_only, Some(true));
+        assert_eq!(agent.command[0], STEPD);
+        assert_eq!(agent.mounts[0].read_only, Some(true));
     }
 }

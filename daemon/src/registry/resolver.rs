@@ -51,12 +51,12 @@ pub struct ImageInfo {
 
 /// Asks registries; remembers their answers for the job.
 #[derive(Debug)]
-pub struct Lookup {
+pub struct ImageResolver {
     sources: Mirrors,
     /// None: it could not be made.
     client: Option<RegistryClient>,
     known: Mutex<ClusterInfo>,
-    unreachable: Mutex<HashMap<String, Silence>>,
+    unreachable: Mutex<HashMap<String, UnreachableBackoff>>,
     slots: Semaphore,
 }
 
@@ -82,12 +82,12 @@ impl ClusterInfo {
 
 /// A registry that did not answer.
 #[derive(Clone, Copy, Debug)]
-struct Silence {
+struct UnreachableBackoff {
     until: Instant,
     length: Duration,
 }
 
-impl Silence {
+impl UnreachableBackoff {
     fn after(before: Option<&Self>) -> Self {
         let length =
             before.map_or(UNREACHABLE, |before| before.length * 4).min(LONGEST_UNREACHABLE);
@@ -95,7 +95,7 @@ impl Silence {
     }
 }
 
-impl Lookup {
+impl ImageResolver {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
         let sources = Mirrors::new(registry);
@@ -158,7 +158,7 @@ impl Lookup {
         tracing::info!(image, host, error = report(error), "image not looked up");
         if error.is_no_answer() {
             let mut silences = lock(&self.unreachable);
-            let silence = Silence::after(silences.get(host));
+            let silence = UnreachableBackoff::after(silences.get(host));
             if silences.len() >= MAX_KNOWN {
                 silences.clear();
             }
