@@ -156,6 +156,12 @@ pub enum ClusterError {
         /// The kubelet's own words.
         message: String,
     },
+    /// A Secret or ConfigMap that the pod mounts does not exist, or lacks a key.
+    #[error("A volume of the pod cannot be mounted: {message}")]
+    MountMissing {
+        /// The kubelet's own words.
+        message: String,
+    },
     /// The node cannot mount images as volumes; an init container can do the same.
     #[error("The node's container runtime has no image volumes: {message}")]
     NoImageVolumes {
@@ -306,6 +312,7 @@ impl Explain for ClusterError {
             Self::InitContainerFailed { .. }
             | Self::ConfigNotSynced { .. }
             | Self::ConfigUnusable { .. }
+            | Self::MountMissing { .. }
             | Self::ProgramNotStarted { .. } => Reason::StartFailed,
             Self::PullFailed { problem: PullProblem::Unreachable, .. } => {
                 Reason::RegistryUnreachable

@@ -221,6 +221,7 @@ mod kill;
 mod waiting;
 
 pub use kill::awaits_reason;
+pub use waiting::missing_mount;
 
 #[cfg(test)]
 mod tests;

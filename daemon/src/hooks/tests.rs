@@ -40,7 +40,7 @@ impl Hookd {
             path,
             "--work-dir",
             path,
-            "--container-steps",
+            "--container-step-launcher",
             "kubelet",
             "--api-timeout",
             "60",

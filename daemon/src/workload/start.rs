@@ -32,6 +32,10 @@ const NO_POD: Duration = Duration::from_secs(2);
 /// ... and again after this.
 const STILL_NO_POD: Duration = Duration::from_secs(10);
 
+/// A Secret or ConfigMap that a pod mounts may be created at the same time as the pod; the kubelet looks
+/// for it again in pauses that grow to 16 s by then.
+const MOUNT_GRACE_PERIOD: Duration = Duration::from_secs(30);
+
 /// Which container is awaited.
 #[derive(Clone, Copy, Debug)]
 pub struct Awaited<'a> {
@@ -110,7 +114,10 @@ pub async fn started_while(
                 let name = name.unwrap_or_default();
                 reporter.events = Some(events::for_pod(cluster, &name));
             }
-            line = reporter.line() => session.progress(awaited.phase, line).await?,
+            line = reporter.line() => {
+                wait.heed(&line);
+                session.progress(awaited.phase, line).await?;
+            }
         }
     }
 }
@@ -147,6 +154,8 @@ struct Wait {
     why: String,
     /// Since when a trouble lasts that may pass, until when it may, and the failure if it does not.
     trouble: Option<(Instant, Instant, Failure)>,
+    /// Until when an object may be missing that the pod mounts, and the failure if it still is.
+    mount: Option<(Instant, Failure)>,
     /// Why no pod can be made, as it was last heard.
     refusal: Option<Failure>,
 }
@@ -168,6 +177,8 @@ impl Wait {
             ContainerState::Failed(failure) => return Err(failure),
             ContainerState::Degraded(grace_period, failure) => {
                 self.report(failure.message.clone(), awaited.phase, session).await?;
+                // Volumes are mounted before anything else.
+                self.mount = None;
                 let since = self.trouble.take().map_or_else(Instant::now, |(since, ..)| since);
                 self.trouble = Some((since, since + grace_period, failure));
             }
@@ -192,18 +203,30 @@ impl Wait {
         session.progress(phase, format!("Waiting: {why}")).await
     }
 
+    /// Takes in what an event of the pod says.
+    fn heed(&mut self, event: &str) {
+        if let Some(missing) = pod::missing_mount(event) {
+            self.mount.get_or_insert_with(|| (Instant::now() + MOUNT_GRACE_PERIOD, missing.into()));
+        }
+    }
+
     /// Until when to wait.
     fn until(&self, deadline: Instant) -> Instant {
-        self.trouble.as_ref().map_or(deadline, |(_, until, _)| deadline.min(*until))
+        let trouble = self.trouble.as_ref().map(|(_, until, _)| *until);
+        let mount = self.mount.as_ref().map(|(until, _)| *until);
+        trouble.into_iter().chain(mount).fold(deadline, Instant::min)
     }
 
     /// Why it was waited in vain until then.
     fn failure(self, awaited: &Awaited<'_>, deadline: Instant, timeout: Duration) -> Failure {
         let owner = awaited.owner();
-        match (self.trouble, self.refusal) {
-            (Some((_, until, failure)), _) if until < deadline => failure,
-            (_, Some(refusal)) => WorkloadError::NoPod { owner, timeout, refusal }.into(),
-            _ => late(owner, timeout, self.why).into(),
+        let trouble = self.trouble.map(|(_, until, failure)| (until, failure));
+        let mut early =
+            trouble.into_iter().chain(self.mount).filter(|(until, _)| *until < deadline);
+        match (early.next(), self.refusal) {
+            (Some((_, failure)), _) => failure,
+            (None, Some(refusal)) => WorkloadError::NoPod { owner, timeout, refusal }.into(),
+            (None, None) => late(owner, timeout, self.why).into(),
         }
     }
 

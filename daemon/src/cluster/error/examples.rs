@@ -94,6 +94,10 @@ fn containers() -> Vec<E> {
             message: "failed to sync secret cache: timed out waiting for the condition".into(),
         },
         E::ConfigUnusable { message: "secret \"x\" not found".into() },
+        E::MountMissing {
+            message: "MountVolume.SetUp failed for volume \"credentials\" : secret \"x\" not found"
+                .into(),
+        },
         E::NoImageVolumes { message: "failed to mkdir \"\": no such file or directory".into() },
         E::ProgramNotStarted { message: "exec: \"/nope\": no such file or directory".into() },
     ]

@@ -31,7 +31,7 @@ pub(super) fn of(error: &ClusterError) -> &'static str {
     }
 }
 
-/// What the user can do about a pod, a container, or what comes out of it.
+/// What the user can do about a pod.
 fn pod(error: &ClusterError) -> &'static str {
     use ClusterError as E;
     match error {
@@ -53,6 +53,14 @@ fn pod(error: &ClusterError) -> &'static str {
             "The work volume exists on another node only: use a ReadWriteMany claim, or let runner \
              and step share a node"
         }
+        _ => container(error),
+    }
+}
+
+/// What the user can do about a container, or what comes out of it.
+fn container(error: &ClusterError) -> &'static str {
+    use ClusterError as E;
+    match error {
         E::InvalidImageName { .. } => {
             "Correct the image in the workflow or in the action's action.yml"
         }
@@ -60,6 +68,11 @@ fn pod(error: &ClusterError) -> &'static str {
             "Check that the kubelet of the pod's node reaches the API server; run the job again"
         }
         E::ConfigUnusable { .. } => "Create the object that the message names, or correct its name",
+        E::MountMissing { .. } => {
+            "Create the object that the message names in the runner's namespace, or correct its name: \
+             ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET names the Secret that builds mount, the hook \
+             template those of its volumes"
+        }
         E::NoImageVolumes { .. } => {
             "Use containerd 2.1 or CRI-O 1.33 or later on the nodes, or set HOOKD_AGENT_INJECTION=init-container"
         }
@@ -80,15 +93,8 @@ fn pod(error: &ClusterError) -> &'static str {
             "Run the job again; let the program print less than 10 MiB in 10 s, or raise the kubelet's \
              containerLogMaxSize"
         }
-        E::Refused { .. }
-        | E::PullFailed { .. }
-        | E::InitContainerFailed { .. }
-        | E::NotConfigured { .. }
-        | E::NoAnswer { .. }
-        | E::PermissionsMissing { .. }
-        | E::NameTaken { .. }
-        | E::PodOfAnotherRunner { .. }
-        | E::PodOfNoRunner { .. } => "This is a defect of hookd: please report it",
+        // The arms of `of` and `pod`.
+        _ => "This is a defect of hookd: please report it",
     }
 }
 

@@ -46,6 +46,17 @@ pub(super) fn state(reason: &str, message: &str, image: &str) -> ContainerState 
     }
 }
 
+/// What the pod's event says, if it is that an object to mount does not exist: the kubelet repeats
+/// such a mount as long as the pod lives.
+pub fn missing_mount(event: &str) -> Option<ClusterError> {
+    let of_mount = event.starts_with("MountVolume.SetUp failed for volume ");
+    let is_object = event.contains(": secret \"") || event.contains(": configmap \"");
+    let is_missing = (is_object && event.ends_with(" not found"))
+        || event.contains("references non-existent secret key: ")
+        || event.contains("references non-existent config key: ");
+    (of_mount && is_missing).then(|| ClusterError::MountMissing { message: event.to_owned() })
+}
+
 /// True of the kubelet's message for a Secret or ConfigMap that it has not heard of yet, good or bad.
 fn is_not_synced(message: &str) -> bool {
     message.contains("failed to sync")

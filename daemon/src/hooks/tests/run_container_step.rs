@@ -141,7 +141,7 @@ async fn a_job_that_is_gone_is_never_made_a_second_time() {
             "with another launcher",
             resumed(own, Some(ImageConfig::default())),
             finds(job("s")),
-            "Job r-step-s was made by a hookd",
+            "Job r-step-s was created by an earlier hookd",
         ),
     ] {
         // The script has no create.

@@ -58,3 +58,31 @@ fn a_step_without_a_pod_reports_the_refusal_at_its_deadline() {
     let failure = Wait::default().failure(&awaited, deadline, timeout);
     assert_eq!(failure.reason, Reason::DeadlineExceeded);
 }
+
+// The kubelet waits for a Secret that does not exist as long as the pod lives.
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_stays_missing_is_not_waited_for() {
+    let (timeout, now) = (Duration::from_secs(600), Instant::now());
+    let mut wait = Wait::default();
+    for event in [
+        "MountVolume.SetUp failed for volume \"x\" : failed to sync secret cache: timed out",
+        "MountVolume.SetUp failed for volume \"x\" : rpc error: image \"y\" not found",
+        "Pulling image \"x\"",
+    ] {
+        wait.heed(event);
+        assert_eq!(wait.until(now + timeout), now + timeout, "{event}");
+    }
+    for event in [
+        "MountVolume.SetUp failed for volume \"x\" : secret \"registry\" not found",
+        "MountVolume.SetUp failed for volume \"x\" : configmap \"registry\" not found",
+        "MountVolume.SetUp failed for volume \"x\" : references non-existent secret key: registry",
+    ] {
+        let mut wait = Wait::default();
+        wait.heed(event);
+        assert_eq!(wait.until(now + timeout), now + MOUNT_GRACE_PERIOD, "{event}");
+        let awaited = Awaited { job: None, container: "c", phase: Phase::RunPending };
+        let failure = wait.failure(&awaited, now + timeout, timeout);
+        assert_eq!(failure.reason, Reason::StartFailed);
+        assert!(failure.message.contains("registry"), "{failure}");
+    }
+}
