@@ -101,8 +101,7 @@ async fn run(
     if let Some(config) = agent_launch {
         let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
         let pod = context.agents.for_pod(&name, names::STEP_CONTAINER, watch);
-        let start =
-            program_of(step, spec, &config).ok_or_else(|| HookError::ProgramUnknown { image })?;
+        let start = program_of(step, spec, &config).ok_or(HookError::ProgramUnknown { image })?;
         return match program::run(&pod, Program { start: &start, before }, session).await {
             Err(failure) => Err(start::loss(&context.cluster, &job, failure).await),
             ended => ended,
