@@ -40,7 +40,7 @@ build: compiler ## build hookd, hook and stepd, and the fake runner, as static b
 demo: build ## build a Dockerfile action with Kaniko and run it as a Job; ACTION=<folder> for one of yours
 	@deploy/demo/demo.sh $(ACTION)
 
-test: test-unit test-examples test-cluster ## run all tests, those on the cluster included
+test: test-unit test-cluster test-examples ## run all tests, those on the cluster included
 
 test-unit: compiler ## run the tests that need no cluster
 	cargo test --locked --workspace

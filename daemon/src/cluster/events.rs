@@ -33,12 +33,12 @@ const REPORTED_REASONS: [&str; 10] = [
 /// that has just started refuses everybody.
 const FORBIDDEN: Duration = Duration::from_secs(30);
 
-/// Lines of the events of a pod, those that were there before among them, which come again with each
-/// watch. Never ends; an account that may not watch events learns nothing.
-pub fn for_pod(cluster: &Cluster, pod: &str) -> BoxStream<'static, String> {
+/// Lines of the events of the pod of this uid, those that were there before among them, which come again
+/// with each watch, in any order. Never ends; an account that may not watch events learns nothing.
+pub fn for_pod(cluster: &Cluster, uid: &str) -> BoxStream<'static, String> {
     let events: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let params =
-        WatchParams::default().fields(&format!("involvedObject.name={pod}")).disable_bookmarks();
+        WatchParams::default().fields(&format!("involvedObject.uid={uid}")).disable_bookmarks();
     let watches = stream::unfold(Backoff::default(), move |mut backoff| {
         let (events, params) = (events.clone(), params.clone());
         async move {

@@ -23,6 +23,8 @@ use crate::names::JOB_LABEL;
 const STEADY: Duration = Duration::from_secs(20);
 /// How long the reason of a kill may come after the kill.
 const REASON_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the last state of a pod that is deleted by then is published.
+const LAST_STATE: Duration = Duration::from_millis(100);
 
 /// What is known of a Job's pod.
 #[derive(Clone, Debug, Default)]
@@ -193,7 +195,11 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
             }
             Some(Ok(watcher::Event::InitDone)) if listed => {}
             Some(Ok(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
-                publish(sender, held.take());
+                if held.is_some() {
+                    publish(sender, held.take());
+                    // Receivers see the newest state only, and the end of a container says more.
+                    tokio::time::sleep(LAST_STATE).await;
+                }
                 sender.send_replace(PodState::Deleted);
                 return;
             }

@@ -99,7 +99,7 @@ pub async fn started_while(
             });
         }
         let no_pod = matches!(seen, PodState::NotCreated);
-        let name = seen.pod().and_then(|pod| pod.metadata.name.clone());
+        let uid = seen.pod().and_then(|pod| pod.metadata.uid.clone());
         let until = wait.until(deadline);
         tokio::select! {
             () = watch.changed() => {}
@@ -110,9 +110,9 @@ pub async fn started_while(
                 wait.ask_why(cluster, awaited, session).await?;
                 ask = Instant::now() + STILL_NO_POD;
             }
-            () = tokio::time::sleep_until(report_at), if reporter.events.is_none() && name.is_some() => {
-                let name = name.unwrap_or_default();
-                reporter.events = Some(events::for_pod(cluster, &name));
+            () = tokio::time::sleep_until(report_at), if reporter.events.is_none() && uid.is_some() => {
+                let uid = uid.unwrap_or_default();
+                reporter.events = Some(events::for_pod(cluster, &uid));
             }
             line = reporter.line() => {
                 wait.heed(&line);
@@ -156,6 +156,8 @@ struct Wait {
     trouble: Option<(Instant, Instant, Failure)>,
     /// Until when an object may be missing that the pod mounts, and the failure if it still is.
     mount: Option<(Instant, Failure)>,
+    /// All volumes are mounted: an event about one is an old one.
+    mounted: bool,
     /// Why no pod can be made, as it was last heard.
     refusal: Option<Failure>,
 }
@@ -177,8 +179,7 @@ impl Wait {
             ContainerState::Failed(failure) => return Err(failure),
             ContainerState::Degraded(grace_period, failure) => {
                 self.report(failure.message.clone(), awaited.phase, session).await?;
-                // Volumes are mounted before anything else.
-                self.mount = None;
+                self.volumes_are_mounted();
                 let since = self.trouble.take().map_or_else(Instant::now, |(since, ..)| since);
                 self.trouble = Some((since, since + grace_period, failure));
             }
@@ -205,9 +206,20 @@ impl Wait {
 
     /// Takes in what an event of the pod says.
     fn heed(&mut self, event: &str) {
-        if let Some(missing) = pod::missing_mount(event) {
-            self.mount.get_or_insert_with(|| (Instant::now() + MOUNT_GRACE_PERIOD, missing.into()));
+        match pod::missing_mount(event) {
+            Some(missing) if !self.mounted => {
+                let until = Instant::now() + MOUNT_GRACE_PERIOD;
+                self.mount.get_or_insert_with(|| (until, missing.into()));
+            }
+            None if event.starts_with("Pulling image ") => self.volumes_are_mounted(),
+            _ => {}
         }
+    }
+
+    /// The kubelet mounts them before it pulls an image or makes a container.
+    fn volumes_are_mounted(&mut self) {
+        self.mounted = true;
+        self.mount = None;
     }
 
     /// Until when to wait.
@@ -221,9 +233,8 @@ impl Wait {
     fn failure(self, awaited: &Awaited<'_>, deadline: Instant, timeout: Duration) -> Failure {
         let owner = awaited.owner();
         let trouble = self.trouble.map(|(_, until, failure)| (until, failure));
-        let mut early =
-            trouble.into_iter().chain(self.mount).filter(|(until, _)| *until < deadline);
-        match (early.next(), self.refusal) {
+        let early = trouble.into_iter().chain(self.mount).filter(|(until, _)| *until < deadline);
+        match (early.min_by_key(|(until, _)| *until), self.refusal) {
             (Some((_, failure)), _) => failure,
             (None, Some(refusal)) => WorkloadError::NoPod { owner, timeout, refusal }.into(),
             (None, None) => late(owner, timeout, self.why).into(),

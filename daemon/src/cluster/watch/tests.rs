@@ -200,3 +200,16 @@ async fn a_kill_whose_reason_does_not_come_is_seen_soon() {
     assert_eq!(reason(&seen).as_deref(), Some("Error"));
     assert!(began.elapsed() <= REASON_TIMEOUT, "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_is_seen_though_the_pod_is_deleted_at_once() {
+    let events = [event("MODIFIED", killed(2, "Error")), event("DELETED", killed(3, "Error"))];
+    let api = ApiServer::expecting([
+        list(1, &[pod(1, "Running")]),
+        watch_from(1).streams(events, End::Open),
+    ]);
+    let mut watch = PodWatch::for_pod(api.cluster().pods(), "p");
+    let seen = api.during(watch.until(is_in("Failed"))).await;
+    assert_eq!(reason(&seen).as_deref(), Some("Error"));
+    api.during(watch.until(is_deleted)).await;
+}

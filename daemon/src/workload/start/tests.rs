@@ -86,3 +86,30 @@ async fn a_secret_that_stays_missing_is_not_waited_for() {
         assert!(failure.message.contains("registry"), "{failure}");
     }
 }
+
+// Events come in any order, and those of the past come again.
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_came_late_fails_no_pod() {
+    let missing = "MountVolume.SetUp failed for volume \"x\" : secret \"registry\" not found";
+    let pulling = "Pulling image \"busybox:1\"";
+    let deadline = Instant::now() + Duration::from_secs(600);
+    for events in [[missing, pulling], [pulling, missing]] {
+        let mut wait = Wait::default();
+        events.into_iter().for_each(|event| wait.heed(event));
+        assert_eq!(wait.until(deadline), deadline, "{events:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trouble_whose_time_is_up_is_reported() {
+    let now = Instant::now();
+    let (timeout, later) = (Duration::from_secs(600), now + Duration::from_secs(60));
+    let failure = |message: &str| Failure::new(Reason::StartFailed, message, "");
+    let wait = Wait {
+        trouble: Some((now, later, failure("the pull"))),
+        mount: Some((now + MOUNT_GRACE_PERIOD, failure("the mount"))),
+        ..Wait::default()
+    };
+    let awaited = Awaited { job: None, container: "c", phase: Phase::RunPending };
+    assert_eq!(wait.failure(&awaited, now + timeout, timeout).message, "the mount");
+}
