@@ -3,7 +3,7 @@
 //! A call comes in through [`rpc`] (socket, peer, conversion). [`session`] drives its operation, one of
 //! [`hooks`], which uses [`build`] (Dockerfiles), [`workload`] (pods of ours), [`stepd`] (the agent in
 //! them), [`registry`] and [`cluster`] (the Kubernetes API), with objects made by [`objects`] (pure).
-//! `docs/architecture.md` follows one call from end to end; `tests/rules` says which room may
+//! `docs/architecture.md` follows one call from end to end; `tests/architecture.rs` says which room may
 //! use which.
 
 pub mod app;

@@ -137,6 +137,25 @@ async fn a_caller_learns_which_limit_its_call_exceeds() {
             "more than 3 MiB",
         ),
         (v1::ContainerSpec { entry_point_args: arguments, ..image() }, "more than 32768 arguments"),
+        // A client takes 16 KiB of headers, which carry the message twice.
+        (
+            v1::ContainerSpec {
+                create_options: format!("--{}", "\u{e9}".repeat(30_000)),
+                ..image()
+            },
+            "is not a flag of",
+        ),
+        (
+            v1::ContainerSpec {
+                user_mount_volumes: vec![v1::Mount {
+                    user_provided_value: "\u{1}".repeat(1 << 20),
+                    target_volume_path: "/__w".into(),
+                    ..v1::Mount::default()
+                }],
+                ..image()
+            },
+            "cannot be mounted",
+        ),
     ] {
         let request = step(container, Vec::new());
         let called = client.clone().run_container_step(futures::stream::iter([request])).await;

@@ -50,7 +50,7 @@ fn made() -> (Job, Secret) {
 #[test]
 fn the_job_of_a_step_is_the_recorded_one_for_both_starters() {
     let home = [Mount {
-        source_volume_path: "/work/_temp/_github_home".into(),
+        source_volume_path: "/w/_temp/_github_home".into(),
         target_volume_path: "/github/home".into(),
         ..Mount::default()
     }];
@@ -58,7 +58,7 @@ fn the_job_of_a_step_is_the_recorded_one_for_both_starters() {
     for (name, launcher) in
         [("kubelet", ProcessLauncher::Kubelet), ("stepd", ProcessLauncher::Agent)]
     {
-        let mounts = mounts::of_step(&home, Path::new("/work"), runner.work.as_ref()).unwrap();
+        let mounts = mounts::of_step(&home, Path::new("/w"), runner.work.as_ref()).unwrap();
         let launch = Launch { image: "busybox", launcher };
         let settings = JobSettings { pull_secret: Some("built"), ..SETTINGS };
         let plan = job(&runner, &step_id, &step(), mounts, launch, settings).unwrap();
