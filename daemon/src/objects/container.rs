@@ -7,6 +7,7 @@ use hookd_api::v1::{ContainerSpec, Mount};
 
 use crate::error::Failure;
 use crate::names;
+use crate::objects::bounds;
 use crate::objects::docker::args;
 use crate::objects::docker::options::{self, CreateOptions};
 use crate::objects::docker::volumes::{self, UserVolumes};
@@ -61,6 +62,7 @@ impl TryFrom<ContainerSpec> for ContainerStep {
     type Error = Failure;
 
     fn try_from(spec: ContainerSpec) -> Result<Self, Failure> {
+        bounds::check(&spec)?;
         let source = source(&spec)?;
         // The runner never sends options for container steps; other clients may.
         let options = options::parse(&spec.create_options)?;
@@ -131,7 +133,7 @@ pub fn check_size(
     for (name, value) in environment {
         let size = name.len() + value.len() + 2;
         if size > LONGEST_STRING {
-            let name = name.chars().take(100).collect();
+            let name = bounds::shown(name);
             return Err(SpecError::VariableTooLarge { name, size, limit }.into());
         }
         total += size + 8;
@@ -148,10 +150,10 @@ pub fn check_size(
 /// `INVALID_INPUT` with the variable's name.
 pub fn check_environment(given: &BTreeMap<String, String>) -> Result<(), Failure> {
     if let Some(name) = given.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
-        return Err(SpecError::InvalidVariableName { name: name.clone() }.into());
+        return Err(SpecError::InvalidVariableName { name: bounds::shown(name) }.into());
     }
     if let Some((name, _)) = given.iter().find(|(_, value)| value.contains('\0')) {
-        return Err(SpecError::VariableWithNul { name: name.clone() }.into());
+        return Err(SpecError::VariableWithNul { name: bounds::shown(name) }.into());
     }
     check_size(&[], given)
 }

@@ -72,6 +72,26 @@ pub enum SpecError {
         /// How many there can be.
         limit: usize,
     },
+    /// A path or name that is too long to be one.
+    #[error("`{field}` has {size} bytes, {limit} is the limit")]
+    TextTooLong {
+        /// The field of the call.
+        field: &'static str,
+        /// In bytes.
+        size: usize,
+        /// In bytes.
+        limit: usize,
+    },
+    /// More volumes or ports than a container can have.
+    #[error("`{field}` has {number} entries, {limit} is the limit")]
+    TooManyEntries {
+        /// The field of the call.
+        field: &'static str,
+        /// How many there are.
+        number: usize,
+        /// How many there can be.
+        limit: usize,
+    },
     /// A name that no variable can have.
     #[error("{name:?} is not a name of an environment variable")]
     InvalidVariableName {
@@ -207,6 +227,8 @@ impl Explain for SpecError {
                 "Pass large values in files of the workspace: Linux starts no program with them"
             }
             Self::EnvironmentTooLarge { .. } => "Pass large values in files of the workspace",
+            Self::TextTooLong { .. } => "Shorten it in the workflow, or in the action's action.yml",
+            Self::TooManyEntries { .. } => "Name fewer of them in the workflow",
             Self::TooManyVariables { .. } => "Pass values in files of the workspace",
             Self::InvalidVariableName { .. } => "Rename it: a name is not empty and has no '='",
             Self::VariableWithNul { .. } => "Pass such a value in a file of the workspace",

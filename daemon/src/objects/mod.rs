@@ -1,6 +1,7 @@
 //! Kubernetes objects and process arguments from hook input: pure, without I/O.
 
 pub mod agent;
+pub mod bounds;
 pub mod build_job;
 pub mod container;
 pub mod docker;

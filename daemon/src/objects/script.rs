@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hookd_api::v1::ScriptSpec;
 
 use crate::error::Failure;
+use crate::objects::bounds;
 use crate::objects::container;
 use crate::objects::docker::args;
 use crate::objects::error::SpecError;
@@ -29,6 +30,8 @@ impl TryFrom<ScriptSpec> for ScriptStep {
         if spec.entry_point.is_empty() {
             return Err(SpecError::NoProgram.into());
         }
+        bounds::check_text("entry_point", &spec.entry_point)?;
+        bounds::check_text("working_directory", &spec.working_directory)?;
         container::check_environment(&spec.environment_variables)?;
         let arguments = args::split(&spec.entry_point_args);
         let argv: Vec<_> = std::iter::once(spec.entry_point).chain(arguments).collect();

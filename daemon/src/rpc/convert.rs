@@ -10,6 +10,7 @@ use tonic::{Status, Streaming};
 use super::error::CallError;
 use super::status;
 use crate::ids::{InvalidStepId, StepId};
+use crate::objects::bounds;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
 use crate::objects::script::ScriptStep;
@@ -58,6 +59,8 @@ pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<P
     if start.dockerfile.is_empty() {
         return Err(invalid(CallError::NoField { call: "BuildImage", field: "dockerfile" }));
     }
+    bounds::check_text("dockerfile", &start.dockerfile)
+        .map_err(|error| status::of(&error.into()))?;
     Ok(Call { start: start_at, spec: PathBuf::from(start.dockerfile) })
 }
 

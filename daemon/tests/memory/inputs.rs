@@ -12,7 +12,7 @@ use super::AT_ONCE;
 /// Bytes of an input that is not made to be heavy: many are to be fed.
 const ORDINARY: usize = 1 << 10;
 /// Kinds of inputs that need much.
-pub(crate) const KINDS: usize = 17;
+pub(crate) const KINDS: usize = 19;
 
 /// A container step of its own.
 pub(crate) fn step(container: v1::ContainerSpec, cursor: Vec<u8>) -> v1::RunContainerStepRequest {
@@ -92,6 +92,19 @@ pub(crate) fn heavy(
         12 => environment(variables(if number.is_multiple_of(2) { 2_000 } else { 32_000 }, 400)),
         13 => ignoring("runs: {}", &"a\n".repeat(500_000)),
         14 => ignoring("runs: {}", &(0..9_999).map(|n| format!("**/a{n}/*\n")).collect::<String>()),
+        // Refused with what they say, of which each character is written as five.
+        16 => v1::ContainerSpec {
+            user_mount_volumes: vec![v1::Mount {
+                user_provided_value: "\u{1}".repeat(2_800_000),
+                target_volume_path: "/__w".into(),
+                ..v1::Mount::default()
+            }],
+            ..image()
+        },
+        17 => v1::ContainerSpec {
+            environment_variables: [("\u{1}".repeat(2_800_000) + "=", String::new())].into(),
+            ..image()
+        },
         15 => ignoring(&format!("runs: {{args: [{}]}}", "a,".repeat(24_000)), "*\n"),
         _ => v1::ContainerSpec {
             image: format!("{registry}/x:{number}"),

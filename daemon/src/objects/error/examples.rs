@@ -12,6 +12,8 @@ fn sizes() -> Vec<E> {
         E::ProgramTooLarge { size: 2_097_153, limit: 2_097_152 },
         E::EnvironmentTooLarge { size: 1_000_001, limit: 1_000_000 },
         E::TooManyVariables { number: 2049, limit: 2048 },
+        E::TextTooLong { field: "image", size: 5000, limit: 4096 },
+        E::TooManyEntries { field: "port_mappings", number: 300, limit: 256 },
         E::InvalidVariableName { name: "A=B".into() },
         E::VariableWithNul { name: "EVENT".into() },
         E::TooManyImages { number: 900 },

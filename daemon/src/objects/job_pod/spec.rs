@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use crate::config::PolicyConfig;
 use crate::error::Failure;
 use crate::names;
+use crate::objects::bounds;
 use crate::objects::container;
 use crate::objects::docker::options::{self, ContainerKind, CreateOptions};
 use crate::objects::docker::ports::{self, Ports};
@@ -116,6 +117,7 @@ impl JobContainer {
             return Err(SpecError::NoImage { container: name }.into());
         }
         let named = |source| SpecError::InContainer { container: name.clone(), source };
+        bounds::check(&spec).map_err(|error| named(error.into()))?;
         container::check_number(&spec.environment_variables).map_err(named)?;
         container::check_environment(&spec.environment_variables).map_err(named)?;
         let options = options::parse(&spec.create_options).map_err(named)?;
