@@ -117,12 +117,16 @@ impl Daemon {
         }
     }
 
-    /// The most memory that the process has had, in bytes.
-    pub(crate) fn peak(&self) -> u64 {
+    /// What its inputs have needed at most, in bytes: all memory but the pages of its program, of which
+    /// a debug build has several times as many as a release build. The kernel takes those back, too,
+    /// before it kills a container.
+    pub(crate) fn need(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-        kib << 10
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+        };
+        field("VmHWM:").saturating_sub(field("RssFile:"))
     }
 }
