@@ -2,7 +2,7 @@
 //! `.ci/examples` makes the programs and names them in the environment.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -24,6 +24,12 @@ const NO_DOCKERFILE: &str =
 struct Cli {
     #[command(flatten)]
     config: Config,
+}
+
+/// The root of the repository. Checkouts share their build directory: the path is that of the run, not
+/// of the build.
+fn repository() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..")
 }
 
 /// hookd's API on a socket, served until the end of the test.
@@ -64,7 +70,7 @@ impl Served {
     }
 
     fn python(&self, arguments: &[&str]) -> Value {
-        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python/client.py");
+        let client = repository().join("examples/python/client.py");
         let arguments = [&[client.to_str().unwrap()], arguments].concat();
         let output = self.run("HOOKD_EXAMPLES_PYTHON", &arguments);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
@@ -104,7 +110,7 @@ fn the_go_client_calls_and_streams() {
 
 /// The commands in the README's code blocks.
 fn commands() -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/README.md");
+    let readme = repository().join("examples/README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let blocks = readme.split("```").skip(1).step_by(2);
     let commands = blocks.flat_map(|block| block.split("\ngrpcurl ").skip(1));

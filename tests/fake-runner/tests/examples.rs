@@ -10,7 +10,7 @@ use fake_runner::workflow::JobDefinition;
 use serde_json::Value;
 
 fn examples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../examples")
 }
 
 #[test]

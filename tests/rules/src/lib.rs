@@ -13,9 +13,11 @@ pub struct Source {
     pub syntax: syn::File,
 }
 
-/// The root of the repository.
-pub fn repository() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+/// The root of the repository. Checkouts share their build directory: the path is that of the run, not
+/// of the build.
+pub fn repository() -> PathBuf {
+    let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    package.ancestors().find(|path| path.join("Cargo.lock").exists()).unwrap().to_owned()
 }
 
 /// The sources below a directory of the repository, in order.

@@ -153,9 +153,11 @@ pub fn script(name: &str, arguments: &[&str]) -> String {
     ran.unwrap_or_else(|error| panic!("{} {arguments:?}: {error}", path.display()))
 }
 
-/// A file of this repository.
+/// A file of this repository. Checkouts share their build directory: the path is that of the run, not
+/// of the build.
 pub fn repository(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    package.ancestors().find(|path| path.join("Cargo.lock").exists()).unwrap().join(name)
 }
 
 /// Runs a program to its end; its standard output, or its standard error if it fails. One that hangs

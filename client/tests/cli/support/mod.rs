@@ -78,6 +78,7 @@ impl Place {
 
 /// A fixture of the runner's input.
 pub(crate) fn fixture(name: &str) -> Value {
-    let path = format!("{}/../tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let path = format!("{package}/../tests/fixtures/{name}.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }

@@ -5,7 +5,8 @@ use super::*;
 const WORK: &str = "/home/runner/_work";
 
 fn fixture(name: &str) -> String {
-    let path = format!("{}/../fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let package = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+    let path = format!("{package}/../fixtures/{name}.json");
     std::fs::read_to_string(path).unwrap()
 }
 
