@@ -12,6 +12,14 @@ pub const HOOKD_SOCKET: &str = "hookd.sock";
 /// Directory of stepd's socket and spool in a container: hookd mounts an empty volume there, and
 /// starts `stepd connect` with it.
 pub const STEPD_DIR: &str = "/__hookd_run";
+/// Name of stepd's socket there.
+pub const STEPD_SOCKET: &str = "stepd.sock";
+
+/// Directory of the runner pod beneath which the volumes for jobs in that pod are mounted, default of
+/// `HOOKD_AGENTS_DIR`.
+pub const AGENTS_DIR: &str = "/run/hookd-agents";
+/// Name of the runner's externals there: hook copies into it, and job containers read it.
+pub const EXTERNALS_DIR: &str = "externals";
 
 /// Domain of the `google.rpc.ErrorInfo` that every error of hookd has. A status without it comes
 /// from the transport, and its call can be made again.

@@ -7,11 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use hookd_api::transport::STEPD_SOCKET as SOCKET;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
 use crate::peer;
-use crate::serve::SOCKET;
 
 const BUFFER: usize = 128 << 10;
 /// Time limit for stepd to listen: the kubelet reports a container as running once its program was

@@ -3,8 +3,8 @@
 //! `stepd serve` is PID 1 of such a container. It starts its steps ([`steps`]), each under a
 //! small process that adopts whatever the step's program leaves ([`supervise`]), keeps their output
 //! until it is acknowledged ([`spool`]), and serves `stepd.v1` on a Unix socket ([`service`]) to
-//! peers that came by exec ([`peer`]). `stepd connect` is such a peer: it joins an exec session to
-//! the socket. It needs nothing of the container's image.
+//! peers that no step can have started ([`peer`]). `stepd connect` is such a peer: it joins an exec
+//! session to the socket. stepd needs nothing of the container's image.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,7 +67,10 @@ fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let result = match cli.role {
-        Role::Serve(config) => serve::run(config).map_err(|error| report(&error)),
+        Role::Serve(config) => match serve::run(config) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(report(&error)),
+        },
         Role::Connect { dir, silence, server_pid } => {
             let silence = Duration::from_secs(silence);
             connect::run(&dir, silence, server_pid).map_err(|error| report(&error))

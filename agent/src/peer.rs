@@ -1,9 +1,10 @@
 //! Who may speak to stepd, and who is stepd.
 //!
-//! Only processes that the container runtime has put into the container are answered. One that came
-//! by exec has its parent outside the container's pid namespace, which shows as parent 0; one that a
-//! step started has not, however often it forks: orphans are adopted within the namespace. Only
-//! processes of stepd's own user can open the socket at all.
+//! Only processes that no step can have started are answered ([`Clients`]). One that came by exec has
+//! its parent outside the container's pid namespace, which shows as parent 0; one that a step started
+//! has not, however often it forks: orphans are adopted within the namespace. Only processes of
+//! stepd's own user can open the socket then. A process of another container has no number in this
+//! namespace at all.
 //!
 //! A session in turn speaks only to a socket on which stepd listens: the kernel says which process
 //! that is, and neither PID 1 nor a process with parent 0 can be made by a step.
@@ -25,14 +26,27 @@ const LOGGED: u32 = 20;
 
 static REFUSED: AtomicU32 = AtomicU32::new(0);
 
-/// True if the peer's process came by exec.
-pub(crate) fn is_allowed(stream: &UnixStream) -> bool {
+/// Who is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Clients {
+    /// Processes that came by exec.
+    Exec,
+    /// Processes of other containers: those that mount the volume of the socket.
+    Outside,
+}
+
+/// True if the peer's process is one of `clients`.
+pub(crate) fn is_allowed(stream: &UnixStream, clients: Clients) -> bool {
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-    let refusal = match pid.and_then(status_of) {
-        Some(status) if parent_in(&status) != Some(0) => "it was started in this container",
-        Some(status) if is_traced(&status) => "another process traces it",
-        Some(_) => return true,
-        None => "it has ended",
+    let refusal = match (clients, pid) {
+        (Clients::Outside, Some(0)) => return true,
+        (Clients::Outside, _) => "it is not of another container",
+        (Clients::Exec, pid) => match pid.and_then(status_of) {
+            Some(status) if parent_in(&status) != Some(0) => "it was started in this container",
+            Some(status) if is_traced(&status) => "another process traces it",
+            Some(_) => return true,
+            None => "it has ended",
+        },
     };
     let refused = REFUSED.fetch_add(1, Ordering::Relaxed);
     if refused < LOGGED {

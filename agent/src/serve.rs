@@ -1,5 +1,6 @@
 //! The life of PID 1: make the directory ready, listen, serve, end all.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,9 @@ use std::time::Duration;
 use clap::Args;
 use futures::StreamExt;
 use hookd_api::stepd::v1::step_service_server::StepServiceServer;
-use hookd_api::transport::{CONNECTION_WINDOW, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR, STEPD_KEEPALIVE};
+use hookd_api::transport::{
+    CONNECTION_WINDOW, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR, STEPD_KEEPALIVE, STEPD_SOCKET as SOCKET,
+};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{geteuid, umask};
@@ -19,12 +22,11 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::links::{self, Links};
+use crate::peer::{self, Clients};
 use crate::service::Service;
 use crate::steps::{Settings, Steps};
-use crate::{log, looks, peer, process, report};
+use crate::{log, looks, process, report};
 
-/// Name of the socket in its directory.
-pub(crate) const SOCKET: &str = "stepd.sock";
 /// Its name until it is listened on.
 const NEW_SOCKET: &str = "stepd.sock.new";
 /// Name of the directory of the spool, beside the socket.
@@ -48,6 +50,9 @@ pub(crate) struct Config {
     /// FROM:TO fills the directory TO with links to what is in FROM.
     #[arg(long)]
     pub(crate) links: Vec<Links>,
+    /// Who is answered.
+    #[arg(long, value_enum, default_value = "exec")]
+    pub(crate) clients: Clients,
 }
 
 /// stepd cannot start or go on.
@@ -72,19 +77,24 @@ pub(crate) enum ServeError {
     Serve(#[source] tonic::transport::Error),
 }
 
-/// Runs until TERM.
-pub(crate) fn run(config: Config) -> Result<(), ServeError> {
+/// Runs until TERM, a call of Stop, or the end of the container's main program; the exit code.
+pub(crate) fn run(config: Config) -> Result<u8, ServeError> {
     process::adopt_orphans().map_err(ServeError::Process)?;
-    let (listener, spool) = prepare(&config.dir)?;
+    let (listener, spool) = prepare(&config.dir, config.clients)?;
     for links in &config.links {
         links.make()?;
     }
     looks::start().map_err(ServeError::Process)?;
     let open_files = process::raise_open_files().map_err(ServeError::Process)?;
-    let settings =
-        Settings { dir: config.dir, spool: spool.into(), limit: config.spool_limit, open_files };
+    let (dir, spool) = (config.dir.clone(), spool.into());
+    let settings = Settings { dir: config.dir, spool, limit: config.spool_limit, open_files };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(ServeError::Process)?.block_on(serve(settings, listener))
+    let served =
+        runtime.map_err(ServeError::Process)?.block_on(serve(settings, listener, config.clients));
+    // A volume of the runner pod outlives the container.
+    let _ = std::fs::remove_dir_all(dir.join(SPOOL));
+    let _ = std::fs::remove_file(dir.join(SOCKET));
+    served
 }
 
 /// The socket and the directory of the spool.
@@ -92,7 +102,10 @@ pub(crate) fn run(config: Config) -> Result<(), ServeError> {
 /// The kubelet makes a volume that every user of the container can write to. One that is ours is
 /// closed to them; in another they can rename what we make, so that nothing is found by its name
 /// again: the spool is used by its descriptor, and a session verifies whose socket it has found.
-fn prepare(dir: &Path) -> Result<(std::os::unix::net::UnixListener, OwnedFd), ServeError> {
+fn prepare(
+    dir: &Path,
+    clients: Clients,
+) -> Result<(std::os::unix::net::UnixListener, OwnedFd), ServeError> {
     let failed = |path: &Path, source: io::Error| ServeError::Dir { path: path.to_owned(), source };
     let at = open_dir(CWD, dir).map_err(|error| failed(dir, error))?;
     if is_ours(&at).map_err(|error| failed(dir, error))? {
@@ -100,7 +113,7 @@ fn prepare(dir: &Path) -> Result<(std::os::unix::net::UnixListener, OwnedFd), Se
         rustix::fs::fchmod(&at, closed).map_err(|error| failed(dir, error.into()))?;
     }
     let spool = spool_dir(&at).map_err(|error| failed(&dir.join(SPOOL), error))?;
-    let socket = listen(dir, &at).map_err(|error| failed(&dir.join(SOCKET), error))?;
+    let socket = listen(dir, &at, clients).map_err(|error| failed(&dir.join(SOCKET), error))?;
     Ok((socket, spool))
 }
 
@@ -119,13 +132,21 @@ fn spool_dir(at: &OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// Listens on a socket that only our user can open: a session has the container's user, as we have.
-fn listen(dir: &Path, at: &OwnedFd) -> io::Result<std::os::unix::net::UnixListener> {
+/// A client of another container has another one.
+fn listen(
+    dir: &Path,
+    at: &OwnedFd,
+    clients: Clients,
+) -> io::Result<std::os::unix::net::UnixListener> {
     match rustix::fs::unlinkat(at, NEW_SOCKET, AtFlags::empty()) {
         Err(error) if error != Errno::NOENT => return Err(error.into()),
         _ => {}
     }
     // Not chmod afterwards: it would go by the name.
-    let before = umask(Mode::XUSR | Mode::RWXG | Mode::RWXO);
+    let before = umask(match clients {
+        Clients::Exec => Mode::XUSR | Mode::RWXG | Mode::RWXO,
+        Clients::Outside => Mode::XUSR | Mode::XGRP | Mode::XOTH,
+    });
     let listener = std::os::unix::net::UnixListener::bind(dir.join(NEW_SOCKET));
     umask(before);
     let listener = listener?;
@@ -147,15 +168,18 @@ fn is_ours(directory: &OwnedFd) -> io::Result<bool> {
 async fn serve(
     settings: Settings,
     listener: std::os::unix::net::UnixListener,
-) -> Result<(), ServeError> {
+    clients: Clients,
+) -> Result<u8, ServeError> {
     let listener = UnixListener::from_std(listener).map_err(ServeError::Process)?;
     let mut children = signal(SignalKind::child()).map_err(ServeError::Process)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Process)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Process)?;
     let steps = Steps::new(settings);
     let service = StepServiceServer::new(Service::new(steps.clone()));
-    let connections = UnixListenerStream::new(listener)
-        .filter(|connection| std::future::ready(connection.as_ref().is_ok_and(peer::is_allowed)));
+    let connections = UnixListenerStream::new(listener).filter(|connection| {
+        let is_allowed = |stream| peer::is_allowed(stream, clients);
+        std::future::ready(connection.as_ref().is_ok_and(is_allowed))
+    });
     let (stop, stopped) = oneshot::channel::<()>();
     let server = Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -169,10 +193,13 @@ async fn serve(
             process::reap(|pid, well| steps.supervisor_ended(pid, well));
         }
     };
+    let code = Cell::new(0);
     let end = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = steps.stopped() => {}
+            ended = steps.main_ended() => code.set(ended),
         }
         log("stopping: ending all steps");
         steps.end_all(LAST_GRACE).await;
@@ -184,11 +211,12 @@ async fn serve(
         served = server => {
             // What lies in a session's process ends with us.
             peer::wait_for_sessions(LAST_MESSAGES_TIMEOUT);
-            served.map_err(ServeError::Serve)
+            served.map_err(ServeError::Serve)?;
         }
-        () = end => Ok(()),
-        () = reap => Ok(()),
+        () = end => {}
+        () = reap => {}
     }
+    Ok(code.get())
 }
 
 /// The message of an error for a status.

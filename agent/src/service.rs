@@ -11,7 +11,7 @@ use hookd_api::stepd::v1::step_service_server::StepService;
 use hookd_api::stepd::v1::{
     AttachRequest, AttachResponse, CancelStepRequest, CancelStepResponse, ConfigureRequest,
     ConfigureResponse, ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse,
-    Offsets, Output, SpoolFull, StartStepRequest, StartStepResponse,
+    Offsets, Output, SpoolFull, StartStepRequest, StartStepResponse, StopRequest, StopResponse,
 };
 use hookd_api::transport::{MAX_OUTPUT_SIZE, MAX_STEP_ID_LEN};
 use tokio::sync::watch;
@@ -51,6 +51,13 @@ impl Service {
 
     fn find(&self, id: &str) -> Result<Arc<Step>, Status> {
         self.0.find(id).ok_or_else(|| Status::not_found(format!("step {id:?} is not known")))
+    }
+}
+
+fn grace(milliseconds: u32) -> Duration {
+    match milliseconds {
+        0 => GRACE,
+        milliseconds => Duration::from_millis(milliseconds.into()),
     }
 }
 
@@ -119,10 +126,7 @@ impl StepService for Service {
     ) -> Result<Response<CancelStepResponse>, Status> {
         let request = request.into_inner();
         check_id(&request.step_id)?;
-        let grace = match request.grace_milliseconds {
-            0 => GRACE,
-            milliseconds => Duration::from_millis(milliseconds.into()),
-        };
+        let grace = grace(request.grace_milliseconds);
         let step = self.0.find(&request.step_id);
         match &step {
             Some(step) => step.cancel(grace).await,
@@ -130,6 +134,11 @@ impl StepService for Service {
             None => self.0.forget(&request.step_id),
         }
         Ok(Response::new(CancelStepResponse { found: step.is_some() }))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
+        self.0.stop(grace(request.into_inner().grace_milliseconds)).await;
+        Ok(Response::new(StopResponse {}))
     }
 
     async fn forget_step(

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hookd_api::stepd::v1::{StartStepRequest, StepEnd, StepStatus};
+use tokio::sync::{Notify, watch};
 
 use crate::looks::off_thread;
 use crate::program::{self, ProgramError};
@@ -52,6 +53,10 @@ struct Shared {
     /// Forgotten by their caller; some of their processes may live on.
     forgotten: Mutex<Vec<Arc<Step>>>,
     stopping: AtomicBool,
+    /// A client has called Stop, and the last process is gone.
+    stopped: Notify,
+    /// Exit code of the container's main program, once it has ended.
+    main: watch::Sender<Option<u8>>,
 }
 
 /// Why a step is not started.
@@ -74,7 +79,30 @@ impl Steps {
         let environment = Mutex::default();
         let (known, forgotten) = (Mutex::default(), Mutex::default());
         let stopping = AtomicBool::new(false);
-        Self(Arc::new(Shared { settings, environment, known, forgotten, stopping }))
+        let (stopped, main) = (Notify::new(), watch::Sender::default());
+        let shared = Shared { settings, environment, known, forgotten, stopping, stopped, main };
+        Self(Arc::new(shared))
+    }
+
+    /// Ends all steps and lets stepd end, as a client asks.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.end_all(grace).await;
+        self.0.stopped.notify_one();
+    }
+
+    /// Waits until a client has called Stop.
+    pub(crate) async fn stopped(&self) {
+        self.0.stopped.notified().await;
+    }
+
+    /// Waits until the container's main program has ended; its exit code.
+    pub(crate) async fn main_ended(&self) -> u8 {
+        let mut main = self.0.main.subscribe();
+        let ended = main.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+        match ended {
+            Some(code) => code,
+            None => std::future::pending().await,
+        }
     }
 
     /// Sets the environment of steps to come.
@@ -96,11 +124,15 @@ impl Steps {
         if known.values().flatten().count() >= MOST_STEPS {
             return Err(Refused::TooMany);
         }
-        let id = request.step_id.clone();
+        let (id, is_main) = (request.step_id.clone(), request.is_main);
+        let output = if is_main { Output::Log } else { Output::Spool };
         let step = match self.program(request) {
-            Ok(program) => self.spawn(&id, &program),
+            Ok(program) => self.spawn(&id, &program, output),
             Err(error) => self.failed_to_start(&id, pump::not_started(&error)),
         };
+        if is_main {
+            self.end_with(&step);
+        }
         known.insert(id, Some(step));
         Ok(true)
     }
@@ -205,8 +237,21 @@ impl Steps {
         })
     }
 
-    fn spawn(&self, id: &str, program: &Program) -> Arc<Step> {
-        let (pid, sources) = match start_supervisor(program) {
+    /// The container ends with this step.
+    fn end_with(&self, step: &Step) {
+        let (mut state, shared) = (step.watch(), self.0.clone());
+        tokio::spawn(async move {
+            let Ok(ended) = state.wait_for(|state| state.end.is_some()).await else { return };
+            let end = ended.end.clone().unwrap_or_default();
+            if !end.error.is_empty() {
+                log(format_args!("the program cannot be started: {}", end.error));
+            }
+            shared.main.send_replace(Some(u8::try_from(end.exit_code).unwrap_or(1)));
+        });
+    }
+
+    fn spawn(&self, id: &str, program: &Program, output: Output) -> Arc<Step> {
+        let (pid, sources) = match start_supervisor(program, output) {
             Ok(started) => started,
             Err(error) => {
                 let error = ProgramError::refused(&program.file, &error);
@@ -241,18 +286,32 @@ async fn give_up(step: &Step, dir: &Path, error: &io::Error) {
     step.ended(StepEnd { exit_code: 1, error, ..StepEnd::default() });
 }
 
+/// Where a program's output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// Into the spool, for a client.
+    Spool,
+    /// Into the log that the container runtime keeps of the container.
+    Log,
+}
+
 /// Starts the supervisor of a program, which gets later what to run: neither arguments nor
 /// environment stand on its command line.
-fn start_supervisor(program: &Program) -> io::Result<(i32, Sources)> {
+fn start_supervisor(program: &Program, output: Output) -> io::Result<(i32, Sources)> {
     let (ours, theirs) = UnixStream::pair()?;
     let (stdout, stdout_writer) = io::pipe()?;
     let (stderr, stderr_writer) = io::pipe()?;
+    // In the other case both pipes are at their end at once.
+    let to = |pipe: io::PipeWriter| match output {
+        Output::Spool => Stdio::from(pipe),
+        Output::Log => Stdio::inherit(),
+    };
     let child = Command::new("/proc/self/exe")
         .arg("supervise")
         .env_clear()
         .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::from(stdout_writer))
-        .stderr(Stdio::from(stderr_writer))
+        .stdout(to(stdout_writer))
+        .stderr(to(stderr_writer))
         .spawn()?;
     ours.set_nonblocking(true)?;
     let pid = i32::try_from(child.id()).map_err(io::Error::other)?;

@@ -4,11 +4,12 @@ use std::io;
 use std::num::NonZeroU8;
 use std::path::Path;
 
-use hookd_api::v1::StepResult;
+use hookd_api::v1::{ScriptSpec, StepResult};
 
 use crate::added_path::AddedPath;
 use crate::cleanup::{self, CleanupError};
 use crate::connect::Connection;
+use crate::externals::Externals;
 use crate::input::{self, Command, InputError};
 use crate::output::Output;
 use crate::report::{self, Explain};
@@ -103,6 +104,7 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
             responded
         }
         Command::RunScriptStep(script) => {
+            provide(&script, output);
             let ran = run_call(connection, output, &mut signals, ScriptStep(*script)).await?;
             respond(path, &Response::empty(), step_ended(ran))
         }
@@ -114,6 +116,14 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
             let ended = clean_up(connection, output, &mut signals).await?;
             respond(path, &Response::empty(), ended)
         }
+    }
+}
+
+/// Makes Node.js ready that the step needs. Without it the step itself says what is missing.
+fn provide(script: &ScriptSpec, output: &Output) {
+    let Some(externals) = Externals::find(|name| std::env::var_os(name)) else { return };
+    if let Err(error) = externals.provide(&script.entry_point) {
+        output.line(format!("Warning: {error}"));
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 mod added_path;
 mod cleanup;
 mod connect;
+mod externals;
 mod hook;
 mod input;
 mod output;

@@ -11,10 +11,11 @@ use tonic::transport::server::Router;
 
 use crate::cluster::client;
 use crate::config::Config;
+use crate::context::Context;
 use crate::error::{Failure, report};
-use crate::hooks::context::Context;
-use crate::hooks::{built_images, orphans, service_network};
+use crate::hooks::{built_images, orphans};
 use crate::install::{self, InstallError};
+use crate::placement;
 use crate::rpc::{self, Service, listener};
 use crate::workload::pod_security;
 
@@ -50,7 +51,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let namespace = config.namespace.clone().unwrap_or(namespace);
     let context = Arc::new(Context::new(config, client, namespace));
     let network = context.clone();
-    tokio::spawn(async move { service_network::restore_at_start(&network).await });
+    tokio::spawn(async move { placement::restore(&network).await });
     warm(&context).await;
     install::install(&context.config.socket_dir)?;
     let listener = listener::bind(&context.config.socket_dir.join(HOOKD_SOCKET))?;

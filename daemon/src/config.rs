@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use hookd_api::transport::AGENTS_DIR;
 
 mod build;
 mod policy;
@@ -57,6 +58,22 @@ pub struct Config {
         action = clap::ArgAction::Set, value_parser = switch
     )]
     pub trust_shared_claim: bool,
+
+    /// Where the containers of a job run: in pods of their own (`own-pod`), in the runner's pod
+    /// (`runner-pod`), or `auto`: in the runner's pod where the work directory is on no claim and the
+    /// pod has the volumes for it (docs/placement.md).
+    #[arg(
+        long,
+        env = "HOOKD_JOB_PLACEMENT",
+        value_enum,
+        default_value = "auto",
+        ignore_case = true
+    )]
+    pub job_placement: JobPlacement,
+
+    /// Directory beneath which the volumes for jobs in the runner's pod are mounted.
+    #[arg(long, env = "HOOKD_AGENTS_DIR", default_value = AGENTS_DIR)]
+    pub agents_dir: PathBuf,
 
     /// File with the administrator's template for pods of jobs, in the shape of a PodTemplateSpec.
     #[arg(long, env = "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE")]
@@ -118,6 +135,17 @@ pub struct Config {
     /// How images are built.
     #[command(flatten)]
     pub build: BuildConfig,
+}
+
+/// See [`Config::job_placement`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JobPlacement {
+    /// As the runner pod allows.
+    Auto,
+    /// Always in pods of their own.
+    OwnPod,
+    /// Always in the runner's pod.
+    RunnerPod,
 }
 
 /// See [`Config::agent_injection`].

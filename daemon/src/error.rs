@@ -52,6 +52,8 @@ pub enum Reason {
     RegistryRefused,
     /// The registry cannot be reached.
     RegistryUnreachable,
+    /// Jobs cannot run in the runner pod as it is.
+    RunnerPodUnusable,
     /// The container exists and its program cannot be started.
     StartFailed,
     /// The step's Job or pod vanished.
@@ -94,6 +96,7 @@ impl Reason {
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::RegistryRefused => "REGISTRY_REFUSED",
             Self::RegistryUnreachable => "REGISTRY_UNREACHABLE",
+            Self::RunnerPodUnusable => "RUNNER_POD_UNUSABLE",
             Self::StartFailed => "START_FAILED",
             Self::StepLost => "STEP_LOST",
             Self::TemplateInvalid => "TEMPLATE_INVALID",

@@ -65,6 +65,19 @@ pub fn install(directory: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
+/// Copies stepd, which lies beside hookd, into a directory that no job can write to.
+///
+/// # Errors
+/// See [`InstallError`].
+pub fn stepd_into(directory: &Path) -> Result<(), InstallError> {
+    let failed = |path: &Path, source| InstallError { path: path.to_owned(), source };
+    let own = std::env::current_exe().map_err(|error| failed(directory, error))?;
+    let stepd = own.with_file_name("stepd");
+    let content = std::fs::read(&stepd).map_err(|error| failed(&stepd, error))?;
+    let put = Tree::open(directory).and_then(|tree| tree.put("stepd", &content, 0o755));
+    put.map_err(|error| failed(&directory.join("stepd"), error.into()))
+}
+
 /// Copies stepd, which lies beside hookd, into the directory `name` of the work directory, from which
 /// an init container takes it. Whatever a job has put there is not followed.
 ///

@@ -1,8 +1,9 @@
 //! hookd: runs the container hooks of a GitHub Actions runner on Kubernetes.
 //!
 //! A call comes in through [`rpc`] (socket, peer, conversion). [`session`] drives its operation, one of
-//! [`hooks`], which uses [`build`] (Dockerfiles), [`workload`] (pods of ours), [`stepd`] (the agent in
-//! them), [`registry`] and [`cluster`] (the Kubernetes API), with objects made by [`objects`] (pure).
+//! [`hooks`], for which [`placement`] runs containers: in pods of their own or in the runner's. They use
+//! [`build`] (Dockerfiles), [`workload`] (pods of ours), [`stepd`] (the agent in them), [`registry`] and
+//! [`cluster`] (the Kubernetes API), with objects made by [`objects`] (pure).
 //! `docs/architecture.md` follows one call from end to end; `tests/architecture.rs` says which room may
 //! use which.
 
@@ -12,6 +13,7 @@ pub mod blocking;
 pub mod build;
 pub mod cluster;
 pub mod config;
+pub mod context;
 pub mod endpoint;
 pub mod error;
 pub mod forward;
@@ -20,6 +22,7 @@ pub mod ids;
 pub mod install;
 pub mod names;
 pub mod objects;
+pub mod placement;
 pub mod registry;
 pub mod rpc;
 pub mod runner;

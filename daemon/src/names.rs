@@ -18,6 +18,8 @@ pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 pub const JOB_CONTAINER: &str = "job";
 /// Name of the container in the pod of a container step.
 pub const STEP_CONTAINER: &str = "step";
+/// Start of the names of job containers and of container steps in the runner pod.
+const IN_RUNNER_POD: [&str; 2] = ["job-", "step-"];
 /// Name of Kaniko's container in a build's pod.
 pub const BUILD_CONTAINER: &str = "kaniko";
 /// Name of the container beside Kaniko that alone has the registry's credentials.
@@ -33,6 +35,27 @@ const HASH_LEN: usize = 8;
 /// Name of the Job and of the Secret of a container step.
 pub fn step(runner: &str, step: &StepId) -> String {
     named(runner, &format!("step-{step}"))
+}
+
+/// Name of the job container that this step starts in the runner pod.
+pub fn job_container(step: &StepId) -> String {
+    format!("{}{step}", IN_RUNNER_POD[0])
+}
+
+/// Name of the container of a step in the runner pod.
+pub fn step_container(step: &StepId) -> String {
+    format!("{}{step}", IN_RUNNER_POD[1])
+}
+
+/// Name of a service's container that this step starts in the runner pod.
+pub fn service_container(service: &str, step: &StepId) -> String {
+    let service: String = service.chars().take(MAX_LEN - HASH_LEN - 1).collect();
+    format!("{}-{}", service.trim_end_matches('-'), hash(step.as_str()))
+}
+
+/// True for the container of a container step.
+pub fn is_of_step(container: &str) -> bool {
+    container == STEP_CONTAINER || container.starts_with(IN_RUNNER_POD[1])
 }
 
 /// Name of the Job of a build; each attempt has its own.

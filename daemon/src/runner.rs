@@ -7,15 +7,17 @@ use kube::Api;
 
 use crate::cluster::Cluster;
 use crate::cluster::retry::Retry;
-use crate::config::Config;
+use crate::config::{Config, JobPlacement};
 use crate::error::Failure;
 
 pub mod error;
 mod hook_template;
+pub mod job_volumes;
 mod sub_path;
 
 use error::RunnerError;
 pub use hook_template::HookTemplate;
+use job_volumes::JobVolumes;
 
 /// What steps inherit from the runner pod.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,9 @@ pub struct Runner {
     pub work: Option<WorkVolume>,
     /// Why no step may mount that volume.
     pub work_refused: Option<RunnerError>,
+    /// The volumes for jobs that run in this pod; none: they run in pods of their own. Or why they
+    /// cannot.
+    pub job_volumes: Option<Result<JobVolumes, RunnerError>>,
     /// Image of hookd itself, which has stepd; by digest where the cluster reports it.
     pub hookd_image: String,
     /// Image of the runner, which has the externals; likewise.
@@ -109,6 +114,7 @@ impl Runner {
                 .unwrap_or_default(),
             pull_secrets: spec.image_pull_secrets.unwrap_or_default(),
             supplemental_groups: (!groups.is_empty()).then_some(groups),
+            job_volumes: job_volumes(pod, config, work.is_some()),
             work,
             work_refused,
             hook_template: hook_template::find(pod, config),
@@ -118,6 +124,23 @@ impl Runner {
                 .clone()
                 .unwrap_or_else(|| image_that_mounts(pod, config, true)),
         }
+    }
+}
+
+/// The volumes for jobs in this pod, if the settings have them run in it: unless told otherwise, where
+/// the work directory is on no claim and the pod brings such volumes.
+fn job_volumes(
+    pod: &Pod,
+    config: &Config,
+    has_claim: bool,
+) -> Option<Result<JobVolumes, RunnerError>> {
+    match config.job_placement {
+        JobPlacement::OwnPod => None,
+        JobPlacement::Auto if has_claim => None,
+        JobPlacement::Auto => job_volumes::find(pod, config),
+        JobPlacement::RunnerPod => Some(job_volumes::find(pod, config).unwrap_or_else(|| {
+            Err(RunnerError::NoJobVolume { path: config.agents_dir.join(job_volumes::TOOLS) })
+        })),
     }
 }
 

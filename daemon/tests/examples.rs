@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Parser;
 use hookd::app;
 use hookd::config::Config;
-use hookd::hooks::context::Context;
+use hookd::context::Context;
 use hookd::rpc::listener;
 use hookd_api::transport::HOOKD_SOCKET;
 use serde_json::Value;

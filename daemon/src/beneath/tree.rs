@@ -130,6 +130,18 @@ impl Tree {
         }
     }
 
+    /// Makes a symlink in the directory itself, in place of what has its name.
+    pub(crate) fn link(&self, name: &str, target: &str) -> Result<(), Errno> {
+        if fs::readlinkat(&self.0, name, Vec::new())
+            .is_ok_and(|to| to.to_bytes() == target.as_bytes())
+        {
+            return Ok(());
+        }
+        let new = random_name(name, "new")?;
+        fs::symlinkat(target, &self.0, &new)?;
+        fs::renameat(&self.0, &new, &self.0, name)
+    }
+
     /// Writes a file into the directory itself, in place of what has its name.
     pub(crate) fn put(&self, name: &str, content: &[u8], mode: u32) -> Result<(), Errno> {
         put(&self.0, name, content, mode)

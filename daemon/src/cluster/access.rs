@@ -22,8 +22,19 @@ pub struct Permission {
     pub verb: &'static str,
 }
 
-/// All that hookd must be able to ask of the API in the runner's namespace; deploy/rbac.yaml grants the same.
-pub const REQUIRED: [(&str, &str, &[&str]); 6] = [
+/// An API group, a resource in it, and verbs.
+pub type Rule = (&'static str, &'static str, &'static [&'static str]);
+
+/// What hookd must be able to ask of the API in the runner's namespace for jobs in the runner pod;
+/// deploy/rbac-runner-pod.yaml grants the same.
+pub const IN_RUNNER_POD: [Rule; 3] = [
+    ("", "pods", &["get", "list", "watch"]),
+    ("", "pods/log", &["get"]),
+    ("", "pods/ephemeralcontainers", &["patch"]),
+];
+
+/// As [`IN_RUNNER_POD`], for jobs in pods of their own and for builds; deploy/rbac.yaml grants the same.
+pub const REQUIRED: [Rule; 6] = [
     ("", "pods", &["get", "list", "watch", "create", "delete"]),
     ("", "pods/log", &["get"]),
     ("", "pods/exec", &["get", "create"]),
@@ -33,14 +44,18 @@ pub const REQUIRED: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// What hookd can do without; deploy/rbac.yaml grants it too.
-pub const OPTIONAL: [(&str, &str, &[&str]); 2] =
+pub const OPTIONAL: [Rule; 2] =
     [("", "events", &["list", "watch"]), ("", "persistentvolumeclaims", &["get"])];
 
-/// Asks once what this account may do, and returns the permissions that are missing.
+/// What the account may do.
+#[derive(Debug)]
+pub struct Granted(Option<Vec<ResourceRule>>);
+
+/// Asks once what this account may do.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn missing(cluster: &Cluster, retry: &Retry) -> Result<Vec<Permission>, Failure> {
+pub async fn granted(cluster: &Cluster, retry: &Retry) -> Result<Granted, Failure> {
     let review = SelfSubjectRulesReview {
         spec: SelfSubjectRulesReviewSpec { namespace: Some(cluster.namespace.clone()) },
         ..SelfSubjectRulesReview::default()
@@ -48,17 +63,24 @@ pub async fn missing(cluster: &Cluster, retry: &Retry) -> Result<Vec<Permission>
     let api: Api<SelfSubjectRulesReview> = Api::all(cluster.client.clone());
     let params = PostParams::default();
     let answer = retry.run("review its own permissions", || api.create(&params, &review)).await?;
-    let Some(status) = answer.status else { return Ok(Vec::new()) };
+    let Some(status) = answer.status else { return Ok(Granted(None)) };
     if status.incomplete {
         // An authorizer that cannot list its rules (a webhook): each call will fail by itself.
         tracing::warn!("the API server cannot list hookd's permissions; they are not checked");
-        return Ok(Vec::new());
+        return Ok(Granted(None));
     }
-    Ok(lacking(&status.resource_rules))
+    Ok(Granted(Some(status.resource_rules)))
+}
+
+impl Granted {
+    /// The permissions among `required` that are not granted; none where it is not known.
+    pub fn lacks(&self, required: impl IntoIterator<Item = Rule>) -> Vec<Permission> {
+        self.0.as_deref().map(|rules| lacking(rules, required)).unwrap_or_default()
+    }
 }
 
 /// The required permissions that no rule grants.
-fn lacking(rules: &[ResourceRule]) -> Vec<Permission> {
+fn lacking(rules: &[ResourceRule], required: impl IntoIterator<Item = Rule>) -> Vec<Permission> {
     let any = |list: Option<&Vec<String>>, wanted: &str| {
         list.is_some_and(|list| list.iter().any(|item| item == "*" || item == wanted))
     };
@@ -70,8 +92,8 @@ fn lacking(rules: &[ResourceRule]) -> Vec<Permission> {
                 && any(Some(&rule.verbs), wanted.verb)
         })
     };
-    let all = REQUIRED.iter().flat_map(|(group, resource, verbs)| {
-        verbs.iter().map(|verb| Permission { group, resource, verb })
+    let all = required.into_iter().flat_map(|(group, resource, verbs)| {
+        verbs.iter().map(move |verb| Permission { group, resource, verb })
     });
     all.filter(|permission| !granted(permission)).collect()
 }
@@ -114,36 +136,42 @@ mod tests {
             .iter()
             .map(|(group, resource, verbs)| rule(group, &[resource], verbs))
             .collect();
-        assert_eq!(lacking(&rules), []);
+        assert_eq!(lacking(&rules, REQUIRED), []);
         rules[4] = rule("batch", &["jobs"], &["get", "list", "delete"]);
         let create = Permission { group: "batch", resource: "jobs", verb: "create" };
-        assert_eq!(lacking(&rules), [create]);
-        assert!(failure("ns", &lacking(&rules)).message.contains("create jobs.batch"));
+        assert_eq!(lacking(&rules, REQUIRED), [create]);
+        assert!(failure("ns", &lacking(&rules, REQUIRED)).message.contains("create jobs.batch"));
     }
 
     #[test]
     fn a_rule_for_named_objects_only_does_not_count() {
         let mut all = rule("*", &["*"], &["*"]);
-        assert_eq!(lacking(std::slice::from_ref(&all)), []);
+        assert_eq!(lacking(std::slice::from_ref(&all), REQUIRED), []);
         all.resource_names = Some(vec!["one".into()]);
-        assert!(!lacking(&[all]).is_empty());
+        assert!(!lacking(&[all], REQUIRED).is_empty());
     }
 
     #[test]
-    fn the_role_that_we_ship_grants_exactly_what_is_asked_for() {
-        let yaml = include_str!("../../../deploy/rbac.yaml");
-        let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n")).unwrap();
-        let role: k8s_openapi::api::rbac::v1::Role = crate::yaml::parse(role.as_bytes()).unwrap();
-        let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(each).collect();
-        let asked = REQUIRED.iter().chain(&OPTIONAL);
-        let mut required: Vec<_> = asked
-            .flat_map(|(group, resource, verbs)| {
-                verbs.iter().map(|verb| [*group, *resource, *verb].map(str::to_owned))
-            })
-            .collect();
-        granted.sort();
-        required.sort();
-        assert_eq!(granted, required);
+    fn the_roles_that_we_ship_grant_exactly_what_is_asked_for() {
+        let own = REQUIRED.into_iter().chain(OPTIONAL);
+        let [events, _] = OPTIONAL;
+        let runner = IN_RUNNER_POD.into_iter().chain([events]);
+        for (yaml, asked) in [
+            (include_str!("../../../deploy/rbac.yaml"), own.collect::<Vec<_>>()),
+            (include_str!("../../../deploy/rbac-runner-pod.yaml"), runner.collect()),
+        ] {
+            let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n"));
+            let role: k8s_openapi::api::rbac::v1::Role =
+                crate::yaml::parse(role.unwrap().as_bytes()).unwrap();
+            let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(each).collect();
+            let asked = asked.into_iter().flat_map(|(group, resource, verbs)| {
+                verbs.iter().map(move |verb| [group, resource, *verb].map(str::to_owned))
+            });
+            let mut required: Vec<_> = asked.collect();
+            granted.sort();
+            required.sort();
+            assert_eq!(granted, required);
+        }
     }
 
     fn each(rule: &k8s_openapi::api::rbac::v1::PolicyRule) -> Vec<[String; 3]> {

@@ -80,9 +80,12 @@ fn kubelet_state(status: Option<&ContainerStatus>) -> Option<&KubeletState> {
     status?.state.as_ref()
 }
 
-fn container_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == container)
+/// What the kubelet reports of a container, be it an ephemeral one.
+pub fn container_status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+    let mut all = status.container_statuses.iter().flatten().chain(ephemeral);
+    all.find(|status| status.name == container)
 }
 
 fn terminated_state(pod: &Pod, container: &str, end: &ContainerStateTerminated) -> ContainerState {

@@ -7,10 +7,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::build;
+use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::context::Context;
-use crate::hooks::deletion;
 use crate::ids::StepId;
+use crate::placement::own_pod::deletion;
 use crate::session::cursor::{BuiltReference, Cursor};
 use crate::session::events::Session;
 use crate::session::operation::Operation;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::config::BuiltImages;
+use crate::context::Context;
 use crate::error::report;
-use crate::hooks::context::Context;
 use crate::ids::StepId;
 use crate::registry::client::{Access, RegistryError, Session};
 use crate::registry::credentials::Credentials;

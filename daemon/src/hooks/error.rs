@@ -1,213 +1,34 @@
 //! An operation that ends without its result.
 
-use std::io;
 use std::time::Duration;
 
-use crate::cluster::access::{self, Permission};
 use crate::error::{Explain, Reason};
 
 /// Why an operation fails that the rooms below have done their part for.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// The pod of an earlier job is still there.
-    #[error("Pod {pod} of an earlier job was not deleted within {} s", .timeout.as_secs())]
-    PodStays {
-        /// Name of the pod.
-        pod: String,
-        /// How long hookd waited.
-        timeout: Duration,
-    },
-
-    /// The agent ended in the job container before it had answered.
-    #[error("stepd ended with exit code {exit_code} in the job container of pod {pod}")]
-    AgentEnded {
-        /// Name of the pod.
-        pod: String,
-        /// Its exit code.
-        exit_code: i32,
-    },
-
-    /// The agent does not answer, though its container runs.
-    #[error("The agent in pod {pod} did not answer within {} s", .timeout.as_secs())]
-    AgentSilent {
-        /// Name of the pod.
-        pod: String,
-        /// The runner's namespace.
-        namespace: String,
-        /// How long hookd waited.
-        timeout: Duration,
-    },
-
     /// A script step reached its time limit.
     #[error("The step ran longer than {} s, and was ended", .limit.as_secs())]
     StepLate {
         /// The limit.
         limit: Duration,
     },
-
-    /// The Job that ran the step is not there any more.
-    #[error("Job {job} of this step is gone")]
-    JobGone {
-        /// Name of the Job.
-        job: String,
-    },
-
-    /// The Job waits for the kubelet to start its program, and hookd would have stepd do it; or the
-    /// reverse.
-    #[error(
-        "Job {job} was created by an earlier hookd process that knew more, or less, about the step's \
-         image, so that this process cannot start its program"
-    )]
-    LauncherChanged {
-        /// Name of the Job.
-        job: String,
-    },
-
-    /// The client's cursor has an image without a program, for a step that stepd is to start.
-    #[error("The program of image {image} is not known any more")]
-    ProgramUnknown {
-        /// The image.
-        image: String,
-    },
-
-    /// The services of a job publish too many ports.
-    #[error("The services of the job publish more than {limit} ports")]
-    TooManyPorts {
-        /// How many may be published.
-        limit: usize,
-    },
-
-    /// Two services publish the same port of the runner.
-    #[error(
-        "Port {port} is published by both service {first} (its port {first_port}) and service \
-         {second} (its port {second_port})"
-    )]
-    PortTwice {
-        /// The port of the runner.
-        port: u16,
-        /// The one service.
-        first: String,
-        /// Its own port.
-        first_port: u16,
-        /// The other service.
-        second: String,
-        /// Its own port.
-        second_port: u16,
-    },
-
-    /// hookd cannot listen at a published port.
-    #[error(
-        "Port {port} on localhost of the runner cannot lead to port {service_port} of service \
-         {service}: {}: {source}", port_problem(.source)
-    )]
-    PortUnavailable {
-        /// The port of the runner.
-        port: u16,
-        /// The service.
-        service: String,
-        /// Its own port.
-        service_port: u16,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-}
-
-fn port_problem(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "something in the runner pod listens there already",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege in the runner pod (net.ipv4.ip_unprivileged_port_start)"
-        }
-        _ => "the kernel of the runner pod refuses it",
-    }
 }
 
 impl Explain for HookError {
     fn reason(&self) -> Reason {
-        match self {
-            Self::PodStays { .. } | Self::StepLate { .. } => Reason::DeadlineExceeded,
-            Self::AgentEnded { .. } | Self::PortUnavailable { .. } => Reason::StartFailed,
-            Self::AgentSilent { .. } => Reason::ApiUnreachable,
-            Self::JobGone { .. } | Self::LauncherChanged { .. } => Reason::StepLost,
-            Self::ProgramUnknown { .. } => Reason::Internal,
-            Self::TooManyPorts { .. } | Self::PortTwice { .. } => Reason::InvalidInput,
-        }
+        Reason::DeadlineExceeded
     }
 
     fn help(&self) -> String {
-        let help = match self {
-            Self::PodStays { .. } => {
-                "Check the kubelet logs on its node; once the pod is gone, run the job again"
-            }
-            Self::AgentEnded { .. } => {
-                "Check the log of the container `job`; its image must be made for this platform"
-            }
-            Self::AgentSilent { namespace, .. } => {
-                let exec = Permission { group: "", resource: "pods/exec", verb: "create" };
-                return format!(
-                    "Check that hookd's service account may {} in namespace {namespace}, and check the \
-                     kubelet of the pod's node",
-                    access::describe(&exec)
-                );
-            }
-            Self::StepLate { .. } => {
-                "Raise HOOKD_STEP_TIMEOUT_SECONDS if the step needs longer; run the job again"
-            }
-            Self::JobGone { .. } => {
-                "Check the cluster's audit log for who deleted it; run the job again"
-            }
-            Self::LauncherChanged { .. } => {
-                "Check whether the image's registry answers hookd; run the job again"
-            }
-            Self::ProgramUnknown { .. } => "This is a defect of hookd: please report it",
-            Self::TooManyPorts { .. } => {
-                "Publish fewer ports, or run the job in a `container:`, which reaches all of them"
-            }
-            Self::PortTwice { .. } => "Write another port before the colon for one of them",
-            Self::PortUnavailable { .. } => {
-                "Write another port before the colon in `ports:`, or only the service's own port and \
-                 use ${{ job.services.<id>.ports['<port>'] }}"
-            }
-        };
-        help.to_owned()
+        "Raise HOOKD_STEP_TIMEOUT_SECONDS if the step needs longer; run the job again".to_owned()
     }
 }
 
 /// Each error once, for the list of all messages.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
-    let (pod, job) = (|| "runner-1-workflow".to_owned(), || "runner-1-step-1a2b".to_owned());
-    let unavailable = |port, kind: io::ErrorKind| HookError::PortUnavailable {
-        port,
-        service: "redis".into(),
-        service_port: 6379,
-        source: kind.into(),
-    };
-    let all = vec![
-        HookError::PodStays { pod: pod(), timeout: Duration::from_secs(600) },
-        HookError::AgentEnded { pod: pod(), exit_code: 126 },
-        HookError::AgentSilent {
-            pod: pod(),
-            namespace: "runners".into(),
-            timeout: Duration::from_secs(300),
-        },
-        HookError::StepLate { limit: Duration::from_secs(3600) },
-        HookError::JobGone { job: job() },
-        HookError::LauncherChanged { job: job() },
-        HookError::ProgramUnknown { image: "registry.example/tool@sha256:0123".into() },
-        HookError::TooManyPorts { limit: 256 },
-        HookError::PortTwice {
-            port: 8080,
-            first: "web".into(),
-            first_port: 80,
-            second: "api".into(),
-            second_port: 8000,
-        },
-        unavailable(6379, io::ErrorKind::AddrInUse),
-        unavailable(79, io::ErrorKind::PermissionDenied),
-        unavailable(6379, io::ErrorKind::AddrNotAvailable),
-    ];
-    all.into_iter().map(|error| Box::new(error) as Box<dyn Explain>).collect()
+    vec![Box::new(HookError::StepLate { limit: Duration::from_secs(3600) })]
 }
 
 #[cfg(test)]

@@ -5,14 +5,11 @@ pub mod build_image;
 pub mod built_images;
 pub mod cancel_step;
 pub mod cleanup_job;
-pub mod context;
-pub mod deletion;
 pub mod error;
 pub mod orphans;
 pub mod prepare_job;
 pub mod run_container_step;
 pub mod run_script_step;
-pub mod service_network;
 
 #[cfg(test)]
 mod tests;

@@ -1,64 +1,11 @@
 //! Steps whose hook did not come back after a restart of the daemon.
 
-use kube::ResourceExt;
-use kube::api::ListParams;
+use crate::context::Context;
+use crate::placement;
 
-use crate::error::report;
-use crate::hooks::context::Context;
-use crate::hooks::deletion::delete_step;
-use crate::ids::StepId;
-use crate::names::{self, RUNNER_LABEL, STEP_LABEL};
-use crate::session::cursor::BUILD_ATTEMPTS;
-use crate::session::state::Event;
-use crate::session::steps::Attached;
-use crate::stepd::calls;
-
-/// After a restart of hookd: waits for the hooks of the steps that run to come back, and deletes
-/// the steps whose hook does not.
+/// After a restart of hookd: waits for the hooks of the steps that run to come back, and ends the steps
+/// whose hook does not.
 pub async fn delete_orphans(context: &Context) {
     tokio::time::sleep(context.config.reattach_timeout).await;
-    let params = ListParams::default()
-        .labels(&format!("{RUNNER_LABEL}={},{STEP_LABEL}", context.config.pod_name));
-    let retry = context.cluster.retry();
-    let jobs = context.cluster.jobs();
-    let list = retry.run("list Jobs", || jobs.list_metadata(&params)).await;
-    let list = list.inspect_err(|failure| {
-        tracing::warn!(error = report(failure), "cannot list the Jobs of orphans");
-    });
-    let jobs = list.into_iter().flatten();
-    for step in jobs.filter_map(|job| job.labels().get(STEP_LABEL).cloned()) {
-        let Some((id, undoing)) = orphan(context, &step) else { continue };
-        tracing::info!(step, "client did not reconnect in time; deleting the step");
-        match delete_step(context, &id, BUILD_ATTEMPTS, &retry).await {
-            Ok(_) => drop(undoing.on(Event::Undone)),
-            Err(failure) => {
-                tracing::warn!(step, error = report(&failure), "cannot delete an orphan");
-            }
-        }
-    }
-    end_orphans_in_the_job_pod(context).await;
-}
-
-/// A step that this daemon knows nothing of; a client that comes for it from now on comes too late.
-fn orphan(context: &Context, step: &str) -> Option<(StepId, Attached)> {
-    let id = step.parse().ok()?;
-    let undoing = context.sessions.steps.cancel_orphan(&id)?;
-    Some((id, undoing))
-}
-
-/// The steps in the job's pod whose hook did not come back; a runner without a job has none.
-async fn end_orphans_in_the_job_pod(context: &Context) {
-    let runner = &context.config.pod_name;
-    let (pods, name) = (context.cluster.pods(), names::job_pod(runner));
-    let found = context.cluster.retry().attempt(|| pods.get_metadata_opt(&name)).await;
-    if found.is_ok_and(|pod| pod.is_none_or(|pod| !names::is_of(&pod.metadata, runner))) {
-        return;
-    }
-    for step in calls::known(&context.agents).await {
-        let Some((id, undoing)) = orphan(context, &step) else { continue };
-        tracing::info!(step, "client did not reconnect in time; ending the step");
-        if calls::cancel(&context.agents, &id).await {
-            undoing.on(Event::Undone);
-        }
-    }
+    placement::known(context).end_orphans(context).await;
 }

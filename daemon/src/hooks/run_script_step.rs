@@ -11,8 +11,8 @@ use hookd_api::v1::Phase;
 use crate::blocking;
 use crate::cluster::client::ANSWER;
 use crate::cluster::watch::PodState;
+use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::context::Context;
 use crate::hooks::error::HookError;
 use crate::ids::StepId;
 use crate::objects::script::ScriptStep;
@@ -47,7 +47,7 @@ impl Operation for RunScriptStep {
         let context = &*self.context;
         context.cluster_info().await?;
         let pod = context.agents.for_job();
-        if session.cursor.started.is_none() {
+        if session.cursor.started.is_none() && !pod.is_local() {
             not_ended(&pod).await?;
         }
         // Its environment may be large: it is moved, not copied.
@@ -61,6 +61,7 @@ impl Operation for RunScriptStep {
             environment: spec.environment.into_iter().collect(),
             working_directory: spec.working_directory.unwrap_or_default(),
             prepend_path: spec.prepend_path,
+            is_main: false,
         };
         let limit = context.config.step_timeout;
         let left = limit.saturating_sub(age(session).await?);

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cluster::scripted::{ApiServer, Expected, get, post};
 use crate::config::Config;
-use crate::hooks::context::Context;
+use crate::context::Context;
 use crate::ids::StepId;
 use crate::names::{RUNNER_LABEL, STEP_LABEL};
 use crate::session::cursor::{Cursor, Offsets};

@@ -39,10 +39,12 @@ pub enum Injection {
     ImageVolumes,
     /// One init container.
     InitContainer,
+    /// Volumes that the runner pod has: the container runs there.
+    RunnerPod,
 }
 
 /// What a pod needs for stepd.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct AgentParts {
     /// Of the pod.
     pub volumes: Vec<Volume>,
@@ -58,6 +60,7 @@ pub struct AgentParts {
 pub fn for_job(runner: &Runner, injection: Injection) -> AgentParts {
     match (injection, &runner.work) {
         (Injection::InitContainer, Some(work)) => copied(runner, work),
+        (Injection::RunnerPod, _) => AgentParts::default(),
         _ => {
             let mut agent = for_step(runner);
             agent.volumes.push(image_volume("runner", &runner.runner_image));

@@ -169,6 +169,32 @@ pub enum SpecError {
         /// The runner's work directory.
         work_dir: PathBuf,
     },
+    /// A directory that the runner pod's containers have elsewhere.
+    #[error(
+        "Container {container} cannot have a directory of the runner's work directory at {target}: in \
+         the runner pod it is at {inside} only"
+    )]
+    PartOfWorkDir {
+        /// The container.
+        container: String,
+        /// Where it was to be.
+        target: String,
+        /// Where it is.
+        inside: String,
+    },
+    /// The runner pod has no empty volume left.
+    #[error(
+        "Container {container} gets no volume at {target}: all {number} spare volumes of the runner \
+         pod are in use"
+    )]
+    NoSpareVolume {
+        /// The container.
+        container: String,
+        /// Where it was to be.
+        target: String,
+        /// How many the pod has.
+        number: usize,
+    },
     /// The runner's work directory cannot be mounted in another pod.
     #[error("The work directory {} is on no PersistentVolumeClaim", work_dir.display())]
     NoClaim {
@@ -226,18 +252,17 @@ impl Explain for SpecError {
             | Self::ProgramTooLarge { .. } => {
                 "Pass large values in files of the workspace: Linux starts no program with them"
             }
-            Self::EnvironmentTooLarge { .. } => "Pass large values in files of the workspace",
             Self::TextTooLong { .. } => "Shorten it in the workflow, or in the action's action.yml",
             Self::TooManyEntries { .. } => "Name fewer of them in the workflow",
-            Self::TooManyVariables { .. } => "Pass values in files of the workspace",
+            Self::EnvironmentTooLarge { .. } | Self::TooManyVariables { .. } => {
+                "Pass values in files of the workspace"
+            }
             Self::InvalidVariableName { .. } => "Rename it: a name is not empty and has no '='",
             Self::VariableWithNul { .. } => "Pass such a value in a file of the workspace",
             Self::InvalidOption { .. } => {
                 "Correct the workflow: `options:` takes the flags of `docker create`"
             }
-            Self::InvalidPort { .. } => {
-                "Write the container's port: 80, 8080:80, 80/udp or 6000-6002"
-            }
+            Self::InvalidPort { .. } => "Write the container's port: 80, 8080:80, 80/udp or 6000-6002",
             Self::PortTaken { .. } => {
                 "Let one of them listen at another port, and name that port in its `ports:`"
             }
@@ -249,6 +274,11 @@ impl Explain for SpecError {
                 "Mount directories of the work directory; if the runner's is another, set \
                  HOOKD_WORK_DIR"
             }
+            Self::PartOfWorkDir { .. } => {
+                "Use that path in the workflow, or have the job run in a pod of its own \
+                 (HOOKD_JOB_PLACEMENT=own-pod)"
+            }
+            Self::NoSpareVolume { .. } => "Add emptyDir volumes hookd-volume-<number> to the runner pod",
             Self::NoClaim { .. } => {
                 "Mount a claim there in the runner pod (deploy/values.yaml shows how), or set \
                  ACTIONS_RUNNER_CLAIM_NAME"

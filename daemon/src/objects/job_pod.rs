@@ -14,6 +14,7 @@ use crate::names;
 use crate::objects::agent::Injection;
 use crate::objects::metadata::{self, Component};
 use crate::objects::pull_secret;
+use crate::objects::services::Hosts;
 use crate::objects::step_job;
 use crate::objects::template::{Target, Template};
 use crate::registry::image_config::ImageConfig;
@@ -74,7 +75,11 @@ pub fn plan(
     let built = Built::new(runner, step, spec, options)?;
     let registries = spec.all().filter_map(|part| part.spec.registry.as_ref());
     let pull = pull_secret::secrets(runner, step, registries);
-    let hosts = spec.hosts(&runner.host_ip);
+    let hosts = match options.injection {
+        // That pod has its hosts already.
+        Injection::RunnerPod => Hosts::default(),
+        _ => spec.hosts(&runner.host_ip),
+    };
     let pod = Pod {
         metadata: pod_metadata(runner, step, &name, spec),
         spec: Some(PodSpec {

@@ -5,6 +5,7 @@ pub mod bounds;
 pub mod build_job;
 pub mod container;
 pub mod docker;
+pub mod ephemeral;
 pub mod error;
 pub mod init;
 pub mod job_pod;

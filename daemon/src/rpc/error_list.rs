@@ -37,6 +37,7 @@ fn rooms() -> Vec<(&'static str, Vec<Box<dyn Explain>>)> {
         ("workload", crate::workload::error::examples()),
         ("build", crate::build::error::examples()),
         ("hooks", crate::hooks::error::examples()),
+        ("placement", crate::placement::error::examples()),
         ("rpc", super::error::examples()),
     ]
 }

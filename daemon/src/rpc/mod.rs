@@ -7,9 +7,9 @@ use hookd_api::v1::hook_service_server::HookService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::cluster::access;
+use crate::context::Context;
 use crate::error::{CommonError, Failure};
 use crate::hooks::build_image::BuildImage;
-use crate::hooks::context::Context;
 use crate::hooks::prepare_job::PrepareJob;
 use crate::hooks::run_container_step::RunContainerStep;
 use crate::hooks::run_script_step::RunScriptStep;

@@ -1,5 +1,7 @@
 //! Why steps cannot use the runner's work directory.
 
+use std::path::PathBuf;
+
 use crate::error::{Explain, Reason};
 
 /// What the runner pod's own object, or its claim, rules out.
@@ -25,6 +27,31 @@ pub enum RunnerError {
         /// Its name.
         variable: String,
     },
+    /// A volume that jobs in the runner pod need.
+    #[error("Jobs cannot run in the runner pod: its hookd container has no volume at {}", path.display())]
+    NoJobVolume {
+        /// Where it is to be mounted.
+        path: PathBuf,
+    },
+    /// An ephemeral container mounts whole volumes only.
+    #[error(
+        "Jobs cannot run in the runner pod: its work directory is a part (subPath) of volume {volume}"
+    )]
+    PartOfVolume {
+        /// Name of the volume.
+        volume: String,
+    },
+    /// A step would see, and could pose as, processes of every other container.
+    #[error("Jobs cannot run in the runner pod: it sets shareProcessNamespace")]
+    SharedProcesses,
+    /// It would hold for the containers of a job too, whose images have their own users.
+    #[error(
+        "Jobs cannot run in the runner pod: its securityContext sets {field} for all containers"
+    )]
+    UserOfPod {
+        /// The field.
+        field: &'static str,
+    },
     /// One pod at a time can mount the claim, and the runner does.
     #[error("Claim {claim} is ReadWriteOncePod: no step can mount the work directory")]
     ClaimOfOnePod {
@@ -35,7 +62,15 @@ pub enum RunnerError {
 
 impl Explain for RunnerError {
     fn reason(&self) -> Reason {
-        Reason::ClaimUnusable
+        match self {
+            Self::SharedClaim { .. } | Self::UnknownSubPath { .. } | Self::ClaimOfOnePod { .. } => {
+                Reason::ClaimUnusable
+            }
+            Self::NoJobVolume { .. }
+            | Self::PartOfVolume { .. }
+            | Self::SharedProcesses
+            | Self::UserOfPod { .. } => Reason::RunnerPodUnusable,
+        }
     }
 
     fn help(&self) -> String {
@@ -50,6 +85,20 @@ impl Explain for RunnerError {
             Self::ClaimOfOnePod { .. } => {
                 "Use a claim with access mode ReadWriteOnce or ReadWriteMany"
             }
+            Self::NoJobVolume { .. } => {
+                "Take the volumes and mounts of deploy/values-runner-pod.yaml, or set \
+                 HOOKD_JOB_PLACEMENT=own-pod with the work directory on a claim"
+            }
+            Self::PartOfVolume { .. } => {
+                "Mount a whole volume at the work directory, or set HOOKD_JOB_PLACEMENT=own-pod"
+            }
+            Self::SharedProcesses => {
+                "Remove shareProcessNamespace from the runner pod, or set HOOKD_JOB_PLACEMENT=own-pod"
+            }
+            Self::UserOfPod { .. } => {
+                "Set it in the securityContext of the containers runner and hookd instead, or set \
+                 HOOKD_JOB_PLACEMENT=own-pod"
+            }
         }
         .to_owned()
     }
@@ -63,6 +112,10 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
         Box::new(RunnerError::SharedClaim { claim: claim(), sub_path: "runner-1".into() }),
         Box::new(RunnerError::UnknownSubPath { variable: "POD_NAME".into() }),
         Box::new(RunnerError::ClaimOfOnePod { claim: claim() }),
+        Box::new(RunnerError::NoJobVolume { path: "/run/hookd-agents/steps".into() }),
+        Box::new(RunnerError::PartOfVolume { volume: claim() }),
+        Box::new(RunnerError::SharedProcesses),
+        Box::new(RunnerError::UserOfPod { field: "runAsUser" }),
     ]
 }
 

@@ -100,22 +100,22 @@ where
 
 /// Waits until the pod, or the container in which its agent is, is lost; why.
 pub async fn lost(pod: &AgentPod) -> Failure {
-    let (name, container) = (pod.name().to_owned(), pod.container());
+    let (name, container) = (pod.name().to_owned(), pod.container().to_owned());
     let over = |seen: &PodState| match seen {
         PodState::NotCreated => false,
         PodState::Deleted => true,
         PodState::Present(pod) => {
             matches!(
-                pod::container_state(pod, container),
+                pod::container_state(pod, &container),
                 ContainerState::Terminated(_) | ContainerState::Failed(_)
             ) || pod.metadata.deletion_timestamp.is_some()
         }
     };
     match pod.watch().until(over).await {
-        PodState::Present(pod) => match pod::container_state(&pod, container) {
+        PodState::Present(pod) => match pod::container_state(&pod, &container) {
             ContainerState::Failed(failure) => failure,
             ContainerState::Terminated(ended) if pod.metadata.deletion_timestamp.is_none() => {
-                let (container, exit_code) = (container.to_owned(), ended.exit_code);
+                let exit_code = ended.exit_code;
                 AgentError::ContainerEnded { container, pod: name, exit_code }.into()
             }
             _ => pod::going(&pod),

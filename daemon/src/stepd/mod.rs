@@ -6,3 +6,4 @@ pub mod job_end;
 pub mod pid_1;
 pub mod pods;
 pub mod program;
+pub mod socket;

@@ -10,6 +10,8 @@ use hookd_api::transport::{
     CONNECTION_WINDOW, HOOKD_KEEPALIVE, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR, STREAM_WINDOW,
 };
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::cluster::client::ANSWER;
@@ -22,6 +24,7 @@ use crate::objects::agent::STEPD;
 use crate::session::runner_deletion::{RunnerDeletion, RunnerDeletionWatch};
 use crate::stepd::error::AgentError;
 use crate::stepd::job_end;
+use crate::stepd::socket::SocketDir;
 
 /// The API of an agent.
 pub type Agent = StepServiceClient<Channel>;
@@ -31,16 +34,44 @@ pub type Agent = StepServiceClient<Channel>;
 pub struct Agents {
     pub(super) cluster: Cluster,
     runner_deletion: RunnerDeletion,
-    /// Name of the job's pod.
-    job_pod: String,
+    /// Where the job's agent is.
+    job: Arc<Mutex<AgentAddress>>,
     known: Arc<Mutex<Option<Arc<AgentPod>>>>,
+}
+
+/// Where an agent is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentAddress {
+    /// Name of the pod.
+    pub pod: String,
+    /// Name of stepd's container.
+    pub container: String,
+    /// The directory of its socket, where hookd has it; none: an exec session leads to it.
+    pub socket: Option<SocketDir>,
+    /// The services of its job, if the pod does not list them itself.
+    pub services: Vec<ServiceContainer>,
+}
+
+/// A service of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceContainer {
+    /// As the workflow's user knows it.
+    pub name: String,
+    /// Name of its container.
+    pub container: String,
+}
+
+impl AgentAddress {
+    /// The container of a pod of ours.
+    pub fn in_pod(pod: &str, container: &str) -> Self {
+        Self { pod: pod.to_owned(), container: container.to_owned(), ..Self::default() }
+    }
 }
 
 /// A pod with stepd in one of its containers, and the way to it.
 #[derive(Debug)]
 pub struct AgentPod {
-    name: String,
-    container: &'static str,
+    address: AgentAddress,
     watch: PodWatch,
     cluster: Cluster,
     /// One watch of the runner pod for the whole job, not one a step.
@@ -61,16 +92,23 @@ struct Tunnel {
 impl Agents {
     /// Agents in pods of this runner; none is spoken to yet.
     pub fn new(cluster: Cluster, runner_deletion: RunnerDeletion, runner: &str) -> Self {
-        let job_pod = names::job_pod(runner);
-        Self { cluster, runner_deletion, job_pod, known: Arc::default() }
+        let job = AgentAddress::in_pod(&names::job_pod(runner), names::JOB_CONTAINER);
+        Self { cluster, runner_deletion, job: Arc::new(Mutex::new(job)), known: Arc::default() }
+    }
+
+    /// Where the job's agent is from now on.
+    pub fn move_job(&self, to: AgentAddress) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        self.clear();
     }
 
     /// The job's pod, which is watched from now on.
     pub fn for_job(&self) -> Arc<AgentPod> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let watch = PodWatch::for_pod(self.cluster.pods(), &self.job_pod);
-            Arc::new(self.for_pod(&self.job_pod, names::JOB_CONTAINER, watch))
+            let address = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let watch = PodWatch::for_pod(self.cluster.pods(), &address.pod);
+            Arc::new(self.at(address, watch))
         };
         known.get_or_insert_with(new).clone()
     }
@@ -80,11 +118,10 @@ impl Agents {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Another pod, with stepd in this container.
-    pub fn for_pod(&self, name: &str, container: &'static str, watch: PodWatch) -> AgentPod {
+    /// An agent elsewhere; `watch` is that of its pod.
+    pub fn at(&self, address: AgentAddress, watch: PodWatch) -> AgentPod {
         AgentPod {
-            name: name.to_owned(),
-            container,
+            address,
             watch,
             cluster: self.cluster.clone(),
             _deletion: self.runner_deletion.watch(),
@@ -109,7 +146,17 @@ impl AgentPod {
 
     /// Name of the pod.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.address.pod
+    }
+
+    /// The services of its job, if the pod does not list them itself.
+    pub fn services(&self) -> &[ServiceContainer] {
+        &self.address.services
+    }
+
+    /// True if the API server has no part in the way to the agent.
+    pub fn is_local(&self) -> bool {
+        self.address.socket.is_some()
     }
 
     /// The cluster that the pod is in.
@@ -123,12 +170,12 @@ impl AgentPod {
     }
 
     fn target(&self) -> ContainerRef<'_> {
-        ContainerRef { pod: &self.name, container: self.container }
+        ContainerRef { pod: &self.address.pod, container: &self.address.container }
     }
 
     /// Name of stepd's container.
-    pub fn container(&self) -> &'static str {
-        self.container
+    pub fn container(&self) -> &str {
+        &self.address.container
     }
 
     /// Remembers the step that ran when the container ended; the first one counts.
@@ -140,7 +187,7 @@ impl AgentPod {
     /// Why no further step can run in the container, if it has ended.
     pub fn end(&self) -> Option<Failure> {
         let during = self.ended_during.lock().unwrap_or_else(PoisonError::into_inner);
-        job_end::of(&self.watch.now(), self.container, during.as_deref()).map(Failure::from)
+        job_end::of(&self.watch.now(), self.container(), during.as_deref()).map(Failure::from)
     }
 
     /// The pod's states.
@@ -170,12 +217,28 @@ impl AgentPod {
     }
 
     async fn open(&self) -> Result<Agent, AgentError> {
-        let command = [STEPD, "connect", "--dir", STEPD_DIR];
-        let opening = tunnel::open(&self.cluster, self.target(), &command);
-        let opened = tokio::time::timeout(ANSWER, opening).await;
-        let stream = opened
-            .map_err(|_| AgentError::NoAnswer { pod: self.name.clone(), timeout: ANSWER })?
-            .map_err(|error| self.no_tunnel(error))?;
+        match &self.address.socket {
+            Some(directory) => {
+                let stream = directory.connect().await.map_err(|error| self.no_tunnel(error))?;
+                self.serve_over(stream).await
+            }
+            None => {
+                let command = [STEPD, "connect", "--dir", STEPD_DIR];
+                let opening = tunnel::open(&self.cluster, self.target(), &command);
+                let opened = tokio::time::timeout(ANSWER, opening).await;
+                let (pod, timeout) = (self.name().to_owned(), ANSWER);
+                let stream = opened
+                    .map_err(|_| AgentError::NoAnswer { pod, timeout })?
+                    .map_err(|error| self.no_tunnel(error))?;
+                self.serve_over(stream).await
+            }
+        }
+    }
+
+    async fn serve_over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Agent, AgentError> {
         let mut stream = Some(TokioIo::new(stream));
         let connector = tower::service_fn(move |_| {
             let used = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
@@ -194,7 +257,7 @@ impl AgentPod {
     }
 
     fn no_tunnel(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> AgentError {
-        AgentError::NoTunnel { pod: self.name.clone(), source: source.into() }
+        AgentError::NoTunnel { pod: self.name().to_owned(), source: source.into() }
     }
 }
 

@@ -282,7 +282,7 @@ async fn exit_code(
         session.progress(Phase::RunRunning, message).await?;
     }
     // A step in a job container is no PID 1 with docker either.
-    if end.exit_code != 0 && pod.container() == names::STEP_CONTAINER && tail.wants_pid_1() {
+    if end.exit_code != 0 && names::is_of_step(pod.container()) && tail.wants_pid_1() {
         session.progress(Phase::RunRunning, pid_1::NOTE).await?;
     }
     Ok(end.exit_code)

@@ -11,7 +11,7 @@ use crate::cluster::pod::{self, OOM_KILLED};
 use crate::error::Failure;
 use crate::names::SERVICES_ANNOTATION;
 use crate::session::events::Session;
-use crate::stepd::pods::Agents;
+use crate::stepd::pods::{Agents, ServiceContainer};
 use crate::workload::last_lines;
 
 /// A step does not wait for longer for the log of a service.
@@ -20,8 +20,10 @@ const LOG_LIMIT: Duration = Duration::from_secs(5);
 /// A service that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EndedService {
-    /// Name of its container.
+    /// As the workflow's user knows it.
     pub name: String,
+    /// Name of its container.
+    pub container: String,
     /// A line on how it ended.
     pub message: String,
     /// How often it was started again before.
@@ -37,14 +39,14 @@ pub async fn report(agents: &Agents, session: &mut Session) -> Result<(), Failur
     let Some(job_pod) = agents.for_known_job() else { return Ok(()) };
     let seen = job_pod.watch().now();
     let Some(pod) = seen.pod() else { return Ok(()) };
-    for service in from_pod(pod) {
+    for service in ended(pod, job_pod.services()) {
         if !job_pod.is_first_report(&service.name, service.restarts) {
             continue;
         }
         tracing::info!(service = service.name, "a service of the job ended");
         let message = format!("Warning: {}; its last lines follow", service.message);
         session.progress(Phase::RunPending, message).await?;
-        let container = ContainerRef { pod: job_pod.name(), container: &service.name };
+        let container = ContainerRef { pod: job_pod.name(), container: &service.container };
         last_lines::print(job_pod.cluster(), container, LOG_LIMIT, session).await?;
     }
     Ok(())
@@ -52,22 +54,28 @@ pub async fn report(agents: &Agents, session: &mut Session) -> Result<(), Failur
 
 /// The services of a job's pod that have ended by themselves.
 pub fn from_pod(pod: &Pod) -> Vec<EndedService> {
+    ended(pod, &[])
+}
+
+/// As [`from_pod`]; a runner pod does not list the services that it has.
+fn ended(pod: &Pod, services: &[ServiceContainer]) -> Vec<EndedService> {
     // Those that its deletion ends are no news.
     if pod.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let services = pod.annotations().get(SERVICES_ANNOTATION).map(String::as_str);
-    let names = services.unwrap_or_default().split(',').filter(|name| !name.is_empty());
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let statuses = statuses.map(Vec::as_slice).unwrap_or_default();
-    let ended = names.filter_map(|name| {
-        let status = statuses.iter().find(|status| status.name == name)?;
+    let listed = pod.annotations().get(SERVICES_ANNOTATION).map(String::as_str);
+    let listed = listed.unwrap_or_default().split(',').filter(|name| !name.is_empty());
+    let listed =
+        listed.map(|name| ServiceContainer { name: name.to_owned(), container: name.to_owned() });
+    let ended = listed.chain(services.iter().cloned()).filter_map(|service| {
+        let ServiceContainer { name, container } = service;
+        let status = pod::container_status(pod, &container)?;
         // One that a template has restarted runs again, and ended all the same.
         let now = status.state.as_ref().and_then(|state| state.terminated.as_ref());
         let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
         let end = now.or(last)?;
-        let message = describe(pod, name, end, now.is_none());
-        Some(EndedService { name: name.to_owned(), message, restarts: status.restart_count })
+        let message = describe(pod, &name, end, now.is_none());
+        Some(EndedService { name, container, message, restarts: status.restart_count })
     });
     ended.collect()
 }

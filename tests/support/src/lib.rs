@@ -24,5 +24,5 @@ pub use fake_runner::Program;
 pub use hook::{Call, Hook};
 pub use job::{IMAGE, JobRun, container, job_container};
 pub use outcome::Outcome;
-pub use runner::{RunnerPod, Setup};
+pub use runner::{Placement, RunnerPod, Setup};
 pub use work::{RUNNER_ID, WORK, WORKSPACE};

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cluster::{cluster, repository};
-use crate::runner::{CLAIM, RUNNER, Setup};
+use crate::runner::{CLAIM, Placement, RUNNER, Setup};
 
 /// On the namespaces of tests: the id of the process that makes them.
 pub const TEST_LABEL: &str = "hookd.dev/test";
@@ -25,11 +25,18 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
         },
     });
     let read = |name: &str| documents(&filled(name, namespace, volume));
-    let mut objects: Vec<_> =
-        ["deploy/rbac.yaml", "deploy/work-claim.yaml", "deploy/runner-pod.yaml"]
-            .into_iter()
-            .flat_map(read)
-            .collect();
+    let files = match setup.placement {
+        Placement::OwnPod => {
+            ["deploy/rbac.yaml", "deploy/work-claim.yaml", "deploy/runner-pod.yaml"].as_slice()
+        }
+        Placement::RunnerPod => {
+            &["deploy/rbac-runner-pod.yaml", "deploy/rbac.yaml", "deploy/runner-with-jobs.yaml"]
+        }
+    };
+    let mut objects: Vec<_> = files.iter().flat_map(|name| read(name)).collect();
+    if setup.placement == Placement::RunnerPod {
+        only_needed(&mut objects, setup);
+    }
     for object in &mut objects {
         object["metadata"]["namespace"] = namespace.into();
         match object["kind"].as_str() {
@@ -41,8 +48,22 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
             _ => {}
         }
     }
-    let volume = read("deploy/demo/devcluster-volume.yaml");
+    let volume = match setup.placement {
+        Placement::OwnPod => read("deploy/demo/devcluster-volume.yaml"),
+        Placement::RunnerPod => Vec::new(),
+    };
     [vec![namespace_object], volume, objects].concat()
+}
+
+/// Builds are Jobs and need the other Role too; both files have the account.
+fn only_needed(objects: &mut Vec<Value>, setup: &Setup) {
+    let builds = setup.environment.iter().any(|(name, _)| name.ends_with("_REGISTRY_HOST"));
+    let (mut accounts, name) = (0, |object: &Value| object["metadata"]["name"].clone());
+    objects.retain(|object| match object["kind"].as_str() {
+        Some("ServiceAccount") => std::mem::replace(&mut accounts, 1) == 0,
+        Some("Role" | "RoleBinding") => builds || name(object) == "hookd-runner-pod",
+        _ => true,
+    });
 }
 
 /// The documents of a YAML file.
@@ -59,6 +80,7 @@ fn filled(name: &str, namespace: &str, volume: &Path) -> String {
         ("NAMESPACE", namespace),
         ("RUNNER_NAME", RUNNER),
         ("CLAIM_NAME", CLAIM),
+        ("LOCAL_NAMES", "busybox, cache, other, queue"),
         ("VOLUME_PATH", volume.to_str().unwrap()),
         ("HOOKD_IMAGE", &cluster.hookd_image),
         ("RUNNER_IMAGE", &cluster.runner_image),

@@ -26,9 +26,21 @@ pub const RUNNER: &str = "runner";
 /// Name of the claim of its work directory.
 pub const CLAIM: &str = "work";
 
+/// Where the containers of the runner's jobs run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// In pods of their own; the work directory is on a claim.
+    #[default]
+    OwnPod,
+    /// In the runner pod; the work directory is an empty volume of it.
+    RunnerPod,
+}
+
 /// How a runner pod differs from the one in deploy/.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
+    /// Where its jobs run.
+    pub placement: Placement,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.
@@ -42,6 +54,20 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Jobs run in the runner pod.
+    pub fn in_runner_pod() -> Self {
+        Self { placement: Placement::RunnerPod, ..Self::default() }
+    }
+
+    /// Builds images: they are pushed to the cluster's registry.
+    pub fn with_registry(self) -> Self {
+        let cluster = cluster();
+        self.set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", &cluster.registry_host)
+            .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", &cluster.registry_port)
+            .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT", &cluster.registry_node_port)
+            .set("HOOKD_KANIKO_IMAGE", &cluster.kaniko_image)
+    }
+
     /// Sets a variable of the sidecar.
     pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
@@ -93,6 +119,9 @@ impl RunnerPod {
         runner.k(&["wait", "--for=condition=Ready", "pod/runner", "--timeout=120s"]);
         let pod = runner.object("pod", RUNNER);
         pod["metadata"]["uid"].as_str().unwrap().clone_into(&mut runner.uid);
+        if setup.placement == Placement::RunnerPod {
+            runner.volume = runner.empty_dir("work");
+        }
         runner
     }
 
@@ -165,8 +194,13 @@ impl RunnerPod {
 
     /// The directory of the socket, on this machine.
     pub fn socket_directory(&self) -> PathBuf {
-        let volumes = format!("kubelet/pods/{}/volumes", self.uid);
-        cluster().state.join(volumes).join("kubernetes.io~empty-dir/hookd")
+        self.empty_dir("hookd")
+    }
+
+    /// An empty volume of the pod, on this machine.
+    pub fn empty_dir(&self, name: &str) -> PathBuf {
+        let volumes = format!("kubelet/pods/{}/volumes/kubernetes.io~empty-dir", self.uid);
+        cluster().state.join(volumes).join(name)
     }
 
     /// A number that was not given before.

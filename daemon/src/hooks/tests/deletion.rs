@@ -1,6 +1,8 @@
 use super::*;
 use crate::error::Reason;
-use crate::hooks::deletion::{delete_job_pod, delete_job_secrets, delete_jobs, delete_step};
+use crate::placement::own_pod::deletion::{
+    delete_job_pod, delete_job_secrets, delete_jobs, delete_step,
+};
 use crate::session::cursor::BuildPosition;
 
 const DENIED: &str = "admission webhook \"w\" denied the request: protected";

@@ -204,7 +204,9 @@ async fn a_missing_permission_is_named_before_anything_is_made() {
     let review = json!({"spec": {}, "status": {"resourceRules": rules, "nonResourceRules": [],
         "incomplete": false}});
     let review = post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").answers(201, review);
-    let hookd = Hookd::expecting([review]);
+    // Which permissions are needed depends on the runner pod.
+    let [_, runner, _] = discovery();
+    let hookd = Hookd::expecting([review, runner]);
     let mut operation = PrepareJob::new(hookd.context.clone(), step(), JobSpec::default());
     let mut client = Client::at(Cursor::default());
     let failure = hookd.api.during(operation.run(&mut client.session)).await.unwrap_err();

@@ -55,6 +55,11 @@ pub fn quote_dollars(text: &str) -> String {
     text.replace('$', "$$")
 }
 
+/// What [`quote_dollars`] has quoted.
+pub fn unquote_dollars(text: &str) -> String {
+    text.replace("$$", "$")
+}
+
 /// Takes one argument; the input starts at it.
 fn next_argument(characters: &mut Peekable<Chars<'_>>) -> String {
     let mut argument = String::new();

@@ -101,7 +101,7 @@ impl JobSpec {
     }
 
     /// The names that all containers find; `gateway` as in [`services::hosts`].
-    pub(super) fn hosts(&self, gateway: &str) -> Hosts {
+    pub fn hosts(&self, gateway: &str) -> Hosts {
         let named = self.all().map(|part| Named {
             container: &part.name,
             image: (part.kind == ContainerKind::Service).then_some(part.spec.image.as_str()),
@@ -141,7 +141,7 @@ impl JobContainer {
     }
 
     /// Its environment, with what docker mode adds.
-    pub(super) fn environment(&self) -> BTreeMap<String, String> {
+    pub fn environment(&self) -> BTreeMap<String, String> {
         let mut all = self.options.environment().clone();
         all.extend(self.spec.environment_variables.clone());
         all.insert("GITHUB_ACTIONS".to_owned(), "true".to_owned());

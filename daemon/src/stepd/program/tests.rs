@@ -9,6 +9,7 @@ use hookd_api::stepd::v1::step_service_server::{StepService, StepServiceServer};
 use hookd_api::stepd::v1::{
     AttachResponse, CancelStepRequest, CancelStepResponse, ConfigureRequest, ConfigureResponse,
     ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse, StartStepResponse,
+    StopRequest, StopResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
@@ -73,6 +74,10 @@ impl StepService for Agents {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn stop(&self, _: Request<StopRequest>) -> Answer<StopResponse> {
         Err(Status::unimplemented(""))
     }
 }

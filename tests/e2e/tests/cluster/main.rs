@@ -36,6 +36,7 @@ mod parallel_steps;
 mod policies;
 mod preparing;
 mod restarts;
+mod runner_pod;
 mod templates;
 mod tunnels;
 mod workflow;

@@ -3,7 +3,7 @@
 
 use fake_runner::{Conclusion, JobDefinition, JobReport};
 
-use test_support::{RunnerPod, WORK, WORKSPACE, images};
+use test_support::{RunnerPod, Setup, WORK, WORKSPACE, images};
 
 /// Services answer with their name, on a port of their own. The first takes so long to be healthy
 /// that hookd, on a slow machine too, has seen all containers run: else it tells nothing of it.
@@ -211,4 +211,19 @@ fn a_workflow_runs_in_a_job_image_with_a_user_of_its_own() {
 fn a_workflow_runs_as_another_user_by_the_containers_options() {
     let runner = RunnerPod::start();
     assert_ran(&runner, &run(&runner, "debian:bookworm-slim", "--user 1000:1000"));
+}
+
+#[test]
+fn a_workflow_runs_unchanged_in_the_runner_pod() {
+    let runner = RunnerPod::with(&Setup::in_runner_pod().with_registry());
+    assert_ran(&runner, &run(&runner, "debian:bookworm-slim", ""));
+}
+
+#[test]
+fn a_workflow_runs_in_the_runner_pod_whoever_the_images_user() {
+    let user = images::derived("debian:bookworm-slim", &["--user", "1000:1000"]);
+    for (image, options) in [(user.as_str(), ""), ("debian:bookworm-slim", "--user 1000:1000")] {
+        let runner = RunnerPod::with(&Setup::in_runner_pod().with_registry());
+        assert_ran(&runner, &run(&runner, image, options));
+    }
 }

@@ -11,10 +11,8 @@ use crate::blocking;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::objects;
 use crate::config::ContainerStepLauncher;
+use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::context::Context;
-use crate::hooks::error::HookError;
-use crate::hooks::service_network;
 use crate::ids::StepId;
 use crate::names;
 use crate::objects::agent::Injection;
@@ -22,6 +20,8 @@ use crate::objects::container::ContainerStep;
 use crate::objects::init;
 use crate::objects::mounts;
 use crate::objects::step_job::{self, JobSettings, Launch, Plan, ProcessLauncher};
+use crate::placement::error::PlacementError;
+use crate::placement::own_pod::service_network;
 use crate::registry::image_config::ImageConfig;
 use crate::runner::Runner;
 use crate::session::cursor::RunPosition;
@@ -103,7 +103,7 @@ async fn found_again(
     let name = names::step(&runner.name, step);
     let found = objects::find(&context.cluster.jobs(), &name, &context.cluster.retry()).await?;
     let found = found.filter(|job| job.uid().as_deref() == Some(&run.job_uid));
-    let found = found.ok_or(HookError::JobGone { job: name })?;
+    let found = found.ok_or(PlacementError::JobGone { job: name })?;
     // The caller may have written the cursor: the Job says who starts its program.
     let launcher =
         if run.agent_launch.is_some() { ProcessLauncher::Agent } else { ProcessLauncher::Kubelet };
@@ -143,7 +143,7 @@ fn awaiting(launcher: ProcessLauncher, made: Job, runner: &Runner) -> Result<Job
     if step_job::launcher(&made, runner) == launcher {
         return Ok(made);
     }
-    Err(HookError::LauncherChanged { job: made.name_any() }.into())
+    Err(PlacementError::LauncherChanged { job: made.name_any() }.into())
 }
 
 /// The image by its digest and its own program, if stepd can start the step.

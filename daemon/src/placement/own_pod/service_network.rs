@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use hookd_api::v1::JobPrepared;
 use k8s_openapi::api::core::v1::{HostAlias, Pod};
 
+use crate::context::Context;
 use crate::error::{CommonError, Failure, report};
 use crate::forward::listener::LoopbackPort;
 use crate::forward::published::{self, Published};
 use crate::forward::{self, ANNOTATION, Forward, JobServices};
-use crate::hooks::context::Context;
-use crate::hooks::error::HookError;
 use crate::names;
 use crate::objects::job_pod::{JobSpec, Plan};
+use crate::placement::error::PlacementError;
 
 /// Ports that hookd forwards for one job.
 const MAX_FORWARDS: usize = 256;
@@ -60,14 +60,14 @@ pub async fn open(spec: &JobSpec, plan: &mut Plan) -> Result<Option<Opened>, Fai
 }
 
 impl Opened {
-    async fn add(&mut self, service: &str, published: &Published) -> Result<(), HookError> {
+    async fn add(&mut self, service: &str, published: &Published) -> Result<(), PlacementError> {
         let forwards = &mut self.services.forwards;
         if forwards.len() == MAX_FORWARDS {
-            return Err(HookError::TooManyPorts { limit: MAX_FORWARDS });
+            return Err(PlacementError::TooManyPorts { limit: MAX_FORWARDS });
         }
         let same = forwards.iter().find(|one| Some(one.local) == published.host);
         if let Some(other) = same {
-            return Err(HookError::PortTwice {
+            return Err(PlacementError::PortTwice {
                 port: other.local,
                 first: other.service.clone(),
                 first_port: other.container,
@@ -79,7 +79,7 @@ impl Opened {
             Some(port) => LoopbackPort::bind(port).await,
             None => LoopbackPort::bind_any(published.container).await,
         };
-        let port = bound.map_err(|source| HookError::PortUnavailable {
+        let port = bound.map_err(|source| PlacementError::PortUnavailable {
             port: published.host.unwrap_or(published.container),
             service: service.to_owned(),
             service_port: published.container,
@@ -96,7 +96,11 @@ impl Opened {
     ///
     /// # Errors
     /// A port that something else has taken meanwhile.
-    pub async fn adopt(mut self, pod: &Pod, prepared: &mut JobPrepared) -> Result<Self, HookError> {
+    pub async fn adopt(
+        mut self,
+        pod: &Pod,
+        prepared: &mut JobPrepared,
+    ) -> Result<Self, PlacementError> {
         let Some(recorded) = JobServices::from_pod(pod) else { return Ok(self) };
         if recorded == self.services {
             return Ok(self);
@@ -104,7 +108,7 @@ impl Opened {
         self.ports.clear();
         for forward in &recorded.forwards {
             let port = LoopbackPort::bind(forward.local).await;
-            self.ports.push(port.map_err(|source| HookError::PortUnavailable {
+            self.ports.push(port.map_err(|source| PlacementError::PortUnavailable {
                 port: forward.local,
                 service: forward.service.clone(),
                 service_port: forward.container,

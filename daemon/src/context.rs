@@ -52,6 +52,8 @@ pub struct Context {
     pub built_tags: RememberedSteps,
     /// The steps that made Secrets for a job's pod; the Secrets' names derive from their ids.
     pub job_secrets: RememberedSteps,
+    /// stepd's program is where containers of the runner pod find it.
+    pub tools: OnceCell<()>,
     /// Warnings that the job's user has read.
     pub warnings: Warnings,
     /// What was learnt from the cluster, once.
@@ -123,6 +125,7 @@ impl Context {
             network: JobNetwork::default(),
             built_tags: RememberedSteps::new(&config.socket_dir, "built-images"),
             job_secrets: RememberedSteps::new(&config.socket_dir, "job-secrets"),
+            tools: OnceCell::new(),
             warnings: Warnings::default(),
             known: OnceCell::new(),
             credentials: OnceCell::new(),
@@ -151,16 +154,28 @@ impl Context {
     }
 
     async fn discover(&self, retry: Retry) -> Result<ClusterInfo, Failure> {
-        let missing = access::missing(&self.cluster, &retry).await?;
+        let granted = access::granted(&self.cluster, &retry).await?;
+        let read = Runner::read(&self.cluster, &self.config, &retry).await;
+        let missing = granted.lacks(self.required(read.as_ref().ok()));
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&missing);
         if !missing.is_empty() {
             return Err(access::failure(&self.cluster.namespace, &missing));
         }
-        let runner = Runner::read(&self.cluster, &self.config, &retry).await?;
+        let runner = read?;
         let version = retry
             .run("read the API server's version", || self.cluster.client.apiserver_version())
             .await?;
         Ok(ClusterInfo { runner, cluster_version: version.git_version })
+    }
+
+    /// What hookd must be allowed to do: jobs in the runner pod need little, but builds are Jobs.
+    fn required(&self, runner: Option<&Runner>) -> Vec<access::Rule> {
+        let in_runner_pod = runner.is_some_and(|runner| runner.job_volumes.is_some());
+        match (in_runner_pod, self.config.registry.host.is_some()) {
+            (true, false) => access::IN_RUNNER_POD.to_vec(),
+            (true, true) => access::IN_RUNNER_POD.into_iter().chain(access::REQUIRED).collect(),
+            (false, _) => access::REQUIRED.to_vec(),
+        }
     }
 
     /// Where the administrator's template for pods is: the file that the sidecar's setting names, or

@@ -5,8 +5,8 @@ use futures::future::try_join_all;
 
 use crate::cluster::objects;
 use crate::cluster::retry::Retry;
+use crate::context::Context;
 use crate::error::{Failure, report};
-use crate::hooks::context::Context;
 use crate::ids::StepId;
 use crate::names;
 use crate::session::cursor::{BUILD_ATTEMPTS, Cursor};

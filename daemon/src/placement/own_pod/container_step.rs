@@ -1,0 +1,85 @@
+//! A container step as a Job. Where the image's own program is known, stepd starts the step in the Job's
+//! pod: then its environment is nowhere in the cluster, its two streams stay apart, and its end is known
+//! at once. Elsewhere the kubelet starts it, with the environment from a Secret, and its log is followed.
+
+use hookd_api::stepd::v1::StartStepRequest;
+use hookd_api::v1::{Phase, Stream};
+use kube::ResourceExt;
+
+use crate::cluster::logs::LogPosition;
+use crate::cluster::watch::PodWatch;
+use crate::cluster::{ContainerRef, pod};
+use crate::error::Failure;
+use crate::ids::StepId;
+use crate::names;
+use crate::objects::container::ContainerStep;
+use crate::placement::Call;
+use crate::placement::error::PlacementError;
+use crate::registry::image_config::ImageConfig;
+use crate::session::cursor::Cursor;
+use crate::session::events::Session;
+use crate::stepd::pods::AgentAddress;
+use crate::stepd::program::{self, Program};
+use crate::workload::output::{self, Place};
+use crate::workload::start::{self, Awaited, started};
+
+mod job;
+
+use job::Made;
+
+/// The program's log: the kubelet keeps its two streams as one.
+const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_position, shown: None };
+
+/// Runs the image; its exit code.
+pub(super) async fn run(
+    call: Call<'_>,
+    spec: ContainerStep,
+    image: String,
+    session: &mut Session,
+) -> Result<i32, Failure> {
+    let Call { context, step } = call;
+    let Made { job, agent_launch } = job::ensure(context, step, &spec, &image, session).await?;
+    session.settled();
+    let mut watch = PodWatch::for_job(context.cluster.pods(), &job.name_any());
+    let awaited =
+        Awaited { job: Some(&job), container: names::STEP_CONTAINER, phase: Phase::RunPending };
+    let name = started(&context.cluster, &mut watch, awaited, session).await?.name_any();
+    if let Some(config) = agent_launch {
+        let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
+        let pod = context.agents.at(AgentAddress::in_pod(&name, names::STEP_CONTAINER), watch);
+        let start =
+            program_of(step, spec, &config).ok_or(PlacementError::ProgramUnknown { image })?;
+        return match program::run(&pod, Program { start: &start, before }, session).await {
+            Err(failure) => Err(start::loss(&context.cluster, &job, failure).await),
+            ended => ended,
+        };
+    }
+    let target = ContainerRef { pod: &name, container: names::STEP_CONTAINER };
+    let ended = output::stream(&context.cluster, &mut watch, &job, target, LOG, session).await?;
+    if ended.reason == pod::OOM_KILLED {
+        let message = pod::oom_note(watch.now().pod(), names::STEP_CONTAINER);
+        session.progress(Phase::RunRunning, message).await?;
+    }
+    Ok(ended.exit_code)
+}
+
+fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
+    cursor.run.as_mut().map(|run| &mut run.log)
+}
+
+/// What stepd starts; none if the image has no program.
+fn program_of(
+    step: &StepId,
+    spec: ContainerStep,
+    config: &ImageConfig,
+) -> Option<StartStepRequest> {
+    let argv = config.command(spec.entry_point.as_deref(), &spec.args)?;
+    Some(StartStepRequest {
+        step_id: step.to_string(),
+        argv,
+        environment: spec.environment.into_iter().collect(),
+        working_directory: spec.working_directory.unwrap_or_default(),
+        prepend_path: Vec::new(),
+        is_main: false,
+    })
+}
