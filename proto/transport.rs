@@ -36,6 +36,9 @@ pub const MAX_HOOKD_REQUEST_SIZE: usize = 3 << 20;
 /// The largest message between hookd and stepd. The environment of a step comes in one message; what
 /// hookd takes from its clients always fits.
 pub const MAX_STEPD_MESSAGE_SIZE: usize = 64 << 20;
+/// The largest message of stepd: 64 KiB of output, or the status of 256 steps. A program that poses as
+/// stepd sends no larger one.
+pub const MAX_STEPD_ANSWER_SIZE: usize = 256 << 10;
 /// The most output in one message of either API: the size of a pipe, so that one read is one message.
 pub const MAX_OUTPUT_SIZE: usize = 64 << 10;
 

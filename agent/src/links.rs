@@ -14,7 +14,7 @@ pub(crate) struct Links {
 
 /// The links cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{path:?} cannot be filled with links to {from:?}")]
+#[error("{path:?} cannot be made to lead to {from:?}")]
 pub(crate) struct LinkError {
     path: PathBuf,
     from: PathBuf,
@@ -58,9 +58,44 @@ impl Links {
     }
 }
 
+/// Makes `path` a symlink to `target`, where a container engine would have mounted it. An empty
+/// directory gives way; one that is such a link already stays.
+pub(crate) fn link(path: &Path, target: &Path) -> Result<(), LinkError> {
+    let made = || -> io::Result<()> {
+        if std::fs::read_link(path).is_ok_and(|there| there == target) {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        match std::fs::remove_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(target, path)
+    };
+    made().map_err(|source| LinkError { path: path.to_owned(), from: target.to_owned(), source })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_elsewhere_unless_something_of_the_image_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, target) = (root.path().join("opt/cache"), Path::new("/__w/shop/cache"));
+        link(&path, target).unwrap();
+        link(&path, target).unwrap();
+        assert_eq!(std::fs::read_link(&path).unwrap(), target);
+        let empty = root.path().join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        link(&empty, target).unwrap();
+        let full = root.path().join("full");
+        std::fs::create_dir_all(full.join("of-the-image")).unwrap();
+        let error = link(&full, target).unwrap_err();
+        assert!(error.to_string().contains("full"), "{error}");
+    }
 
     #[test]
     fn each_entry_gets_a_link_and_a_second_time_changes_nothing() {

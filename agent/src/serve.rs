@@ -50,6 +50,9 @@ pub(crate) struct Config {
     /// FROM:TO fills the directory TO with links to what is in FROM.
     #[arg(long)]
     pub(crate) links: Vec<Links>,
+    /// A path, and where it is to lead; several times.
+    #[arg(long, num_args = 2, value_names = ["PATH", "TARGET"])]
+    pub(crate) link: Vec<PathBuf>,
     /// Who is answered.
     #[arg(long, value_enum, default_value = "exec")]
     pub(crate) clients: Clients,
@@ -83,6 +86,9 @@ pub(crate) fn run(config: Config) -> Result<u8, ServeError> {
     let (listener, spool) = prepare(&config.dir, config.clients)?;
     for links in &config.links {
         links.make()?;
+    }
+    for pair in config.link.chunks_exact(2) {
+        links::link(&pair[0], &pair[1])?;
     }
     looks::start().map_err(ServeError::Process)?;
     let open_files = process::raise_open_files().map_err(ServeError::Process)?;

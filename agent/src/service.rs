@@ -137,7 +137,10 @@ impl StepService for Service {
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
-        self.0.stop(grace(request.into_inner().grace_milliseconds)).await;
+        let (steps, grace) = (self.0.clone(), grace(request.into_inner().grace_milliseconds));
+        // It goes on when its client does not wait for it.
+        let stopped = tokio::spawn(async move { steps.stop(grace).await }).await;
+        stopped.map_err(|error| Status::internal(error_chain(&error)))?;
         Ok(Response::new(StopResponse {}))
     }
 

@@ -18,8 +18,12 @@ pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 pub const JOB_CONTAINER: &str = "job";
 /// Name of the container in the pod of a container step.
 pub const STEP_CONTAINER: &str = "step";
-/// Start of the names of job containers and of container steps in the runner pod.
-const IN_RUNNER_POD: [&str; 2] = ["job-", "step-"];
+/// Start of the names of job containers in the runner pod.
+const JOB_PREFIX: &str = "job-";
+/// Start of the names of services in the runner pod.
+const SERVICE_PREFIX: &str = "service-";
+/// Start of the names of container steps in the runner pod.
+pub const STEP_PREFIX: &str = "step-";
 /// Name of Kaniko's container in a build's pod.
 pub const BUILD_CONTAINER: &str = "kaniko";
 /// Name of the container beside Kaniko that alone has the registry's credentials.
@@ -39,23 +43,24 @@ pub fn step(runner: &str, step: &StepId) -> String {
 
 /// Name of the job container that this step starts in the runner pod.
 pub fn job_container(step: &StepId) -> String {
-    format!("{}{step}", IN_RUNNER_POD[0])
+    format!("{JOB_PREFIX}{step}")
 }
 
 /// Name of the container of a step in the runner pod.
 pub fn step_container(step: &StepId) -> String {
-    format!("{}{step}", IN_RUNNER_POD[1])
+    format!("{STEP_PREFIX}{step}")
 }
 
 /// Name of a service's container that this step starts in the runner pod.
 pub fn service_container(service: &str, step: &StepId) -> String {
-    let service: String = service.chars().take(MAX_LEN - HASH_LEN - 1).collect();
-    format!("{}-{}", service.trim_end_matches('-'), hash(step.as_str()))
+    let room = MAX_LEN - SERVICE_PREFIX.len() - HASH_LEN - 1;
+    let service: String = service.chars().take(room).collect();
+    format!("{SERVICE_PREFIX}{}-{}", service.trim_end_matches('-'), hash(step.as_str()))
 }
 
 /// True for the container of a container step.
 pub fn is_of_step(container: &str) -> bool {
-    container == STEP_CONTAINER || container.starts_with(IN_RUNNER_POD[1])
+    container == STEP_CONTAINER || container.starts_with(STEP_PREFIX)
 }
 
 /// Name of the Job of a build; each attempt has its own.
@@ -163,6 +168,17 @@ mod tests {
         for runner in ["arc-7k2xq-runner-m9d4t", &"r".repeat(54)] {
             assert_eq!(job_pod(runner), format!("{runner}-workflow"));
         }
+    }
+
+    #[test]
+    fn containers_of_the_runner_pod_are_told_apart_by_their_names() {
+        let id: StepId = "x".repeat(40).parse().unwrap();
+        let service = service_container(&"s".repeat(60), &id);
+        for name in [&service, &job_container(&id), &step_container(&id)] {
+            assert!(is_label(name), "{name}");
+        }
+        assert!(is_of_step(&step_container(&id)) && is_of_step(STEP_CONTAINER));
+        assert!(!is_of_step(&service_container("step", &id)) && !is_of_step(&job_container(&id)));
     }
 
     #[test]

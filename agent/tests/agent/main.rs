@@ -6,5 +6,6 @@ mod attacks;
 mod bounds;
 mod ends;
 mod output;
+mod outside;
 mod programs;
 mod support;

@@ -237,7 +237,7 @@ pub enum PullProblem {
 }
 
 fn memory(limit: Option<&str>) -> String {
-    limit.map_or_else(|| "the node's memory".to_owned(), |limit| format!("its limit of {limit}"))
+    limit.map_or_else(|| "its node has".to_owned(), |limit| format!("its limit of {limit}"))
 }
 
 impl ClusterError {

@@ -25,6 +25,8 @@ use listener::{LoopbackPort, targets};
 
 /// Annotation of a job's pod: a [`JobServices`] in JSON.
 pub const ANNOTATION: &str = "hookd.dev/network";
+/// Ports that hookd forwards for one job.
+pub const MAX_FORWARDS: usize = 256;
 /// Connections of a job that are forwarded at the same time. Each takes 16 KiB.
 const MAX_CONNECTIONS: usize = 512;
 /// Before a port is tried again that something else in the runner pod has taken.
@@ -114,18 +116,17 @@ impl JobNetwork {
         *self.0.lock().await = State::Services(Services { services, addresses, forwarding });
     }
 
-    /// Takes up the job of a daemon before this one, unless a new job has begun meanwhile.
-    pub async fn restore(&self, pod: Option<&Pod>) {
+    /// Takes up the services of the job of a daemon before this one, unless a new job has begun meanwhile;
+    /// none: there is no such job.
+    pub async fn restore(&self, services: Option<JobServices>, addresses: Vec<IpAddr>) {
         let mut state = self.0.lock().await;
         if !matches!(*state, State::Unknown) {
             return;
         }
-        let services = pod.and_then(JobServices::from_pod);
-        let Some((services, pod)) = services.zip(pod) else {
+        let Some(services) = services else {
             *state = State::Nothing;
             return;
         };
-        let addresses = addresses(pod);
         if addresses.is_empty() {
             // It is still being prepared: its hook comes back for it.
             return;

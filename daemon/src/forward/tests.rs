@@ -167,7 +167,7 @@ async fn a_restarted_daemon_takes_up_the_ports_of_a_running_job() {
     let pod = pod(&job("redis", local, container), "127.0.0.2");
     let network = JobNetwork::default();
     assert!(network.is_unknown().await);
-    network.restore(Some(&pod)).await;
+    restore(&network, &pod).await;
     assert!(!network.is_unknown().await);
     // The port is still the old daemon's.
     drop(taken);
@@ -180,11 +180,11 @@ async fn a_restarted_daemon_takes_up_the_ports_of_a_running_job() {
 #[tokio::test]
 async fn a_new_job_is_not_replaced_by_one_that_is_found_late() {
     let (network, port) = forwarding().await;
-    network.restore(Some(&pod(&job("old", 1, 1), "127.0.0.9"))).await;
+    restore(&network, &pod(&job("old", 1, 1), "127.0.0.9")).await;
     eventually("127.0.0.1", port).await;
     assert_eq!(network.host_aliases().await[0].ip, "127.0.0.2");
     network.clear().await;
-    network.restore(Some(&pod(&job("old", 1, 1), "127.0.0.9"))).await;
+    restore(&network, &pod(&job("old", 1, 1), "127.0.0.9")).await;
     assert!(network.host_aliases().await.is_empty());
 }
 
@@ -192,9 +192,9 @@ async fn a_new_job_is_not_replaced_by_one_that_is_found_late() {
 async fn a_pod_without_services_or_without_an_address_forwards_nothing() {
     let network = JobNetwork::default();
     let pending = pod(&job("redis", 1, 1), "");
-    network.restore(Some(&pending)).await;
+    restore(&network, &pending).await;
     assert!(network.is_unknown().await);
-    network.restore(Some(&Pod::default())).await;
+    restore(&network, &Pod::default()).await;
     assert!(!network.is_unknown().await);
 }
 
@@ -206,4 +206,8 @@ fn a_pod_of_both_families_has_both_addresses() {
     .unwrap();
     let all: Vec<_> = addresses(&pod).iter().map(ToString::to_string).collect();
     assert_eq!(all, ["10.1.2.3", "fd00::3"]);
+}
+
+async fn restore(network: &JobNetwork, pod: &Pod) {
+    network.restore(JobServices::from_pod(pod), addresses(pod)).await;
 }

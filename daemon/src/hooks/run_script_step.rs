@@ -1,12 +1,10 @@
 //! `run_script_step`: a program in the job container, run by stepd.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hookd_api::stepd::v1::StartStepRequest;
-use hookd_api::v1::Phase;
 
 use crate::blocking;
 use crate::cluster::client::ANSWER;
@@ -16,6 +14,7 @@ use crate::error::Failure;
 use crate::hooks::error::HookError;
 use crate::ids::StepId;
 use crate::objects::script::ScriptStep;
+use crate::session::age;
 use crate::session::cursor::{Cursor, Offsets};
 use crate::session::events::Session;
 use crate::session::operation::Operation;
@@ -64,7 +63,7 @@ impl Operation for RunScriptStep {
             is_main: false,
         };
         let limit = context.config.step_timeout;
-        let left = limit.saturating_sub(age(session).await?);
+        let left = limit.saturating_sub(age::of(session).await?);
         let program = Program { start: &start, before: Offsets::default() };
         let ended = tokio::time::timeout(left, program::run(&pod, program, session)).await;
         let ended = ended.unwrap_or_else(|_| Err(HookError::StepLate { limit }.into()));
@@ -104,17 +103,6 @@ async fn not_ended(pod: &AgentPod) -> Result<(), Failure> {
     // Without an answer the step itself finds out.
     let _ = tokio::time::timeout(ANSWER, known).await;
     pod.end().map_or(Ok(()), Err)
-}
-
-/// How long ago the step was first asked for, by this daemon or one before it.
-async fn age(session: &mut Session) -> Result<Duration, Failure> {
-    let Some(started) = session.cursor.started else {
-        session.cursor.started = Some(SystemTime::now());
-        session.checkpoint(Phase::RunPending).await?;
-        return Ok(Duration::ZERO);
-    };
-    // A clock that was set back only makes it younger.
-    Ok(started.elapsed().unwrap_or_default())
 }
 
 /// Lets the step's user write to what the step writes to.

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 
 use hookd_api::transport::STEPD_DIR;
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    Container, EphemeralContainer, Pod, PodSpec, SecurityContext, Volume, VolumeMount,
+};
+use serde_json::{Map, Value};
 
 use crate::objects::error::SpecError;
-use crate::objects::mounts::{EXTERNALS_VOLUME, WORK};
+use crate::objects::mounts::{EXTERNALS_VOLUME, NAMED, WORK};
+use crate::objects::step_job;
 use crate::runner::job_volumes::JobVolumes;
 
 /// Where a container has stepd's program.
@@ -18,6 +22,21 @@ const STEPD: &str = "/__hookd/stepd";
 pub const WORK_DIR: &str = "/__w";
 /// Where a container has the runner's own directories.
 const GITHUB: &str = "/github";
+/// What hookd sets in every pod of a job, and handles here otherwise.
+const OF_EVERY_POD: [&str; 10] = [
+    "affinity",
+    "automountServiceAccountToken",
+    "containers",
+    "enableServiceLinks",
+    "hostAliases",
+    "imagePullSecrets",
+    "initContainers",
+    "restartPolicy",
+    "terminationGracePeriodSeconds",
+    "volumes",
+];
+/// A field that puts a stronger wall around a pod.
+const SANDBOX: &str = "runtimeClassName";
 /// Memory that its programs share; docker and Kubernetes give each container some.
 const SHARED_MEMORY: &str = "/dev/shm";
 
@@ -94,6 +113,7 @@ pub fn lower(
         spare,
         all: Vec::new(),
         links: BTreeMap::new(),
+        more_links: BTreeMap::new(),
         warnings: Vec::new(),
     };
     mounts.add(&pod.tools, TOOLS, true);
@@ -104,7 +124,7 @@ pub fn lower(
     if !mounts.links.is_empty() {
         mounts.add(&pod.github, GITHUB, true);
     }
-    let Mounts { all, links, mut warnings, .. } = mounts;
+    let Mounts { all, links, more_links, mut warnings, .. } = mounts;
     if container.resources.is_some() {
         warnings.push(format!(
             "Container {}: its limits for CPU and memory are ignored in the runner pod; those of the \
@@ -121,11 +141,11 @@ pub fn lower(
         name: name.to_owned(),
         image: container.image.clone(),
         image_pull_policy: container.image_pull_policy.clone(),
-        command: Some(command(name)),
+        command: Some(command(name, &more_links)),
         env: (!variables.is_empty()).then_some(variables),
         env_from: container.env_from.clone(),
         working_dir: container.working_dir.clone(),
-        security_context: container.security_context.clone(),
+        security_context: Some(confined(container.security_context.clone())),
         stdin: container.stdin,
         tty: container.tty,
         volume_mounts: Some(all),
@@ -134,10 +154,64 @@ pub fn lower(
     Ok(Lowered { container, links, warnings })
 }
 
-/// stepd, whose clients are in another container.
-fn command(name: &str) -> Vec<String> {
+/// With the container runtime's own seccomp profile where there is no other: the pod may have none.
+fn confined(context: Option<SecurityContext>) -> SecurityContext {
+    let mut context = context.unwrap_or_default();
+    context.seccomp_profile.get_or_insert_with(step_job::runtime_default);
+    context
+}
+
+/// Lines for the user: what of a pod of its own a job does not get in the runner pod.
+///
+/// # Errors
+/// A field that is to keep the job from something.
+pub fn unused_of_pod(pod: &PodSpec, containers: &[String]) -> Result<Vec<String>, SpecError> {
+    let mut fields = match serde_json::to_value(pod) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    OF_EVERY_POD.iter().for_each(|field| _ = fields.remove(*field));
+    let context = fields.remove("securityContext").unwrap_or_default();
+    let mut context = context.as_object().cloned().unwrap_or_default();
+    let groups = context.remove("supplementalGroups");
+    context.remove("seccompProfile");
+    let refused = fields.contains_key(SANDBOX).then(|| SANDBOX.to_owned());
+    let refused =
+        refused.or_else(|| context.keys().next().map(|field| format!("securityContext.{field}")));
+    if let Some(field) = refused {
+        return Err(SpecError::NotInRunnerPod { field });
+    }
+    let added = pod.containers.iter().chain(pod.init_containers.iter().flatten());
+    let added = added.filter(|one| !containers.contains(&one.name));
+    let added = added.map(|one| format!("container {}", one.name));
+    let groups = groups.map(|_| "`--group-add`, or groups of the hook template,".to_owned());
+    let all = added.chain(fields.keys().map(|field| format!("`spec.{field}`"))).chain(groups);
+    let line = |what| format!("{what} of the job's pod is ignored: the job runs in the runner pod");
+    Ok(all.map(line).collect())
+}
+
+/// Names of the containers of ours that run in the runner pod. A person may have added others, to debug
+/// it.
+pub fn running(pod: &Pod) -> Vec<String> {
+    let containers = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+    let ours = containers.filter(|one| {
+        one.command.as_ref().and_then(|command| command.first()).is_some_and(|first| first == STEPD)
+    });
+    let statuses = pod.status.as_ref().and_then(|all| all.ephemeral_container_statuses.as_ref());
+    let runs = |name: &str| {
+        let mut statuses = statuses.into_iter().flatten();
+        let status = statuses.find(|status| status.name == name);
+        status.and_then(|status| status.state.as_ref()?.running.as_ref()).is_some()
+    };
+    ours.map(|one| one.name.clone()).filter(|name| runs(name)).collect()
+}
+
+/// stepd, whose clients are in another container; it makes these links in the container's own root.
+fn command(name: &str, links: &BTreeMap<String, String>) -> Vec<String> {
     let directory = format!("{STEPD_DIR}/{name}");
-    [STEPD, "serve", "--clients", "outside", "--dir", &directory].map(str::to_owned).to_vec()
+    let serve = [STEPD, "serve", "--clients", "outside", "--dir", &directory];
+    let links = links.iter().flat_map(|(path, target)| ["--link", path, target]);
+    serve.into_iter().chain(links).map(str::to_owned).collect()
 }
 
 struct Mounts<'a> {
@@ -146,6 +220,8 @@ struct Mounts<'a> {
     spare: &'a mut SpareVolumes,
     all: Vec<VolumeMount>,
     links: BTreeMap<String, String>,
+    /// Links elsewhere than in `/github`.
+    more_links: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
 
@@ -165,35 +241,38 @@ impl Mounts<'_> {
     fn lower(&mut self, mount: &VolumeMount) -> Result<(), SpecError> {
         match mount.name.as_str() {
             WORK => self.lower_work(mount),
-            EXTERNALS_VOLUME => {
-                self.add(&self.pod.externals, &mount.mount_path, true);
-                Ok(())
-            }
-            _ => self.lower_other(mount),
+            EXTERNALS_VOLUME => self.add(&self.pod.externals, &mount.mount_path, true),
+            _ => return self.lower_other(mount),
         }
+        Ok(())
     }
 
     /// A part of the work directory: all of it is at `/__w`, and links in `/github` lead there.
-    fn lower_work(&mut self, mount: &VolumeMount) -> Result<(), SpecError> {
+    fn lower_work(&mut self, mount: &VolumeMount) {
         self.add(&self.pod.work, WORK_DIR, false);
         let inside = mount.sub_path.as_deref().unwrap_or_default();
         let inside =
             if inside.is_empty() { WORK_DIR.to_owned() } else { format!("{WORK_DIR}/{inside}") };
         let target = mount.mount_path.trim_end_matches('/');
         if target == inside {
-            return Ok(());
+            return;
         }
         match target.strip_prefix("/github/") {
             Some(name) if !name.contains('/') => {
                 self.links.insert(name.to_owned(), inside);
-                Ok(())
             }
-            _ => Err(SpecError::PartOfWorkDir {
-                container: self.request.container.name.clone(),
-                target: target.to_owned(),
-                inside,
-            }),
+            _ => self.link_elsewhere(target, inside, mount.read_only.unwrap_or_default()),
         }
+    }
+
+    fn link_elsewhere(&mut self, target: &str, inside: String, read_only: bool) {
+        if read_only {
+            self.warnings.push(format!(
+                "Container {}: {target} is not read-only in the runner pod: it is a link to {inside}",
+                self.request.container.name
+            ));
+        }
+        self.more_links.insert(target.to_owned(), inside);
     }
 
     /// A volume of the job's own, or one that the administrator's template names.
@@ -225,7 +304,12 @@ impl Mounts<'_> {
                 mount.mount_path
             ));
         }
-        let given = self.spare.give(&mount.name, &self.pod.spare);
+        let planned = match mount.name.starts_with(NAMED) {
+            true => mount.name.clone(),
+            // Of this container alone: a later one gets another.
+            false => format!("{}/{}", self.request.name, mount.name),
+        };
+        let given = self.spare.give(&planned, &self.pod.spare);
         let volume = given.ok_or_else(|| SpecError::NoSpareVolume {
             container: container.clone(),
             target: mount.mount_path.clone(),

@@ -169,18 +169,11 @@ pub enum SpecError {
         /// The runner's work directory.
         work_dir: PathBuf,
     },
-    /// A directory that the runner pod's containers have elsewhere.
-    #[error(
-        "Container {container} cannot have a directory of the runner's work directory at {target}: in \
-         the runner pod it is at {inside} only"
-    )]
-    PartOfWorkDir {
-        /// The container.
-        container: String,
-        /// Where it was to be.
-        target: String,
-        /// Where it is.
-        inside: String,
+    /// A wall around the job's pod that the runner pod cannot give to a part of it.
+    #[error("`spec.{field}` of the hook template does not hold for a job in the runner pod")]
+    NotInRunnerPod {
+        /// The field.
+        field: String,
     },
     /// The runner pod has no empty volume left.
     #[error(
@@ -229,7 +222,9 @@ impl Explain for SpecError {
             Self::InContainer { source, .. } => source.reason,
             Self::OptionDenied { .. } => Reason::PolicyDenied,
             Self::NoClaim { .. } => Reason::ClaimUnusable,
-            Self::NoHookdImage | Self::TooManyImages { .. } => Reason::Unsupported,
+            Self::NoHookdImage | Self::TooManyImages { .. } | Self::NotInRunnerPod { .. } => {
+                Reason::Unsupported
+            }
             _ => Reason::InvalidInput,
         }
     }
@@ -274,9 +269,9 @@ impl Explain for SpecError {
                 "Mount directories of the work directory; if the runner's is another, set \
                  HOOKD_WORK_DIR"
             }
-            Self::PartOfWorkDir { .. } => {
-                "Use that path in the workflow, or have the job run in a pod of its own \
-                 (HOOKD_JOB_PLACEMENT=own-pod)"
+            Self::NotInRunnerPod { .. } => {
+                "Set it in the runner pod itself and remove it from the template, or set \
+                 HOOKD_JOB_PLACEMENT=own-pod"
             }
             Self::NoSpareVolume { .. } => "Add emptyDir volumes hookd-volume-<number> to the runner pod",
             Self::NoClaim { .. } => {

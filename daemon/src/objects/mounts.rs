@@ -17,6 +17,8 @@ use crate::runner::WorkVolume;
 
 /// Name of the work volume in a pod.
 pub const WORK: &str = "work";
+/// Start of the names of volumes that the containers of a job share.
+pub const NAMED: &str = "named-";
 /// Docker's socket, which the runner always lists and which no step gets.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
@@ -179,9 +181,9 @@ fn volume_name(named: &str) -> String {
         .collect();
     let name = name.trim_matches('-');
     if name == named {
-        format!("named-{name}")
+        format!("{NAMED}{name}")
     } else {
-        format!("named-{name}-{}", names::hash(named))
+        format!("{NAMED}{name}-{}", names::hash(named))
     }
 }
 

@@ -54,18 +54,20 @@ pub enum PlacementError {
         image: String,
     },
 
-    /// The pull Secrets of a pod that exists are fixed.
-    #[error("The image of container {container} has credentials, which the runner pod cannot take")]
-    OwnCredentials {
-        /// The container.
-        container: String,
-    },
-
     /// A container step reached its time limit.
     #[error("The step ran longer than {} s, and was ended", .limit.as_secs())]
     StepLate {
         /// The limit.
         limit: Duration,
+    },
+
+    /// Containers of an earlier job, or of a step, run on although they were to end.
+    #[error("Containers of an earlier job still run in pod {pod}: {containers}")]
+    ContainersStay {
+        /// Name of the pod.
+        pod: String,
+        /// Their names.
+        containers: String,
     },
 
     /// A container that was planned is in no pod.
@@ -166,13 +168,14 @@ fn port_problem(error: &io::Error) -> &'static str {
 impl Explain for PlacementError {
     fn reason(&self) -> Reason {
         match self {
-            Self::PodStays { .. } | Self::StepLate { .. } => Reason::DeadlineExceeded,
+            Self::PodStays { .. } | Self::ContainersStay { .. } | Self::StepLate { .. } => {
+                Reason::DeadlineExceeded
+            }
             Self::AgentEnded { .. }
             | Self::NoSocket { .. }
             | Self::NoProgram { .. }
             | Self::PortUnavailable { .. } => Reason::StartFailed,
             Self::ImageUnknown { .. } => Reason::RegistryUnreachable,
-            Self::OwnCredentials { .. } => Reason::Unsupported,
             Self::AgentSilent { .. } => Reason::ApiUnreachable,
             Self::JobGone { .. } | Self::LauncherChanged { .. } => Reason::StepLost,
             Self::ProgramUnknown { .. } | Self::NotPlanned { .. } => Reason::Internal,
@@ -186,7 +189,7 @@ impl Explain for PlacementError {
                 "Check the kubelet logs on its node; once the pod is gone, run the job again"
             }
             Self::AgentEnded { .. } => {
-                "Check the log of the container `job`; its image must be made for this platform"
+                "Check the log of that container; its image must be made for this platform"
             }
             Self::AgentSilent { namespace, .. } => {
                 let exec = Permission { group: "", resource: "pods/exec", verb: "create" };
@@ -202,19 +205,20 @@ impl Explain for PlacementError {
             Self::LauncherChanged { .. } => {
                 "Check whether the image's registry answers hookd; run the job again"
             }
+            Self::ContainersStay { .. } => {
+                "Delete the runner pod: a job left a program there that keeps stepd from ending its \
+                 container"
+            }
             Self::NoSocket { .. } => {
                 "Check the log of the container, and that its user can write to the volume at \
                  /__hookd_run; run the job again"
             }
             Self::ImageUnknown { .. } => {
-                "Check the image's name and that hookd reaches its registry (HOOKD_REGISTRY_MAP, \
-                 HOOKD_INSECURE_REGISTRIES), or set HOOKD_JOB_PLACEMENT=own-pod"
+                "Check the image's name, that hookd reaches its registry (HOOKD_REGISTRY_MAP, \
+                 HOOKD_INSECURE_REGISTRIES) and may read the Secrets of `imagePullSecrets`, or set \
+                 HOOKD_JOB_PLACEMENT=own-pod"
             }
             Self::NoProgram { .. } => "Set `entrypoint` in the workflow or the action",
-            Self::OwnCredentials { .. } => {
-                "Add the credentials to `imagePullSecrets` of the runner pod and remove them from the \
-                 workflow, or set HOOKD_JOB_PLACEMENT=own-pod"
-            }
             Self::StepLate { .. } => {
                 "Raise HOOKD_STEP_TIMEOUT_SECONDS if the step needs longer; run the job again"
             }
@@ -250,7 +254,7 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
         PlacementError::NoSocket { pod: "runner-1".into(), container: "job-1a2b".into() },
         PlacementError::ImageUnknown { image: "registry.example/tool:1".into() },
         PlacementError::NoProgram { image: "registry.example/tool@sha256:0123".into() },
-        PlacementError::OwnCredentials { container: "db".into() },
+        PlacementError::ContainersStay { pod: "runner-1".into(), containers: "step-1a2b".into() },
         PlacementError::StepLate { limit: Duration::from_secs(3600) },
         PlacementError::NotPlanned { container: "db".into() },
         PlacementError::AgentSilent {

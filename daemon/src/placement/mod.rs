@@ -93,7 +93,11 @@ pub fn known(context: &Context) -> &'static dyn Placement {
         Some(known) => known.runner.job_volumes.is_some(),
         None => Record::load(&context.config.socket_dir).has_job(),
     };
-    if in_runner_pod { &RunnerPod } else { &OwnPod }
+    if !in_runner_pod {
+        return &OwnPod;
+    }
+    context.agents.stay_in(&context.config.pod_name);
+    &RunnerPod
 }
 
 /// Takes up the job of a daemon before this one, if there is one, when the daemon starts: its steps may

@@ -23,7 +23,8 @@ pub struct JobVolumes {
     pub agents: Agents,
     /// Empty directories for the job's own volumes.
     pub spare: Vec<String>,
-    /// All volumes of the pod: a template may have containers mount them.
+    /// Volumes of the pod that a template may have containers mount: none that hookd mounts, which has
+    /// its token there, and its socket.
     pub all: Vec<String>,
     /// Names that the pod has for 127.0.0.1.
     pub local_names: Vec<String>,
@@ -88,7 +89,10 @@ pub(super) fn find(pod: &Pod, config: &Config) -> Option<Result<JobVolumes, Runn
             github: named(GITHUB)?,
             agents,
             spare: names(pod).filter(|name| name.starts_with(SPARE)).cloned().collect(),
-            all: names(pod).cloned().collect(),
+            all: names(pod)
+                .filter(|name| !mounts.iter().any(|mount| mount.name == **name))
+                .cloned()
+                .collect(),
             local_names: local_names(pod),
         })
     }))
@@ -165,6 +169,7 @@ mod tests {
         assert_eq!((found.agents.steps.as_str(), found.tools.as_str()), ("v-steps", "v-tools"));
         assert_eq!(found.spare, ["hookd-volume-0", "hookd-volume-1"]);
         assert_eq!(found.local_names, ["redis"]);
+        assert_eq!(found.all, ["hookd-volume-0", "hookd-volume-1"], "hookd mounts the others");
         assert_eq!(find(&pod(&[], &json!({})), &Config::of(&[])), None);
     }
 

@@ -1,5 +1,6 @@
 //! One client and one operation: what the client hears, what it wants, and where its step stands.
 
+pub mod age;
 pub mod crashes;
 pub mod cursor;
 pub mod drive;

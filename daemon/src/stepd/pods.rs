@@ -1,13 +1,14 @@
 //! The agents in pods of ours: one tunnel to each, which stays open, and one watch of its pod.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hookd_api::stepd::v1::step_service_client::StepServiceClient;
 use hookd_api::transport::{
-    CONNECTION_WINDOW, HOOKD_KEEPALIVE, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR, STREAM_WINDOW,
+    CONNECTION_WINDOW, HOOKD_KEEPALIVE, MAX_STEPD_ANSWER_SIZE, MAX_STEPD_MESSAGE_SIZE, STEPD_DIR,
+    STREAM_WINDOW,
 };
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,11 @@ pub struct Agents {
     runner_deletion: RunnerDeletion,
     /// Where the job's agent is.
     job: Arc<Mutex<AgentAddress>>,
+    /// Agents that hookd reaches by a socket, by their containers: a connection that was made before any
+    /// program ran in the container is used to the end.
+    held: Arc<Mutex<HashMap<String, Arc<AgentPod>>>>,
+    /// Containers whose agents have said that all is over: the kubelet may not have noticed.
+    ended: Arc<Mutex<HashSet<String>>>,
     known: Arc<Mutex<Option<Arc<AgentPod>>>>,
 }
 
@@ -93,7 +99,45 @@ impl Agents {
     /// Agents in pods of this runner; none is spoken to yet.
     pub fn new(cluster: Cluster, runner_deletion: RunnerDeletion, runner: &str) -> Self {
         let job = AgentAddress::in_pod(&names::job_pod(runner), names::JOB_CONTAINER);
-        Self { cluster, runner_deletion, job: Arc::new(Mutex::new(job)), known: Arc::default() }
+        let job = Arc::new(Mutex::new(job));
+        let (held, ended, known) = (Arc::default(), Arc::default(), Arc::default());
+        Self { cluster, runner_deletion, job, held, ended, known }
+    }
+
+    /// Jobs run in this pod: until one does, it is the pod that is watched.
+    pub fn stay_in(&self, pod: &str) {
+        let elsewhere = self.job.lock().unwrap_or_else(PoisonError::into_inner).pod != pod;
+        if elsewhere {
+            self.move_job(AgentAddress::in_pod(pod, ""));
+        }
+    }
+
+    /// An agent in the pod of the job, which is that of the runner; the same one for each call.
+    pub fn hold(&self, address: &AgentAddress) -> Arc<AgentPod> {
+        let job = self.for_job();
+        if job.address == *address {
+            return job;
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(self.at(address.clone(), job.watch()));
+        held.entry(address.container.clone()).or_insert_with(new).clone()
+    }
+
+    /// An agent has ended all that ran in its container.
+    pub fn has_ended(&self, address: &AgentAddress) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.insert(address.container.clone());
+    }
+
+    /// True for a container whose agent has ended.
+    pub fn is_over(&self, container: &str) -> bool {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).contains(container)
+    }
+
+    /// Forgets the way to an agent.
+    pub fn release(&self, address: &AgentAddress) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.remove(&address.container);
     }
 
     /// Where the job's agent is from now on.
@@ -253,7 +297,9 @@ impl AgentPod {
             .connect_with_connector(connector)
             .await
             .map_err(|error| self.no_tunnel(error))?;
-        Ok(StepServiceClient::new(channel).max_encoding_message_size(MAX_STEPD_MESSAGE_SIZE))
+        Ok(StepServiceClient::new(channel)
+            .max_encoding_message_size(MAX_STEPD_MESSAGE_SIZE)
+            .max_decoding_message_size(MAX_STEPD_ANSWER_SIZE))
     }
 
     fn no_tunnel(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> AgentError {

@@ -41,6 +41,8 @@ pub enum Placement {
 pub struct Setup {
     /// Where its jobs run.
     pub placement: Placement,
+    /// The pod is that of the values for ARC.
+    pub from_values: bool,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.

@@ -127,6 +127,11 @@ impl Stepd {
         line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        until("stepd ends", || self.unshare.try_wait().unwrap())
+    }
+
     /// Sends TERM to PID 1 and waits for its end: its code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_raw(self.pid).unwrap();

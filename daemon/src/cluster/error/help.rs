@@ -80,6 +80,9 @@ fn container(error: &ClusterError) -> &'static str {
             "Check the entrypoint: it must exist in the image, be executable, and be made for this \
              platform"
         }
+        E::OomKilled { limit: None } => {
+            "Run it on a node with more memory, or let the program use less"
+        }
         E::OomKilled { .. } => {
             "Raise the limit (HOOKD_BUILD_MEMORY for builds), or let the program use less"
         }

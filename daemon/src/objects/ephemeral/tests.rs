@@ -71,13 +71,14 @@ fn the_runners_directories_are_mounted_whole_or_linked() {
 }
 
 #[test]
-fn a_directory_of_the_runner_at_a_place_of_its_own_is_refused() {
+fn a_directory_of_the_runner_at_a_place_of_its_own_is_a_link() {
     let fields = json!({"volumeMounts": [
-        {"name": "work", "mountPath": "/cache", "subPath": "shop/cache"}]});
-    let error = lowered(&fields, &json!([]), &mut SpareVolumes::default()).unwrap_err();
-    for word in ["/cache", "/__w/shop/cache", "Container job"] {
-        assert!(error.to_string().contains(word), "{error}");
-    }
+        {"name": "work", "mountPath": "/cache", "subPath": "shop/cache", "readOnly": true}]});
+    let lowered = lowered(&fields, &json!([]), &mut SpareVolumes::default()).unwrap();
+    let command = lowered.container.command.unwrap();
+    assert_eq!(command[command.len() - 3..], ["--link", "/cache", "/__w/shop/cache"]);
+    let text = lowered.warnings.join("\n");
+    assert!(text.contains("/cache is not read-only"), "{text}");
 }
 
 #[test]
@@ -129,4 +130,55 @@ fn what_an_ephemeral_container_cannot_have_is_named() {
     for field in ["ports", "resources", "lifecycle", "startupProbe"] {
         assert!(container[field].is_null(), "{field}");
     }
+}
+
+#[test]
+fn what_a_template_gives_a_pod_is_named_or_refused() {
+    let own = ["job".to_owned()];
+    let unused = |pod: Value| unused_of_pod(&serde_json::from_value(pod).unwrap(), &own);
+    let lines = unused(json!({
+        "containers": [{"name": "job"}, {"name": "sidecar"}],
+        "volumes": [], "restartPolicy": "Never", "hostname": "box",
+        "securityContext": {"supplementalGroups": [5], "seccompProfile": {"type": "RuntimeDefault"}},
+    }));
+    let text = lines.unwrap().join("\n");
+    for word in ["container sidecar", "`spec.hostname`", "--group-add"] {
+        assert!(text.contains(word), "{word} is not in {text}");
+    }
+    for (pod, field) in [
+        (json!({"containers": [], "runtimeClassName": "gvisor"}), "runtimeClassName"),
+        (json!({"containers": [], "securityContext": {"runAsNonRoot": true}}), "runAsNonRoot"),
+    ] {
+        let error = unused(pod).unwrap_err();
+        assert!(error.to_string().contains(field), "{error}");
+    }
+}
+
+#[test]
+fn only_containers_of_ours_that_run_are_found_in_a_pod() {
+    let container = |name: &str, program: &str| json!({"name": name, "command": [program]});
+    let status = |name: &str, state: &str| {
+        json!({"name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {state: {"exitCode": 0}}})
+    };
+    let pod = serde_json::from_value(json!({
+        "spec": {"containers": [], "ephemeralContainers": [
+            container("job-a", STEPD), container("step-b", STEPD), container("debugger-x", "sh"),
+            container("step-c", STEPD)]},
+        "status": {"ephemeralContainerStatuses": [status("job-a", "running"),
+            status("step-b", "terminated"), status("debugger-x", "running")]},
+    }));
+    assert_eq!(running(&pod.unwrap()), ["job-a"]);
+}
+
+#[test]
+fn a_container_without_a_seccomp_profile_gets_the_runtimes() {
+    let profile = |fields: &Value| {
+        let lowered = lowered(fields, &json!([]), &mut SpareVolumes::default()).unwrap();
+        lowered.container.security_context.unwrap().seccomp_profile.unwrap().type_
+    };
+    assert_eq!(profile(&json!({})), "RuntimeDefault");
+    let own = json!({"securityContext": {"seccompProfile": {"type": "Localhost",
+        "localhostProfile": "p"}}});
+    assert_eq!(profile(&own), "Localhost");
 }

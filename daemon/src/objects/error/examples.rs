@@ -53,11 +53,7 @@ fn containers() -> Vec<E> {
             target: "/host".into(),
             work_dir: "/home/runner/_work".into(),
         },
-        E::PartOfWorkDir {
-            container: "job".into(),
-            target: "/cache".into(),
-            inside: "/__w/shop/cache".into(),
-        },
+        E::NotInRunnerPod { field: "runtimeClassName".into() },
         E::NoSpareVolume { container: "db".into(), target: "/data".into(), number: 4 },
         E::NoClaim { work_dir: "/home/runner/_work".into() },
         E::NoHookdImage,

@@ -88,7 +88,7 @@ impl JobSpec {
     }
 
     /// All containers, the job container first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &JobContainer> {
+    pub fn all(&self) -> impl Iterator<Item = &JobContainer> {
         self.container.iter().chain(&self.services)
     }
 

@@ -10,13 +10,11 @@ use crate::context::Context;
 use crate::error::{CommonError, Failure, report};
 use crate::forward::listener::LoopbackPort;
 use crate::forward::published::{self, Published};
-use crate::forward::{self, ANNOTATION, Forward, JobServices};
+use crate::forward::{self, ANNOTATION, Forward, JobServices, MAX_FORWARDS};
 use crate::names;
 use crate::objects::job_pod::{JobSpec, Plan};
 use crate::placement::error::PlacementError;
 
-/// Ports that hookd forwards for one job.
-const MAX_FORWARDS: usize = 256;
 /// What services are called in the job's pod.
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -150,7 +148,9 @@ pub async fn restore(context: &Context) -> Result<(), Failure> {
     let pod = found.filter(|pod| {
         names::is_of(&pod.metadata, runner) && pod.metadata.deletion_timestamp.is_none()
     });
-    context.network.restore(pod.as_ref()).await;
+    let services = pod.as_ref().and_then(JobServices::from_pod);
+    let addresses = pod.as_ref().map(forward::addresses).unwrap_or_default();
+    context.network.restore(services, addresses).await;
     Ok(())
 }
 

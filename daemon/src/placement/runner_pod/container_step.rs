@@ -24,6 +24,7 @@ use crate::placement::Call;
 use crate::placement::error::PlacementError;
 use crate::registry::resolver::ImageInfo;
 use crate::runner::job_volumes::{self, JobVolumes};
+use crate::session::age;
 use crate::session::cursor::RunPosition;
 use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
@@ -70,10 +71,11 @@ pub(super) async fn run(
         is_main: false,
     };
     let limit = context.config.step_timeout;
-    let pod = context.agents.at(address, watch);
+    let left = limit.saturating_sub(age::of(session).await?);
+    let pod = context.agents.hold(&address);
     let ended = program::run(&pod, Program { start: &start, before }, session);
     let late = |_| Err(PlacementError::StepLate { limit }.into());
-    tokio::time::timeout(limit, ended).await.unwrap_or_else(late)
+    tokio::time::timeout(left, ended).await.unwrap_or_else(late)
 }
 
 /// Adds the container of the step to the pod.
@@ -133,14 +135,7 @@ async fn lower(
         volumes: Some(mounts.volumes),
         ..step_job::base_pod()
     };
-    let mut pod = Pod { spec: Some(spec), ..Pod::default() };
-    let mut warnings = Vec::new();
-    if let Some(template) = context.template()? {
-        let merged = template.merge(pod, Target::StepPod)?;
-        pod = merged.pod;
-        warnings = template.warnings().iter().cloned().chain(merged.warnings).collect();
-    }
-    let spec = pod.spec.unwrap_or_default();
+    let (spec, warnings) = templated(context, spec)?;
     let container = spec.containers.iter().find(|one| one.name == names::STEP_CONTAINER);
     let container = container.ok_or_else(|| PlacementError::NotPlanned {
         container: names::STEP_CONTAINER.to_owned(),
@@ -155,6 +150,8 @@ async fn lower(
         secret: "",
     };
     let mut lowered = ephemeral::lower(request, volumes, &mut record.spare)?;
+    let own = [names::STEP_CONTAINER.to_owned()];
+    lowered.warnings.extend(ephemeral::unused_of_pod(&spec, &own)?);
     if record.spare != given
         && let Err(error) = record.save(&context.config.socket_dir)
     {
@@ -167,6 +164,15 @@ async fn lower(
         ..Preparation::default()
     };
     Ok((lowered, preparation))
+}
+
+/// The pod that the step would have of its own, as the administrator's template has it; and lines for the
+/// user.
+fn templated(context: &Context, spec: PodSpec) -> Result<(PodSpec, Vec<String>), Failure> {
+    let Some(template) = context.template()? else { return Ok((spec, Vec::new())) };
+    let merged = template.merge(Pod { spec: Some(spec), ..Pod::default() }, Target::StepPod)?;
+    let warnings = template.warnings().iter().cloned().chain(merged.warnings).collect();
+    Ok((merged.pod.spec.unwrap_or_default(), warnings))
 }
 
 /// Lets the step's user write to what the step writes to.

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::beneath::Tree;
 use crate::blocking;
+use crate::cluster::ContainerRef;
 use crate::cluster::error::ClusterError;
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::watch::PodWatch;
@@ -25,8 +26,11 @@ use crate::stepd::pods::AgentAddress;
 use crate::stepd::socket::SocketDir;
 use crate::work_volume::error::VolumeError;
 use crate::work_volume::files;
+use crate::workload::last_lines;
 use crate::workload::start::{Awaited, started};
 
+/// How long the log of a container that ended is asked for.
+const LOG_LIMIT: Duration = Duration::from_secs(15);
 /// A container that runs has listened for long by then.
 const LISTENS: Duration = Duration::from_secs(10);
 
@@ -107,7 +111,8 @@ impl Preparation {
 fn open_to_all(root: &Path, name: &str) -> Result<(), rustix::io::Errno> {
     let tree = Tree::open(root)?;
     tree.directory(Path::new(name), crate::beneath::Kept::Nothing)?;
-    let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+    // Sticky: no other user of the container can move what stepd makes there.
+    let all = Mode::RWXU | Mode::RWXG | Mode::RWXO | Mode::SVTX;
     tree.widen(Path::new(name), rustix::fs::FileType::Directory, all, false).map(drop)
 }
 
@@ -164,6 +169,8 @@ pub(super) async fn listening(
         seen = ended => Err(match seen.pod().map(|pod| pod::container_state(pod, container)) {
             Some(ContainerState::Failed(failure)) => failure,
             Some(ContainerState::Terminated(ended)) => {
+                let ended_at = ContainerRef { pod: &address.pod, container };
+                last_lines::print(&context.cluster, ended_at, LOG_LIMIT, session).await?;
                 let (pod, exit_code) = (address.pod.clone(), ended.exit_code);
                 PlacementError::AgentEnded { pod, container: container.to_owned(), exit_code }.into()
             }

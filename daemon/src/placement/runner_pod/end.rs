@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use hookd_api::stepd::v1::StopRequest;
 
 use super::containers;
 use super::record::Record;
-use crate::cluster::watch::PodWatch;
+use crate::cluster::client::ANSWER;
+use crate::cluster::watch::PodState;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
+use crate::objects::ephemeral;
+use crate::placement::error::PlacementError;
 use crate::placement::own_pod::deletion;
 use crate::placement::{Call, CleanedUp, orphan, service_logs};
 use crate::runner::job_volumes;
@@ -24,8 +28,8 @@ use crate::stepd::pods::AgentAddress;
 const STOPPED: Duration = Duration::from_secs(10);
 /// Milliseconds after INT, and again after TERM.
 const GRACE: u32 = 500;
-/// Containers of steps that are ended at a clean-up.
-const STEPS: usize = 1024;
+/// The kubelet looks at its containers once a second.
+const REPORTED: Duration = Duration::from_secs(5);
 
 /// Ends the container of a step and the Jobs of its builds, which are made if there is a registry.
 pub(super) async fn step(call: Call<'_>, cursor: Option<&Cursor>) {
@@ -40,10 +44,11 @@ pub(super) async fn step(call: Call<'_>, cursor: Option<&Cursor>) {
 /// Ends a step of any kind; true if it was there.
 pub(super) async fn any(call: Call<'_>) -> Result<bool, Failure> {
     let Call { context, step: id } = call;
-    let of_job = job_of(call).await;
-    let script = !of_job && calls::cancel_unattended(&context.agents, id).await;
     let container = stop(context, &step_address(context, id)).await;
     step(call, None).await;
+    let of_job = job_of(call).await;
+    let in_job = !of_job && context.agents.for_job().is_local();
+    let script = in_job && calls::cancel_unattended(&context.agents, id).await;
     Ok(of_job || script || container)
 }
 
@@ -54,53 +59,49 @@ pub(super) async fn job_of(call: Call<'_>) -> bool {
     let is_it = record.step == step.as_str();
     if is_it {
         context.network.clear().await;
-        job(context, &record).await;
+        stop_all(context, &of_job(context, &record)).await;
+        // It stays recorded: a request to add its containers may still be under way, and this is done
+        // again then. The next job, or the end of this one, looks whether all have ended.
     }
     is_it
 }
 
-/// Ends the containers of the job that the record has; their number.
-pub(super) async fn job(context: &Context, record: &Record) -> usize {
-    let services = record.address.services.iter();
-    let services = services
-        .map(|service| containers::address(context, job_volumes::SERVICES, &service.container));
-    let all: Vec<_> = std::iter::once(record.address.clone()).chain(services).collect();
-    let ended = all.iter().map(|address| stop(context, address));
-    let ended = futures::future::join_all(ended).await.into_iter().filter(|was| *was).count();
-    let next = record.clone().of_step("");
-    if let Err(error) = next.save(&context.config.socket_dir) {
-        tracing::warn!(%error, "the record of an ended job cannot be written");
-    }
-    context.agents.clear();
-    ended
-}
-
-/// Ends everything: the job's containers, and steps whose client is gone.
+/// Ends everything: the job's containers, and those of steps.
+///
+/// # Errors
+/// A container that does not end.
 pub(super) async fn all(context: &Context) -> Result<CleanedUp, Failure> {
     let record = Record::load(&context.config.socket_dir);
     let services = record.address.services.clone();
-    let mut deleted = 0;
-    for address in steps(context) {
-        deleted += usize::from(stop(context, &address).await);
+    let steps = running_steps(context);
+    let mut all = of_job(context, &record);
+    all.extend(steps);
+    let ended = stop_all(context, &all).await;
+    let left: Vec<_> = all.iter().filter(|address| !ended.contains(address)).collect();
+    must_have_ended(context, &left).await?;
+    let next = record.of_step("");
+    if let Err(error) = next.save(&context.config.socket_dir) {
+        tracing::warn!(%error, "the record of an ended job cannot be written");
     }
-    deleted += job(context, &record).await;
+    context.agents.move_job(AgentAddress::in_pod(&context.config.pod_name, ""));
     let service_logs = service_logs::read(context, &context.config.pod_name, services, &[]).await;
     for step in context.built_tags.all().await {
         deletion::delete_jobs(context, &step, None).await;
     }
-    Ok(CleanedUp { deleted, service_logs })
+    Ok(CleanedUp { deleted: ended.len(), service_logs })
 }
 
 /// Ends the steps whose hook did not come back.
 pub(super) async fn orphans(context: &Context) {
-    for address in steps(context) {
-        let Some(step) = address.container.strip_prefix("step-") else { continue };
+    known(context).await;
+    for address in running_steps(context) {
+        let step = address.container.trim_start_matches(names::STEP_PREFIX);
         let Some((id, undoing)) = orphan(context, step) else { continue };
         tracing::info!(step, "client did not reconnect in time; ending the step");
-        step_of(context, &id).await;
+        self::step(Call { context, step: &id }, None).await;
         undoing.on(Event::Undone);
     }
-    if !Record::load(&context.config.socket_dir).has_job() {
+    if !context.agents.for_job().is_local() {
         return;
     }
     for step in calls::known(&context.agents).await {
@@ -112,38 +113,79 @@ pub(super) async fn orphans(context: &Context) {
     }
 }
 
-async fn step_of(context: &Context, id: &StepId) {
-    step(Call { context, step: id }, None).await;
-}
-
 fn step_address(context: &Context, step: &StepId) -> AgentAddress {
     containers::address(context, job_volumes::STEPS, &names::step_container(step))
 }
 
-/// The containers of steps that may run.
-fn steps(context: &Context) -> Vec<AgentAddress> {
-    let directory = context.config.agents_dir.join(job_volumes::STEPS);
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().take(STEPS);
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.map(|name| containers::address(context, job_volumes::STEPS, &name)).collect()
+/// The containers of a job.
+fn of_job(context: &Context, record: &Record) -> Vec<AgentAddress> {
+    let services = record.address.services.iter();
+    let services = services
+        .map(|service| containers::address(context, job_volumes::SERVICES, &service.container));
+    let job = record.address.socket.is_some().then(|| record.address.clone());
+    job.into_iter().chain(services).collect()
 }
 
-/// Ends a container with all that runs in it; false if no agent listens.
+/// Waits until the runner pod has been seen, for as long as the API server may take to answer.
+async fn known(context: &Context) {
+    let mut watch = context.agents.for_job().watch();
+    let seen = watch.until(|seen| !matches!(seen, PodState::NotCreated));
+    let _ = tokio::time::timeout(ANSWER, seen).await;
+}
+
+/// The containers of steps that run, as the kubelet reports: what a step can write says nothing of them.
+fn running_steps(context: &Context) -> Vec<AgentAddress> {
+    let seen = context.agents.for_job().watch().now();
+    let running = seen.pod().map(ephemeral::running).unwrap_or_default().into_iter();
+    let steps = running.filter(|name| names::is_of_step(name) && !context.agents.is_over(name));
+    steps.map(|name| containers::address(context, job_volumes::STEPS, &name)).collect()
+}
+
+/// Those that have ended.
+async fn stop_all<'a>(context: &Context, all: &'a [AgentAddress]) -> Vec<&'a AgentAddress> {
+    let ended = join_all(all.iter().map(|address| stop(context, address))).await;
+    all.iter().zip(ended).filter(|(_, ended)| *ended).map(|(address, _)| address).collect()
+}
+
+/// Ends a container with all that runs in it; false if its agent does not say so.
 async fn stop(context: &Context, address: &AgentAddress) -> bool {
     let Some(socket) = &address.socket else { return false };
-    if socket.connect().await.is_err() {
-        return false;
-    }
-    let watch = PodWatch::idle();
-    let pod = context.agents.at(address.clone(), watch);
+    let pod = context.agents.hold(address);
     let stopped = async {
         let (_, mut agent) = pod.agent().await.ok()?;
         agent.stop(StopRequest { grace_milliseconds: GRACE }).await.ok()
     };
-    if tokio::time::timeout(STOPPED, stopped).await.is_err() {
+    let ended = tokio::time::timeout(STOPPED, stopped).await;
+    if ended.is_err() {
         let container = &address.container;
-        tracing::warn!(container, "its processes did not end in time; they end with the pod");
+        tracing::warn!(container, "its processes did not end in time");
+        return false;
     }
+    context.agents.release(address);
+    // Without it, a container that is still to start ends at once.
     socket.remove();
-    true
+    let ended = matches!(ended, Ok(Some(_)));
+    if ended {
+        context.agents.has_ended(address);
+    }
+    ended
+}
+
+/// Looks whether containers have ended whose agents did not say so.
+async fn must_have_ended(context: &Context, left: &[&AgentAddress]) -> Result<(), Failure> {
+    let mut running = Vec::new();
+    let mut watch = context.agents.for_job().watch();
+    let ended = watch.until(|seen| {
+        running = seen.pod().map(ephemeral::running).unwrap_or_default();
+        running.retain(|name| left.iter().any(|address| address.container == *name));
+        running.is_empty()
+    });
+    match tokio::time::timeout(REPORTED, ended).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(PlacementError::ContainersStay {
+            pod: context.config.pod_name.clone(),
+            containers: running.join(", "),
+        }
+        .into()),
+    }
 }

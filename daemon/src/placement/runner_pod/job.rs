@@ -44,9 +44,9 @@ pub(super) async fn start(
     let Call { context, step } = call;
     let volumes = containers::volumes(context).await?;
     let before = Record::load(&context.config.socket_dir);
-    if before.has_job() && before.step != step.as_str() {
+    if before.step != step.as_str() {
         // A runner that is not ephemeral may have been killed before it cleaned up.
-        end::job(context, &before).await;
+        end::all(context).await?;
     }
     let images = services::images(context, spec).await?;
     let plan = plan(call, spec, &images).await?;
@@ -54,13 +54,9 @@ pub(super) async fn start(
         lower(call, spec, plan, &images, volumes, before.of_step(step.as_str()))?;
     let began = Instant::now();
     let Lowering { mut record, containers, services, preparation } = lowering;
-    let network = network::open(spec, &services, &mut record)?;
-    let warnings = plan.warnings.iter().cloned();
-    let warnings = warnings.chain(containers.iter().flat_map(|one| one.warnings.iter().cloned()));
-    let warnings: Vec<_> = warnings
-        .chain(network::warnings(spec, volumes))
-        .chain(preparation.make(context).await?)
-        .collect();
+    let network = network::open(spec, &services, &mut record).await?;
+    let mut warnings = notes(spec, &plan, &containers, volumes)?;
+    warnings.extend(preparation.make(context).await?);
     for note in context.warnings.only_new(warnings) {
         session.progress(Phase::RunPending, note).await?;
     }
@@ -81,7 +77,7 @@ pub(super) async fn start(
     for container in prepared.container.iter_mut().chain(&mut prepared.services) {
         container.network.clone_from(&context.config.pod_name);
     }
-    network.start(context, &record, &mut prepared).await;
+    network.start(context, &mut prepared).await;
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &record.address, &watch).await?;
     }
@@ -92,6 +88,20 @@ pub(super) async fn start(
     );
     session.progress(Phase::RunRunning, message).await?;
     Ok(prepared)
+}
+
+/// What means something else in the runner pod, or nothing.
+fn notes(
+    spec: &JobSpec,
+    plan: &Plan,
+    containers: &[Lowered],
+    volumes: &JobVolumes,
+) -> Result<Vec<String>, Failure> {
+    let pod = plan.pod.spec.as_ref();
+    let unused = pod.map(|pod| ephemeral::unused_of_pod(pod, &plan.containers)).transpose()?;
+    let warnings = plan.warnings.iter().cloned().chain(unused.unwrap_or_default());
+    let warnings = warnings.chain(containers.iter().flat_map(|one| one.warnings.iter().cloned()));
+    Ok(warnings.chain(network::warnings(spec, volumes)).chain(credentials(spec)).collect())
 }
 
 /// The pod that the job would have of its own.
@@ -173,6 +183,20 @@ fn lower(
         })
         .collect();
     Ok((plan, Lowering { record, containers: lowered, services, preparation }))
+}
+
+/// A line for each container whose image the workflow gives credentials for: the pull Secrets of a pod
+/// that exists are fixed.
+fn credentials(spec: &JobSpec) -> impl Iterator<Item = String> {
+    let own = spec.all().filter(|container| container.spec.registry.is_some());
+    own.map(|container| {
+        format!(
+            "Warning: the node does not get the credentials for the image of container {}: the job runs \
+             in the runner pod. Add them to `imagePullSecrets` of the runner pod, or set \
+             HOOKD_JOB_PLACEMENT=own-pod",
+            container.name
+        )
+    })
 }
 
 fn volumes_of(pod: &PodSpec) -> &[k8s_openapi::api::core::v1::Volume] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hookd_api::stepd::v1::attach_request::Message;
 use hookd_api::stepd::v1::attach_response::Event;
@@ -16,6 +16,7 @@ use crate::cluster::ContainerRef;
 use crate::cluster::watch::PodWatch;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::names;
 use crate::objects::docker::args;
 use crate::objects::job_pod::JobSpec;
 use crate::placement::error::PlacementError;
@@ -60,13 +61,10 @@ pub(super) async fn images(
 ) -> Result<Vec<Arc<ImageInfo>>, Failure> {
     let images = spec.services.iter().map(|service| async move {
         let own = service.spec.registry.as_ref().and_then(Credentials::from_registry);
-        if own.is_some() {
-            let container = service.name.clone();
-            return Err(PlacementError::OwnCredentials { container }.into());
-        }
+        let own: Vec<_> = own.into_iter().collect();
         let image = &service.spec.image;
         let unknown = || PlacementError::ImageUnknown { image: image.clone() }.into();
-        context.image(image, &[]).await.ok_or_else(unknown)
+        context.image(image, &own).await.ok_or_else(unknown)
     });
     futures::future::try_join_all(images).await
 }
@@ -134,7 +132,7 @@ pub(super) async fn start(
     }
     let mut started = Vec::new();
     for service in services {
-        let pod = context.agents.at(service.address.clone(), watch.clone());
+        let pod = context.agents.hold(&service.address);
         let (_, mut agent) = pod.agent().await?;
         // Environments are sent when every program that could have answered in its place is stepd.
         agent.start_step(service.program()).await.map_err(|status| refused(&status))?;
@@ -163,7 +161,7 @@ fn refused(status: &tonic::Status) -> Failure {
 /// A service whose program was started.
 struct Started<'a> {
     service: &'a Service,
-    pod: AgentPod,
+    pod: Arc<AgentPod>,
     since: Instant,
 }
 
@@ -202,12 +200,14 @@ impl Started<'_> {
         let argv = probe.exec.as_ref().and_then(|exec| exec.command.as_ref());
         let argv: Vec<_> =
             argv.into_iter().flatten().map(|word| args::unquote_dollars(word)).collect();
+        // Another daemon may have begun before: what it asked for is not started again.
+        let round = names::hash(&format!("{:?}", SystemTime::now()));
         tokio::time::sleep_until(self.since + first).await;
         for number in 0..probe.failure_threshold.unwrap_or(1) {
-            let step_id = format!("{HEALTH}-{number}");
+            let step_id = format!("{HEALTH}-{round}-{number}");
             let begun = Instant::now();
             let checked = tokio::time::timeout(timeout, self.check(&step_id, &argv)).await;
-            self.forget(&step_id).await;
+            let _ = tokio::time::timeout(timeout, self.forget(&step_id)).await;
             if checked.is_ok_and(|code| code == Some(0)) {
                 let took = self.since.elapsed().as_secs_f64();
                 let message = format!("Container {name} is healthy after {took:.1} s");

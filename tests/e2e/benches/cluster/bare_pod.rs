@@ -145,7 +145,7 @@ fn is_running(event: &WatchEvent<Pod>) -> bool {
 }
 
 /// A client that waits for watches as long as it takes.
-async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     let mut config = Config::infer().await.unwrap();
     config.read_timeout = None;
     Client::try_from(config).unwrap()

@@ -70,7 +70,7 @@ pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
     ]
 }
 
-fn time(outcome: &Outcome) -> Duration {
+pub(crate) fn time(outcome: &Outcome) -> Duration {
     outcome.assert_code(0);
     outcome.hook_time
 }

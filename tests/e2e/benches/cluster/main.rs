@@ -12,6 +12,7 @@ mod bare_pod;
 mod executor;
 mod figures;
 mod jobs;
+mod runner_pod;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +39,7 @@ fn main() {
     let aim = pods.median() + ALLOWANCE;
     let mut figures = vec![pods, images.aim(aim), builds, executors];
     figures.extend(jobs::measure(&runner, runs));
+    figures.extend(runner_pod::measure(runs));
     print!("{}", figures::table(&figures));
     figures::write(&figures);
 }

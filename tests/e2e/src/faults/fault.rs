@@ -1,6 +1,7 @@
 //! The faults, and how each operation must end under each of them.
 
 use super::operation::Operation;
+use test_support::Placement;
 
 /// What goes wrong while an operation is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +128,28 @@ impl Fault {
         }
     }
 
+    /// Why this is no fault for `operation`, if it is none.
+    pub(crate) fn not_applicable(self, operation: Operation) -> Option<&'static str> {
+        if operation.placement() == Placement::OwnPod {
+            return None;
+        }
+        match self {
+            Self::HalfOpen
+            | Self::HalfClosed
+            | Self::Stalled
+            | Self::Throttled
+            | Self::WrongAnswers => Some("it asks nothing of the API server"),
+            Self::JobPodDeleted | Self::JobPodOutOfMemory => Some("its pod is the runner's"),
+            Self::VolumeFull | Self::VolumeReadOnly => Some("its work volume is the node's disk"),
+            _ => None,
+        }
+    }
+
     /// How `operation` must end.
     pub(crate) fn expected(self, operation: Operation) -> Expected {
+        if self.not_applicable(operation).is_some() {
+            return Expected::Unaffected;
+        }
         match (self, operation) {
             (Self::HookKilled, _) => Expected::Killed,
             // It needs no longer than the runner has to live.

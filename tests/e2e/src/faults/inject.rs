@@ -46,6 +46,9 @@ pub(crate) fn inject(
 
 /// Brings a fault about for one run alone.
 fn inject_one(fault: Fault, run: &Run<'_>, random: &mut fastrand::Rng) -> Evidence {
+    if let Some(why) = fault.not_applicable(run.workload.operation) {
+        return Evidence::NotApplicable(why);
+    }
     match fault {
         Fault::ConnectionsReset => {
             let bulk = run.workload.operation == Operation::Megabytes;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::output::{ExpectedOutput, Sequence};
 use test_support::wait::s;
-use test_support::{Call, JobRun, RunnerPod, container, job_container};
+use test_support::{Call, JobRun, Placement, RunnerPod, container, job_container};
 
 /// One kind of work of a runner; each has a runner pod of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,14 @@ pub(crate) enum Operation {
     Prepare,
     /// `cleanup_job`.
     Cleanup,
+    /// As [`Operation::Numbers`], where jobs run in the runner pod.
+    ScriptHere,
+    /// A container step there.
+    ContainerHere,
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 8] = [
+pub(crate) const ALL: [Operation; 10] = [
     Operation::Quiet,
     Operation::Numbers,
     Operation::Megabytes,
@@ -37,6 +41,8 @@ pub(crate) const ALL: [Operation; 8] = [
     Operation::ByKubelet,
     Operation::Prepare,
     Operation::Cleanup,
+    Operation::ScriptHere,
+    Operation::ContainerHere,
 ];
 
 /// The image of everything here: it is small.
@@ -82,12 +88,22 @@ impl Operation {
             Self::ByKubelet => "container step, kubelet",
             Self::Prepare => "prepare_job",
             Self::Cleanup => "cleanup_job",
+            Self::ScriptHere => "numbered lines, runner pod",
+            Self::ContainerHere => "container step, runner pod",
         }
     }
 
     /// True for a step in the job container.
     pub(crate) fn is_script(self) -> bool {
-        matches!(self, Self::Quiet | Self::Numbers | Self::Megabytes)
+        matches!(self, Self::Quiet | Self::Numbers | Self::Megabytes | Self::ScriptHere)
+    }
+
+    /// Where the containers of its job run.
+    pub(crate) fn placement(self) -> Placement {
+        match self {
+            Self::ScriptHere | Self::ContainerHere => Placement::RunnerPod,
+            _ => Placement::OwnPod,
+        }
     }
 
     /// Setting of the runner's hookd.
@@ -104,6 +120,8 @@ impl Operation {
             Self::Build => 7,
             Self::ByStepd => 8,
             Self::ByKubelet => 9,
+            Self::ScriptHere => 10,
+            Self::ContainerHere => 11,
             Self::Prepare | Self::Cleanup => 0,
         }
     }
@@ -113,10 +131,10 @@ impl Operation {
         let short = |mark, last| Sequence { mark, last, pad: 0 };
         let (stdout, stderr) = match self {
             Self::Quiet => (vec![short('o', 2)], vec![]),
-            Self::Numbers => (vec![short('o', 1200)], vec![short('e', 1200)]),
+            Self::Numbers | Self::ScriptHere => (vec![short('o', 1200)], vec![short('e', 1200)]),
             Self::Megabytes => (vec![Sequence { mark: 'o', last: 100_000, pad: 990 }], vec![]),
             Self::Build => (vec![short('o', 1)], vec![short('b', BUILD_LINES)]),
-            Self::ByStepd => (vec![short('o', 1000)], vec![short('e', 1000)]),
+            Self::ByStepd | Self::ContainerHere => (vec![short('o', 1000)], vec![short('e', 1000)]),
             // The log does not tell the streams apart.
             Self::ByKubelet => (vec![short('o', 1000), short('e', 1000)], vec![]),
             Self::Prepare | Self::Cleanup => (vec![], vec![]),
@@ -127,13 +145,18 @@ impl Operation {
     /// Name of the pod that its program runs in; none: one of a Job.
     pub(crate) fn pod(self) -> Option<&'static str> {
         let of_job = matches!(self, Self::Build | Self::ByStepd | Self::ByKubelet);
-        (!of_job).then_some("runner-workflow")
+        let own = self.placement() == Placement::OwnPod;
+        (own && !of_job).then_some("runner-workflow")
     }
 
     /// What must be there before the call is made.
     pub(crate) fn set_up(self, runner: &RunnerPod) {
         let wanted = self.is_script() || self == Self::Cleanup;
-        if wanted && !job_pod_runs(runner) {
+        let runs = match self.placement() {
+            Placement::OwnPod => job_pod_runs(runner),
+            Placement::RunnerPod => job_container_runs(runner),
+        };
+        if wanted && !runs {
             JobRun::of(runner).clean_up().assert_code(0);
             let mut job = JobRun::of(runner);
             job.prepare(&job_container(IMAGE, &json!({})), &json!([])).assert_code(0);
@@ -150,6 +173,8 @@ impl Operation {
         let call = match self {
             Self::Quiet => script(QUIET),
             Self::Numbers => script(&numbers(1200, 5)),
+            Self::ScriptHere => script(&numbers(1200, 10)),
+            Self::ContainerHere => runner.call(&runner.script(&numbers(1000, 11))),
             Self::Megabytes => script(MEGABYTES),
             Self::Build => {
                 // Another one each time: what was built once is not built again.
@@ -180,6 +205,12 @@ impl Operation {
         };
         call.piped()
     }
+}
+
+/// Whether stepd listens in a job container of the runner pod.
+fn job_container_runs(runner: &RunnerPod) -> bool {
+    let directories = std::fs::read_dir(runner.empty_dir("hookd-job")).into_iter().flatten();
+    directories.flatten().any(|directory| directory.path().join("stepd.sock").exists())
 }
 
 fn job_pod_runs(runner: &RunnerPod) -> bool {

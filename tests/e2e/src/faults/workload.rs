@@ -11,7 +11,7 @@ use test_support::faults::Turn;
 use test_support::processes::{self, Process};
 use test_support::python;
 use test_support::wait::{eventually, s, until};
-use test_support::{Hook, RUNNER_ID, RunnerPod, Setup, WORK};
+use test_support::{Hook, Placement, RUNNER_ID, RunnerPod, Setup, WORK};
 
 /// One kind of work, with a runner pod of its own.
 #[derive(Debug)]
@@ -54,7 +54,9 @@ impl Workload {
             .set("HOOKD_CONTAINER_STEP_LAUNCHER", operation.container_steps())
             .set("KUBERNETES_SERVICE_HOST", super::proxy::NODE.to_string())
             .set("KUBERNETES_SERVICE_PORT", proxy.port.to_string());
-        let setup = Setup { own_file_system: true, ..setup };
+        let placement = operation.placement();
+        let own_file_system = placement == Placement::OwnPod;
+        let setup = Setup { placement, own_file_system, ..setup };
         let runner = RunnerPod::in_turn(turn.lend(), &setup);
         Self { operation, runner, proxy, gateway: Gateway::start(), baseline: None }
     }
@@ -147,7 +149,9 @@ impl Workload {
         let of_job = |name: &str| name == "Pod/runner-workflow" || name.starts_with("Secret/");
         let mut left = self.runner.made();
         left.retain(|name| !prepared || !of_job(name));
-        if self.operation.is_script() {
+        if self.operation.placement() == Placement::RunnerPod {
+            left.extend(self.left_in_runner_pod());
+        } else if self.operation.is_script() {
             let uids = self.pod_uids();
             let own = |process: &Process| {
                 ["stepd serve", "stepd connect", "/pause"]
@@ -160,6 +164,17 @@ impl Workload {
             left.extend(unexpected.map(|process| format!("process {}", process.command)));
         }
         left
+    }
+
+    /// Processes of steps in the runner pod.
+    fn left_in_runner_pod(&self) -> Vec<String> {
+        let of_step = |process: &Process| {
+            let words = ["/__w/_temp/", "usleep", "/__hookd_run/step-"];
+            words.iter().any(|word| process.command.contains(word))
+        };
+        let all = processes::all().into_iter().filter(of_step);
+        let own = all.filter(|process| process.is_of_pod(&self.runner.uid));
+        own.map(|process| format!("process {}", process.command)).collect()
     }
 
     /// uids of the pods that hookd made.

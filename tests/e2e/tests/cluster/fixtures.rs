@@ -82,9 +82,21 @@ fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
     publish_images();
     // The job container of the runner's own example has `--user root`.
     let runner = RunnerPod::with(&Setup::default().set("HOOKD_ALLOW_ROOT_USER", "true"));
-    prepare_files(&runner);
+    assert_taken(&runner, "runner-workflow");
+}
 
-    let prepared = call(&runner, "prepare_job_container_services", |input| {
+#[test]
+fn every_input_of_the_runner_is_taken_in_the_runner_pod_too() {
+    publish_images();
+    let setup = Setup::in_runner_pod().with_registry().set("HOOKD_ALLOW_ROOT_USER", "true");
+    assert_taken(&RunnerPod::with(&setup), "runner");
+}
+
+/// Calls the hook with each input; the containers of a job are in this pod.
+fn assert_taken(runner: &RunnerPod, pod: &str) {
+    prepare_files(runner);
+
+    let prepared = call(runner, "prepare_job_container_services", |input| {
         input["args"]["container"]["image"] = "octo-org/build-image:1.4".into();
     });
     let log = prepared.assert_code(0).log();
@@ -94,7 +106,7 @@ fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
     let context = &response["context"];
     assert_eq!(
         context["container"],
-        json!({"id": "job", "network": "runner-workflow",
+        json!({"id": "job", "network": pod,
         "ports": {"80": "80", "9229": "9229"}})
     );
     let ids = ["redis", "private-postgres"];
@@ -103,9 +115,11 @@ fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
     }
     assert_eq!(context["services"][0]["ports"], json!({"6379": "6379"}));
     assert_eq!(context["services"][1]["ports"], json!({"5432": "5432", "8081": "8081"}));
-    assert_pod(&runner);
+    if pod != "runner" {
+        assert_pod(runner);
+    }
 
-    let outcome = call(&runner, "run_script_step_bash", |_| {});
+    let outcome = call(runner, "run_script_step_bash", |_| {});
     let lines = outcome.assert_code(0).lines();
     assert!(lines[0].starts_with("/__w/_temp/") && lines[0].ends_with(".sh"), "{lines:?}");
     let greeting = "release héllo \"wörld\" $HOME \\ 'q' `tick`";
@@ -120,37 +134,34 @@ fn every_input_of_the_runner_is_taken_and_does_what_it_says() {
         .replacen("/__w", "/home/runner/_work", 1);
     assert_eq!(std::fs::read_to_string(runner.local(&output)).unwrap(), "by=release\n");
 
-    let outcome = call(&runner, "run_script_step_default_sh", |_| {});
+    let outcome = call(runner, "run_script_step_default_sh", |_| {});
     assert_eq!(outcome.assert_code(0).lines()[1], "/__w/widget-shop/widget-shop/packages/app");
-    let outcome = call(&runner, "run_script_step_pwsh", |_| {});
+    let outcome = call(runner, "run_script_step_pwsh", |_| {});
     let lines = outcome.assert_code(0).lines();
     assert_eq!(lines[0], "[-command]");
     assert!(lines[1].starts_with("[. '/__w/_temp/") && lines[1].ends_with(".ps1']"), "{lines:?}");
-    assert_eq!(
-        call(&runner, "run_script_step_js_action", |_| {}).assert_code(0).text(),
-        "0 True\n"
-    );
+    assert_eq!(call(runner, "run_script_step_js_action", |_| {}).assert_code(0).text(), "0 True\n");
 
-    let outcome = call(&runner, "run_container_step_image_args", |_| {});
+    let outcome = call(runner, "run_container_step_image_args", |_| {});
     // The runner has cut three spaces to one; INPUT_ARGS has them.
     let text = "hello   world\nhéllo \"wörld\" $HOME \\ 'q' `tick`\n";
     assert_eq!(outcome.assert_code(0).text(), text);
-    let outcome = call(&runner, "run_container_step_dockerfile_no_entrypoint", |_| {});
+    let outcome = call(runner, "run_container_step_dockerfile_no_entrypoint", |_| {});
     assert_eq!(outcome.assert_code(0).after_build(), "lint src/**/*.ts\n/github/workspace\n");
-    let outcome = call(&runner, "run_container_step_dockerfile_entrypoint_args", |_| {});
+    let outcome = call(runner, "run_container_step_dockerfile_entrypoint_args", |_| {});
     let expected = "[--title]\n[hello world]\n[say \"hi\"]\n[]\n[src/**/*.ts]\n";
     assert_eq!(outcome.assert_code(0).after_build(), expected);
 
-    call(&runner, "cleanup_job", |_| {}).assert_code(0);
+    call(runner, "cleanup_job", |_| {}).assert_code(0);
     runner.assert_nothing_left();
-    let outcome = call(&runner, "prepare_job_services_only", |_| {});
+    let outcome = call(runner, "prepare_job_services_only", |_| {});
     let response = outcome.assert_code(0).read_back.response.clone().unwrap();
     assert_eq!(response["context"]["services"][0]["ports"], json!({"6379": "6379"}));
     assert_eq!(response["context"].get("container"), None);
-    call(&runner, "cleanup_job", |_| {}).assert_code(0);
-    let outcome = call(&runner, "prepare_job_empty", |_| {});
+    call(runner, "cleanup_job", |_| {}).assert_code(0);
+    let outcome = call(runner, "prepare_job_empty", |_| {});
     assert!(outcome.assert_code(0).read_back.response.as_ref().unwrap().is_object());
-    call(&runner, "cleanup_job", |_| {}).assert_code(0);
+    call(runner, "cleanup_job", |_| {}).assert_code(0);
     runner.assert_nothing_left();
 }
 

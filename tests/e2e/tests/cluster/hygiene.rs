@@ -141,6 +141,31 @@ fn the_role_has_no_verb_that_hookd_does_not_use() {
     });
 }
 
+#[test]
+fn the_role_for_jobs_in_the_runner_pod_is_as_small_as_its_use() {
+    let runner = RunnerPod::with(&Setup::in_runner_pod());
+    let mut job = JobRun::of(&runner);
+    let sleeps = json!({"entryPoint": "sleep", "entryPointArgs": ["1000"]});
+    let service = container("busybox:1", &sleeps);
+    job.prepare(&job_container(IMAGE, &json!({})), &json!([service])).assert_code(0);
+    job.run("true").assert_code(0);
+    runner.run(&runner.script("true")).assert_code(0);
+    job.clean_up().assert_code(0);
+    let user = format!("system:serviceaccount:{}:hookd", runner.namespace);
+    let role = role_of("deploy/rbac-runner-pod.yaml");
+    // Events are watched for containers that wait.
+    let unseen = ["/events list", "/events watch"];
+    until("the audit log names all that the Role grants, and no more", s(30), || {
+        let used = used_by(&user);
+        let unused = role.iter().filter(|rule| !used.contains(*rule));
+        let unused: Vec<_> = unused.filter(|rule| !unseen.contains(&rule.as_str())).collect();
+        let own = |rule: &&String| !rule.starts_with("authorization.k8s.io/selfsubject");
+        let beyond: Vec<_> = used.iter().filter(own).filter(|rule| !role.contains(*rule)).collect();
+        assert!(beyond.is_empty(), "used beyond the Role: {beyond:?}");
+        unused.is_empty().then_some(())
+    });
+}
+
 /// What the audit log says that the user did.
 fn used_by(user: &str) -> Rules {
     let log = fs::read_to_string(cluster().state.join("logs/audit.log")).unwrap();
@@ -164,7 +189,11 @@ fn rule_of(group: &str, resource: &str, verb: &str) -> String {
 
 /// The rules of deploy/rbac.yaml.
 fn role() -> Rules {
-    let text = fs::read_to_string(repository("deploy/rbac.yaml")).unwrap();
+    role_of("deploy/rbac.yaml")
+}
+
+fn role_of(file: &str) -> Rules {
+    let text = fs::read_to_string(repository(file)).unwrap();
     let role = manifests::documents(&text).into_iter().find(|object| object["kind"] == "Role");
     rules(role.unwrap()["rules"].as_array().unwrap())
 }

@@ -247,7 +247,7 @@ fn an_image_without_anything_but_one_program_is_a_job_container() {
 }
 
 /// Requests of hookd's account so far; a watch is one.
-fn requests(runner: &RunnerPod) -> usize {
+pub(crate) fn requests(runner: &RunnerPod) -> usize {
     let user = format!("system:serviceaccount:{}:hookd", runner.namespace);
     let log = fs::read_to_string(cluster().state.join("logs/audit.log")).unwrap();
     let events = log.lines().filter(|line| line.contains(&user));

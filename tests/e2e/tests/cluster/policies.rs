@@ -9,6 +9,12 @@ use test_support::{IMAGE, JobRun, RunnerPod, WORK, container, job_container};
 /// A runner in a namespace that has all of deploy/policy.
 fn with_policy() -> RunnerPod {
     let runner = RunnerPod::start();
+    enforce(&runner);
+    runner
+}
+
+/// Applies all of deploy/policy to the namespace of a runner.
+pub(crate) fn enforce(runner: &RunnerPod) {
     let file = |name: &str| repository("deploy/policy").join(name).display().to_string();
     // Of the whole cluster, and bound to labelled namespaces only: other tests do not notice.
     try_kubectl(&["apply", "-f", &file("admission.yaml")], None).unwrap();
@@ -19,9 +25,8 @@ fn with_policy() -> RunnerPod {
     runner.k(&["label", &namespace, "hookd.dev/policy=enforce"]);
     until("the API server enforces the policy", s(60), || {
         let token = pod(&json!({"spec": {"automountServiceAccountToken": true}}));
-        create(&runner, &token).err().filter(|error| error.contains("hookd-pods")).map(drop)
+        create(runner, &token).err().filter(|error| error.contains("hookd-pods")).map(drop)
     });
-    runner
 }
 
 /// A pod as hookd makes them, with fields of the spec changed.

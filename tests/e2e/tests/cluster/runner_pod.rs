@@ -6,7 +6,9 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::jobs::requests;
 use crate::output::sha256;
+use crate::policies;
 use test_support::cluster::{cluster, try_kubectl};
 use test_support::faults::Stopped;
 use test_support::wait::{s, until};
@@ -144,10 +146,12 @@ fn a_job_that_cannot_start_is_told_and_the_next_one_works() {
     let mut job = JobRun::of(&runner);
     job.prepare(&job_container("debian:misspelt", &json!({})), &json!([]))
         .assert_failed_with(60, &["debian:misspelt"]);
-    let part = json!({"userMountVolumes": [{"userProvidedValue": format!("{WORK}/x:/x"),
-        "sourceVolumePath": format!("{WORK}/x"), "targetVolumePath": "/x"}]});
-    job.prepare(&job_container(IMAGE, &part), &json!([]))
-        .assert_failed_with(10, &["/x", "/__w/x", "HOOKD_JOB_PLACEMENT"]);
+    let part = json!({"createOptions": "--user 1000", "userMountVolumes": [{
+        "userProvidedValue": format!("{WORK}/x:/x"), "sourceVolumePath": format!("{WORK}/x"),
+        "targetVolumePath": "/x"}]});
+    let outcome = job.prepare(&job_container(IMAGE, &part), &json!([]));
+    outcome.assert_failed_with(30, &["stepd ended with exit code 1"]);
+    assert!(outcome.printed().contains("\"/x\" cannot be made to lead"), "{}", outcome.printed());
     let privileged = json!({"createOptions": "--privileged"});
     job.prepare(&job_container(IMAGE, &privileged), &json!([]))
         .assert_failed_with(10, &["--privileged", "HOOKD_ALLOW_PRIVILEGED"]);
@@ -314,4 +318,104 @@ fn no_secret_of_a_job_in_the_runner_pod_is_in_the_cluster() {
         assert!(!text.contains("s3cret-of-the-") && !text.contains("s3cret-of-a-con"), "{what}");
     }
     job.clean_up().assert_code(0);
+}
+
+#[test]
+fn ten_script_steps_and_a_container_step_take_eight_requests() {
+    let runner = start();
+    let before = requests(&runner);
+    let mut job = JobRun::start(&runner);
+    for number in 0..10 {
+        job.run(&format!("echo {number}")).assert_code(0);
+    }
+    runner.run(&runner.script("echo container")).assert_code(0);
+    job.clean_up().assert_code(0);
+    let made = requests(&runner) - before;
+    assert!((2..=8).contains(&made), "{made} requests");
+}
+
+#[test]
+fn the_admission_policy_lets_a_job_in_the_runner_pod_start() {
+    let runner = start();
+    policies::enforce(&runner);
+    let mut job = JobRun::start(&runner);
+    job.run("true").assert_code(0);
+    runner.run(&runner.script("true")).assert_code(0);
+    let mut token = json!({"name": "token", "image": "busybox:1", "volumeMounts": [
+        {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]});
+    let patch = |container: &Value| {
+        let patch = json!({"spec": {"ephemeralContainers": [container]}}).to_string();
+        let user = format!("--as=system:serviceaccount:{}:hookd", runner.namespace);
+        let arguments = [
+            "-n",
+            &runner.namespace,
+            "patch",
+            "pod",
+            "runner",
+            "--subresource",
+            "ephemeralcontainers",
+            "--dry-run=server",
+            &user,
+            "-p",
+            &patch,
+        ];
+        try_kubectl(&arguments, None)
+    };
+    let refusal = patch(&token).unwrap_err();
+    assert!(refusal.contains("mounts no service account token"), "{refusal}");
+    let mut secret = token.clone();
+    secret["volumeMounts"] = json!([]);
+    secret["envFrom"] = json!([{"secretRef": {"name": "other"}}]);
+    let refusal = patch(&secret).unwrap_err();
+    assert!(refusal.contains("reads no Secret"), "{refusal}");
+    token["volumeMounts"] = json!([]);
+    patch(&token).unwrap();
+    token["securityContext"] = json!({"capabilities": {"add": ["NET_ADMIN"]}});
+    assert!(patch(&token).is_err());
+}
+
+/// The pod that ARC's controller makes of the values: with its variable, its labels and no restarts.
+#[test]
+fn a_runner_pod_as_arc_makes_it_from_the_values_runs_a_job() {
+    let runner = RunnerPod::with(&Setup { from_values: true, ..Setup::in_runner_pod() });
+    let mut job = JobRun::start(&runner);
+    assert_eq!(job.run("echo works; ls /__e").assert_code(0).text(), "works\n");
+    runner.run(&runner.script("true")).assert_code(0);
+    job.clean_up().assert_code(0);
+}
+
+#[test]
+fn a_container_step_needs_no_job() {
+    let runner = start();
+    runner.run(&runner.script("echo x > made; exit 4")).assert_code(4);
+    runner.run(&runner.script("cat made")).assert_code(0);
+    runner.cleanup().run().assert_code(0);
+    until("no process is left", s(10), || processes(&runner).is_empty().then_some(()));
+}
+
+#[test]
+fn a_step_cannot_outlive_its_end_by_taking_its_socket_away() {
+    let runner = start();
+    let mut job = JobRun::start(&runner);
+    let outcome = runner.run(&runner.script(
+        "rm /__hookd_run/*/stepd.sock; mkdir /__hookd_run/step-planted; \
+         (setsid sleep 7531 &); echo done",
+    ));
+    assert_eq!(outcome.assert_code(0).text(), "done\n");
+    until("the container has ended", s(10), || {
+        let all = test_support::processes::all();
+        (!all.iter().any(|one| one.command == "sleep 7531")).then_some(())
+    });
+    job.run("echo goes on").assert_code(0);
+    job.clean_up().assert_code(0);
+    until("no process is left", s(10), || processes(&runner).is_empty().then_some(()));
+}
+
+#[test]
+fn containers_run_under_the_runtimes_seccomp_profile() {
+    let runner = RunnerPod::with(&Setup { from_values: true, ..Setup::in_runner_pod() });
+    let mut job = JobRun::start(&runner);
+    let filtered = "grep -q 'Seccomp:.2' /proc/self/status";
+    job.run(filtered).assert_code(0);
+    runner.run(&runner.script(filtered)).assert_code(0);
 }

@@ -1,0 +1,120 @@
+//! What a job costs in the runner's own pod, beside what an ephemeral container costs there.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
+use kube::Api;
+use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
+use serde_json::json;
+use tokio::runtime::{self, Runtime};
+
+use crate::bare_pod;
+use crate::figures::Figure;
+use crate::jobs::time;
+use crate::wait_for_phase;
+use test_support::wait::s;
+use test_support::{IMAGE, JobRun, Program, RunnerPod, Setup, job_container};
+
+/// Script steps of a job.
+const STEPS: usize = 4;
+/// Jobs of one pod: each leaves its records there, which the kubelet goes through.
+const JOBS: u32 = 8;
+/// Whatever does not run by then does not run.
+const TIMEOUT: Duration = s(60);
+
+/// The figures of whole jobs.
+pub(crate) fn measure(runs: u32) -> Vec<Figure> {
+    let (mut bare, mut prepared, mut steps) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ended, mut containers) = (Vec::new(), Vec::new());
+    let mut left = runs;
+    while left > 0 {
+        let runner = RunnerPod::with(&Setup::in_runner_pod());
+        let ephemeral = Ephemeral::like_a_job(&runner);
+        let container = crate::image_step(&runner, "true", "");
+        // The first of each pod is not counted: it opens connections.
+        for run in 0..=left.min(JOBS) {
+            wait_for_phase(run);
+            let alone = ephemeral.run(&format!("bare-{run}"));
+            wait_for_phase(run);
+            let mut job = JobRun::of(&runner);
+            let ready = time(&job.prepare(&job_container(IMAGE, &json!({})), &json!([])));
+            let step = Program::new("true", "");
+            let all: Vec<_> =
+                (0..STEPS).map(|_| time(&job.step_call(&step).quietly().run())).collect();
+            wait_for_phase(run);
+            let stepped = time(&runner.run(&container));
+            let cleaned = time(&job.clean_up());
+            eprintln!(
+                "runner pod, run {run} of {left}: container {alone:.3?}, prepare {ready:.3?}, step \
+                 {:.3?}, container step {stepped:.3?}, cleanup {cleaned:.3?}",
+                all[STEPS - 1],
+            );
+            if run > 0 {
+                bare.push(alone);
+                prepared.push(ready);
+                steps.extend(all);
+                containers.push(stepped);
+                ended.push(cleaned);
+            }
+        }
+        left -= left.min(JOBS);
+    }
+    let bare = Figure::new("container.ephemeral", &bare);
+    let median = bare.median();
+    vec![
+        bare,
+        Figure::new("prepare_job.runner_pod", &prepared).aim((median * 0.8).min(0.15)),
+        Figure::new("run_script_step.runner_pod.true", &steps).aim(0.008),
+        Figure::new("run_container_step.runner_pod", &containers).aim(median + 0.05),
+        Figure::new("cleanup_job.runner_pod", &ended).aim(0.02),
+    ]
+}
+
+/// Adds containers to a runner pod, one after the other, with one warm client.
+struct Ephemeral {
+    pods: Api<Pod>,
+    /// What hookd gave a job's container, but for its program.
+    container: EphemeralContainer,
+    runtime: Runtime,
+}
+
+impl Ephemeral {
+    fn like_a_job(runner: &RunnerPod) -> Self {
+        let job = JobRun::start(runner);
+        let pod: Pod = serde_json::from_value(runner.object("pod", "runner")).unwrap();
+        job.clean_up().assert_code(0);
+        let mut container = pod.spec.unwrap().ephemeral_containers.unwrap().remove(0);
+        container.command = Some(["sleep", "2"].map(str::to_owned).to_vec());
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = runtime.block_on(bare_pod::client());
+        Self { pods: Api::namespaced(client, &runner.namespace), container, runtime }
+    }
+
+    /// From the request that adds a container to the moment in which a watch shows that it runs.
+    fn run(&self, name: &str) -> Duration {
+        let run = async { tokio::time::timeout(TIMEOUT, self.add_and_watch(name)).await };
+        let time = self.runtime.block_on(run);
+        time.unwrap_or_else(|_| panic!("the container {name} did not start")).unwrap()
+    }
+
+    async fn add_and_watch(&self, name: &str) -> kube::Result<Duration> {
+        let by_name = WatchParams::default().fields("metadata.name=runner");
+        let mut events = pin!(self.pods.watch(&by_name.disable_bookmarks(), "0").await?);
+        let container = EphemeralContainer { name: name.to_owned(), ..self.container.clone() };
+        let patch = Patch::Strategic(json!({"spec": {"ephemeralContainers": [container]}}));
+        let started = Instant::now();
+        self.pods.patch_ephemeral_containers("runner", &PatchParams::default(), &patch).await?;
+        while let Some(event) = events.try_next().await? {
+            let (WatchEvent::Added(pod) | WatchEvent::Modified(pod)) = event else { continue };
+            let statuses = pod.status.and_then(|status| status.ephemeral_container_statuses);
+            let mut statuses = statuses.into_iter().flatten();
+            let own = statuses.find(|status| status.name == name).and_then(|status| status.state);
+            if own.is_some_and(|state| state.running.is_some() || state.terminated.is_some()) {
+                return Ok(started.elapsed());
+            }
+        }
+        panic!("the watch of the pod ended before the container ran")
+    }
+}
