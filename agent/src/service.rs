@@ -11,7 +11,8 @@ use hookd_api::stepd::v1::step_service_server::StepService;
 use hookd_api::stepd::v1::{
     AttachRequest, AttachResponse, CancelStepRequest, CancelStepResponse, ConfigureRequest,
     ConfigureResponse, ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse,
-    Offsets, Output, SpoolFull, StartStepRequest, StartStepResponse, StopRequest, StopResponse,
+    IdentifyRequest, IdentifyResponse, Offsets, Output, SpoolFull, StartStepRequest,
+    StartStepResponse, StopRequest, StopResponse,
 };
 use hookd_api::transport::{MAX_OUTPUT_SIZE, MAX_STEP_ID_LEN};
 use tokio::sync::watch;
@@ -71,6 +72,14 @@ impl StepService for Service {
     ) -> Result<Response<ConfigureResponse>, Status> {
         self.0.configure(request.into_inner().environment);
         Ok(Response::new(ConfigureResponse { is_alpine: environment::is_alpine() }))
+    }
+
+    async fn identify(
+        &self,
+        request: Request<IdentifyRequest>,
+    ) -> Result<Response<IdentifyResponse>, Status> {
+        let identity = self.0.identify(request.into_inner().identity);
+        Ok(Response::new(IdentifyResponse { identity }))
     }
 
     async fn start_step(

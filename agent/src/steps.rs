@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hookd_api::stepd::v1::{StartStepRequest, StepEnd, StepStatus};
@@ -52,6 +52,8 @@ struct Shared {
     known: Mutex<HashMap<String, Option<Arc<Step>>>>,
     /// Forgotten by their caller; some of their processes may live on.
     forgotten: Mutex<Vec<Arc<Step>>>,
+    /// What the first client has called us.
+    identity: OnceLock<String>,
     stopping: AtomicBool,
     /// A client has called Stop, and the last process is gone.
     stopped: Notify,
@@ -80,7 +82,9 @@ impl Steps {
         let (known, forgotten) = (Mutex::default(), Mutex::default());
         let stopping = AtomicBool::new(false);
         let (stopped, main) = (Notify::new(), watch::Sender::default());
-        let shared = Shared { settings, environment, known, forgotten, stopping, stopped, main };
+        let identity = OnceLock::new();
+        let shared =
+            Shared { settings, environment, known, forgotten, identity, stopping, stopped, main };
         Self(Arc::new(shared))
     }
 
@@ -103,6 +107,14 @@ impl Steps {
             Some(code) => code,
             None => std::future::pending().await,
         }
+    }
+
+    /// Takes the identity unless it is empty or there is one; the one there is.
+    pub(crate) fn identify(&self, identity: String) -> String {
+        if identity.is_empty() {
+            return self.0.identity.get().cloned().unwrap_or_default();
+        }
+        self.0.identity.get_or_init(|| identity).clone()
     }
 
     /// Sets the environment of steps to come.

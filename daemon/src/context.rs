@@ -28,6 +28,7 @@ use crate::session::remembered::RememberedSteps;
 use crate::session::runner_deletion::RunnerDeletion;
 use crate::session::steps::Steps;
 use crate::session::warnings::Warnings;
+use crate::stepd::identity::Identities;
 use crate::stepd::pods::Agents;
 
 /// What all operations need.
@@ -111,7 +112,12 @@ impl Context {
         let runner_deletion =
             RunnerDeletion::new(cluster.clone(), config.pod_name.clone(), steps.clone());
         Self {
-            agents: Agents::new(cluster.clone(), runner_deletion.clone(), &config.pod_name),
+            agents: Agents::new(
+                cluster.clone(),
+                runner_deletion.clone(),
+                &config.pod_name,
+                Identities::new(&config.socket_dir),
+            ),
             sessions: Sessions {
                 steps,
                 crashes: Crashes::load(&config.socket_dir),

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use hookd_api::stepd::v1::step_service_client::StepServiceClient;
-use hookd_api::stepd::v1::{GetStatusRequest, StartStepRequest, StopRequest};
+use hookd_api::stepd::v1::{GetStatusRequest, IdentifyRequest, StartStepRequest, StopRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -42,6 +42,16 @@ async fn a_client_of_another_container_is_answered_whoever_it_is() {
     assert!(client.start_step(program("s", "exit 3")).await.unwrap().into_inner().started);
     let status = client.get_status(GetStatusRequest {}).await.unwrap().into_inner();
     assert_eq!(status.steps[0].step_id, "s");
+}
+
+#[tokio::test]
+async fn stepd_keeps_the_identity_that_its_first_client_gave_it() {
+    let stepd = Stepd::start(&OUTSIDE);
+    let mut client = connect(&stepd).await;
+    for (given, expected) in [("", ""), ("one", "one"), ("other", "one"), ("", "one")] {
+        let request = IdentifyRequest { identity: given.to_owned() };
+        assert_eq!(client.identify(request).await.unwrap().into_inner().identity, expected);
+    }
 }
 
 #[tokio::test]

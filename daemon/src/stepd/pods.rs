@@ -13,7 +13,7 @@ use hookd_api::transport::{
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::cluster::client::ANSWER;
 use crate::cluster::exec::tunnel;
@@ -23,12 +23,11 @@ use crate::error::Failure;
 use crate::names;
 use crate::objects::agent::STEPD;
 use crate::session::runner_deletion::{RunnerDeletion, RunnerDeletionWatch};
+pub use crate::stepd::Agent;
 use crate::stepd::error::AgentError;
+use crate::stepd::identity::Identities;
 use crate::stepd::job_end;
 use crate::stepd::socket::SocketDir;
-
-/// The API of an agent.
-pub type Agent = StepServiceClient<Channel>;
 
 /// The agent of the runner's job, once it was spoken to, and agents in pods of container steps.
 #[derive(Clone, Debug)]
@@ -40,6 +39,8 @@ pub struct Agents {
     /// Agents that hookd reaches by a socket, by their containers: a connection that was made before any
     /// program ran in the container is used to the end.
     held: Arc<Mutex<HashMap<String, Arc<AgentPod>>>>,
+    /// How an agent with a socket is known again.
+    identities: Identities,
     /// Containers whose agents have said that all is over: the kubelet may not have noticed.
     ended: Arc<Mutex<HashSet<String>>>,
     known: Arc<Mutex<Option<Arc<AgentPod>>>>,
@@ -80,6 +81,7 @@ pub struct AgentPod {
     address: AgentAddress,
     watch: PodWatch,
     cluster: Cluster,
+    identities: Identities,
     /// One watch of the runner pod for the whole job, not one a step.
     _deletion: Arc<RunnerDeletionWatch>,
     tunnel: tokio::sync::Mutex<Option<Tunnel>>,
@@ -97,11 +99,16 @@ struct Tunnel {
 
 impl Agents {
     /// Agents in pods of this runner; none is spoken to yet.
-    pub fn new(cluster: Cluster, runner_deletion: RunnerDeletion, runner: &str) -> Self {
+    pub fn new(
+        cluster: Cluster,
+        runner_deletion: RunnerDeletion,
+        runner: &str,
+        identities: Identities,
+    ) -> Self {
         let job = AgentAddress::in_pod(&names::job_pod(runner), names::JOB_CONTAINER);
         let job = Arc::new(Mutex::new(job));
         let (held, ended, known) = (Arc::default(), Arc::default(), Arc::default());
-        Self { cluster, runner_deletion, job, held, ended, known }
+        Self { cluster, runner_deletion, job, held, identities, ended, known }
     }
 
     /// Jobs run in this pod: until one does, it is the pod that is watched.
@@ -127,6 +134,7 @@ impl Agents {
     pub fn has_ended(&self, address: &AgentAddress) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.insert(address.container.clone());
+        self.identities.forget(&address.container);
     }
 
     /// True for a container whose agent has ended.
@@ -168,6 +176,7 @@ impl Agents {
             address,
             watch,
             cluster: self.cluster.clone(),
+            identities: self.identities.clone(),
             _deletion: self.runner_deletion.watch(),
             tunnel: tokio::sync::Mutex::default(),
             ended_during: Mutex::default(),
@@ -264,7 +273,14 @@ impl AgentPod {
         match &self.address.socket {
             Some(directory) => {
                 let stream = directory.connect().await.map_err(|error| self.no_tunnel(error))?;
-                self.serve_over(stream).await
+                let mut agent = self.serve_over(stream).await?;
+                let verified = self.identities.verify(self.container(), &mut agent);
+                let verified = tokio::time::timeout(ANSWER, verified).await;
+                let (pod, timeout) = (self.name().to_owned(), ANSWER);
+                verified
+                    .map_err(|_| AgentError::NoAnswer { pod, timeout })?
+                    .map_err(|error| self.no_tunnel(error))?;
+                Ok(agent)
             }
             None => {
                 let command = [STEPD, "connect", "--dir", STEPD_DIR];

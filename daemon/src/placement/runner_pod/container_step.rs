@@ -1,6 +1,6 @@
 //! A container step: one more container of the runner pod, for as long as its program runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::Phase;
@@ -140,8 +140,6 @@ async fn lower(
     let container = container.ok_or_else(|| PlacementError::NotPlanned {
         container: names::STEP_CONTAINER.to_owned(),
     })?;
-    let mut record = Record::load(&context.config.socket_dir);
-    let given = record.spare.clone();
     let request = Request {
         container,
         volumes: spec.volumes.as_deref().unwrap_or_default(),
@@ -149,14 +147,9 @@ async fn lower(
         agent: &volumes.agents.steps,
         secret: "",
     };
-    let mut lowered = ephemeral::lower(request, volumes, &mut record.spare)?;
+    let mut lowered = with_volumes(context, request, volumes)?;
     let own = [names::STEP_CONTAINER.to_owned()];
     lowered.warnings.extend(ephemeral::unused_of_pod(&spec, &own)?);
-    if record.spare != given
-        && let Err(error) = record.save(&context.config.socket_dir)
-    {
-        return Err(CommonError::defect("The job's record cannot be written", error).into());
-    }
     lowered.warnings.extend(warnings);
     let preparation = Preparation {
         links: std::mem::take(&mut lowered.links),
@@ -164,6 +157,25 @@ async fn lower(
         ..Preparation::default()
     };
     Ok((lowered, preparation))
+}
+
+/// Makes it a container of the runner pod; the record keeps the volumes that it gets.
+fn with_volumes(
+    context: &Context,
+    request: Request<'_>,
+    volumes: &JobVolumes,
+) -> Result<Lowered, Failure> {
+    // Steps side by side get different ones.
+    static RECORD: Mutex<()> = Mutex::new(());
+    let _recording = RECORD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut record = Record::load(&context.config.socket_dir);
+    let given = record.spare.clone();
+    let lowered = ephemeral::lower(request, volumes, &mut record.spare)?;
+    if record.spare != given {
+        let saved = record.save(&context.config.socket_dir);
+        saved.map_err(|error| CommonError::defect("The job's record cannot be written", error))?;
+    }
+    Ok(lowered)
 }
 
 /// The pod that the step would have of its own, as the administrator's template has it; and lines for the

@@ -8,8 +8,8 @@ use hookd_api::stepd::v1::step_service_client::StepServiceClient;
 use hookd_api::stepd::v1::step_service_server::{StepService, StepServiceServer};
 use hookd_api::stepd::v1::{
     AttachResponse, CancelStepRequest, CancelStepResponse, ConfigureRequest, ConfigureResponse,
-    ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse, StartStepResponse,
-    StopRequest, StopResponse,
+    ForgetStepRequest, ForgetStepResponse, GetStatusRequest, GetStatusResponse, IdentifyRequest,
+    IdentifyResponse, StartStepResponse, StopRequest, StopResponse,
 };
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
@@ -74,6 +74,10 @@ impl StepService for Agents {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn identify(&self, _: Request<IdentifyRequest>) -> Answer<IdentifyResponse> {
         Err(Status::unimplemented(""))
     }
 
