@@ -1,6 +1,7 @@
 //! Names of images, as docker and the kubelet read them.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// Docker Hub, as its API is called.
@@ -48,7 +49,7 @@ impl FromStr for Reference {
             _ => path,
         };
         let version = digest.or(tag).unwrap_or("latest").to_owned();
-        let valid = plain(registry, &['.', '-', ':', '[', ']'])
+        let valid = is_address(registry)
             && plain(&repository, &['.', '-', '_', '/'])
             && repository.split('/').all(|part| !part.trim_matches('.').is_empty())
             && plain(&version, &['.', '-', '_', ':', '+']);
@@ -59,6 +60,23 @@ impl FromStr for Reference {
             Err(InvalidReference(text.to_owned()))
         }
     }
+}
+
+/// A name or an address, and a port: no path that leads elsewhere.
+fn is_address(registry: &str) -> bool {
+    let (host, port) = match registry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("ip", port),
+        Some(_) => return false,
+        None => registry.find(':').map_or((registry, ""), |at| registry.split_at(at)),
+    };
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| {
+        label.bytes().all(inner)
+            && label.bytes().next().is_some_and(|byte| byte != b'-')
+            && !label.ends_with('-')
+    };
+    let has_port = port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    host.split('.').all(is_label) && (port.is_empty() || has_port)
 }
 
 /// An image that a Dockerfile names.
@@ -105,6 +123,17 @@ mod tests {
 
     #[test]
     fn what_could_lead_elsewhere_is_no_name() {
+        // Found by `make fuzz`: hosts that are none.
+        for host in
+            ["..", ".", "-.a", "a-.b", "a..b", "a.b:", "a.b:x", "a.b:70000", "[x]", "[::1", "a]:1"]
+        {
+            assert!(format!("{host}/b").parse::<Reference>().is_err(), "{host}");
+        }
+        for host in
+            ["a.b:5000", "10.0.0.1:5000", "[::1]:5000", "[2001:db8::1]", "localhost", "A.b-c"]
+        {
+            assert!(format!("{host}/b").parse::<Reference>().is_ok(), "{host}");
+        }
         for text in ["", "a b", "a/../b", "a?x", "ghcr.io/", "a:", "a@", "x/a#b", "a%2e"] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
