@@ -71,9 +71,7 @@ pub fn install(directory: &Path) -> Result<(), InstallError> {
 /// See [`InstallError`].
 pub fn stepd_into(directory: &Path) -> Result<(), InstallError> {
     let failed = |path: &Path, source| InstallError { path: path.to_owned(), source };
-    let own = std::env::current_exe().map_err(|error| failed(directory, error))?;
-    let stepd = own.with_file_name("stepd");
-    let content = std::fs::read(&stepd).map_err(|error| failed(&stepd, error))?;
+    let content = stepd_for(directory)?;
     let put = Tree::open(directory).and_then(|tree| tree.put("stepd", &content, 0o755));
     put.map_err(|error| failed(&directory.join("stepd"), error.into()))
 }
@@ -85,10 +83,16 @@ pub fn stepd_into(directory: &Path) -> Result<(), InstallError> {
 /// See [`InstallError`].
 pub fn copy_stepd(work_dir: &Path, name: &str) -> Result<(), InstallError> {
     let failed = |path: &Path, source| InstallError { path: path.to_owned(), source };
-    let own = std::env::current_exe().map_err(|error| failed(work_dir, error))?;
-    let stepd = own.with_file_name("stepd");
-    let content = std::fs::read(&stepd).map_err(|error| failed(&stepd, error))?;
+    let content = stepd_for(work_dir)?;
     let installed =
         Tree::open(work_dir).and_then(|work| work.install(name, "stepd", &content, 0o755));
     installed.map_err(|error| failed(&work_dir.join(name).join("stepd"), error.into()))
+}
+
+/// stepd's program, which lies beside hookd, for a directory.
+fn stepd_for(directory: &Path) -> Result<Vec<u8>, InstallError> {
+    let failed = |path: &Path, source| InstallError { path: path.to_owned(), source };
+    let own = std::env::current_exe().map_err(|error| failed(directory, error))?;
+    let stepd = own.with_file_name("stepd");
+    std::fs::read(&stepd).map_err(|error| failed(&stepd, error))
 }

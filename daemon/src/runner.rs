@@ -127,8 +127,8 @@ impl Runner {
     }
 }
 
-/// The volumes for jobs in this pod, if the settings have them run in it: unless told otherwise, where
-/// the work directory is on no claim and the pod brings such volumes.
+/// The volumes for jobs that run in this pod. They do so by the setting, or by default where the work
+/// directory is on no claim and the pod has such volumes.
 fn job_volumes(
     pod: &Pod,
     config: &Config,

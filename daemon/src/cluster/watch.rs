@@ -72,11 +72,6 @@ impl PodWatch {
         Self::start(|sender| async move { follow(pods, &name, &sender).await })
     }
 
-    /// Watches nothing: no state is ever known.
-    pub fn idle() -> Self {
-        Self::start(|sender| async move { sender.closed().await })
-    }
-
     fn start<F: Future<Output = ()> + Send + 'static>(
         task: impl FnOnce(watch::Sender<PodState>) -> F,
     ) -> Self {

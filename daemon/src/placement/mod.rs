@@ -11,7 +11,9 @@ use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
 use crate::session::cursor::Cursor;
 use crate::session::events::Session;
+use crate::session::state::Event;
 use crate::session::steps::Attached;
+use crate::stepd::calls;
 
 pub mod error;
 pub mod own_pod;
@@ -69,7 +71,7 @@ pub trait Placement: Send + Sync {
     /// its cursor shows; all that it can have made if there is none.
     fn end_step<'a>(&'a self, call: Call<'a>, cursor: Option<&'a Cursor>) -> BoxFuture<'a, ()>;
 
-    /// Ends and deletes a step of any kind, whoever started it. True if something of it was there.
+    /// Ends and deletes a step of any kind and of any client. True if something of it was there.
     fn cancel_step<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Result<bool, Failure>>;
 
     /// Ends the steps that an earlier hookd process has left and whose clients did not come back.
@@ -116,4 +118,15 @@ fn orphan(context: &Context, step: &str) -> Option<(StepId, Attached)> {
     let id = step.parse().ok()?;
     let undoing = context.sessions.steps.cancel_orphan(&id)?;
     Some((id, undoing))
+}
+
+/// Ends the steps in the job container whose hook did not come back.
+async fn end_script_orphans(context: &Context) {
+    for step in calls::known(&context.agents).await {
+        let Some((id, undoing)) = orphan(context, &step) else { continue };
+        tracing::info!(step, "client did not reconnect in time; ending the step");
+        if calls::cancel(&context.agents, &id).await {
+            undoing.on(Event::Undone);
+        }
+    }
 }

@@ -19,7 +19,7 @@ const NEW: &str = "new ";
 #[derive(Clone, Debug)]
 pub struct Identities(PathBuf);
 
-/// The agent cannot be told from another process.
+/// The process that answers is not known to be the agent.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// Its identity cannot be kept.

@@ -101,6 +101,13 @@ mod tests {
     }
 
     #[test]
+    fn what_was_quoted_for_the_kubelet_comes_back_as_it_was() {
+        for text in ["", "a", "$", "$$", "$(X)", "$$(X)$", "a$b$$c"] {
+            assert_eq!(unquote_dollars(&quote_dollars(text)), text);
+        }
+    }
+
+    #[test]
     fn the_runners_pieces_of_an_actions_args_become_the_actions_args() {
         // run_container_step_dockerfile_entrypoint_args.json
         let pieces = [

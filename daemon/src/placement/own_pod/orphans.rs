@@ -6,11 +6,10 @@ use kube::api::ListParams;
 use crate::context::Context;
 use crate::error::report;
 use crate::names::{self, RUNNER_LABEL, STEP_LABEL};
-use crate::placement::orphan;
 use crate::placement::own_pod::deletion::delete_step;
+use crate::placement::{end_script_orphans, orphan};
 use crate::session::cursor::BUILD_ATTEMPTS;
 use crate::session::state::Event;
-use crate::stepd::calls;
 
 /// Deletes the steps whose hook did not come back.
 pub(super) async fn delete_orphans(context: &Context) {
@@ -44,11 +43,5 @@ async fn end_orphans_in_the_job_pod(context: &Context) {
     if found.is_ok_and(|pod| pod.is_none_or(|pod| !names::is_of(&pod.metadata, runner))) {
         return;
     }
-    for step in calls::known(&context.agents).await {
-        let Some((id, undoing)) = orphan(context, &step) else { continue };
-        tracing::info!(step, "client did not reconnect in time; ending the step");
-        if calls::cancel(&context.agents, &id).await {
-            undoing.on(Event::Undone);
-        }
-    }
+    end_script_orphans(context).await;
 }

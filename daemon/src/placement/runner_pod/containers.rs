@@ -107,7 +107,7 @@ impl Preparation {
     }
 }
 
-/// A directory in which the container's user, whoever that is, makes its socket.
+/// A directory in which any user that the container may have can make its socket.
 fn open_to_all(root: &Path, name: &str) -> Result<(), rustix::io::Errno> {
     let tree = Tree::open(root)?;
     tree.directory(Path::new(name), crate::beneath::Kept::Nothing)?;

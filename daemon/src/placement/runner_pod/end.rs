@@ -17,7 +17,7 @@ use crate::names;
 use crate::objects::ephemeral;
 use crate::placement::error::PlacementError;
 use crate::placement::own_pod::deletion;
-use crate::placement::{Call, CleanedUp, orphan, service_logs};
+use crate::placement::{Call, CleanedUp, end_script_orphans, orphan, service_logs};
 use crate::runner::job_volumes;
 use crate::session::cursor::Cursor;
 use crate::session::state::Event;
@@ -33,8 +33,13 @@ const REPORTED: Duration = Duration::from_secs(5);
 
 /// Ends the container of a step and the Jobs of its builds, which are made if there is a registry.
 pub(super) async fn step(call: Call<'_>, cursor: Option<&Cursor>) {
+    stop(call.context, &step_address(call.context, call.step)).await;
+    builds(call, cursor).await;
+}
+
+/// Deletes the Jobs of a step's builds.
+async fn builds(call: Call<'_>, cursor: Option<&Cursor>) {
     let Call { context, step } = call;
-    stop(context, &step_address(context, step)).await;
     let may_have_built = cursor.is_none_or(|cursor| cursor.build.is_some());
     if may_have_built && context.config.registry.host.is_some() {
         deletion::delete_jobs(context, step, cursor).await;
@@ -45,7 +50,7 @@ pub(super) async fn step(call: Call<'_>, cursor: Option<&Cursor>) {
 pub(super) async fn any(call: Call<'_>) -> Result<bool, Failure> {
     let Call { context, step: id } = call;
     let container = stop(context, &step_address(context, id)).await;
-    step(call, None).await;
+    builds(call, None).await;
     let of_job = job_of(call).await;
     let in_job = !of_job && context.agents.for_job().is_local();
     let script = in_job && calls::cancel_unattended(&context.agents, id).await;
@@ -101,15 +106,8 @@ pub(super) async fn orphans(context: &Context) {
         self::step(Call { context, step: &id }, None).await;
         undoing.on(Event::Undone);
     }
-    if !context.agents.for_job().is_local() {
-        return;
-    }
-    for step in calls::known(&context.agents).await {
-        let Some((id, undoing)) = orphan(context, &step) else { continue };
-        tracing::info!(step, "client did not reconnect in time; ending the step");
-        if calls::cancel(&context.agents, &id).await {
-            undoing.on(Event::Undone);
-        }
+    if context.agents.for_job().is_local() {
+        end_script_orphans(context).await;
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::containers;
 use crate::cluster::ContainerRef;
+use crate::cluster::retry::Backoff;
 use crate::cluster::watch::PodWatch;
 use crate::context::Context;
 use crate::error::Failure;
@@ -249,6 +250,7 @@ impl Started<'_> {
     /// Waits until a program has ended, however often the way to its agent breaks; an agent that is
     /// gone has ended with it.
     async fn end(&self, step_id: &str) -> StepEnd {
+        let mut backoff = Backoff::default();
         loop {
             let Ok((number, mut agent)) = self.pod.agent().await else { break };
             let start = AttachStart { step_id: step_id.to_owned(), ..AttachStart::default() };
@@ -264,6 +266,7 @@ impl Started<'_> {
                 }
             }
             self.pod.broke(number).await;
+            backoff.wait().await;
         }
         StepEnd { exit_code: self.reported_code().await, ..StepEnd::default() }
     }

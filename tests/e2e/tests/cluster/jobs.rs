@@ -167,8 +167,12 @@ fn the_secrets_of_a_jobs_pod_go_though_the_pod_is_gone() {
 
 #[test]
 fn two_hundred_megabytes_arrive_whole_and_hookd_stays_small() {
-    let runner = RunnerPod::start();
-    let mut job = JobRun::start(&runner);
+    assert_large_output(&RunnerPod::start());
+}
+
+/// A step's 200 MB arrive whole, and hookd does not grow with them.
+pub(crate) fn assert_large_output(runner: &RunnerPod) {
+    let mut job = JobRun::start(runner);
     let outcome = job.run("head -c 200000000 /dev/urandom | tee /__w/_temp/large; echo err >&2");
     outcome.assert_code(0);
     let written = fs::read(runner.local("/home/runner/_work/_temp/large")).unwrap();

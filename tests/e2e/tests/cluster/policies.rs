@@ -25,7 +25,7 @@ pub(crate) fn enforce(runner: &RunnerPod) {
     runner.k(&["label", &namespace, "hookd.dev/policy=enforce"]);
     until("the API server enforces the policy", s(60), || {
         let token = pod(&json!({"spec": {"automountServiceAccountToken": true}}));
-        // The pod's label counts, whoever asks: not every account of hookd may create pods.
+        // As the administrator: hookd may not create pods in each placement, and the policy goes by the label.
         let arguments = ["-n", &runner.namespace, "create", "--dry-run=server", "-f", "-"];
         try_kubectl(&arguments, Some(&token.to_string()))
             .err()

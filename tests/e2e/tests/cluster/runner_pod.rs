@@ -6,8 +6,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::jobs::requests;
-use crate::output::sha256;
+use crate::jobs::{assert_large_output, requests};
 use crate::policies;
 use test_support::cluster::{cluster, try_kubectl};
 use test_support::faults::Stopped;
@@ -238,14 +237,7 @@ fn a_step_needs_no_api_server_once_its_job_runs() {
 
 #[test]
 fn two_hundred_megabytes_arrive_whole_from_the_runner_pod() {
-    let runner = start();
-    let mut job = JobRun::start(&runner);
-    let outcome = job.run("head -c 200000000 /dev/urandom | tee /__w/_temp/large; echo err >&2");
-    outcome.assert_code(0);
-    let written = fs::read(runner.local("/home/runner/_work/_temp/large")).unwrap();
-    assert_eq!((outcome.stdout.len(), written.len()), (200_000_000, 200_000_000));
-    assert_eq!(sha256(&outcome.stdout), sha256(&written));
-    assert_eq!(outcome.stderr, b"err\n");
+    assert_large_output(&start());
 }
 
 #[test]
