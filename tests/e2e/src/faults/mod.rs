@@ -24,6 +24,9 @@ use std::time::Duration;
 pub use fault::{ALL, Fault};
 pub use table::{Outcome, table};
 
+/// How many operations meet each fault, at once.
+pub const OPERATIONS: usize = operation::ALL.len();
+
 use evidence::Evidence;
 use fault::Expected;
 use rustix::process::Signal;

@@ -17,5 +17,5 @@ fn operations_under_faults_lose_repeat_and_leave_nothing() {
     let bad: Vec<_> =
         outcomes.iter().filter(|outcome| outcome.is_bad()).map(faults::Outcome::line).collect();
     assert!(bad.is_empty(), "{}\n{}", faults::table(&outcomes), bad.join("\n"));
-    assert_eq!(outcomes.len(), chosen.len() * 8);
+    assert_eq!(outcomes.len(), chosen.len() * faults::OPERATIONS);
 }
