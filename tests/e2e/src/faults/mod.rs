@@ -24,15 +24,15 @@ use std::time::Duration;
 pub use fault::{ALL, Fault};
 pub use table::{Outcome, table};
 
-/// How many operations meet each fault, at once.
-pub const OPERATIONS: usize = operation::ALL.len();
-
 use evidence::Evidence;
 use fault::Expected;
 use rustix::process::Signal;
 use test_support::faults::Turn;
 use test_support::wait::{eventually, s};
 use workload::{Completion, Run, Workload};
+
+/// How many operations meet each fault, at once.
+pub const OPERATIONS: usize = operation::ALL.len();
 
 /// An operation that has not ended by then, after the fault is over, hangs. The longest is a build
 /// whose connections are half-open: a watch is found dead after 75 s, each idle connection that the
