@@ -137,10 +137,11 @@ spawn() {
   # shellcheck disable=SC2016
   env -i PATH="$BIN:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root \
     setsid -f bash -c '
+      # No redirection of the loop: bash keeps the outer file in a descriptor that is closed here.
       for fd in /proc/$$/fd/*; do
         fd=${fd##*/}
         [ "$fd" -le 2 ] || eval "exec $fd>&-"
-      done 2>/dev/null
+      done
       cd /
       started=$(sed "s/^.*) //" /proc/$$/stat | cut -d" " -f20)
       echo "$$ $started" >"$1.new" && mv "$1.new" "$1"
