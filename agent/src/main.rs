@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use hookd_api::transport::{STEPD_DIR, STEPD_SILENCE};
 
+mod built_image;
 mod connect;
 mod descendants;
 mod environment;

@@ -3,9 +3,12 @@
 use std::io;
 
 use rustix::process::{
-    DumpableBehavior, Resource, WaitOptions, getpid, getrlimit, set_child_subreaper,
+    DumpableBehavior, Gid, Resource, Uid, WaitOptions, getpid, getrlimit, set_child_subreaper,
     set_dumpable_behavior, setrlimit, wait,
 };
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
+
+use crate::supervise::Identity;
 
 /// Open files of PID 1: each step that runs needs a few, and up to 32 more for output that waits.
 const OPEN_FILES: u64 = 65_536;
@@ -46,4 +49,24 @@ pub(crate) fn lower_open_files(before: u64) -> io::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = Some(before);
     Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// Gives up this process's user for another one, and with it root's power. Of a process with one thread.
+pub(crate) fn become_user(identity: &Identity) -> io::Result<()> {
+    let group = |id: &u32| gid(*id);
+    let groups = identity.groups.iter().map(group).collect::<io::Result<Vec<_>>>()?;
+    set_thread_groups(&groups)?;
+    set_thread_gid(gid(identity.gid)?)?;
+    if identity.uid == u32::MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(set_thread_uid(Uid::from_raw(identity.uid))?)
+}
+
+/// Linux has no group of the largest number.
+fn gid(id: u32) -> io::Result<Gid> {
+    if id == u32::MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(Gid::from_raw(id))
 }

@@ -42,6 +42,16 @@ pub(crate) enum ProgramError {
     /// The directory that it is to run in.
     #[error("the working directory {0:?} does not exist in the container")]
     NoDirectory(String),
+    /// The user that it is to run as.
+    #[error("there is no {what} {name:?} in the container's /etc/{file}")]
+    NoUser {
+        /// "user" or "group".
+        what: &'static str,
+        /// As the image names it.
+        name: String,
+        /// Where it is looked for.
+        file: &'static str,
+    },
     /// The kernel does not take it.
     #[error("{program:?} cannot be executed: {why}")]
     Refused {
@@ -65,7 +75,10 @@ impl ProgramError {
     pub(crate) fn code(&self) -> i32 {
         match self {
             Self::NotFound(_) | Self::NotOnPath { .. } | Self::NoDirectory(_) => 127,
-            Self::NotExecutable(_) | Self::Refused { .. } | Self::Unfit { .. } => 126,
+            Self::NotExecutable(_)
+            | Self::NoUser { .. }
+            | Self::Refused { .. }
+            | Self::Unfit { .. } => 126,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::program::{self, ProgramError};
 use crate::pump::{self, Sources};
 use crate::step::Step;
 use crate::supervise::Program;
-use crate::{descendants, environment, log};
+use crate::{built_image, descendants, environment, log};
 
 /// Steps that may be known at a time: hookd forgets each once its caller has its end.
 const MOST_STEPS: usize = 256;
@@ -231,12 +231,17 @@ impl Steps {
     /// Looks up all that the step's supervisor needs.
     fn program(&self, request: StartStepRequest) -> Result<Program, ProgramError> {
         let StartStepRequest { argv, environment, working_directory, prepend_path, .. } = request;
-        let environment =
-            environment::of_step(&lock(&self.0.environment), environment, &prepend_path);
         let directory = match working_directory.as_str() {
             "" => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             directory => PathBuf::from(directory),
         };
+        let built = request.built_image.map(|image| built_image::prepare(image, &directory));
+        let (identity, image) = match built.transpose()? {
+            Some(launch) => (Some(launch.identity), launch.environment),
+            None => (None, environment::own()),
+        };
+        let environment =
+            environment::of_step(image, &lock(&self.0.environment), environment, &prepend_path);
         let name = argv.first().map(String::as_str).unwrap_or_default();
         program::check(&argv, &environment)?;
         let file = program::find(name, environment::path(&environment), &directory)?;
@@ -246,6 +251,7 @@ impl Steps {
             environment: environment.into_iter().collect(),
             directory: directory.display().to_string(),
             open_files: self.0.settings.open_files,
+            identity,
         })
     }
 

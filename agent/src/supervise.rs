@@ -39,6 +39,23 @@ pub(crate) struct Program {
     /// Open files that it may have; none: as many as its supervisor.
     #[prost(uint64, optional, tag = "5")]
     pub(crate) open_files: Option<u64>,
+    /// Whom it runs as; none: its supervisor's user.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) identity: Option<Identity>,
+}
+
+/// A user, with all its groups.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Identity {
+    /// User.
+    #[prost(uint32, tag = "1")]
+    pub(crate) uid: u32,
+    /// First group.
+    #[prost(uint32, tag = "2")]
+    pub(crate) gid: u32,
+    /// Further groups.
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) groups: Vec<u32>,
 }
 
 impl Program {
@@ -120,6 +137,9 @@ fn supervise() -> io::Result<()> {
     let program = receive(&mut line)?;
     if let Some(before) = program.open_files {
         process::lower_open_files(before)?;
+    }
+    if let Some(identity) = &program.identity {
+        process::become_user(identity)?;
     }
     let mut command = Command::new(&program.file);
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;

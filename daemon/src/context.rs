@@ -221,7 +221,17 @@ impl Context {
     /// What a registry reports of an image that a pod of ours is to run; `more` are credentials of
     /// that pod alone.
     pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
-        let known = self.cluster_info().await.ok()?;
+        let shared = self.credentials().await.ok()?;
+        self.images.find(image, more, shared).await
+    }
+
+    /// Those of the runner's pull Secrets and of the registry of built images, as far as hookd may read
+    /// them.
+    ///
+    /// # Errors
+    /// As [`Context::cluster_info`].
+    pub async fn credentials(&self) -> Result<&[Credentials], Failure> {
+        let known = self.cluster_info().await?;
         let shared = self.credentials.get_or_init(|| async {
             let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
             let names = names.chain(self.config.registry.secret.as_deref());
@@ -231,7 +241,7 @@ impl Context {
             let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
             found.flat_map(|secret| Credentials::from_secret(&secret)).collect()
         });
-        self.images.find(image, more, shared.await).await
+        Ok(shared.await)
     }
 
     /// What is known already, without asking.

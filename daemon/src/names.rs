@@ -22,8 +22,6 @@ pub const STEP_CONTAINER: &str = "step";
 const JOB_PREFIX: &str = "job-";
 /// Start of the names of services in the runner pod.
 const SERVICE_PREFIX: &str = "service-";
-/// Start of the names of container steps in the runner pod.
-pub const STEP_PREFIX: &str = "step-";
 /// Name of Kaniko's container in a build's pod.
 pub const BUILD_CONTAINER: &str = "kaniko";
 /// Name of the container beside Kaniko that alone has the registry's credentials.
@@ -33,6 +31,8 @@ pub const SERVICES_ANNOTATION: &str = "hookd.dev/services";
 
 /// The longest name that also fits a label, which a Job's name must.
 const MAX_LEN: usize = 63;
+/// Containers that may take the place of one that was left unstarted.
+pub const MOST_AGAIN: usize = 2;
 /// Digits of the hash in a name that is cut.
 const HASH_LEN: usize = 8;
 
@@ -46,21 +46,35 @@ pub fn job_container(step: &StepId) -> String {
     format!("{JOB_PREFIX}{step}")
 }
 
-/// Name of the container of a step in the runner pod.
-pub fn step_container(step: &StepId) -> String {
-    format!("{STEP_PREFIX}{step}")
+/// Name of the container of a step in the runner pod; each attempt at building its image there has its own.
+pub fn step_container(step: &StepId, attempt: u32) -> String {
+    match attempt {
+        0 => format!("{STEP_CONTAINER}-{step}"),
+        attempt => format!("{STEP_CONTAINER}{attempt}-{step}"),
+    }
+}
+
+/// The step of a container in the runner pod, if it is one of a container step.
+pub fn step_of_container(container: &str) -> Option<&str> {
+    let (attempt, step) = container.strip_prefix(STEP_CONTAINER)?.split_once('-')?;
+    attempt.bytes().all(|byte| byte.is_ascii_digit() || byte == b'x').then_some(step)
+}
+
+/// Name of a container that takes the place of one that the kubelet has left unstarted.
+pub fn again(container: &str) -> String {
+    container.replacen('-', "x-", 1)
 }
 
 /// Name of a service's container that this step starts in the runner pod.
 pub fn service_container(service: &str, step: &StepId) -> String {
-    let room = MAX_LEN - SERVICE_PREFIX.len() - HASH_LEN - 1;
+    let room = MAX_LEN - SERVICE_PREFIX.len() - HASH_LEN - 1 - MOST_AGAIN;
     let service: String = service.chars().take(room).collect();
     format!("{SERVICE_PREFIX}{}-{}", service.trim_end_matches('-'), hash(step.as_str()))
 }
 
 /// True for the container of a container step.
 pub fn is_of_step(container: &str) -> bool {
-    container == STEP_CONTAINER || container.starts_with(STEP_PREFIX)
+    container == STEP_CONTAINER || step_of_container(container).is_some()
 }
 
 /// Name of the Job of a build; each attempt has its own.
@@ -174,10 +188,16 @@ mod tests {
     fn containers_of_the_runner_pod_are_told_apart_by_their_names() {
         let id: StepId = "x".repeat(40).parse().unwrap();
         let service = service_container(&"s".repeat(60), &id);
-        for name in [&service, &job_container(&id), &step_container(&id)] {
+        for name in [&service, &job_container(&id), &step_container(&id, 2)] {
+            let name = &again(&again(name));
             assert!(is_label(name), "{name}");
         }
-        assert!(is_of_step(&step_container(&id)) && is_of_step(STEP_CONTAINER));
+        for attempt in 0..3 {
+            let name = step_container(&id, attempt);
+            assert_eq!(step_of_container(&name), Some(id.as_str()));
+            assert_eq!(step_of_container(&again(&name)), Some(id.as_str()));
+        }
+        assert!(is_of_step(&step_container(&id, 1)) && is_of_step(STEP_CONTAINER));
         assert!(!is_of_step(&service_container("step", &id)) && !is_of_step(&job_container(&id)));
     }
 

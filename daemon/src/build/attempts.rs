@@ -61,7 +61,7 @@ impl Build<'_> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
-        let source = self.open_context().await;
+        let source = self.reader().open().await;
         let endpoint = match source {
             Ok(source) => plan::of(self, source).await.ok().map(|(_, endpoint)| endpoint),
             Err(_) => None,
@@ -90,11 +90,12 @@ impl Build<'_> {
     pub(super) async fn start(&self, session: &mut Session) -> Result<Running, Failure> {
         loop {
             // Read first: a context that cannot be read needs no Job.
-            let source = self.open_context().await?;
+            let source = self.reader().open().await?;
             let (source, endpoint) = plan::of(self, source).await?;
             let job = self.create(source.dockerfile_name(), &endpoint, session).await?;
-            log_group::open(self.dockerfile, &self.env.config.build.kaniko_image, &job, session)
-                .await?;
+            let place = format!("Job {}/{}", self.env.cluster.namespace, job.name_any());
+            let builder = &self.env.config.build.kaniko_image;
+            log_group::open(self.dockerfile, builder, &place, session).await?;
             let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
             let pod = self.started(&job, &mut watch, session).await?;
             let sent = self.send_context(source, &pod).await;

@@ -51,6 +51,23 @@ pub fn images(text: &[u8]) -> Result<Vec<NamedImage>, DockerfileError> {
     Ok(found.images)
 }
 
+/// The Dockerfile with `instruction` in its last stage, if nothing in that stage needs the files of its
+/// base; none: something does. Kaniko unpacks them only then.
+pub fn with_files_of_base(text: &[u8], instruction: &str) -> Option<Vec<u8>> {
+    let readable = String::from_utf8_lossy(text);
+    let parsed = lines::parse(&readable).ok()?;
+    let from = parsed.instructions.iter().rposition(|one| one.keyword == "from")?;
+    let needs_files = |one: &Instruction| matches!(one.keyword.as_str(), "add" | "copy" | "run");
+    if parsed.instructions[from..].iter().any(needs_files) {
+        return None;
+    }
+    let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
+    // At the end, where it changes no line's number, unless the end would take it for its own.
+    let at = if parsed.is_open { parsed.instructions[from].last_line } else { lines.len() };
+    lines.insert(at, instruction.as_bytes());
+    Some(lines.join(&b'\n'))
+}
+
 #[derive(Default)]
 struct Found {
     escape: char,

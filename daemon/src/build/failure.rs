@@ -4,7 +4,6 @@ use crate::build::progress::plain;
 use crate::cluster::pod::one_line;
 use crate::endpoint::ENDPOINT;
 use crate::error::Reason;
-use crate::registry::destination::Destination;
 
 /// Phrases in the registry's answers and in network errors.
 const UNREACHABLE: [&str; 6] = [
@@ -45,7 +44,8 @@ const KINDS: [Kind; 9] = [
         is: |message| message.contains(ENDPOINT),
         reason: Reason::BuildFailed,
         before: "",
-        remedy: "Check the log of container registry-endpoint in the build's pod, and run the job again",
+        remedy: "Check the log of container registry-endpoint in the build's pod, or of hookd where the job \
+                 runs in the runner pod; run the job again",
     },
     Kind {
         is: |message| has(message, &NOT_NAMED),
@@ -123,7 +123,7 @@ pub struct KanikoFailure {
 
 /// Says in one sentence why Kaniko ended with `exit_code`; the whole story is in its log, which
 /// the user has seen.
-pub fn explain(destination: &Destination, exit_code: i32, tail: &str) -> KanikoFailure {
+pub fn explain(push_host: &str, exit_code: i32, tail: &str) -> KanikoFailure {
     let tail = &plain(tail);
     let Some(message) = error_line(tail) else {
         return KanikoFailure {
@@ -144,7 +144,7 @@ pub fn explain(destination: &Destination, exit_code: i32, tail: &str) -> KanikoF
         };
     }
     let kind = KINDS.iter().find(|kind| (kind.is)(&message)).unwrap_or(&OTHER);
-    let before = kind.before.replace(PUSHED_TO, &destination.push_host);
+    let before = kind.before.replace(PUSHED_TO, push_host);
     KanikoFailure { reason: kind.reason, why: before + &message, remedy: kind.remedy }
 }
 

@@ -42,6 +42,8 @@ mod plan;
 pub mod progress;
 mod reading;
 
+pub use reading::{ContextReader, ReadContext, failure as context_failure};
+
 /// Lines of the log in which the reason of a failure stands.
 const TAIL_LINES: i64 = 200;
 
@@ -140,13 +142,17 @@ pub async fn build(
 }
 
 impl Build<'_> {
+    fn reader(&self) -> ContextReader<'_> {
+        ContextReader { config: self.env.config, dockerfile: self.dockerfile }
+    }
+
     /// The image that an earlier step of this job, or another stage of its action, was built into.
     async fn built_before(&self, session: &mut Session) -> Result<Option<BuiltReference>, Failure> {
         if session.cursor.build.is_some() || !self.env.cache.knows(self.dockerfile) {
             return Ok(None);
         }
-        let source = self.open_context().await?;
-        let context_digest = self.context_digest(source).await?;
+        let source = self.reader().open().await?;
+        let context_digest = self.reader().digest(source).await?;
         let Some(image) = self.env.cache.find(self.dockerfile, &context_digest) else {
             return Ok(None);
         };
@@ -182,7 +188,7 @@ impl Build<'_> {
         }
         let tail = self.tail(&name).await;
         let tail = shown.restore(&tail);
-        let failure = failure::explain(&self.destination, ended.exit_code, &tail);
+        let failure = failure::explain(&self.destination.push_host, ended.exit_code, &tail);
         Err(BuildError::Kaniko { dockerfile: self.dockerfile.to_owned(), failure }.into())
     }
 

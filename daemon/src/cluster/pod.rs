@@ -69,6 +69,15 @@ pub fn container_state(pod: &Pod, container: &str) -> ContainerState {
     }
 }
 
+/// True for a container that the runtime has made and not started, as the kubelet reports it: without a
+/// reason. That lasts for a moment, unless the kubelet ended in it.
+pub fn is_unstarted(pod: &Pod, container: &str) -> bool {
+    let Some(status) = container_status(pod, container) else { return false };
+    let waiting = kubelet_state(Some(status)).and_then(|state| state.waiting.as_ref());
+    let made = status.container_id.as_ref().is_some_and(|id| !id.is_empty());
+    made && waiting.is_some_and(|waiting| waiting.reason.is_none())
+}
+
 /// When the container ended, if it has.
 pub fn finished_at(pod: &Pod, container: &str) -> Option<jiff::Timestamp> {
     let end = kubelet_state(container_status(pod, container))?.terminated.as_ref()?;

@@ -9,8 +9,10 @@ use crate::registry::reference::{DOCKER_HUB, NamedImage, Reference};
 
 /// The environment variable that holds the [`EndpointConfig`] as JSON.
 pub const VARIABLE: &str = "HOOKD_REGISTRY_ENDPOINT";
-/// Where the endpoint listens: the loopback interface of the build's pod.
+/// Where the endpoint of a build's pod listens: on its loopback interface.
 pub const ADDRESS: &str = "127.0.0.1:5077";
+/// The repository of an image that stays in its container.
+const KEPT: &str = "image";
 /// First component of the repository that is pushed to. Without a dot: Kaniko would take it for a
 /// host.
 pub(super) const PUSH: &str = "push";
@@ -21,8 +23,14 @@ pub(super) const PULL: &str = "pull";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointConfig {
-    /// The repository of the image that is built.
-    pub push: Place,
+    /// Where it listens: a loopback address with its port.
+    pub address: String,
+    /// First component of all repositories: a secret where others can connect to the address, too; none
+    /// in a pod of the build's own.
+    pub key: Option<String>,
+    /// The repository of the image that is built; none: the image stays in its container, and the
+    /// endpoint keeps its configuration.
+    pub push: Option<Place>,
     /// The only tag that it may be given.
     pub tag: String,
     /// The images that may be pulled.
@@ -60,37 +68,63 @@ pub struct AllowedImage {
 }
 
 impl EndpointConfig {
-    /// That of a build which pushes to `destination` and pulls `images`.
+    /// That of a build in a pod of its own, which pushes to `destination` and pulls `images`.
     pub fn new(
         registry: &RegistryConfig,
         destination: &Destination,
         images: &[NamedImage],
     ) -> Self {
-        let sources = Mirrors::new(registry);
         let (repository, tag) = destination.repository_and_tag();
+        let (registry_host, repository) = (destination.push_host.clone(), repository.to_owned());
         Self {
-            push: Place {
-                registry: destination.push_host.clone(),
-                repository: repository.to_owned(),
-            },
+            push: Some(Place { registry: registry_host, repository }),
             tag: tag.to_owned(),
-            images: images.iter().map(|image| allowed(&image.reference, &sources)).collect(),
-            insecure: sources.insecure().to_vec(),
             credentials: registry.secret.is_some(),
             authority: registry.ca_config_map.is_some(),
+            ..Self::of(registry, images, None)
+        }
+    }
+
+    /// That of a build whose image stays in its container; who knows the `key` may use it.
+    pub fn keeping(registry: &RegistryConfig, images: &[NamedImage], key: String) -> Self {
+        Self::of(registry, images, Some(key))
+    }
+
+    fn of(registry: &RegistryConfig, images: &[NamedImage], key: Option<String>) -> Self {
+        let sources = Mirrors::new(registry);
+        Self {
+            address: ADDRESS.to_owned(),
+            images: images.iter().map(|image| allowed(&image.reference, &sources)).collect(),
+            key,
+            push: None,
+            tag: "latest".to_owned(),
+            insecure: sources.insecure().to_vec(),
+            credentials: false,
+            authority: false,
         }
     }
 
     /// The destination for Kaniko.
     pub fn destination(&self) -> String {
-        format!("{ADDRESS}/{PUSH}/{}:{}", self.push.repository, self.tag)
+        format!("{}/{}:{}", self.address, self.push_path(), self.tag)
+    }
+
+    /// The repository under which the endpoint takes the image.
+    pub(super) fn push_path(&self) -> String {
+        let repository = self.push.as_ref().map_or(KEPT, |place| &place.repository);
+        self.keyed(&format!("{PUSH}/{repository}"))
+    }
+
+    /// A repository as it is named to the endpoint.
+    pub(super) fn keyed(&self, path: &str) -> String {
+        self.key.as_ref().map_or_else(|| path.to_owned(), |key| format!("{key}/{path}"))
     }
 
     /// Kaniko's `--registry-map`: each registry that the Dockerfile names, and what replaces it.
     pub fn registry_map(&self) -> Vec<String> {
         let entry = |image: &AllowedImage| {
             let named = kaniko_registry(&image.registry);
-            format!("{named}={ADDRESS}/{}", prefix(named))
+            format!("{named}={}/{}", self.address, self.keyed(&prefix(named)))
         };
         let mut entries: Vec<_> = self.images.iter().map(entry).collect();
         entries.sort();

@@ -44,6 +44,12 @@ pub(super) fn reached(manifest: &[u8]) -> Reached {
     Reached { manifests: digests(document.manifests), blobs: digests(blobs) }
 }
 
+/// The digest of the configuration that a manifest names; none: it is no manifest of an image.
+pub(super) fn config(manifest: &[u8]) -> Option<String> {
+    let document: Document = serde_json::from_slice(manifest).ok()?;
+    document.config.map(|config| config.digest).filter(|digest| is_digest(digest))
+}
+
 /// The digest of these bytes.
 pub(super) fn digest(bytes: &[u8]) -> String {
     let hash = Sha256::digest(bytes);

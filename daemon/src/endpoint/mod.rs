@@ -5,9 +5,14 @@
 //! registry-endpoint` runs beside it, from hookd's own image, and speaks the distribution API on the
 //! pod's loopback interface. It pushes for this build's one repository and tag, and serves the images
 //! that the Dockerfile names; a RUN can do no more through it than the build may.
+//!
+//! Of a build in the runner pod hookd itself is the endpoint ([`LocalEndpoint`]). Other containers of the
+//! pod can connect to it, so that its repositories begin with a key that only the build is told.
 
 mod answer;
 mod config;
+mod kept;
+mod local;
 mod manifest;
 mod pull;
 mod push;
@@ -17,6 +22,7 @@ mod shown;
 mod upstream;
 
 pub use config::{ADDRESS, AllowedImage, EndpointConfig, Place, VARIABLE};
+pub use local::LocalEndpoint;
 pub use server::{EndpointError, is_ready, run};
 pub use shown::{ENDPOINT, Shown};
 pub use upstream::{

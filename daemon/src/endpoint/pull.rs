@@ -100,6 +100,11 @@ impl Pulls {
         Err(failed.unwrap_or_else(|| unnamed(version)))
     }
 
+    /// True for a blob of one of the images.
+    pub(super) fn have(&self, digest: &str) -> bool {
+        self.lock().keys().any(|(_, kind, reached)| *kind == Kind::Blob && reached == digest)
+    }
+
     fn place(&self, path: &str, kind: Kind, digest: &str) -> Option<Place> {
         self.lock().get(&(path.to_owned(), kind, digest.to_owned())).cloned()
     }

@@ -10,11 +10,11 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::answer::{Body, Refusal, whole, with_headers};
-use super::config::{EndpointConfig, PUSH};
+use super::config::EndpointConfig;
 use super::manifest;
 use super::pull::{only, streamed};
 use super::route::{Item, Push, is_digest};
-use super::upstream::{self, Upstream, refusal, refused};
+use super::upstream::{self, refusal, refused};
 use crate::registry::client::{Request, Session, Target, origin};
 
 /// Uploads that may be open; the oldest one is forgotten.
@@ -49,11 +49,10 @@ impl Pushes {
     pub(super) async fn serve(
         &self,
         config: &EndpointConfig,
-        upstream: &Upstream,
+        session: &Session,
         push: Push,
         sent: Sent,
     ) -> Result<Response<Body>, Refusal> {
-        let session = upstream.push();
         match push {
             Push::Read(item) => self.read(session, &item, &sent).await,
             Push::Manifest(version) => self.manifest(session, &version, sent).await,
@@ -283,10 +282,10 @@ fn location(
 }
 
 /// An upload goes on at the endpoint.
-fn accepted(config: &EndpointConfig, id: u64, headers: &HeaderMap) -> Response<Body> {
+pub(super) fn accepted(config: &EndpointConfig, id: u64, headers: &HeaderMap) -> Response<Body> {
     let mut response = whole(StatusCode::ACCEPTED, Default::default());
     with_headers(&mut response, &only(headers, &[http::header::RANGE]));
-    let place = format!("/v2/{PUSH}/{}/blobs/uploads/{id}", config.push.repository);
+    let place = format!("/v2/{}/blobs/uploads/{id}", config.push_path());
     if let Ok(place) = HeaderValue::try_from(place) {
         response.headers_mut().insert(LOCATION, place);
     }

@@ -3,7 +3,7 @@
 use http::{Method, Uri, header, request::Parts};
 
 use super::answer::Refusal;
-use super::config::{ADDRESS, AllowedImage, EndpointConfig, PUSH};
+use super::config::{AllowedImage, EndpointConfig};
 
 /// A request that the build may make, if its content is right.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) enum Push {
 /// # Errors
 /// What the build may not do.
 pub(super) fn route<'a>(config: &'a EndpointConfig, head: &Parts) -> Result<Route<'a>, Refusal> {
-    let path = path(head)?;
+    let path = path(config, head)?;
     if matches!(path, "/v2" | "/v2/") {
         return match head.method {
             Method::GET | Method::HEAD => Ok(Route::Base),
@@ -55,10 +55,16 @@ pub(super) fn route<'a>(config: &'a EndpointConfig, head: &Parts) -> Result<Rout
         };
     }
     let rest = path.strip_prefix("/v2/").ok_or_else(|| Refusal::unknown_path(path))?;
-    let own = format!("{PUSH}/{}/", config.push.repository);
-    if let Some(rest) = rest.strip_prefix(&own) {
+    if let Some(rest) = rest.strip_prefix(&format!("{}/", config.push_path())) {
         return push(config, head, rest).map(Route::Push);
     }
+    let rest = match &config.key {
+        None => rest,
+        Some(key) => rest
+            .strip_prefix(key.as_str())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or_else(|| Refusal::unknown_path(path))?,
+    };
     let served = |image: &&AllowedImage| {
         let rest = rest.strip_prefix(&image.path).and_then(|rest| rest.strip_prefix('/'));
         rest.is_some_and(|rest| item(rest).is_some())
@@ -76,12 +82,12 @@ pub(super) fn route<'a>(config: &'a EndpointConfig, head: &Parts) -> Result<Rout
 }
 
 /// The path, if it means one thing only and the request is for the endpoint.
-fn path(head: &Parts) -> Result<&str, Refusal> {
+fn path<'a>(config: &EndpointConfig, head: &'a Parts) -> Result<&'a str, Refusal> {
     let host = head.headers.get_all(header::HOST);
     let mut hosts = host.iter().map(|value| value.to_str().unwrap_or_default());
     let (first, second) = (hosts.next().unwrap_or_default(), hosts.next());
-    let port = ADDRESS.rsplit(':').next().unwrap_or_default();
-    let is_own = first == ADDRESS || first.strip_prefix("localhost:") == Some(port);
+    let port = config.address.rsplit(':').next().unwrap_or_default();
+    let is_own = first == config.address || first.strip_prefix("localhost:") == Some(port);
     if !is_own || second.is_some() || is_absolute(&head.uri) {
         return Err(Refusal::malformed("the request is for another host"));
     }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -11,9 +12,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::answer::{Body, Refusal, whole};
 use super::config::{ADDRESS, EndpointConfig, VARIABLE};
+use super::kept::Kept;
 use super::pull::{Asked, Pulls};
 use super::push::{Pushes, Sent};
 use super::route::{Route, route};
@@ -36,7 +39,7 @@ pub enum EndpointError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// The address is taken, or signals cannot be handled.
-    #[error("{ADDRESS} cannot be served")]
+    #[error("The build's registry endpoint cannot listen")]
     Serve(#[source] std::io::Error),
 }
 
@@ -54,8 +57,7 @@ pub async fn run() -> Result<(), EndpointError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(EndpointError::Serve)?;
     let listener = TcpListener::bind(ADDRESS).await.map_err(EndpointError::Serve)?;
     tracing::info!(
-        push = endpoint.config.push.registry,
-        repository = endpoint.config.push.repository,
+        repository = endpoint.config.push_path(),
         images = endpoint.config.images.len(),
         "the build's registry endpoint serves {ADDRESS}"
     );
@@ -74,12 +76,15 @@ pub fn is_ready() -> bool {
 /// Accepts connections for ever.
 pub(super) async fn accept(listener: TcpListener, endpoint: Arc<Endpoint>) {
     let slots = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    // They end with this.
+    let mut connections = JoinSet::new();
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((connection, _)) => {
                 let endpoint = endpoint.clone();
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     serve(connection, endpoint).await;
                     drop(slot);
                 });
@@ -115,12 +120,19 @@ pub(super) struct Endpoint {
     upstream: Upstream,
     pulls: Pulls,
     pushes: Pushes,
+    kept: Kept,
 }
 
 impl Endpoint {
     pub(super) fn new(config: EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
         let upstream = Upstream::new(&config, mounted)?;
-        Ok(Self { config, upstream, pulls: Pulls::default(), pushes: Pushes::default() })
+        let (pulls, pushes, kept) = (Pulls::default(), Pushes::default(), Kept::default());
+        Ok(Self { config, upstream, pulls, pushes, kept })
+    }
+
+    /// The configuration of the image that was pushed, if it is kept here.
+    pub(super) fn image(&self) -> Option<Bytes> {
+        self.kept.image()
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
@@ -128,9 +140,13 @@ impl Endpoint {
         match self.answered(request).await {
             Ok(response) => response,
             Err(refusal) => {
-                let (code, message) = (&refusal.code, &refusal.message);
-                tracing::info!(%method, path, code, message, "refused");
-                refusal.response()
+                let hidden = |text: &str| match &self.config.key {
+                    Some(key) => text.replace(key.as_str(), "…"),
+                    None => text.to_owned(),
+                };
+                let (path, message) = (hidden(&path), hidden(&refusal.message));
+                tracing::info!(%method, path, code = refusal.code, message, "refused");
+                Refusal { message, ..refusal }.response()
             }
         }
     }
@@ -145,7 +161,10 @@ impl Endpoint {
             }
             Route::Push(push) => {
                 let sent = Sent { method: head.method.clone(), headers: head.headers, body };
-                self.pushes.serve(&self.config, &self.upstream, push, sent).await
+                match self.upstream.push() {
+                    Some(session) => self.pushes.serve(&self.config, session, push, sent).await,
+                    None => self.kept.serve(&self.config, &self.pulls, push, sent).await,
+                }
             }
         }
     }

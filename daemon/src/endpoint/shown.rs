@@ -4,16 +4,20 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::config::{ADDRESS, EndpointConfig, PUSH, prefix};
+use super::config::{EndpointConfig, PUSH, Place, prefix};
 
 /// The endpoint, where it is itself what is meant.
 pub const ENDPOINT: &str = "the build's registry endpoint";
+/// Where an image goes that is not pushed.
+const IN_CONTAINER: &str = "the step's container";
 
 /// Puts the names of registries in place of the endpoint's.
 #[derive(Clone, Debug)]
 pub struct Shown {
     /// What Kaniko prints, and what its user reads; the longer ones first.
     names: Vec<(String, String)>,
+    /// One of them is in each text that holds any of the names.
+    marks: Vec<String>,
 }
 
 impl Shown {
@@ -22,31 +26,42 @@ impl Shown {
         let scheme = |host: &String| {
             if config.insecure.contains(host) { "http" } else { "https" }
         };
-        let push = &config.push.registry;
-        let mut names = vec![
-            (format!("http://{ADDRESS}/v2/{PUSH}/"), format!("{}://{push}/v2/", scheme(push))),
-            (format!("{ADDRESS}/{PUSH}/"), format!("{push}/")),
-        ];
+        let address = &config.address;
+        let repositories = config.keyed(&format!("{PUSH}/"));
+        let mut names = match &config.push {
+            Some(Place { registry: push, .. }) => vec![
+                (
+                    format!("http://{address}/v2/{repositories}"),
+                    format!("{}://{push}/v2/", scheme(push)),
+                ),
+                (format!("{address}/{repositories}"), format!("{push}/")),
+            ],
+            None => vec![(config.destination(), IN_CONTAINER.to_owned())],
+        };
         for image in &config.images {
-            let (host, prefix) = (&image.registry, prefix(&image.registry));
+            let (host, prefix) = (&image.registry, config.keyed(&prefix(&image.registry)));
             let url = format!("{}://{host}/v2/", scheme(host));
-            names.push((format!("http://{ADDRESS}/v2/{prefix}/"), url));
-            names.push((format!("{ADDRESS}/{prefix}/"), format!("{host}/")));
+            names.push((format!("http://{address}/v2/{prefix}/"), url));
+            names.push((format!("{address}/{prefix}/"), format!("{host}/")));
         }
         names.sort_by_key(|(printed, _)| std::cmp::Reverse(printed.len()));
         names.dedup();
         for kind in ["mapped registry", "remapped registry"] {
-            names.push((format!(" {kind} {ADDRESS}"), " its registry".to_owned()));
+            names.push((format!(" {kind} {address}"), " its registry".to_owned()));
         }
-        names.push((format!("dial tcp {ADDRESS}"), format!("dial {ENDPOINT}")));
-        names.push((ADDRESS.to_owned(), push.clone()));
-        Self { names }
+        names.push((format!("dial tcp {address}"), format!("dial {ENDPOINT}")));
+        let push = config.push.as_ref().map_or(ENDPOINT, |push| &push.registry);
+        names.push((address.clone(), push.to_owned()));
+        // It is nobody's to read.
+        names.extend(config.key.iter().map(|key| (key.clone(), "…".to_owned())));
+        let marks = [Some(address.clone()), config.key.clone()].into_iter().flatten().collect();
+        Self { names, marks }
     }
 
     /// The text as its user reads it.
     pub fn restore<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
-        if text.contains(ADDRESS) {
+        if self.marks.iter().any(|mark| text.contains(mark)) {
             for (printed, shown) in &self.names {
                 if text.contains(printed) {
                     text = Cow::Owned(text.replace(printed, shown));
@@ -59,7 +74,7 @@ impl Shown {
     /// As [`Self::restore`], for output that may hold any bytes.
     pub fn restore_bytes(&self, data: &Bytes) -> Bytes {
         let mut restored = Cow::Borrowed(&data[..]);
-        if find(data, ADDRESS.as_bytes()).is_some() {
+        if self.marks.iter().any(|mark| find(data, mark.as_bytes()).is_some()) {
             for (printed, shown) in &self.names {
                 if let Some(replaced) = replaced(&restored, printed.as_bytes(), shown.as_bytes()) {
                     restored = Cow::Owned(replaced);
@@ -140,6 +155,28 @@ mod tests {
             assert_eq!(shown.restore(printed), expected);
             let bytes = Bytes::from([printed.as_bytes(), b"\xff"].concat());
             assert_eq!(shown.restore_bytes(&bytes), [expected.as_bytes(), b"\xff"].concat());
+        }
+    }
+
+    #[test]
+    fn a_users_log_never_holds_the_key_of_a_build_in_the_runner_pod() {
+        let images = dockerfile::images(b"FROM busybox\n").unwrap();
+        let registry = RegistryConfig::default();
+        let config = EndpointConfig::keeping(&registry, &images, "5ec2e7".to_owned());
+        let shown = Shown::new(&EndpointConfig { address: "127.0.0.1:40001".into(), ..config });
+        for (printed, expected) in [
+            (
+                "Pushing image to 127.0.0.1:40001/5ec2e7/push/image:latest",
+                "Pushing image to the step's container",
+            ),
+            (
+                "Retrieving image manifest 127.0.0.1:40001/5ec2e7/pull/index.docker.io/library/busybox",
+                "Retrieving image manifest index.docker.io/library/busybox",
+            ),
+            ("GET /v2/5ec2e7/pull/x: DENIED", "GET /v2/…/pull/x: DENIED"),
+        ] {
+            assert_eq!(shown.restore(printed), expected);
+            assert_eq!(shown.restore_bytes(&Bytes::from(printed)), expected.as_bytes());
         }
     }
 }

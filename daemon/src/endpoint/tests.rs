@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use super::config::{AllowedImage, EndpointConfig, Place};
+use super::config::{ADDRESS, AllowedImage, EndpointConfig, Place};
 use super::server::{Endpoint, accept};
 use super::upstream::Mounted;
 use crate::registry::credentials::Credentials;
@@ -32,7 +32,9 @@ fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
         sources: pulls.iter().map(|host| place(host, "library/busybox")).collect(),
     };
     EndpointConfig {
-        push: place(push, "org/hookd/build"),
+        address: ADDRESS.to_owned(),
+        key: None,
+        push: Some(place(push, "org/hookd/build")),
         tag: "s1".into(),
         images: vec![image],
         insecure: [&[push], pulls].concat().iter().map(|host| (*host).to_owned()).collect(),

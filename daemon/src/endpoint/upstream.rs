@@ -83,15 +83,15 @@ impl Mounted {
 /// One session for each repository: each has its own token, which is good for nothing else.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    push: Session,
+    push: Option<Session>,
     pulls: HashMap<Place, Session>,
 }
 
 impl Upstream {
     pub(super) fn new(config: &EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
-        let authority = mounted
-            .authority
-            .map(|pem| CertificateAuthority { host: config.push.registry.clone(), pem });
+        let authority = mounted.authority.zip(config.push.as_ref());
+        let authority =
+            authority.map(|(pem, push)| CertificateAuthority { host: push.registry.clone(), pem });
         let options = ClientOptions { insecure: config.insecure.clone(), authority };
         let client = RegistryClient::new(&options)?;
         let session = |place: &Place, access| {
@@ -106,12 +106,13 @@ impl Upstream {
                 pulls.insert(place.clone(), session(place, Access::Pull)?);
             }
         }
-        Ok(Self { push: session(&config.push, Access::Push)?, pulls })
+        let push = config.push.as_ref().map(|push| session(push, Access::Push)).transpose()?;
+        Ok(Self { push, pulls })
     }
 
-    /// The repository that is pushed to.
-    pub(super) fn push(&self) -> &Session {
-        &self.push
+    /// The repository that is pushed to, if the image goes to one.
+    pub(super) fn push(&self) -> Option<&Session> {
+        self.push.as_ref()
     }
 
     /// A repository that is pulled from.

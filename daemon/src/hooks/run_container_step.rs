@@ -6,7 +6,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::blocking;
-use crate::build;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::hooks::action_args;
@@ -68,15 +67,11 @@ async fn run(
     let placement = placement::of(context).await?;
     ended_services::report(&context.agents, session).await?;
     let spec = with_whole_args(context, spec).await?;
-    let image = match &spec.source {
-        Source::Image(image) => image.clone(),
-        Source::Dockerfile(path) => {
-            let env = context.build_environment().await?;
-            // Boxed: it is large, and most steps build nothing.
-            Box::pin(build::build(&env, step, path, session)).await?.reference
-        }
-    };
-    placement.run_image(Call { context, step }, spec, image, session).await
+    let call = Call { context, step };
+    match spec.source.clone() {
+        Source::Image(image) => placement.run_image(call, spec, image, session).await,
+        Source::Dockerfile(path) => placement.run_dockerfile(call, spec, &path, session).await,
+    }
 }
 
 /// The step with its arguments as they were before the runner cut them.

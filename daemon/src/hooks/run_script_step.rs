@@ -61,6 +61,7 @@ impl Operation for RunScriptStep {
             working_directory: spec.working_directory.unwrap_or_default(),
             prepend_path: spec.prepend_path,
             is_main: false,
+            built_image: None,
         };
         let limit = context.config.step_timeout;
         let left = limit.saturating_sub(age::of(session).await?);

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::config::{BuildConfig, RegistryConfig};
-use crate::endpoint::{ADDRESS, EndpointConfig};
+use crate::endpoint::EndpointConfig;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
@@ -20,11 +20,11 @@ use crate::runner::Runner;
 pub mod proxy;
 mod rights;
 
-pub use rights::CAPABILITIES;
+pub use rights::{CAPABILITIES, security_context};
 
 /// Where the fork, and only the fork, behaves as docker if asked to. The original reads no variable of
 /// such a name.
-const AS_DOCKER: [&str; 6] = [
+pub const AS_DOCKER: [&str; 6] = [
     "FF_KANIKO_CHOWN_ON_IMPLICIT_DIRS",
     "FF_KANIKO_COPY_AS_ROOT",
     "FF_KANIKO_COPY_CHMOD_ON_IMPLICIT_DIRS",
@@ -64,7 +64,7 @@ pub fn job(
         stdin: Some(true),
         stdin_once: Some(true),
         resources: Some(resources(build)),
-        security_context: Some(rights::security_context(build)),
+        security_context: Some(security_context(build)),
         ..Container::default()
     };
     let pod = PodSpec {
@@ -92,15 +92,23 @@ fn arguments(dockerfile: &str, endpoint: &EndpointConfig) -> Vec<String> {
     let mut arguments = vec![
         "--context=tar://stdin".to_owned(),
         format!("--dockerfile={dockerfile}"),
-        format!("--destination={}", endpoint.destination()),
         // The kubelet hands it over as the container's termination message.
         "--digest-file=/dev/termination-log".to_owned(),
         // After 1, 2, 4, 8 and 16 s: a registry that is restarted. One that cannot be pushed to is
         // found before the build, without these.
         "--push-retry=5".to_owned(),
-        // Kaniko leaves it out of images by default: nothing is mounted there in this pod.
+    ];
+    arguments.extend(arguments_of_all(endpoint));
+    arguments
+}
+
+/// Arguments for Kaniko, wherever it builds.
+pub fn arguments_of_all(endpoint: &EndpointConfig) -> Vec<String> {
+    let mut arguments = vec![
+        format!("--destination={}", endpoint.destination()),
+        // Kaniko leaves it out of images by default: nothing is mounted there.
         "--ignore-var-run=false".to_owned(),
-        format!("--insecure-registry={ADDRESS}"),
+        format!("--insecure-registry={}", endpoint.address),
         // What the endpoint refuses is not asked for elsewhere.
         "--skip-default-registry-fallback".to_owned(),
     ];
@@ -193,7 +201,7 @@ mod tests {
         let sidecar = [("HTTPS_PROXY".to_owned(), "http://u:$(P)@proxy:3128".to_owned())];
         let mut job = made(&IN_CLUSTER);
         proxy::Proxy::from_environment(sidecar)
-            .bypassed_for(&destination, &registry)
+            .bypassed_for(Some(&destination), &registry)
             .apply_to_build(&mut job);
         let container = &pod(job).containers[0];
         let variables = container.env.as_ref().unwrap();

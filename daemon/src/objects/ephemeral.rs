@@ -214,6 +214,16 @@ fn command(name: &str, links: &BTreeMap<String, String>) -> Vec<String> {
     serve.into_iter().chain(links).map(str::to_owned).collect()
 }
 
+/// The same container under another name.
+pub fn renamed(mut container: EphemeralContainer, name: &str) -> EphemeralContainer {
+    let before = format!("{STEPD_DIR}/{}", container.name);
+    for word in container.command.iter_mut().flatten().filter(|word| **word == before) {
+        *word = format!("{STEPD_DIR}/{name}");
+    }
+    container.name = name.to_owned();
+    container
+}
+
 struct Mounts<'a> {
     request: Request<'a>,
     pod: &'a JobVolumes,

@@ -1,9 +1,12 @@
 //! Where the containers of a job run: in pods of their own, or beside the runner in its pod. The hooks
 //! do not know which. `docs/placement.md` compares the two.
 
+use std::path::Path;
+
 use futures::future::BoxFuture;
 use hookd_api::v1::{JobPrepared, ServiceLog};
 
+use crate::build;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::ids::StepId;
@@ -67,6 +70,15 @@ pub trait Placement: Send + Sync {
         session: &'a mut Session,
     ) -> BoxFuture<'a, Result<i32, Failure>>;
 
+    /// Builds a Dockerfile's image and runs it as a container step; its exit code.
+    fn run_dockerfile<'a>(
+        &'a self,
+        call: Call<'a>,
+        spec: ContainerStep,
+        dockerfile: &'a Path,
+        session: &'a mut Session,
+    ) -> BoxFuture<'a, Result<i32, Failure>>;
+
     /// Ends and deletes what `run_image` of this step has started, and the Jobs of its builds, as far as
     /// its cursor shows; all that it can have made if there is none.
     fn end_step<'a>(&'a self, call: Call<'a>, cursor: Option<&'a Cursor>) -> BoxFuture<'a, ()>;
@@ -111,6 +123,20 @@ pub async fn restore(context: &Context) {
     } else {
         service_network::restore_at_start(context).await;
     }
+}
+
+/// Builds a Dockerfile's image in a Job, which pushes it to the registry, and runs it from there.
+async fn run_pushed(
+    placement: &dyn Placement,
+    call: Call<'_>,
+    spec: ContainerStep,
+    dockerfile: &Path,
+    session: &mut Session,
+) -> Result<i32, Failure> {
+    let environment = call.context.build_environment().await?;
+    // Boxed: it is large, and most steps build nothing.
+    let built = Box::pin(build::build(&environment, call.step, dockerfile, session)).await?;
+    placement.run_image(call, spec, built.reference, session).await
 }
 
 /// A step that this daemon knows nothing of; a client that comes for it from now on comes too late.

@@ -38,6 +38,7 @@ fn rooms() -> Vec<(&'static str, Vec<Box<dyn Explain>>)> {
         ("build", crate::build::error::examples()),
         ("hooks", crate::hooks::error::examples()),
         ("placement", crate::placement::error::examples()),
+        ("placement::runner_pod", crate::placement::runner_pod::error::examples()),
         ("rpc", super::error::examples()),
     ]
 }

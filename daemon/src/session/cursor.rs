@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::logs::LogPosition;
-use crate::registry::image_config::ImageConfig;
+use crate::registry::image_config::{BuiltConfig, ImageConfig, ProcessConfig};
 
 /// Jobs tried for one build, should the context not arrive.
 pub const BUILD_ATTEMPTS: u32 = 3;
@@ -55,6 +55,9 @@ pub struct RunPosition {
     /// The image's own program, if stepd starts the step; none: the kubelet does.
     #[serde(default)]
     pub agent_launch: Option<ImageConfig>,
+    /// How it starts, if the image was built in the container of the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub built: Option<ProcessConfig>,
     /// Bytes of each stream that the client had before the program wrote any: a build's log.
     #[serde(default)]
     pub before: Offsets,
@@ -79,6 +82,13 @@ impl RunPosition {
     /// six times as long.
     pub fn has_room(config: &ImageConfig) -> bool {
         serde_json::to_vec(config).is_ok_and(|form| form.len() <= MAX_CONFIG_SIZE)
+    }
+
+    /// As [`RunPosition::has_room`], for the configuration of an image that was built.
+    pub fn has_room_for_built(config: &BuiltConfig) -> bool {
+        let size = |form: serde_json::Result<Vec<u8>>| form.map_or(usize::MAX, |form| form.len());
+        let image = size(serde_json::to_vec(&config.image));
+        image.saturating_add(size(serde_json::to_vec(&config.process))) <= MAX_CONFIG_SIZE
     }
 }
 
@@ -122,6 +132,7 @@ mod tests {
             run: Some(RunPosition {
                 job_uid: "u".into(),
                 agent_launch: Some(ImageConfig::default()),
+                built: Some(ProcessConfig::default()),
                 before: Offsets { stdout: 7, stderr: 0 },
                 log: LogPosition::default(),
             }),
@@ -144,6 +155,7 @@ mod tests {
             let run = RunPosition {
                 job_uid: "u".into(),
                 agent_launch: Some(config),
+                built: None,
                 before: Offsets::default(),
                 log: LogPosition::default(),
             };

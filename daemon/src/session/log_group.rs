@@ -11,22 +11,20 @@ use std::path::Path;
 
 use bytes::Bytes;
 use hookd_api::v1::Stream;
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
 
 use crate::error::Failure;
 use crate::session::cursor::Cursor;
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 
-/// Opens the group, unless it is open.
+/// Opens the group, unless it is open; its first line says which builder runs at which place.
 ///
 /// # Errors
 /// When the client is gone, or the kernel has no random bytes.
 pub async fn open(
     dockerfile: &Path,
     builder: &str,
-    job: &Job,
+    place: &str,
     session: &mut Session,
 ) -> Result<(), Failure> {
     let position = session.cursor.build.get_or_insert_default();
@@ -34,11 +32,9 @@ pub async fn open(
         return Ok(());
     }
     let token = token()?;
-    let namespace = job.namespace().unwrap_or_default();
     let lines = format!(
-        "##[group]Build {}\n::stop-commands::{token}\nBuilder {builder}, Job {namespace}/{}\n",
+        "##[group]Build {}\n::stop-commands::{token}\nBuilder {builder}, {place}\n",
         one_line(dockerfile),
-        job.name_any(),
     );
     let opened = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = Some(token);
     session.output(Stream::Stderr, Bytes::from(lines), opened).await
@@ -88,7 +84,7 @@ mod tests {
         open(
             Path::new("/w/a\n::set-output::x/Dockerfile"),
             "kaniko",
-            &Job::default(),
+            "Job runners/build",
             &mut session,
         )
         .await

@@ -27,6 +27,10 @@ use crate::stepd::error::AgentError;
 use crate::stepd::pid_1::{self, Tail};
 use crate::stepd::pods::{Agent, AgentPod};
 
+mod watched;
+
+pub use watched::{TakeOutput, watched};
+
 /// An outage as long as this is worth a line.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 /// An attachment that lasted as long as this ends an outage, though the step wrote nothing.

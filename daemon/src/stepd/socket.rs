@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hookd_api::transport::STEPD_SOCKET;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, unlinkat};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -16,6 +16,8 @@ use crate::beneath::openat2;
 
 /// Until the next look at a directory that cannot be watched.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Files that are removed with a directory; hookd and stepd make a few.
+const MOST_FILES: usize = 64;
 
 /// The directory of an agent's socket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +58,14 @@ impl SocketDir {
     pub fn remove(&self) {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let Ok(root) = rustix::fs::openat(CWD, &self.root, flags, Mode::empty()) else { return };
-        if let Ok(directory) =
-            openat2(&root, Path::new(&self.name), flags, ResolveFlags::NO_SYMLINKS)
-        {
-            let _ = rustix::fs::unlinkat(&directory, STEPD_SOCKET, AtFlags::empty());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let directory = openat2(&root, Path::new(&self.name), flags, ResolveFlags::NO_SYMLINKS);
+        let entries = directory.as_ref().ok().and_then(|directory| Dir::read_from(directory).ok());
+        for entry in entries.into_iter().flatten().flatten().take(MOST_FILES) {
+            // The socket, and what a build was given.
+            let _ = directory.as_ref().map(|at| unlinkat(at, entry.file_name(), AtFlags::empty()));
         }
-        let _ = rustix::fs::unlinkat(&root, &self.name, AtFlags::REMOVEDIR);
+        let _ = unlinkat(&root, &self.name, AtFlags::REMOVEDIR);
     }
 
     /// Waits until the agent listens.

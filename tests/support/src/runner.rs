@@ -58,7 +58,8 @@ pub struct Setup {
 impl Setup {
     /// Jobs run in the runner pod.
     pub fn in_runner_pod() -> Self {
-        Self { placement: Placement::RunnerPod, ..Self::default() }
+        let setup = Self { placement: Placement::RunnerPod, ..Self::default() };
+        setup.set("HOOKD_KANIKO_IMAGE", &cluster().kaniko_image)
     }
 
     /// Builds images: they are pushed to the cluster's registry.
@@ -67,7 +68,6 @@ impl Setup {
         self.set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", &cluster.registry_host)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", &cluster.registry_port)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT", &cluster.registry_node_port)
-            .set("HOOKD_KANIKO_IMAGE", &cluster.kaniko_image)
     }
 
     /// Sets a variable of the sidecar.

@@ -7,6 +7,8 @@ use super::DockerfileError;
 pub(super) struct Parsed {
     /// The escape character: a directive may change it.
     pub(super) escape: char,
+    /// The last instruction would take another line for its own.
+    pub(super) is_open: bool,
     pub(super) instructions: Vec<Instruction>,
 }
 
@@ -15,6 +17,8 @@ pub(super) struct Parsed {
 pub(super) struct Instruction {
     /// Its first line, from 1.
     pub(super) line: usize,
+    /// Its last line, from 1; without the heredocs that follow it.
+    pub(super) last_line: usize,
     /// In lower case.
     pub(super) keyword: String,
     /// The words before its arguments that begin with `--`.
@@ -27,7 +31,13 @@ impl Instruction {
         let text = text.trim();
         let (keyword, rest) = text.split_once(is_space).unwrap_or((text, ""));
         let (flags, rest) = flags(rest.trim_start_matches(is_space), escape);
-        Self { line, keyword: keyword.to_ascii_lowercase(), flags, rest: rest.trim().to_owned() }
+        Self {
+            line,
+            last_line: line,
+            keyword: keyword.to_ascii_lowercase(),
+            flags,
+            rest: rest.trim().to_owned(),
+        }
     }
 
     /// The instruction that ONBUILD keeps for later.
@@ -59,7 +69,7 @@ fn is_space(letter: char) -> bool {
 pub(super) fn parse(text: &str) -> Result<Parsed, DockerfileError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = text.split('\n').map(|line| line.trim_end_matches('\r')).enumerate();
-    let mut parsed = Parsed { escape: '\\', instructions: Vec::new() };
+    let mut parsed = Parsed { escape: '\\', is_open: false, instructions: Vec::new() };
     let mut directives = true;
     while let Some((at, line)) = lines.next() {
         let line = line.trim_start();
@@ -72,9 +82,10 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DockerfileError> {
         if first.is_empty() && !continues {
             continue;
         }
-        let mut whole = first.to_owned();
+        let (mut whole, mut last) = (first.to_owned(), at);
         while continues {
-            let Some((_, line)) = lines.next() else { break };
+            let Some((number, line)) = lines.next() else { break };
+            last = number;
             let trimmed = line.trim_start();
             if trimmed.is_empty() || trimmed.starts_with('#') {
                 continue;
@@ -83,7 +94,8 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DockerfileError> {
             whole.push_str(piece);
             continues = more;
         }
-        let instruction = Instruction::of(at + 1, &whole, escape);
+        let instruction =
+            Instruction { last_line: last + 1, ..Instruction::of(at + 1, &whole, escape) };
         if whole.contains("<<") && instruction.may_have_heredocs(escape) {
             for heredoc in heredocs(&whole) {
                 if !lines.by_ref().any(|(_, line)| heredoc.ends_at(line)) {
@@ -92,6 +104,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DockerfileError> {
                 }
             }
         }
+        parsed.is_open = continues;
         parsed.instructions.push(instruction);
     }
     Ok(parsed)

@@ -127,3 +127,28 @@ proptest! {
         let _ = images(text.as_bytes());
     }
 }
+
+#[test]
+fn a_stage_without_files_of_its_own_gets_those_of_its_base() {
+    let with = |text: &str| {
+        let changed = with_files_of_base(text.as_bytes(), "COPY a b");
+        changed.map(|text| String::from_utf8(text).unwrap())
+    };
+    for needs_them in
+        ["FROM a\nRUN x\n", "from a\ncopy x y", "FROM a\nADD x y\nENV A=B\n", "ENV A=B\n"]
+    {
+        assert_eq!(with(needs_them), None, "{needs_them}");
+    }
+    for (text, expected) in [
+        ("FROM a", "FROM a\nCOPY a b"),
+        ("FROM a\nUSER b\n# c\n", "FROM a\nUSER b\n# c\n\nCOPY a b"),
+        ("FROM a\nENTRYPOINT [\"x\"] \\\n", "FROM a\nCOPY a b\nENTRYPOINT [\"x\"] \\\n"),
+        (
+            "# escape=`\nFROM a AS b\nRUN x\nFROM `\n# c\n b `\n AS c\nCMD y `\n",
+            "# escape=`\nFROM a AS b\nRUN x\nFROM `\n# c\n b `\n AS c\nCOPY a b\nCMD y `\n",
+        ),
+        ("FROM a\r\nUSER x\r\n", "FROM a\r\nUSER x\r\n\nCOPY a b"),
+    ] {
+        assert_eq!(with(text).as_deref(), Some(expected));
+    }
+}

@@ -3,13 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn explained(tail: &str) -> KanikoFailure {
-    let destination = Destination {
-        push: "r:5000/hookd/build:s".into(),
-        push_host: "r:5000".into(),
-        pull: "localhost:30500/hookd/build".into(),
-        insecure: true,
-    };
-    explain(&destination, 1, tail)
+    explain("r:5000", 1, tail)
 }
 
 /// One failure of each kind, as Kaniko's log has it, for the list of all messages.

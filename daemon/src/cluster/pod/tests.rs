@@ -249,3 +249,21 @@ fn a_sidecar_that_cannot_start_names_its_error_and_settings() {
     assert_eq!(failure.reason, Reason::ImagePullFailed);
     assert!(failure.message.contains("hookd:1"), "{failure}");
 }
+
+#[test]
+fn a_container_that_was_made_and_not_started_is_told_apart() {
+    let reported = |id: Value, state: Value| {
+        let pod = pod(json!({"phase": "Running", "ephemeralContainerStatuses": [{
+            "name": "job-1", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "containerID": id, "state": state,
+        }]}));
+        is_unstarted(&pod, "job-1")
+    };
+    let (id, creating) =
+        (json!("containerd://1"), json!({"waiting": {"reason": "ContainerCreating"}}));
+    assert!(reported(id.clone(), json!({"waiting": {}})));
+    assert!(!reported(id.clone(), creating.clone()));
+    assert!(!reported(Value::Null, json!({"waiting": {}})));
+    assert!(!reported(id, json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})));
+    assert!(!is_unstarted(&container(creating), "job-1"));
+}

@@ -61,6 +61,7 @@ fn resumed(uid: &str, agent_launch: Option<ImageConfig>) -> Cursor {
     let run = RunPosition {
         job_uid: uid.to_owned(),
         agent_launch,
+        built: None,
         before: Offsets::default(),
         log: LogPosition::default(),
     };

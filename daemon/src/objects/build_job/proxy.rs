@@ -42,15 +42,31 @@ impl Proxy {
         Self(variables)
     }
 
-    /// The same proxy, but not for the build's own pod and for a registry within the cluster.
-    pub fn bypassed_for(mut self, destination: &Destination, registry: &RegistryConfig) -> Self {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        // Kaniko could not read what is no text, and nor could hookd's own client.
+        Self::from_environment(
+            std::env::vars_os()
+                .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())),
+        )
+    }
+
+    /// The same proxy, but not for the build's own pod and for a registry within the cluster, if the image
+    /// goes to one.
+    pub fn bypassed_for(
+        mut self,
+        destination: Option<&Destination>,
+        registry: &RegistryConfig,
+    ) -> Self {
         if self.0.is_empty() {
             return self;
         }
-        let host = host(&destination.push_host);
-        let within = registry.node_port.is_some() || is_within_cluster(host);
-        let within = within && !OWN_POD.contains(&host);
-        let hosts: Vec<_> = OWN_POD.into_iter().chain(within.then_some(host)).collect();
+        let host = destination.map(|destination| host(&destination.push_host));
+        let within = |host: &&str| {
+            let within = registry.node_port.is_some() || is_within_cluster(host);
+            within && !OWN_POD.contains(host)
+        };
+        let hosts: Vec<_> = OWN_POD.into_iter().chain(host.filter(within)).collect();
         for name in ["NO_PROXY", NO_PROXY] {
             let list = self.0.entry(name).or_default();
             let present: Vec<_> = list.split(',').map(|one| one.trim().to_owned()).collect();
@@ -71,9 +87,8 @@ impl Proxy {
         let spec = job.spec.as_mut().and_then(|job| job.template.spec.as_mut());
         let containers = spec.into_iter().flat_map(|pod| &mut pod.containers);
         for container in containers.filter(|container| container.name == names::BUILD_CONTAINER) {
-            container.env.get_or_insert_default().extend(self.variables());
-            let arguments = self.0.keys().map(|name| format!("--build-arg={name}"));
-            container.args.get_or_insert_default().extend(arguments);
+            container.env.get_or_insert_default().extend(self.container_variables());
+            container.args.get_or_insert_default().extend(self.build_arguments());
         }
     }
 
@@ -84,11 +99,21 @@ impl Proxy {
         let containers = spec.and_then(|pod| pod.init_containers.as_mut()).into_iter().flatten();
         let endpoints = containers.filter(|container| container.name == names::REGISTRY_ENDPOINT);
         endpoints.for_each(|container| {
-            container.env.get_or_insert_default().extend(self.variables());
+            container.env.get_or_insert_default().extend(self.container_variables());
         });
     }
 
-    fn variables(&self) -> impl Iterator<Item = EnvVar> {
+    /// Kaniko's arguments that name the variables as build arguments.
+    pub fn build_arguments(&self) -> impl Iterator<Item = String> {
+        self.0.keys().map(|name| format!("--build-arg={name}"))
+    }
+
+    /// The variables with their values.
+    pub fn variables(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))
+    }
+
+    fn container_variables(&self) -> impl Iterator<Item = EnvVar> {
         self.0.iter().map(|(name, value)| EnvVar {
             name: (*name).to_owned(),
             value: Some(args::quote_dollars(value)),
@@ -131,7 +156,7 @@ mod tests {
     fn bypass(settings: &[&str], variables: &[(&str, &str)]) -> String {
         let registry = Config::of(settings).registry;
         let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
-        let proxy = proxy(variables).bypassed_for(&destination, &registry);
+        let proxy = proxy(variables).bypassed_for(Some(&destination), &registry);
         assert_eq!(proxy.0["NO_PROXY"], proxy.0["no_proxy"]);
         proxy.0["NO_PROXY"].clone()
     }
@@ -185,7 +210,7 @@ mod tests {
     fn without_a_proxy_nothing_is_set() {
         let registry = Config::of(&["--registry-host", "registry"]).registry;
         let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
-        let none = proxy(&[("PATH", "/bin")]).bypassed_for(&destination, &registry);
+        let none = proxy(&[("PATH", "/bin")]).bypassed_for(Some(&destination), &registry);
         assert_eq!(none, Proxy::default());
     }
 }

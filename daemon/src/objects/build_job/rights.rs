@@ -24,7 +24,7 @@ pub const CAPABILITIES: [&str; 13] = [
 
 /// Root with the capabilities of the settings and no others. Setuid programs work, as in docker: a
 /// `RUN` as another user may call `sudo` or `su`. "baseline" admits that.
-pub(super) fn security_context(build: &BuildConfig) -> SecurityContext {
+pub fn security_context(build: &BuildConfig) -> SecurityContext {
     let capabilities = match &build.capabilities[..] {
         [] => CAPABILITIES.map(str::to_owned).into(),
         chosen => chosen.to_vec(),

@@ -182,3 +182,16 @@ fn a_container_without_a_seccomp_profile_gets_the_runtimes() {
         "localhostProfile": "p"}}});
     assert_eq!(profile(&own), "Localhost");
 }
+
+#[test]
+fn a_container_under_another_name_has_another_socket_only() {
+    let words = |name: &str| vec!["/__hookd/stepd".to_owned(), format!("/__hookd_run/{name}")];
+    let container = EphemeralContainer {
+        name: "job-1".into(),
+        command: Some(words("job-1")),
+        ..EphemeralContainer::default()
+    };
+    let other = renamed(container.clone(), "jobx-1");
+    assert_eq!((other.name.as_str(), &other.command), ("jobx-1", &Some(words("jobx-1"))));
+    assert_eq!(renamed(other, "job-1"), container);
+}

@@ -81,5 +81,6 @@ fn program_of(
         working_directory: spec.working_directory.unwrap_or_default(),
         prepend_path: Vec::new(),
         is_main: false,
+        built_image: None,
     })
 }

@@ -1,5 +1,7 @@
 //! A job in a pod of its own, its container steps in pods of Jobs. The work directory comes from a claim.
 
+use std::path::Path;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hookd_api::v1::JobPrepared;
@@ -8,7 +10,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
-use crate::placement::{Call, CleanedUp, Placement};
+use crate::placement::{Call, CleanedUp, Placement, run_pushed};
 use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 
@@ -46,6 +48,16 @@ impl Placement for OwnPod {
         session: &'a mut Session,
     ) -> BoxFuture<'a, Result<i32, Failure>> {
         container_step::run(call, spec, image, session).boxed()
+    }
+
+    fn run_dockerfile<'a>(
+        &'a self,
+        call: Call<'a>,
+        spec: ContainerStep,
+        dockerfile: &'a Path,
+        session: &'a mut Session,
+    ) -> BoxFuture<'a, Result<i32, Failure>> {
+        run_pushed(self, call, spec, dockerfile, session).boxed()
     }
 
     fn end_step<'a>(&'a self, call: Call<'a>, cursor: Option<&'a Cursor>) -> BoxFuture<'a, ()> {

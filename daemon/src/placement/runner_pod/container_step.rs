@@ -1,13 +1,15 @@
 //! A container step: one more container of the runner pod, for as long as its program runs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use hookd_api::stepd::v1::StartStepRequest;
+use hookd_api::stepd::v1::{BuiltImage, StartStepRequest};
 use hookd_api::v1::Phase;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, SecurityContext};
 
 use super::containers::{self, Preparation};
 use super::job::with_work;
+use super::kaniko::KANIKO;
 use super::record::Record;
 use crate::blocking;
 use crate::cluster::logs::LogPosition;
@@ -22,10 +24,9 @@ use crate::objects::step_job;
 use crate::objects::template::Target;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
-use crate::registry::resolver::ImageInfo;
-use crate::runner::job_volumes::{self, JobVolumes};
+use crate::runner::job_volumes::JobVolumes;
 use crate::session::age;
-use crate::session::cursor::RunPosition;
+use crate::session::cursor::{Cursor, RunPosition};
 use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, Program};
@@ -40,59 +41,114 @@ pub(super) async fn run(
 ) -> Result<i32, Failure> {
     let Call { context, step } = call;
     let volumes = containers::volumes(context).await?;
-    let address = containers::address(context, job_volumes::STEPS, &names::step_container(step));
-    let watch = context.agents.for_job().watch();
-    let config = match session.cursor.run.clone() {
-        // Its container was made: a program that may have run is never started a second time.
-        Some(run) => run.agent_launch.unwrap_or_default(),
-        None => {
-            let info = context.image(&image, &[]).await;
-            let info = info.ok_or_else(|| PlacementError::ImageUnknown { image: image.clone() })?;
-            add(call, &spec, &info, volumes, &address, session).await?;
-            info.config.clone()
-        }
+    let mut address = match &session.cursor.run {
+        Some(run) => containers::of_run(context, step, run),
+        None => containers::of_step(context, step, 0),
     };
+    let watch = context.agents.for_job().watch();
+    // Its container was made: a program that may have run is never started a second time.
+    if session.cursor.run.is_none() {
+        let info = context.image(&image, &[]).await;
+        let info = info.ok_or_else(|| PlacementError::ImageUnknown { image: image.clone() })?;
+        if !RunPosition::has_room(&info.config) {
+            return Err(PlacementError::ImageUnknown { image: info.reference.clone() }.into());
+        }
+        let root = Root { image: &info.reference, builder: None };
+        let container = prepare(call, &spec, root, Place { volumes, address: &address }, session);
+        let container = container.await?;
+        containers::add(context, &[container]).await?;
+        session.cursor.run = Some(RunPosition {
+            job_uid: address.container.clone(),
+            agent_launch: Some(info.config.clone()),
+            built: None,
+            before: session.sent(),
+            log: LogPosition::default(),
+        });
+        session.checkpoint(Phase::RunPending).await?;
+    }
     session.settled();
-    containers::listening(context, &address, &watch, session).await?;
+    let record = |cursor: &mut Cursor, address: &AgentAddress| {
+        cursor.run.iter_mut().for_each(|run| run.job_uid.clone_from(&address.container));
+    };
+    containers::listening(context, &mut address, &watch, session, record).await?;
+    run_program(call, spec, &address, image, session).await
+}
+
+/// Starts the program in the container of the step, or finds it started; its exit code.
+pub(super) async fn run_program(
+    call: Call<'_>,
+    spec: ContainerStep,
+    address: &AgentAddress,
+    image: String,
+    session: &mut Session,
+) -> Result<i32, Failure> {
+    let Call { context, step } = call;
+    let Some(RunPosition { agent_launch, built, before, .. }) = session.cursor.run.clone() else {
+        return Err(PlacementError::ProgramUnknown { image }.into());
+    };
+    let config = agent_launch.unwrap_or_default();
     let argv = config.command(spec.entry_point.as_deref(), &spec.args);
     let argv = argv.ok_or(PlacementError::NoProgram { image })?;
-    let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
     let mut environment = spec.environment;
     if let Some(directory) = &spec.working_directory {
         // `/github/workspace` is a link: shells call the directory as their environment does.
         environment.entry("PWD".to_owned()).or_insert_with(|| directory.clone());
     }
+    let of_image = built.as_ref().map(|built| match built.working_dir.as_str() {
+        "" => "/".to_owned(),
+        directory => Path::new("/").join(directory).display().to_string(),
+    });
+    let built_image = built.map(|built| BuiltImage {
+        environment: built.environment().collect(),
+        user: spec.options.user_text().map_or(built.user, str::to_owned),
+        builder_directories: vec![KANIKO.to_owned()],
+    });
     let start = StartStepRequest {
         step_id: step.to_string(),
         argv,
         environment: environment.into_iter().collect(),
-        working_directory: spec.working_directory.unwrap_or_default(),
+        working_directory: spec.working_directory.or(of_image).unwrap_or_default(),
         prepend_path: Vec::new(),
         is_main: false,
+        built_image,
     };
     let limit = context.config.step_timeout;
     let left = limit.saturating_sub(age::of(session).await?);
-    let pod = context.agents.hold(&address);
+    let pod = context.agents.hold(address);
     let ended = program::run(&pod, Program { start: &start, before }, session);
     let late = |_| Err(PlacementError::StepLate { limit }.into());
     tokio::time::timeout(left, ended).await.unwrap_or_else(late)
 }
 
-/// Adds the container of the step to the pod.
-async fn add(
+/// What the container's root is at its start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Root<'a> {
+    /// An image.
+    pub(super) image: &'a str,
+    /// What a builder may do that puts another image in its place; none: it is the step's own.
+    pub(super) builder: Option<&'a SecurityContext>,
+}
+
+/// Where the container goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The volumes of the runner pod.
+    pub(super) volumes: &'a JobVolumes,
+    /// Its agent.
+    pub(super) address: &'a AgentAddress,
+}
+
+/// Prepares all that the container of the step needs, and tells what differs from docker.
+pub(super) async fn prepare(
     call: Call<'_>,
     spec: &ContainerStep,
-    image: &Arc<ImageInfo>,
-    volumes: &JobVolumes,
-    address: &AgentAddress,
+    root: Root<'_>,
+    place: Place<'_>,
     session: &mut Session,
-) -> Result<(), Failure> {
+) -> Result<EphemeralContainer, Failure> {
     let Call { context, .. } = call;
-    if !RunPosition::has_room(&image.config) {
-        return Err(PlacementError::ImageUnknown { image: image.reference.clone() }.into());
-    }
-    let (lowered, mut preparation) = lower(call, spec, image, volumes, address).await?;
-    preparation.agents.extend(address.socket.clone());
+    let (lowered, mut preparation) = lower(call, spec, root, place).await?;
+    preparation.agents.extend(place.address.socket.clone());
     let runner = &context.cluster_info().await?.runner;
     let warnings = step_job::warnings(runner, spec).into_iter();
     let warnings =
@@ -101,22 +157,14 @@ async fn add(
         session.progress(Phase::RunPending, note).await?;
     }
     open_files(context, spec).await?;
-    containers::add(context, std::slice::from_ref(&lowered.container)).await?;
-    session.cursor.run = Some(RunPosition {
-        job_uid: address.container.clone(),
-        agent_launch: Some(image.config.clone()),
-        before: session.sent(),
-        log: LogPosition::default(),
-    });
-    session.checkpoint(Phase::RunPending).await
+    Ok(lowered.container)
 }
 
 async fn lower(
     call: Call<'_>,
     spec: &ContainerStep,
-    image: &ImageInfo,
-    volumes: &JobVolumes,
-    address: &AgentAddress,
+    root: Root<'_>,
+    place: Place<'_>,
 ) -> Result<(Lowered, Preparation), Failure> {
     let Call { context, .. } = call;
     let runner = with_work(&context.cluster_info().await?.runner);
@@ -125,7 +173,7 @@ async fn lower(
     mounts.add_user(names::STEP_CONTAINER, &spec.volumes.volumes, work_dir, work)?;
     let mut container = Container {
         name: names::STEP_CONTAINER.to_owned(),
-        image: Some(image.reference.clone()),
+        image: Some(root.image.to_owned()),
         volume_mounts: Some(mounts.mounts),
         ..Container::default()
     };
@@ -135,19 +183,22 @@ async fn lower(
         volumes: Some(mounts.volumes),
         ..step_job::base_pod()
     };
-    let (spec, warnings) = templated(context, spec)?;
-    let container = spec.containers.iter().find(|one| one.name == names::STEP_CONTAINER);
+    let (mut spec, mut warnings) = templated(context, spec)?;
+    let container = spec.containers.iter_mut().find(|one| one.name == names::STEP_CONTAINER);
     let container = container.ok_or_else(|| PlacementError::NotPlanned {
         container: names::STEP_CONTAINER.to_owned(),
     })?;
+    if let Some(builder) = root.builder {
+        warnings.extend(for_builder(container, builder));
+    }
     let request = Request {
-        container,
+        container: &container.clone(),
         volumes: spec.volumes.as_deref().unwrap_or_default(),
-        name: &address.container,
-        agent: &volumes.agents.steps,
+        name: &place.address.container,
+        agent: &place.volumes.agents.steps,
         secret: "",
     };
-    let mut lowered = with_volumes(context, request, volumes)?;
+    let mut lowered = with_volumes(context, request, place.volumes)?;
     let own = [names::STEP_CONTAINER.to_owned()];
     lowered.warnings.extend(ephemeral::unused_of_pod(&spec, &own)?);
     lowered.warnings.extend(warnings);
@@ -157,6 +208,22 @@ async fn lower(
         ..Preparation::default()
     };
     Ok((lowered, preparation))
+}
+
+/// Gives the container the rights of a builder, which replaces its root; a line for the user if it had
+/// others. The step's user is stepd's matter then.
+fn for_builder(container: &mut Container, builder: &SecurityContext) -> Option<String> {
+    let given = container.security_context.replace(builder.clone()).unwrap_or_default();
+    let given = SecurityContext { run_as_user: None, run_as_group: None, ..given };
+    // Kaniko deletes other directories while it builds.
+    container.working_dir = Some("/".to_owned());
+    (given != SecurityContext::default()).then(|| {
+        format!(
+            "Container {}: its capabilities and rights are those of its build in the runner pod; options \
+             and templates change them only with a registry for built images",
+            container.name
+        )
+    })
 }
 
 /// Makes it a container of the runner pod; the record keeps the volumes that it gets.

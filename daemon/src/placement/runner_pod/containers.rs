@@ -15,12 +15,16 @@ use crate::blocking;
 use crate::cluster::ContainerRef;
 use crate::cluster::error::ClusterError;
 use crate::cluster::pod::{self, ContainerState};
-use crate::cluster::watch::PodWatch;
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::context::Context;
 use crate::error::Failure;
+use crate::ids::StepId;
 use crate::install;
+use crate::names;
+use crate::objects::ephemeral;
 use crate::placement::error::PlacementError;
 use crate::runner::job_volumes::{self, JobVolumes};
+use crate::session::cursor::{Cursor, RunPosition};
 use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::socket::SocketDir;
@@ -31,6 +35,9 @@ use crate::workload::start::{Awaited, started};
 
 /// How long the log of a container that ended is asked for.
 const LOG_LIMIT: Duration = Duration::from_secs(15);
+/// A container that was made and not started by then never is: the kubelet, which ended in that moment,
+/// starts no ephemeral container that the runtime knows (`computePodActions` of kuberuntime).
+const UNSTARTED: Duration = Duration::from_secs(10);
 /// A container that runs has listened for long by then.
 const LISTENS: Duration = Duration::from_secs(10);
 
@@ -125,6 +132,20 @@ pub(super) fn address(context: &Context, kind: &str, container: &str) -> AgentAd
     }
 }
 
+/// Where the agent of a container step is; each attempt at building its image has another container.
+pub(super) fn of_step(context: &Context, step: &StepId, attempt: u32) -> AgentAddress {
+    address(context, job_volumes::STEPS, &names::step_container(step, attempt))
+}
+
+/// Where the agent of a container step that runs is. A client may have written the position: it leads to a
+/// container of its own step, or to none.
+pub(super) fn of_run(context: &Context, step: &StepId, run: &RunPosition) -> AgentAddress {
+    match names::step_of_container(&run.job_uid) {
+        Some(own) if own == step.as_str() => address(context, job_volumes::STEPS, &run.job_uid),
+        _ => of_step(context, step, 0),
+    }
+}
+
 /// Adds the containers to the runner pod; those that it has already stay as they are.
 pub(super) async fn add(context: &Context, new: &[EphemeralContainer]) -> Result<(), Failure> {
     let (pods, name) = (context.cluster.pods(), &context.config.pod_name);
@@ -139,11 +160,65 @@ pub(super) async fn add(context: &Context, new: &[EphemeralContainer]) -> Result
     patched.map(drop).map_err(|error| ClusterError::from_request(action(), error).into())
 }
 
-/// Waits until the container's agent listens.
+/// Waits until the container's agent listens. A container that the kubelet has left unstarted gets
+/// another in its place, which `record` keeps in the cursor; `address` is the one that listens.
 ///
 /// # Errors
 /// Why the container does not start.
 pub(super) async fn listening(
+    context: &Context,
+    address: &mut AgentAddress,
+    watch: &PodWatch,
+    session: &mut Session,
+    record: impl Fn(&mut Cursor, &AgentAddress),
+) -> Result<(), Failure> {
+    for left in (0..=names::MOST_AGAIN).rev() {
+        tokio::select! {
+            biased;
+            listens = listening_once(context, address, watch, session) => return listens,
+            () = is_left_unstarted(watch, &address.container), if left > 0 => {}
+        }
+        let Some(container) = again(watch, address) else { continue };
+        tracing::warn!(
+            container = address.container,
+            "the kubelet has not started it, and never will; another takes its place"
+        );
+        address.container.clone_from(&container.name);
+        if let Some(socket) = &mut address.socket {
+            socket.name.clone_from(&container.name);
+        }
+        record(&mut session.cursor, address);
+        session.checkpoint(Phase::RunPending).await?;
+        let agents = address.socket.clone().into_iter().collect();
+        Preparation { agents, ..Preparation::default() }.make(context).await?;
+        add(context, &[container]).await?;
+    }
+    Ok(())
+}
+
+/// The container under another name.
+fn again(watch: &PodWatch, address: &AgentAddress) -> Option<EphemeralContainer> {
+    let seen = watch.now();
+    let containers = seen.pod()?.spec.as_ref()?.ephemeral_containers.as_ref()?;
+    let container = containers.iter().find(|one| one.name == address.container)?.clone();
+    Some(ephemeral::renamed(container, &names::again(&address.container)))
+}
+
+/// Waits for as long as it may yet be started.
+async fn is_left_unstarted(watch: &PodWatch, container: &str) {
+    let is_unstarted =
+        |seen: &PodState| seen.pod().is_some_and(|pod| pod::is_unstarted(pod, container));
+    let mut watch = watch.clone();
+    loop {
+        watch.until(is_unstarted).await;
+        let goes_on = watch.until(|seen| !is_unstarted(seen));
+        if tokio::time::timeout(UNSTARTED, goes_on).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn listening_once(
     context: &Context,
     address: &AgentAddress,
     watch: &PodWatch,

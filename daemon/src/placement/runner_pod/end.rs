@@ -12,14 +12,13 @@ use crate::cluster::client::ANSWER;
 use crate::cluster::watch::PodState;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::ids::StepId;
 use crate::names;
 use crate::objects::ephemeral;
 use crate::placement::error::PlacementError;
 use crate::placement::own_pod::deletion;
 use crate::placement::{Call, CleanedUp, end_script_orphans, orphan, service_logs};
 use crate::runner::job_volumes;
-use crate::session::cursor::Cursor;
+use crate::session::cursor::{BUILD_ATTEMPTS, Cursor};
 use crate::session::state::Event;
 use crate::stepd::calls;
 use crate::stepd::pods::AgentAddress;
@@ -31,10 +30,40 @@ const GRACE: u32 = 500;
 /// The kubelet looks at its containers once a second.
 const REPORTED: Duration = Duration::from_secs(5);
 
-/// Ends the container of a step and the Jobs of its builds, which are made if there is a registry.
+/// Ends the containers of a step and the Jobs of its builds, which are made if there is a registry.
 pub(super) async fn step(call: Call<'_>, cursor: Option<&Cursor>) {
-    stop(call.context, &step_address(call.context, call.step)).await;
+    containers_of(call, cursor).await;
     builds(call, cursor).await;
+}
+
+/// Ends the containers of a step, as far as its cursor shows; all that it can have if there is none. True
+/// if one was there.
+async fn containers_of(call: Call<'_>, cursor: Option<&Cursor>) -> bool {
+    let Call { context, step } = call;
+    let run = cursor.and_then(|cursor| cursor.run.as_ref());
+    if let Some(run) = run {
+        return stop(context, &containers::of_run(context, step, run)).await;
+    }
+    let attempts = match cursor {
+        Some(cursor) => cursor.build.as_ref().map_or(1, |build| build.attempt.saturating_add(1)),
+        None => BUILD_ATTEMPTS,
+    };
+    let mut found = false;
+    for attempt in 0..attempts.min(BUILD_ATTEMPTS) {
+        found |= self::attempt(Call { context, step }, attempt).await;
+    }
+    found
+}
+
+/// Ends the container of an attempt at building a step's image, and those that took its place.
+pub(super) async fn attempt(call: Call<'_>, attempt: u32) -> bool {
+    let Call { context, step } = call;
+    let first = containers::of_step(context, step, attempt).container;
+    let names = std::iter::successors(Some(first), |name| Some(names::again(name)));
+    let names = names.take(1 + names::MOST_AGAIN);
+    let all: Vec<_> =
+        names.map(|name| containers::address(context, job_volumes::STEPS, &name)).collect();
+    !stop_all(context, &all).await.is_empty()
 }
 
 /// Deletes the Jobs of a step's builds.
@@ -49,7 +78,7 @@ async fn builds(call: Call<'_>, cursor: Option<&Cursor>) {
 /// Ends a step of any kind; true if it was there.
 pub(super) async fn any(call: Call<'_>) -> Result<bool, Failure> {
     let Call { context, step: id } = call;
-    let container = stop(context, &step_address(context, id)).await;
+    let container = containers_of(call, None).await;
     builds(call, None).await;
     let of_job = job_of(call).await;
     let in_job = !of_job && context.agents.for_job().is_local();
@@ -100,7 +129,7 @@ pub(super) async fn all(context: &Context) -> Result<CleanedUp, Failure> {
 pub(super) async fn orphans(context: &Context) {
     known(context).await;
     for address in running_steps(context) {
-        let step = address.container.trim_start_matches(names::STEP_PREFIX);
+        let step = names::step_of_container(&address.container).unwrap_or_default();
         let Some((id, undoing)) = orphan(context, step) else { continue };
         tracing::info!(step, "client did not reconnect in time; ending the step");
         self::step(Call { context, step: &id }, None).await;
@@ -109,10 +138,6 @@ pub(super) async fn orphans(context: &Context) {
     if context.agents.for_job().is_local() {
         end_script_orphans(context).await;
     }
-}
-
-fn step_address(context: &Context, step: &StepId) -> AgentAddress {
-    containers::address(context, job_volumes::STEPS, &names::step_container(step))
 }
 
 /// The containers of a job.

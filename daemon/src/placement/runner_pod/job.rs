@@ -25,7 +25,7 @@ use crate::runner::job_volumes::{self, JobVolumes};
 use crate::runner::{Runner, WorkVolume};
 use crate::session::events::Session;
 use crate::stepd::calls;
-use crate::stepd::pods::{AgentAddress, ServiceContainer};
+use crate::stepd::pods::AgentAddress;
 
 /// The containers of a job, ready to be added to the pod.
 struct Lowering {
@@ -53,25 +53,30 @@ pub(super) async fn start(
     let (plan, lowering) =
         lower(call, spec, plan, &images, volumes, before.of_step(step.as_str()))?;
     let began = Instant::now();
-    let Lowering { mut record, containers, services, preparation } = lowering;
+    let Lowering { mut record, containers, mut services, preparation } = lowering;
     let network = network::open(spec, &services, &mut record).await?;
     let mut warnings = notes(spec, &plan, &containers, volumes)?;
     warnings.extend(preparation.make(context).await?);
     for note in context.warnings.only_new(warnings) {
         session.progress(Phase::RunPending, note).await?;
     }
-    if let Err(error) = record.save(&context.config.socket_dir) {
-        tracing::warn!(error = report(&error), "a restart of hookd will lose this job");
-    }
-    context.agents.move_job(record.address.clone());
+    keep(context, &record);
     let watch = context.agents.for_job().watch();
     let all: Vec<_> = containers.into_iter().map(|one| one.container).collect();
     containers::add(context, &all).await?;
     session.settled();
     if spec.container.is_some() {
-        containers::listening(context, &record.address, &watch, session).await?;
+        containers::listening(context, &mut record.address, &watch, session, |_, _| {}).await?;
     }
-    services::start(context, &services, &watch, session).await?;
+    services::listening(context, &mut services, &watch, session).await?;
+    let of_services = services::containers(&services);
+    let before = context.agents.for_job();
+    if before.container() != record.address.container || record.address.services != of_services {
+        // Others took the places of containers that the kubelet has left unstarted.
+        record.address.services = of_services;
+        keep(context, &record);
+    }
+    services::start(context, &services, session).await?;
     let mut prepared = plan.prepared;
     prepared.job_pod.clone_from(&context.config.pod_name);
     for container in prepared.container.iter_mut().chain(&mut prepared.services) {
@@ -88,6 +93,14 @@ pub(super) async fn start(
     );
     session.progress(Phase::RunRunning, message).await?;
     Ok(prepared)
+}
+
+/// Keeps where the job is, for this daemon and the next.
+fn keep(context: &Context, record: &Record) {
+    if let Err(error) = record.save(&context.config.socket_dir) {
+        tracing::warn!(error = report(&error), "a restart of hookd will lose this job");
+    }
+    context.agents.move_job(record.address.clone());
 }
 
 /// What means something else in the runner pod, or nothing.
@@ -175,13 +188,7 @@ fn lower(
         }
         lowered.push(one);
     }
-    record.address.services = services
-        .iter()
-        .map(|service| ServiceContainer {
-            name: service.name.clone(),
-            container: service.address.container.clone(),
-        })
-        .collect();
+    record.address.services = services::containers(&services);
     Ok((plan, Lowering { record, containers: lowered, services, preparation }))
 }
 

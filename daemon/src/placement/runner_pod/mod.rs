@@ -2,6 +2,8 @@
 //! Each is run by stepd, whose socket hookd reaches through a volume that both have, so that a step
 //! needs the API server for nothing but its container.
 
+use std::path::Path;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hookd_api::v1::JobPrepared;
@@ -10,14 +12,18 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
-use crate::placement::{Call, CleanedUp, Placement};
+use crate::placement::{Call, CleanedUp, Placement, run_pushed};
 use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 
 mod container_step;
 mod containers;
+mod context_pipe;
+mod dockerfile;
 mod end;
+pub mod error;
 mod job;
+mod kaniko;
 mod network;
 pub mod record;
 mod services;
@@ -54,6 +60,19 @@ impl Placement for RunnerPod {
         session: &'a mut Session,
     ) -> BoxFuture<'a, Result<i32, Failure>> {
         container_step::run(call, spec, image, session).boxed()
+    }
+
+    fn run_dockerfile<'a>(
+        &'a self,
+        call: Call<'a>,
+        spec: ContainerStep,
+        dockerfile: &'a Path,
+        session: &'a mut Session,
+    ) -> BoxFuture<'a, Result<i32, Failure>> {
+        match call.context.config.registry.host {
+            Some(_) => run_pushed(self, call, spec, dockerfile, session).boxed(),
+            None => dockerfile::run(call, spec, dockerfile, session).boxed(),
+        }
     }
 
     fn end_step<'a>(&'a self, call: Call<'a>, cursor: Option<&'a Cursor>) -> BoxFuture<'a, ()> {

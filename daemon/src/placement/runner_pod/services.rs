@@ -24,7 +24,7 @@ use crate::placement::error::PlacementError;
 use crate::registry::credentials::Credentials;
 use crate::registry::resolver::ImageInfo;
 use crate::session::events::Session;
-use crate::stepd::pods::{Agent, AgentAddress, AgentPod};
+use crate::stepd::pods::{Agent, AgentAddress, AgentPod, ServiceContainer};
 use crate::workload::error::WorkloadError;
 use crate::workload::last_lines;
 
@@ -114,8 +114,34 @@ impl Service {
             working_directory: self.working_directory.clone(),
             prepend_path: Vec::new(),
             is_main: true,
+            built_image: None,
         }
     }
+}
+
+/// The containers of services, by their names.
+pub(super) fn containers(services: &[Service]) -> Vec<ServiceContainer> {
+    let container = |service: &Service| ServiceContainer {
+        name: service.name.clone(),
+        container: service.address.container.clone(),
+    };
+    services.iter().map(container).collect()
+}
+
+/// Waits until the agents of all services listen.
+///
+/// # Errors
+/// Why a container does not start.
+pub(super) async fn listening(
+    context: &Context,
+    services: &mut [Service],
+    watch: &PodWatch,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    for service in services {
+        containers::listening(context, &mut service.address, watch, session, |_, _| {}).await?;
+    }
+    Ok(())
 }
 
 /// Starts the services and waits until all are healthy.
@@ -125,12 +151,8 @@ impl Service {
 pub(super) async fn start(
     context: &Context,
     services: &[Service],
-    watch: &PodWatch,
     session: &mut Session,
 ) -> Result<(), Failure> {
-    for service in services {
-        containers::listening(context, &service.address, watch, session).await?;
-    }
     let mut started = Vec::new();
     for service in services {
         let pod = context.agents.hold(&service.address);

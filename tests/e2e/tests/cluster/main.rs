@@ -37,6 +37,7 @@ mod policies;
 mod preparing;
 mod restarts;
 mod runner_pod;
+mod runner_pod_builds;
 mod templates;
 mod tunnels;
 mod workflow;

@@ -93,6 +93,11 @@ impl CreateOptions {
         names::is_label(&name).then_some(name)
     }
 
+    /// --user, as it is given.
+    pub fn user_text(&self) -> Option<&str> {
+        Some(self.user_text.as_str()).filter(|text| !text.is_empty())
+    }
+
     /// --workdir.
     pub fn working_directory(&self) -> Option<&str> {
         self.working_directory.as_deref()

@@ -86,6 +86,7 @@ pub(super) async fn ensure(
     session.cursor.run = Some(RunPosition {
         job_uid: job.uid().unwrap_or_default(),
         agent_launch: agent_launch.clone(),
+        built: None,
         before: session.sent(),
         log: LogPosition::default(),
     });

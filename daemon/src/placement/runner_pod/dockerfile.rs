@@ -1,0 +1,115 @@
+//! A Dockerfile action without a registry: Kaniko builds the image in the container of the step, onto that
+//! container's own root. Once it has ended the root is the image's, and the image's program runs there:
+//! nothing is pushed, pulled or started a second time.
+//!
+//! hookd is the build's registry endpoint, and its images come through it. So a build does not outlive
+//! hookd: another daemon builds once more, in another container.
+
+use std::path::Path;
+
+use hookd_api::v1::Phase;
+
+use super::container_step::{self, Place, Root};
+use super::error::KanikoError;
+use super::kaniko::{self, Built};
+use super::{containers, end};
+use crate::build::{ContextReader, ReadContext};
+use crate::cluster::logs::LogPosition;
+use crate::context::Context;
+use crate::endpoint::{EndpointConfig, LocalEndpoint, Mounted};
+use crate::error::Failure;
+use crate::objects::build_job;
+use crate::objects::container::ContainerStep;
+use crate::placement::Call;
+use crate::placement::error::PlacementError;
+use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition, RunPosition};
+use crate::session::events::Session;
+use crate::session::log_group;
+
+/// Builds the image and runs it; its exit code.
+pub(super) async fn run(
+    call: Call<'_>,
+    spec: ContainerStep,
+    dockerfile: &Path,
+    session: &mut Session,
+) -> Result<i32, Failure> {
+    if session.cursor.run.is_none() {
+        // Boxed: it is large, and a daemon that was started again may find the program running.
+        Box::pin(build(call, &spec, dockerfile, session)).await?;
+    }
+    let image = dockerfile.display().to_string();
+    let Some(run) = &session.cursor.run else {
+        return Err(PlacementError::ProgramUnknown { image }.into());
+    };
+    let address = containers::of_run(call.context, call.step, run);
+    container_step::run_program(call, spec, &address, image, session).await
+}
+
+/// Makes the root of the step's container the image.
+async fn build(
+    call: Call<'_>,
+    spec: &ContainerStep,
+    dockerfile: &Path,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let Call { context, step } = call;
+    let volumes = containers::volumes(context).await?;
+    let attempt = begin(call, dockerfile, session).await?;
+    let reader = ContextReader { config: &context.config, dockerfile };
+    // Read first: a context that cannot be read needs no container.
+    let read = reader.read(reader.open().await?).await?;
+    let endpoint = endpoint(context, &read).await?;
+    let mut address = containers::of_step(context, step, attempt);
+    let watch = context.agents.for_job().watch();
+    let settings = &context.config.build;
+    let rights = build_job::security_context(settings);
+    let root = Root { image: &settings.kaniko_image, builder: Some(&rights) };
+    let place = Place { volumes, address: &address };
+    let container = container_step::prepare(call, spec, root, place, session).await?;
+    // Another daemon must find the container, or none.
+    session.checkpoint(Phase::BuildPending).await?;
+    containers::add(context, &[container]).await?;
+    containers::listening(context, &mut address, &watch, session, |_, _| {}).await?;
+    let at = format!("container {} of pod {}", address.container, address.pod);
+    log_group::open(dockerfile, &settings.kaniko_image, &at, session).await?;
+    let build = kaniko::Build { context, reader, address: &address, endpoint: &endpoint };
+    let limit = settings.timeout;
+    let built = tokio::time::timeout(limit, kaniko::run(build, read, session)).await;
+    let Built { config } = built.map_err(|_| KanikoError::Late { limit })??;
+    log_group::close(session).await?;
+    session.cursor.run = Some(RunPosition {
+        job_uid: address.container.clone(),
+        agent_launch: Some(config.image),
+        built: Some(config.process),
+        before: session.sent(),
+        log: LogPosition::default(),
+    });
+    session.checkpoint(Phase::RunPending).await
+}
+
+/// Counts the attempt. One that an earlier daemon began is over: it was that build's endpoint.
+async fn begin(call: Call<'_>, dockerfile: &Path, session: &mut Session) -> Result<u32, Failure> {
+    let Some(before) = session.cursor.build.clone() else {
+        session.cursor.build = Some(BuildPosition::default());
+        return Ok(0);
+    };
+    end::attempt(call, before.attempt).await;
+    let attempt = before.attempt + 1;
+    if attempt >= BUILD_ATTEMPTS {
+        let (dockerfile, attempts) = (dockerfile.to_owned(), BUILD_ATTEMPTS);
+        return Err(KanikoError::Interrupted { dockerfile, attempts }.into());
+    }
+    let token = before.token;
+    session.cursor.build = Some(BuildPosition { attempt, token, ..BuildPosition::default() });
+    let message = "The build is started again: hookd, which serves its images, was started again";
+    session.progress(Phase::BuildPending, message).await?;
+    Ok(attempt)
+}
+
+async fn endpoint(context: &Context, read: &ReadContext) -> Result<LocalEndpoint, Failure> {
+    let key = kaniko::random_key()?;
+    let config = EndpointConfig::keeping(&context.config.registry, &read.images, key);
+    let credentials = context.credentials().await.map(<[_]>::to_vec).unwrap_or_default();
+    let started = LocalEndpoint::start(config, Mounted { credentials, authority: None }).await;
+    started.map_err(|source| KanikoError::NoEndpoint { source }.into())
+}

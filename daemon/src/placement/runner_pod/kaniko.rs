@@ -1,0 +1,291 @@
+//! Kaniko in the container of a step: a program of stepd's, whose context comes through a named pipe and
+//! whose images come through hookd's own registry endpoint.
+
+use std::collections::HashMap;
+use std::pin::pin;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hookd_api::stepd::v1::{Output, StartStepRequest, StepEnd};
+use hookd_api::transport::{MAX_OUTPUT_SIZE, STEPD_DIR};
+use hookd_api::v1::Stream;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use super::context_pipe::{self, ContextPipe};
+use super::error::KanikoError;
+use crate::beneath::{Kept, Tree};
+use crate::build::context::{BuildContext, ContextError};
+use crate::build::error::BuildError;
+use crate::build::{self, ContextReader, ReadContext, dockerfile, failure};
+use crate::config::ProxySource;
+use crate::context::Context;
+use crate::endpoint::{ENDPOINT, LocalEndpoint, Shown};
+use crate::error::{CommonError, Failure};
+use crate::objects::build_job;
+use crate::objects::build_job::proxy::Proxy;
+use crate::registry::image_config::BuiltConfig;
+use crate::session::cursor::RunPosition;
+use crate::session::error::SessionError;
+use crate::session::events::Session;
+use crate::stepd::pods::AgentAddress;
+use crate::stepd::program::{self, TakeOutput};
+use crate::stepd::socket::SocketDir;
+use crate::work_volume::error::VolumeError;
+
+/// Kaniko's own directory, which is no part of the image.
+pub(super) const KANIKO: &str = "/kaniko";
+/// Its program there.
+const EXECUTOR: &str = "/kaniko/executor";
+/// Its name for stepd: a container has one build.
+const STEP: &str = "build";
+/// Name of a Dockerfile that hookd has changed.
+const DOCKERFILE: &str = "Dockerfile";
+/// Bytes of a line that are held back until it ends.
+const LONGEST_LINE: usize = 32 << 10;
+/// Bytes of the log in which the reason of a failure stands.
+const TAIL: usize = 64 << 10;
+
+/// A build that is ready to begin.
+#[derive(Clone, Copy)]
+pub(super) struct Build<'a> {
+    pub(super) context: &'a Context,
+    pub(super) reader: ContextReader<'a>,
+    /// The agent of the container.
+    pub(super) address: &'a AgentAddress,
+    pub(super) endpoint: &'a LocalEndpoint,
+}
+
+/// What a build has left on its container's root.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) config: BuiltConfig,
+}
+
+/// Builds.
+pub(super) async fn run(
+    build: Build<'_>,
+    read: ReadContext,
+    session: &mut Session,
+) -> Result<Built, Failure> {
+    let Some(socket) = &build.address.socket else {
+        return Err(
+            CommonError::defect("The container of the build has no volume", NoSocketDir).into()
+        );
+    };
+    let name = read.source.dockerfile_name().to_owned();
+    let text = dockerfile::with_files_of_base(&read.dockerfile, &unpacking(&name));
+    let name = match &text {
+        Some(text) => {
+            changed_dockerfile(socket, text).map_err(|error| unwritable(socket, error))?
+        }
+        None => name,
+    };
+    let start = build.program(&name);
+    let pipe = ContextPipe::make(socket).map_err(|error| unwritable(socket, error))?;
+    let mut log = BuildLog::new(Shown::new(build.endpoint.config()), session);
+    let ended = build.with_context(&pipe, read.source, &start, &mut log).await?;
+    log.rest().await?;
+    let path = || build.reader.dockerfile.to_owned();
+    if ended.signal == 9 && ended.oom_kills > 0 {
+        return Err(KanikoError::OutOfMemory { dockerfile: path() }.into());
+    }
+    if !ended.error.is_empty() {
+        let image = build.context.config.build.kaniko_image.clone();
+        return Err(KanikoError::NoBuilder { image, why: ended.error }.into());
+    }
+    if ended.exit_code != 0 {
+        let failure = failure::explain(ENDPOINT, ended.exit_code, &log.tail());
+        return Err(BuildError::Kaniko { dockerfile: path(), failure }.into());
+    }
+    let document = build.endpoint.image();
+    let config = document.and_then(|document| BuiltConfig::read(&document).ok());
+    let config = config.filter(RunPosition::has_room_for_built);
+    let config = config.ok_or_else(|| KanikoError::NoConfiguration { dockerfile: path() })?;
+    Ok(Built { config })
+}
+
+impl Build<'_> {
+    /// Kaniko's program.
+    fn program(&self, dockerfile: &str) -> StartStepRequest {
+        let directory = in_container(self.address);
+        let mut argv = vec![
+            EXECUTOR.to_owned(),
+            format!("--context=tar://{directory}/{}", context_pipe::NAME),
+            format!("--dockerfile={dockerfile}"),
+            // How the node shows that this is a container differs from runtime to runtime.
+            "--force".to_owned(),
+        ];
+        argv.extend(build_job::arguments_of_all(self.endpoint.config()));
+        let as_docker = build_job::AS_DOCKER.map(|name| (name.to_owned(), "true".to_owned()));
+        let mut environment: HashMap<_, _> = as_docker.into();
+        let settings = &self.context.config;
+        if settings.build.proxy == ProxySource::Sidecar {
+            let proxy = Proxy::of_process().bypassed_for(None, &settings.registry);
+            argv.extend(proxy.build_arguments());
+            environment.extend(proxy.variables());
+        }
+        StartStepRequest {
+            step_id: STEP.to_owned(),
+            argv,
+            environment,
+            working_directory: "/".to_owned(),
+            prepend_path: Vec::new(),
+            is_main: false,
+            built_image: None,
+        }
+    }
+
+    /// Runs Kaniko while its context is packed.
+    async fn with_context(
+        &self,
+        pipe: &ContextPipe,
+        source: BuildContext,
+        start: &StartStepRequest,
+        log: &mut BuildLog<'_>,
+    ) -> Result<StepEnd, Failure> {
+        // The work ends when the guard is dropped.
+        let (bounds, _guard) = self.reader.bounds();
+        let writer = pipe.writer();
+        let mut packing = pin!(self.reader.on_thread(move || {
+            let out = writer.and_then(context_pipe::Writer::open);
+            let out = out.map_err(|source| ContextError::Output { source })?;
+            source.write_tar_gz(out, &bounds)
+        }));
+        let pod = self.context.agents.hold(self.address);
+        let mut building = pin!(program::watched(&pod, start, log));
+        let mut packed = false;
+        loop {
+            tokio::select! {
+                ended = &mut building => return ended,
+                done = &mut packing, if !packed => match done? {
+                    // Kaniko ended before it had all of it, and says why.
+                    Ok(_) | Err(ContextError::Output { .. }) => packed = true,
+                    Err(error) => return Err(build::context_failure(error)),
+                },
+            }
+        }
+    }
+}
+
+/// The agent's directory as its container has it.
+fn in_container(address: &AgentAddress) -> String {
+    format!("{STEPD_DIR}/{}", address.container)
+}
+
+/// An instruction that needs the files of the base image, and leaves nothing in the image: all of Kaniko's
+/// directory is left out of it.
+fn unpacking(dockerfile: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if dockerfile.bytes().all(plain) {
+        format!("COPY [\"{dockerfile}\", \"{KANIKO}/unpacked\"]")
+    } else {
+        // Slower, since Kaniko looks for what it has changed.
+        "RUN [\"/__hookd/stepd\", \"--version\"]".to_owned()
+    }
+}
+
+/// Writes a Dockerfile where Kaniko finds it; its path there. What its rules leave out was not sent.
+fn changed_dockerfile(socket: &SocketDir, text: &[u8]) -> std::io::Result<String> {
+    let path = std::path::Path::new(&socket.name);
+    let (directory, _) = Tree::open(&socket.root)?.directory(path, Kept::Nothing)?;
+    let tree = Tree::of(directory);
+    tree.put(DOCKERFILE, text, 0o644)?;
+    tree.put(&format!("{DOCKERFILE}.dockerignore"), b"\n", 0o644)?;
+    Ok(format!("{STEPD_DIR}/{}/{DOCKERFILE}", socket.name))
+}
+
+fn unwritable(socket: &SocketDir, error: std::io::Error) -> Failure {
+    let path = socket.root.join(&socket.name);
+    VolumeError::new(format!("{} cannot be written to", path.display()), error).into()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("it was started without one")]
+struct NoSocketDir;
+
+/// A text that no program of the pod can guess.
+///
+/// # Errors
+/// The kernel has no random bytes.
+pub(super) fn random_key() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes[..], GetRandomFlags::empty())
+        .map_err(|error| SessionError::NoRandomBytes { source: error.into() })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The build's log on its way to the user, line by line: the names of registries in it are restored.
+struct BuildLog<'s> {
+    session: &'s mut Session,
+    shown: Shown,
+    /// Begins of lines, of standard output and standard error.
+    begun: [Vec<u8>; 2],
+    tail: Vec<u8>,
+}
+
+impl<'s> BuildLog<'s> {
+    fn new(shown: Shown, session: &'s mut Session) -> Self {
+        Self { session, shown, begun: Default::default(), tail: Vec::new() }
+    }
+
+    /// Sends what has no end of line.
+    async fn rest(&mut self) -> Result<(), Failure> {
+        for mut begun in std::mem::take(&mut self.begun) {
+            if !begun.is_empty() {
+                begun.push(b'\n');
+                self.send(begun).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, lines: Vec<u8>) -> Result<(), Failure> {
+        let mut shown = self.shown.restore_bytes(&Bytes::from(lines));
+        self.tail.extend_from_slice(&shown);
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+        while !shown.is_empty() {
+            let piece = shown.split_to(shown.len().min(MAX_OUTPUT_SIZE));
+            // The builder's log is none of the program's output.
+            self.session.output(Stream::Stderr, piece, |_| {}).await?;
+        }
+        Ok(())
+    }
+
+    fn tail(&self) -> String {
+        String::from_utf8_lossy(&self.tail).into_owned()
+    }
+}
+
+impl TakeOutput for BuildLog<'_> {
+    /// Sends the lines that end in this piece.
+    fn take(&mut self, output: Output) -> BoxFuture<'_, Result<(), Failure>> {
+        let begun = &mut self.begun[usize::from(output.stderr)];
+        begun.extend_from_slice(&output.data);
+        let end = begun.iter().rposition(|byte| *byte == b'\n').map(|at| at + 1);
+        let end = end.unwrap_or(if begun.len() > LONGEST_LINE { begun.len() } else { 0 });
+        let rest = begun.split_off(end);
+        let lines = std::mem::replace(begun, rest);
+        self.send(lines).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dockerfile_of_any_name_unpacks_its_base() {
+        assert_eq!(unpacking("Dockerfile"), r#"COPY ["Dockerfile", "/kaniko/unpacked"]"#);
+        for odd in ["a b", "$x", "\"", "[a]*"] {
+            assert!(unpacking(odd).starts_with("RUN ["), "{odd}");
+        }
+    }
+
+    #[test]
+    fn keys_are_long_and_differ() {
+        let (one, other) = (random_key().unwrap(), random_key().unwrap());
+        assert_eq!(one.len(), 32);
+        assert_ne!(one, other);
+    }
+}
