@@ -37,7 +37,8 @@ build: compiler ## build hookd, hook and stepd, and the fake runner, as static b
 	@mkdir -p $(HOOKD_BIN_DIR)
 	@install $(CARGO_TARGET_DIR)/$(TRIPLE)/release/hookd $(addprefix $(CARGO_TARGET_DIR)/$(TRIPLE)/tiny/,hook stepd fake-runner) $(HOOKD_BIN_DIR)
 
-demo: build ## build a Dockerfile action with Kaniko and run it as a Job; ACTION=<folder> for one of yours
+demo: export PLACEMENT ?= runner-pod
+demo: build ## build a Dockerfile action with Kaniko and run it; ACTION=<folder> for one of yours, PLACEMENT=own-pod
 	@deploy/demo/demo.sh $(ACTION)
 
 test: test-unit test-cluster test-examples ## run all tests, those on the cluster included

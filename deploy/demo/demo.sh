@@ -4,6 +4,8 @@
 #
 # HOOKD_BIN_DIR      folder of the static hookd, hook, stepd and fake-runner
 # INPUTS             inputs of the action in <folder>: "name=value name=value"
+# PLACEMENT          runner-pod: jobs and builds run in the runner pod, the default;
+#                    own-pod: in pods of their own, with a claim and a registry
 # KUBECONFIG         a cluster of your own, see ../README.md; without it one is
 #                    started here (../devcluster)
 #
@@ -61,9 +63,11 @@ use_own_cluster() {
   need HOOKD_IMAGE "the image made from deploy/Containerfile, where your nodes can pull it" || missing=yes
   need HOOKD_RUNNER_IMAGE "the runner's image, for instance ghcr.io/actions/actions-runner:latest" || missing=yes
   need HOOKD_KANIKO_IMAGE "the image of the Kaniko executor" || missing=yes
-  need HOOKD_REGISTRY_HOST "the registry's name or address for pods, for instance registry.hookd-registry.svc with deploy/registry.yaml" || missing=yes
-  need HOOKD_REGISTRY_PORT "the registry's port for pods, for instance 5000" || missing=yes
-  need HOOKD_REGISTRY_NODE_PORT "the node port of the registry, for instance 30500" || missing=yes
+  if [ "$PLACEMENT" = own-pod ]; then
+    need HOOKD_REGISTRY_HOST "the registry's name or address for pods, for instance registry.hookd-registry.svc with deploy/registry.yaml" || missing=yes
+    need HOOKD_REGISTRY_PORT "the registry's port for pods, for instance 5000" || missing=yes
+    need HOOKD_REGISTRY_NODE_PORT "the node port of the registry, for instance 30500" || missing=yes
+  fi
   [ -z "$missing" ] || exit 1
   command -v kubectl >/dev/null || die "kubectl is not installed."
   check_binaries fake-runner
@@ -82,12 +86,13 @@ fill() {
     "HOOKD_IMAGE=$HOOKD_IMAGE" \
     "RUNNER_IMAGE=$HOOKD_RUNNER_IMAGE" \
     "KANIKO_IMAGE=$HOOKD_KANIKO_IMAGE" \
-    "REGISTRY_HOST=$HOOKD_REGISTRY_HOST" \
-    "REGISTRY_PORT=$HOOKD_REGISTRY_PORT" \
-    "REGISTRY_NODE_PORT=$HOOKD_REGISTRY_NODE_PORT" \
+    "REGISTRY_HOST=${HOOKD_REGISTRY_HOST:-}" \
+    "REGISTRY_PORT=${HOOKD_REGISTRY_PORT:-}" \
+    "REGISTRY_NODE_PORT=${HOOKD_REGISTRY_NODE_PORT:-}" \
     "REGISTRY_PULL_HOST=${HOOKD_REGISTRY_PULL_HOST:-}" \
     "REGISTRY_MAP=${HOOKD_REGISTRY_MAP:-}" \
-    "INSECURE_REGISTRIES=${HOOKD_INSECURE_REGISTRIES-$HOOKD_REGISTRY_HOST:$HOOKD_REGISTRY_PORT}"; do
+    "LOCAL_NAMES=" \
+    "INSECURE_REGISTRIES=${HOOKD_INSECURE_REGISTRIES-${HOOKD_REGISTRY_HOST:+$HOOKD_REGISTRY_HOST:${HOOKD_REGISTRY_PORT:-}}}"; do
     value=$(printf %s "${setting#*=}" | sed 's/[&|\\]/\\&/g')
     expressions+=(-e "s|\${${setting%%=*}}|$value|g")
   done
@@ -112,14 +117,20 @@ make_volume() {
 }
 
 start_runner() {
-  say "starting the runner pod $RUNNER_NAME in the namespace $NAMESPACE"
+  say "starting the runner pod $RUNNER_NAME in the namespace $NAMESPACE; placement of jobs: $PLACEMENT"
   sed "s/name: arc-runners/name: $NAMESPACE/" "$DEPLOY/namespace.yaml" | kubectl apply -f - >/dev/null
-  k apply -f "$DEPLOY/rbac.yaml" >/dev/null
   # What an earlier demo could not delete.
   k delete pod "$RUNNER_NAME" --ignore-not-found --timeout=60s >/dev/null
-  make_volume
-  STARTED=yes
-  fill "$DEPLOY/runner-pod.yaml" | k create -f - >/dev/null
+  if [ "$PLACEMENT" = own-pod ]; then
+    k apply -f "$DEPLOY/rbac-own-pod.yaml" >/dev/null
+    make_volume
+    STARTED=yes
+    fill "$DEPLOY/runner-own-pod.yaml" | k create -f - >/dev/null
+  else
+    k apply -f "$DEPLOY/rbac.yaml" >/dev/null
+    STARTED=yes
+    fill "$DEPLOY/runner-pod.yaml" | k create -f - >/dev/null
+  fi
   await_runner
 }
 
@@ -172,7 +183,7 @@ stop_runner() {
     [ $SECONDS -lt $until ] || die "left behind 60 s after the runner's end: $(echo "$left" | tr '\n' ' ')"
     sleep 0.5
   done
-  k delete pvc "$CLAIM_NAME" --wait=false >/dev/null
+  k delete pvc "$CLAIM_NAME" --ignore-not-found --wait=false >/dev/null
 }
 
 # ---- what is expected -----------------------------------------------------------
@@ -235,6 +246,8 @@ run_own() {
 }
 
 [ $# -le 1 ] || die "usage: demo.sh [<folder of an action>]"
+PLACEMENT=${PLACEMENT:-runner-pod}
+case $PLACEMENT in runner-pod | own-pod) ;; *) die "PLACEMENT is \"$PLACEMENT\", and must be runner-pod or own-pod." ;; esac
 ACTION=
 if [ -n "${1:-}" ]; then
   ACTION=$(cd "$1" 2>/dev/null && pwd) || die "$1 is no folder."

@@ -26,14 +26,14 @@ pub struct Permission {
 pub type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 /// What hookd must be able to ask of the API in the runner's namespace for jobs in the runner pod;
-/// deploy/rbac-runner-pod.yaml grants the same.
+/// deploy/rbac.yaml grants the same.
 pub const IN_RUNNER_POD: [Rule; 3] = [
     ("", "pods", &["get", "list", "watch"]),
     ("", "pods/log", &["get"]),
     ("", "pods/ephemeralcontainers", &["patch"]),
 ];
 
-/// As [`IN_RUNNER_POD`], for jobs in pods of their own and for builds; deploy/rbac.yaml grants the same.
+/// As [`IN_RUNNER_POD`], for jobs in pods of their own and for builds; deploy/rbac-own-pod.yaml grants the same.
 pub const REQUIRED: [Rule; 6] = [
     ("", "pods", &["get", "list", "watch", "create", "delete"]),
     ("", "pods/log", &["get"]),
@@ -43,7 +43,7 @@ pub const REQUIRED: [Rule; 6] = [
     ("", "secrets", &["get", "create", "delete"]),
 ];
 
-/// What hookd can do without; deploy/rbac.yaml grants it too.
+/// What hookd can do without; deploy/rbac-own-pod.yaml grants it too.
 pub const OPTIONAL: [Rule; 2] =
     [("", "events", &["list", "watch"]), ("", "persistentvolumeclaims", &["get"])];
 
@@ -157,8 +157,8 @@ mod tests {
         let [events, _] = OPTIONAL;
         let runner = IN_RUNNER_POD.into_iter().chain([events]);
         for (yaml, asked) in [
-            (include_str!("../../../deploy/rbac.yaml"), own.collect::<Vec<_>>()),
-            (include_str!("../../../deploy/rbac-runner-pod.yaml"), runner.collect()),
+            (include_str!("../../../deploy/rbac-own-pod.yaml"), own.collect::<Vec<_>>()),
+            (include_str!("../../../deploy/rbac.yaml"), runner.collect()),
         ] {
             let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n"));
             let role: k8s_openapi::api::rbac::v1::Role =

@@ -180,8 +180,8 @@ impl Refusal {
     pub fn help(self) -> &'static str {
         match self {
             Self::MissingPermission => {
-                "Apply deploy/rbac.yaml in the runner's namespace and bind its Role to the \
-                 sidecar's service account"
+                "Apply deploy/rbac.yaml in the runner's namespace, or deploy/rbac-own-pod.yaml where jobs \
+                 or builds have pods of their own, and bind its Role to the sidecar's service account"
             }
             Self::Admission(plugin) => plugin.remedy,
             Self::InvalidObject => {

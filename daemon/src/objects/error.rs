@@ -275,7 +275,7 @@ impl Explain for SpecError {
             }
             Self::NoSpareVolume { .. } => "Add emptyDir volumes hookd-volume-<number> to the runner pod",
             Self::NoClaim { .. } => {
-                "Mount a claim there in the runner pod (deploy/values.yaml shows how), or set \
+                "Mount a claim there in the runner pod (deploy/values-own-pod.yaml shows how), or set \
                  ACTIONS_RUNNER_CLAIM_NAME"
             }
             Self::NoHookdImage => {

@@ -22,7 +22,8 @@ impl Explain for DestinationError {
         match self {
             Self::NotConfigured => {
                 "Set ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST, _REGISTRY_PORT and \
-                 _REGISTRY_NODE_PORT on the hookd container (docs/config.md)"
+                 _REGISTRY_NODE_PORT on the hookd container (docs/config.md), or let jobs run in the \
+                 runner pod, where none is needed (docs/placement.md)"
             }
         }
         .to_owned()

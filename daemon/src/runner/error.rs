@@ -76,7 +76,7 @@ impl Explain for RunnerError {
     fn help(&self) -> String {
         match self {
             Self::SharedClaim { .. } => {
-                "Give each runner a claim of its own (`ephemeral`, as in deploy/values.yaml); if all \
+                "Give each runner a claim of its own (`ephemeral`, as in deploy/values-own-pod.yaml); if all \
                  that the claim holds may be seen by every job, set HOOKD_TRUST_SHARED_CLAIM=true"
             }
             Self::UnknownSubPath { .. } => {
@@ -86,7 +86,7 @@ impl Explain for RunnerError {
                 "Use a claim with access mode ReadWriteOnce or ReadWriteMany"
             }
             Self::NoJobVolume { .. } => {
-                "Take the volumes and mounts of deploy/values-runner-pod.yaml, or set \
+                "Take the volumes and mounts of deploy/values.yaml, or set \
                  HOOKD_JOB_PLACEMENT=own-pod with the work directory on a claim"
             }
             Self::PartOfVolume { .. } => {

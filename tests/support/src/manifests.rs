@@ -27,10 +27,11 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
     let read = |name: &str| documents(&filled(name, namespace, volume));
     let files = match setup.placement {
         Placement::OwnPod => {
-            ["deploy/rbac.yaml", "deploy/work-claim.yaml", "deploy/runner-pod.yaml"].as_slice()
+            ["deploy/rbac-own-pod.yaml", "deploy/work-claim.yaml", "deploy/runner-own-pod.yaml"]
+                .as_slice()
         }
         Placement::RunnerPod => {
-            &["deploy/rbac-runner-pod.yaml", "deploy/rbac.yaml", "deploy/runner-with-jobs.yaml"]
+            &["deploy/rbac.yaml", "deploy/rbac-own-pod.yaml", "deploy/runner-pod.yaml"]
         }
     };
     let mut objects: Vec<_> = files.iter().flat_map(|name| read(name)).collect();
@@ -60,16 +61,17 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
     [vec![namespace_object], volume, objects].concat()
 }
 
-/// The pod that ARC's controller makes of `deploy/values-runner-pod.yaml`, but for the runner's program.
+/// The pod that ARC's controller makes of `deploy/values.yaml`, but for the runner's program.
 fn from_values() -> Value {
     let cluster = cluster();
-    let text = fs::read_to_string(repository("deploy/values-runner-pod.yaml")).unwrap();
+    let text = fs::read_to_string(repository("deploy/values.yaml")).unwrap();
     let values = documents(&text).remove(0);
     let mut spec = values["template"]["spec"].clone();
     let hookd = &mut spec["initContainers"][0];
     hookd["image"] = cluster.hookd_image.as_str().into();
     let registry = format!("{}:{}", cluster.registry_host, cluster.registry_port);
     for (name, value) in [
+        ("HOOKD_KANIKO_IMAGE", cluster.kaniko_image.clone()),
         ("HOOKD_REGISTRY_MAP", format!("index.docker.io={registry}")),
         ("HOOKD_INSECURE_REGISTRIES", registry),
     ] {

@@ -58,8 +58,7 @@ pub struct Setup {
 impl Setup {
     /// Jobs run in the runner pod.
     pub fn in_runner_pod() -> Self {
-        let setup = Self { placement: Placement::RunnerPod, ..Self::default() };
-        setup.set("HOOKD_KANIKO_IMAGE", &cluster().kaniko_image)
+        Self { placement: Placement::RunnerPod, ..Self::default() }
     }
 
     /// Builds images: they are pushed to the cluster's registry.

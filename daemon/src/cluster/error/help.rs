@@ -21,8 +21,9 @@ pub(super) fn of(error: &ClusterError) -> &'static str {
         }
         E::NoAnswer { .. } => "Check the API server and the network between it and the runner pod",
         E::PermissionsMissing { .. } => {
-            "Apply deploy/rbac.yaml in that namespace and bind its Role to the sidecar's service \
-             account; hookd looks again at the next call"
+            "Apply deploy/rbac.yaml in that namespace, or deploy/rbac-own-pod.yaml where jobs or builds \
+             have pods of their own, and bind its Role to the sidecar's service account; hookd looks \
+             again at the next call"
         }
         E::NameTaken { .. } | E::PodOfAnotherRunner { .. } | E::PodOfNoRunner { .. } => {
             "Delete it if it is a leftover; run the job again"

@@ -174,7 +174,7 @@ fn only_who_cannot_do_what_is_a_missing_permission() {
     ] {
         let failure = refused("create Job j", &status(403, &message));
         assert_eq!(failure.reason, Reason::PermissionMissing, "{message}");
-        assert!(failure.remedy.contains("deploy/rbac.yaml"));
+        assert!(failure.remedy.contains("deploy/rbac-own-pod.yaml"));
     }
     assert!(is_missing_permission(&status(401, "Unauthorized")));
     assert!(!is_missing_permission(&status(403, "You cannot create resource \"pods\" here")));

@@ -37,9 +37,10 @@ fn main() {
     let runner = RunnerPod::start();
     let [builds, executors] = measure_builds(&runner, runs);
     let aim = pods.median() + ALLOWANCE;
+    let kaniko = executors.median();
     let mut figures = vec![pods, images.aim(aim), builds, executors];
     figures.extend(jobs::measure(&runner, runs));
-    figures.extend(runner_pod::measure(runs));
+    figures.extend(runner_pod::measure(runs, kaniko));
     print!("{}", figures::table(&figures));
     figures::write(&figures);
 }

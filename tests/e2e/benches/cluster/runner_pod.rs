@@ -24,10 +24,10 @@ const JOBS: u32 = 8;
 /// Whatever does not run by then does not run.
 const TIMEOUT: Duration = s(60);
 
-/// The figures of whole jobs.
-pub(crate) fn measure(runs: u32) -> Vec<Figure> {
+/// The figures of whole jobs; `kaniko`: the seconds of a build alone.
+pub(crate) fn measure(runs: u32, kaniko: f64) -> Vec<Figure> {
     let (mut bare, mut prepared, mut steps) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut ended, mut containers) = (Vec::new(), Vec::new());
+    let (mut ended, mut containers, mut builds) = (Vec::new(), Vec::new(), Vec::new());
     let mut left = runs;
     while left > 0 {
         let runner = RunnerPod::with(&Setup::in_runner_pod());
@@ -45,10 +45,12 @@ pub(crate) fn measure(runs: u32) -> Vec<Figure> {
                 (0..STEPS).map(|_| time(&job.step_call(&step).quietly().run())).collect();
             wait_for_phase(run);
             let stepped = time(&runner.run(&container));
+            wait_for_phase(run);
+            let built = time(&runner.run(&crate::dockerfile_step(&runner)));
             let cleaned = time(&job.clean_up());
             eprintln!(
                 "runner pod, run {run} of {left}: container {alone:.3?}, prepare {ready:.3?}, step \
-                 {:.3?}, container step {stepped:.3?}, cleanup {cleaned:.3?}",
+                 {:.3?}, container step {stepped:.3?}, build {built:.3?}, cleanup {cleaned:.3?}",
                 all[STEPS - 1],
             );
             if run > 0 {
@@ -56,6 +58,7 @@ pub(crate) fn measure(runs: u32) -> Vec<Figure> {
                 prepared.push(ready);
                 steps.extend(all);
                 containers.push(stepped);
+                builds.push(built);
                 ended.push(cleaned);
             }
         }
@@ -68,6 +71,7 @@ pub(crate) fn measure(runs: u32) -> Vec<Figure> {
         Figure::new("prepare_job.runner_pod", &prepared).aim((median * 0.8).min(0.15)),
         Figure::new("run_script_step.runner_pod.true", &steps).aim(0.008),
         Figure::new("run_container_step.runner_pod", &containers).aim(median + 0.05),
+        Figure::new("run_container_step.runner_pod.dockerfile_first", &builds).aim(kaniko + 0.4),
         Figure::new("cleanup_job.runner_pod", &ended).aim(0.02),
     ]
 }

@@ -28,9 +28,12 @@ fn a_missing_permission_is_named_by_its_verb() {
     let runner =
         RunnerPod::with(&Setup { forbidden: Some(("create", "jobs")), ..Setup::default() });
     let outcome = image_step(&runner, "busybox:1", "/bin/echo");
-    outcome.assert_failed_with(SOON, &["create jobs.batch", &runner.namespace, "deploy/rbac.yaml"]);
+    outcome.assert_failed_with(
+        SOON,
+        &["create jobs.batch", &runner.namespace, "deploy/rbac-own-pod.yaml"],
+    );
     let outcome = runner.run(&runner.action("build", &[("Dockerfile", "FROM busybox:1\n")]));
-    outcome.assert_failed_with(SOON, &["create jobs.batch", "deploy/rbac.yaml"]);
+    outcome.assert_failed_with(SOON, &["create jobs.batch", "deploy/rbac-own-pod.yaml"]);
     assert!(runner.log().contains("create jobs.batch"), "{}", runner.log());
 }
 
@@ -39,7 +42,7 @@ fn a_permission_that_is_given_later_is_noticed() {
     let runner =
         RunnerPod::with(&Setup { forbidden: Some(("create", "jobs")), ..Setup::default() });
     image_step(&runner, "busybox:1", "/bin/echo").assert_failed_with(SOON, &["create jobs.batch"]);
-    let rules = cluster::repository("deploy/rbac.yaml");
+    let rules = cluster::repository("deploy/rbac-own-pod.yaml");
     runner.k(&["apply", "-f", rules.to_str().unwrap()]);
     assert_eq!(runner.run(&runner.script("echo allowed")).assert_code(0).text(), "allowed\n");
 }

@@ -152,7 +152,7 @@ fn the_role_for_jobs_in_the_runner_pod_is_as_small_as_its_use() {
     runner.run(&runner.script("true")).assert_code(0);
     job.clean_up().assert_code(0);
     let user = format!("system:serviceaccount:{}:hookd", runner.namespace);
-    let role = role_of("deploy/rbac-runner-pod.yaml");
+    let role = role_of("deploy/rbac.yaml");
     // Events are watched for containers that wait.
     let unseen = ["/events list", "/events watch"];
     until("the audit log names all that the Role grants, and no more", s(30), || {
@@ -187,9 +187,9 @@ fn rule_of(group: &str, resource: &str, verb: &str) -> String {
     format!("{group}/{resource} {verb}")
 }
 
-/// The rules of deploy/rbac.yaml.
+/// The rules of deploy/rbac-own-pod.yaml.
 fn role() -> Rules {
-    role_of("deploy/rbac.yaml")
+    role_of("deploy/rbac-own-pod.yaml")
 }
 
 fn role_of(file: &str) -> Rules {

@@ -333,6 +333,8 @@ fn the_admission_policy_lets_a_job_in_the_runner_pod_start() {
     let mut job = JobRun::start(&runner);
     job.run("true").assert_code(0);
     runner.run(&runner.script("true")).assert_code(0);
+    let built = runner.action("built", &[("Dockerfile", "FROM busybox:1\nCMD [\"true\"]\n")]);
+    runner.run(&built).assert_code(0);
     let mut token = json!({"name": "token", "image": "busybox:1", "volumeMounts": [
         {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]});
     let patch = |container: &Value| {
@@ -375,6 +377,9 @@ fn a_runner_pod_as_arc_makes_it_from_the_values_runs_a_job() {
     let mut job = JobRun::start(&runner);
     assert_eq!(job.run("echo works; ls /__e").assert_code(0).text(), "works\n");
     runner.run(&runner.script("true")).assert_code(0);
+    let dockerfile = "FROM busybox:1\nRUN true\nENTRYPOINT [\"/bin/echo\", \"built\"]\n";
+    let built = runner.run(&runner.action("built", &[("Dockerfile", dockerfile)]));
+    assert_eq!(built.assert_code(0).after_build(), "built\n");
     job.clean_up().assert_code(0);
 }
 

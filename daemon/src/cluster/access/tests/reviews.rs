@@ -12,7 +12,7 @@ fn review() -> Expected {
         .with_body(json!({"spec": {"namespace": "ns"}}))
 }
 
-/// All that deploy/rbac.yaml grants, but for one verb.
+/// All that deploy/rbac-own-pod.yaml grants, but for one verb.
 fn rules_without(resource: &str, verb: &str) -> Value {
     let rules = REQUIRED.iter().map(|(group, one, verbs)| {
         let verbs: Vec<_> = verbs.iter().filter(|has| (*one, **has) != (resource, verb)).collect();

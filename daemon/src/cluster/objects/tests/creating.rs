@@ -137,7 +137,7 @@ async fn a_missing_permission_is_believed_after_ten_seconds() {
         let failure = created.unwrap_err();
         assert_eq!(failure.reason, Reason::PermissionMissing);
         assert!(failure.message.contains(message), "{failure}");
-        assert!(failure.remedy.contains("rbac.yaml"), "{}", failure.remedy);
+        assert!(failure.remedy.contains("rbac-own-pod.yaml"), "{}", failure.remedy);
         assert!((10..16).contains(&took.as_secs()), "{took:?}");
     }
     assert!(MISSING.contains("create") && MISSING.contains("jobs"));
