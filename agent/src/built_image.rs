@@ -25,32 +25,31 @@ pub(crate) struct Launch {
     pub(crate) identity: Identity,
     /// The environment that the image gives, with HOME.
     pub(crate) environment: HashMap<String, String>,
+    /// What its supervisor deletes first.
+    pub(crate) builder_directories: Vec<String>,
 }
 
-/// Makes the root ready for a program of the image: the builder goes, and `directory` comes.
+/// Makes the root ready for a program of the image, whose working directory is `directory`.
 ///
 /// # Errors
 /// A user or group that the image does not have, or a directory that cannot be made.
 pub(crate) fn prepare(image: BuiltImage, directory: &Path) -> Result<Launch, ProgramError> {
-    for builder in &image.builder_directories {
-        if let Err(error) = std::fs::remove_dir_all(builder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            log(format_args!("{builder:?} of the builder stays: {error}"));
-        }
-    }
     let user = find(&image.user, Path::new("/etc"))?;
     if let Err(error) = std::fs::create_dir_all(directory) {
         log(format_args!("working directory {directory:?} cannot be made: {error}"));
     }
     let mut environment = image.environment;
-    environment.extend(environment::own().remove_entry(HOSTNAME));
+    let mut own = environment::own();
+    environment.extend(image.inherited.iter().filter_map(|name| own.remove_entry(name)));
+    if let Some((name, value)) = own.remove_entry(HOSTNAME) {
+        environment.entry(name).or_insert(value);
+    }
     environment.entry("HOME".to_owned()).or_insert(user.home);
     let mut identity = user.identity;
     // Of the pod, such as the one that may write to its volumes; root's is the builder's own.
     let own = getgroups().unwrap_or_default();
     identity.groups.extend(own.into_iter().filter(|group| !group.is_root()).map(Gid::as_raw));
-    Ok(Launch { identity, environment })
+    Ok(Launch { identity, environment, builder_directories: image.builder_directories })
 }
 
 /// A user of the image.
@@ -66,7 +65,7 @@ fn find(given: &str, etc: &Path) -> Result<User, ProgramError> {
     let (name, group) = given.split_once(':').unwrap_or((given, ""));
     let passwd = lines(etc, "passwd");
     let wanted = if name.is_empty() { "0" } else { name };
-    let id: Option<u32> = wanted.parse().ok();
+    let id = number(wanted);
     let mut users = passwd.iter().filter_map(|line| PasswdLine::read(line));
     let entry = users.find(|line| id.map_or(line.name == wanted, |id| line.uid == id));
     let (uid, mut gid, home) = match (&entry, id) {
@@ -85,7 +84,7 @@ fn find(given: &str, etc: &Path) -> Result<User, ProgramError> {
             .filter(|line| name.is_some_and(|name| line.members.split(',').any(|one| one == name)));
         groups.extend(mine.map(|line| line.gid).take(MOST_GROUPS));
     } else {
-        let id: Option<u32> = group.parse().ok();
+        let id = number(group);
         let found = all.find(|line| id.map_or(line.name == group, |id| line.gid == id));
         gid = found.map(|line| line.gid).or(id).ok_or_else(|| ProgramError::NoUser {
             what: "group",
@@ -95,6 +94,11 @@ fn find(given: &str, etc: &Path) -> Result<User, ProgramError> {
     }
     let home = if home.is_empty() { "/".to_owned() } else { home };
     Ok(User { identity: Identity { uid, gid, groups }, home })
+}
+
+/// An id; the largest stands for none in Linux.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 fn lines(etc: &Path, file: &str) -> Vec<String> {
@@ -115,7 +119,7 @@ impl<'a> PasswdLine<'a> {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, uid, gid, rest @ ..] = &fields[..] else { return None };
         let home = rest.get(1).copied().unwrap_or_default();
-        Some(Self { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+        Some(Self { name, uid: number(uid)?, gid: number(gid)?, home })
     }
 }
 
@@ -131,7 +135,7 @@ impl<'a> GroupLine<'a> {
         let fields: Vec<_> = line.split(':').collect();
         let [name, _, gid, rest @ ..] = &fields[..] else { return None };
         let members = rest.first().copied().unwrap_or_default();
-        Some(Self { name, gid: gid.parse().ok()?, members })
+        Some(Self { name, gid: number(gid)?, members })
     }
 }
 
@@ -179,6 +183,7 @@ mod tests {
             ("nobody", "no user \"nobody\" in the container's /etc/passwd"),
             ("app:none", "no group \"none\" in the container's /etc/group"),
             ("-1", "no user \"-1\""),
+            ("4294967295", "no user"),
             ("4294967296", "no user"),
         ] {
             let error = find(given, etc.path()).unwrap_err();

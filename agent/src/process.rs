@@ -53,20 +53,12 @@ pub(crate) fn lower_open_files(before: u64) -> io::Result<()> {
 
 /// Gives up this process's user for another one, and with it root's power. Of a process with one thread.
 pub(crate) fn become_user(identity: &Identity) -> io::Result<()> {
-    let group = |id: &u32| gid(*id);
-    let groups = identity.groups.iter().map(group).collect::<io::Result<Vec<_>>>()?;
+    // The program may open what it writes to by its name, `/dev/stderr`.
+    for stream in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(identity.uid)), None);
+    }
+    let groups: Vec<_> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     set_thread_groups(&groups)?;
-    set_thread_gid(gid(identity.gid)?)?;
-    if identity.uid == u32::MAX {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
+    set_thread_gid(Gid::from_raw(identity.gid))?;
     Ok(set_thread_uid(Uid::from_raw(identity.uid))?)
-}
-
-/// Linux has no group of the largest number.
-fn gid(id: u32) -> io::Result<Gid> {
-    if id == u32::MAX {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok(Gid::from_raw(id))
 }

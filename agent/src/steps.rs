@@ -236,9 +236,9 @@ impl Steps {
             directory => PathBuf::from(directory),
         };
         let built = request.built_image.map(|image| built_image::prepare(image, &directory));
-        let (identity, image) = match built.transpose()? {
-            Some(launch) => (Some(launch.identity), launch.environment),
-            None => (None, environment::own()),
+        let (identity, image, delete) = match built.transpose()? {
+            Some(launch) => (Some(launch.identity), launch.environment, launch.builder_directories),
+            None => (None, environment::own(), Vec::new()),
         };
         let environment =
             environment::of_step(image, &lock(&self.0.environment), environment, &prepend_path);
@@ -252,6 +252,7 @@ impl Steps {
             directory: directory.display().to_string(),
             open_files: self.0.settings.open_files,
             identity,
+            delete,
         })
     }
 

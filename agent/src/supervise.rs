@@ -42,6 +42,9 @@ pub(crate) struct Program {
     /// Whom it runs as; none: its supervisor's user.
     #[prost(message, optional, tag = "6")]
     pub(crate) identity: Option<Identity>,
+    /// Directories that are deleted first.
+    #[prost(string, repeated, tag = "7")]
+    pub(crate) delete: Vec<String>,
 }
 
 /// A user, with all its groups.
@@ -138,8 +141,12 @@ fn supervise() -> io::Result<()> {
     if let Some(before) = program.open_files {
         process::lower_open_files(before)?;
     }
-    if let Some(identity) = &program.identity {
-        process::become_user(identity)?;
+    for directory in &program.delete {
+        // One that stays is seen by the program, and does no harm.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+    if let Some(Err(error)) = program.identity.as_ref().map(process::become_user) {
+        return line.write_all(&refused(&error));
     }
     let mut command = Command::new(&program.file);
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
@@ -147,10 +154,7 @@ fn supervise() -> io::Result<()> {
     command.current_dir(&program.directory).stdin(Stdio::null()).process_group(0);
     let main = match command.spawn() {
         Ok(child) => i32::try_from(child.id()).map_err(io::Error::other)?,
-        Err(error) => {
-            let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
-            return line.write_all(&Report::Refused(errno).encode());
-        }
+        Err(error) => return line.write_all(&refused(&error)),
     };
     drop((program, command));
     let nowhere = File::options().write(true).open("/dev/null")?;
@@ -168,6 +172,11 @@ fn supervise() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn refused(error: &io::Error) -> [u8; Report::SIZE] {
+    let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
+    Report::Refused(errno).encode()
 }
 
 #[cfg(test)]

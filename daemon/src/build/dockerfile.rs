@@ -62,6 +62,19 @@ pub fn with_files_of_base(text: &[u8], instruction: &str) -> Option<Vec<u8>> {
         return None;
     }
     let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').collect();
+    if parsed.is_open && from + 1 == parsed.instructions.len() {
+        // FROM itself goes on to the end of the file.
+        let is_open = |line: &&[u8]| {
+            let line = line.trim_ascii();
+            !line.is_empty() && !line.starts_with(b"#")
+        };
+        let last = lines.iter().rposition(is_open)?;
+        lines.truncate(last + 1);
+        let line = lines[last].trim_ascii_end();
+        lines[last] = &line[..line.len().saturating_sub(1)];
+        lines.push(instruction.as_bytes());
+        return Some(lines.join(&b'\n'));
+    }
     // At the end, where it changes no line's number, unless the end would take it for its own.
     let at = if parsed.is_open { parsed.instructions[from].last_line } else { lines.len() };
     lines.insert(at, instruction.as_bytes());

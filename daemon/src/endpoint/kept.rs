@@ -17,16 +17,22 @@ use super::pull::Pulls;
 use super::push::{Sent, accepted};
 use super::route::{Item, Push};
 
-/// Bytes that a configuration may have: as many as hookd reads of one in a registry.
-const LARGEST: usize = 1 << 20;
+/// Bytes that a configuration may have: those of large images have some 50,000, and a `RUN` may push, too.
+const LARGEST: usize = 512 << 10;
+/// Bytes that a manifest may have: some 200 for each layer.
+const LARGEST_MANIFEST: usize = 256 << 10;
 /// Small blobs that are kept until a manifest names one of them; the oldest goes first.
 const MOST_BLOBS: usize = 4;
 /// Uploads that may be open; the oldest one is forgotten.
-const MOST_UPLOADS: usize = 64;
+const MOST_UPLOADS: usize = 8;
 
 /// What was pushed so far.
 #[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<State>);
+pub(super) struct Kept {
+    state: Mutex<State>,
+    /// One manifest at a time is in memory.
+    manifests: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -124,8 +130,9 @@ impl Kept {
     }
 
     async fn manifest(&self, body: Incoming) -> Result<Response<Body>, Refusal> {
-        let body = Limited::new(body, manifest::LIMIT).collect().await.map_err(|_| {
-            let message = format!("the manifest has more than {} bytes", manifest::LIMIT);
+        let _alone = self.manifests.lock().await;
+        let body = Limited::new(body, LARGEST_MANIFEST).collect().await.map_err(|_| {
+            let message = format!("the manifest has more than {LARGEST_MANIFEST} bytes");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message)
         })?;
         let body = body.to_bytes();
@@ -143,7 +150,7 @@ impl Kept {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

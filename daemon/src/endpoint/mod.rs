@@ -7,7 +7,7 @@
 //! that the Dockerfile names; a RUN can do no more through it than the build may.
 //!
 //! Of a build in the runner pod hookd itself is the endpoint ([`LocalEndpoint`]). Other containers of the
-//! pod can connect to it, so that its repositories begin with a key that only the build is told.
+//! pod can connect to it, so that its repositories begin with a key that only the build gets.
 
 mod answer;
 mod config;

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE};
 use http::{HeaderMap, Method, Response, StatusCode};
 
+use tokio::sync::Semaphore;
+
 use super::answer::{Body, Refusal, whole, with_headers};
 use super::config::{AllowedImage, Place};
 use super::manifest::{self, Reached};
@@ -13,12 +15,21 @@ use super::route::{Item, is_digest};
 use super::upstream::{self, Upstream, bounded};
 
 /// Digests that the images of one build may reach.
-const MOST_REACHED: usize = 50_000;
+const MOST_REACHED: usize = 10_000;
+/// Manifests that are in memory at one time.
+const MOST_MANIFESTS: usize = 2;
 
 /// What may be pulled so far: it grows with the manifests that were served.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pulls {
     reached: Mutex<HashMap<(String, Kind, String), Place>>,
+    manifests: Semaphore,
+}
+
+impl Default for Pulls {
+    fn default() -> Self {
+        Self { reached: Mutex::default(), manifests: Semaphore::new(MOST_MANIFESTS) }
+    }
 }
 
 /// A request for a part of an image.
@@ -74,6 +85,7 @@ impl Pulls {
         version: &str,
         asked: Asked<'_>,
     ) -> Result<Response<Body>, Refusal> {
+        let _slot = self.manifests.acquire().await;
         let mut failed: Option<Refusal> = None;
         for place in sources {
             match fetch(upstream, place, version, asked.headers).await {

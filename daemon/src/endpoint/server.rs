@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,10 @@ use super::upstream::{Mounted, Upstream, UpstreamError};
 const MOST_CONNECTIONS: usize = 64;
 /// For the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Characters of a path and of a message that are passed on.
+const MOST_SHOWN: usize = 1000;
+/// Refusals that are logged: a `RUN` may ask without end.
+const MOST_LOGGED: u64 = 100;
 /// Bytes that are buffered for one connection.
 const BUFFER: usize = 64 << 10;
 
@@ -121,13 +126,14 @@ pub(super) struct Endpoint {
     pulls: Pulls,
     pushes: Pushes,
     kept: Kept,
+    refusals: AtomicU64,
 }
 
 impl Endpoint {
     pub(super) fn new(config: EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
         let upstream = Upstream::new(&config, mounted)?;
         let (pulls, pushes, kept) = (Pulls::default(), Pushes::default(), Kept::default());
-        Ok(Self { config, upstream, pulls, pushes, kept })
+        Ok(Self { config, upstream, pulls, pushes, kept, refusals: AtomicU64::new(0) })
     }
 
     /// The configuration of the image that was pushed, if it is kept here.
@@ -144,8 +150,11 @@ impl Endpoint {
                     Some(key) => text.replace(key.as_str(), "…"),
                     None => text.to_owned(),
                 };
-                let (path, message) = (hidden(&path), hidden(&refusal.message));
-                tracing::info!(%method, path, code = refusal.code, message, "refused");
+                let path: String = hidden(&path).chars().take(MOST_SHOWN).collect();
+                let message: String = hidden(&refusal.message).chars().take(MOST_SHOWN).collect();
+                if self.refusals.fetch_add(1, Ordering::Relaxed) < MOST_LOGGED {
+                    tracing::info!(%method, path, code = refusal.code, message, "refused");
+                }
                 Refusal { message, ..refusal }.response()
             }
         }

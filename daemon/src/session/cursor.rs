@@ -57,12 +57,21 @@ pub struct RunPosition {
     pub agent_launch: Option<ImageConfig>,
     /// How it starts, if the image was built in the container of the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub built: Option<ProcessConfig>,
+    pub built: Option<BuiltProgram>,
     /// Bytes of each stream that the client had before the program wrote any: a build's log.
     #[serde(default)]
     pub before: Offsets,
     /// Where its log stands.
     pub log: LogPosition,
+}
+
+/// How the program of an image starts that was built in the container of the step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltProgram {
+    /// As the image has it.
+    pub process: ProcessConfig,
+    /// Variables of the container that it keeps.
+    pub inherited: Vec<String>,
 }
 
 /// Bytes of a step's two streams, counted from its start.
@@ -132,7 +141,7 @@ mod tests {
             run: Some(RunPosition {
                 job_uid: "u".into(),
                 agent_launch: Some(ImageConfig::default()),
-                built: Some(ProcessConfig::default()),
+                built: Some(BuiltProgram::default()),
                 before: Offsets { stdout: 7, stderr: 0 },
                 log: LogPosition::default(),
             }),

@@ -141,6 +141,8 @@ fn a_stage_without_files_of_its_own_gets_those_of_its_base() {
     }
     for (text, expected) in [
         ("FROM a", "FROM a\nCOPY a b"),
+        ("FROM a \\\n", "FROM a \nCOPY a b"),
+        ("FROM a \\ \n# c\n\n", "FROM a \nCOPY a b"),
         ("FROM a\nUSER b\n# c\n", "FROM a\nUSER b\n# c\n\nCOPY a b"),
         ("FROM a\nENTRYPOINT [\"x\"] \\\n", "FROM a\nCOPY a b\nENTRYPOINT [\"x\"] \\\n"),
         (

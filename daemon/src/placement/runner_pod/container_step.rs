@@ -8,6 +8,7 @@ use hookd_api::v1::Phase;
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, SecurityContext};
 
 use super::containers::{self, Preparation};
+use super::error::KanikoError;
 use super::job::with_work;
 use super::kaniko::KANIKO;
 use super::record::Record;
@@ -94,13 +95,14 @@ pub(super) async fn run_program(
         // `/github/workspace` is a link: shells call the directory as their environment does.
         environment.entry("PWD".to_owned()).or_insert_with(|| directory.clone());
     }
-    let of_image = built.as_ref().map(|built| match built.working_dir.as_str() {
+    let of_image = built.as_ref().map(|built| match built.process.working_dir.as_str() {
         "" => "/".to_owned(),
         directory => Path::new("/").join(directory).display().to_string(),
     });
     let built_image = built.map(|built| BuiltImage {
-        environment: built.environment().collect(),
-        user: spec.options.user_text().map_or(built.user, str::to_owned),
+        environment: built.process.environment().collect(),
+        user: spec.options.user_text().map_or(built.process.user, str::to_owned),
+        inherited: built.inherited,
         builder_directories: vec![KANIKO.to_owned()],
     });
     let start = StartStepRequest {
@@ -125,8 +127,17 @@ pub(super) async fn run_program(
 pub(super) struct Root<'a> {
     /// An image.
     pub(super) image: &'a str,
-    /// What a builder may do that puts another image in its place; none: it is the step's own.
-    pub(super) builder: Option<&'a SecurityContext>,
+    /// Who puts another image in its place; none: it is the step's own.
+    pub(super) builder: Option<Builder<'a>>,
+}
+
+/// A builder in the container of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Builder<'a> {
+    /// What it may do.
+    pub(super) rights: &'a SecurityContext,
+    /// What it builds.
+    pub(super) dockerfile: &'a Path,
 }
 
 /// Where the container goes.
@@ -178,6 +189,7 @@ async fn lower(
         ..Container::default()
     };
     spec.options.apply(&mut container, ContainerKind::Step, None);
+    let of_options = container.security_context.clone();
     let spec = PodSpec {
         containers: vec![container],
         volumes: Some(mounts.volumes),
@@ -188,8 +200,12 @@ async fn lower(
     let container = container.ok_or_else(|| PlacementError::NotPlanned {
         container: names::STEP_CONTAINER.to_owned(),
     })?;
-    if let Some(builder) = root.builder {
-        warnings.extend(for_builder(container, builder));
+    if let Some(Builder { rights, dockerfile }) = root.builder {
+        if container.security_context != of_options {
+            let dockerfile = dockerfile.to_owned();
+            return Err(KanikoError::RightsOfTemplate { dockerfile }.into());
+        }
+        warnings.extend(for_builder(container, rights));
     }
     let request = Request {
         container: &container.clone(),
@@ -210,20 +226,23 @@ async fn lower(
     Ok((lowered, preparation))
 }
 
-/// Gives the container the rights of a builder, which replaces its root; a line for the user if it had
-/// others. The step's user is stepd's matter then.
-fn for_builder(container: &mut Container, builder: &SecurityContext) -> Option<String> {
-    let given = container.security_context.replace(builder.clone()).unwrap_or_default();
+/// Gives the container the rights of a builder, which replaces its root; lines for the user if it loses
+/// something by that. The step's user is stepd's matter then.
+fn for_builder(container: &mut Container, rights: &SecurityContext) -> Vec<String> {
+    let given = container.security_context.replace(rights.clone()).unwrap_or_default();
     let given = SecurityContext { run_as_user: None, run_as_group: None, ..given };
     // Kaniko deletes other directories while it builds.
     container.working_dir = Some("/".to_owned());
-    (given != SecurityContext::default()).then(|| {
+    let name = &container.name;
+    let options = (given != SecurityContext::default()).then(|| {
+        format!("Container {name}: `options:` do not change its rights: those of its build hold")
+    });
+    let from = container.env_from.as_ref().is_some_and(|from| !from.is_empty()).then(|| {
         format!(
-            "Container {}: its capabilities and rights are those of its build in the runner pod; options \
-             and templates change them only with a registry for built images",
-            container.name
+            "Container {name}: `envFrom` of the hook template is for the build, not for its program"
         )
-    })
+    });
+    options.into_iter().chain(from).collect()
 }
 
 /// Makes it a container of the runner pod; the record keeps the volumes that it gets.

@@ -185,6 +185,8 @@ pub(super) async fn listening(
         );
         address.container.clone_from(&container.name);
         if let Some(socket) = &mut address.socket {
+            // Without it the first ends at once, should it start yet.
+            socket.remove();
             socket.name.clone_from(&container.name);
         }
         record(&mut session.cursor, address);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use hookd_api::v1::Phase;
 
-use super::container_step::{self, Place, Root};
+use super::container_step::{self, Builder, Place, Root};
 use super::error::KanikoError;
 use super::kaniko::{self, Built};
 use super::{containers, end};
@@ -22,7 +22,7 @@ use crate::objects::build_job;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
-use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition, RunPosition};
+use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition, BuiltProgram, RunPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
 
@@ -63,9 +63,13 @@ async fn build(
     let watch = context.agents.for_job().watch();
     let settings = &context.config.build;
     let rights = build_job::security_context(settings);
-    let root = Root { image: &settings.kaniko_image, builder: Some(&rights) };
+    let builder = Builder { rights: &rights, dockerfile };
+    let root = Root { image: &settings.kaniko_image, builder: Some(builder) };
     let place = Place { volumes, address: &address };
     let container = container_step::prepare(call, spec, root, place, session).await?;
+    // Those of the administrator's template: the others are with stepd.
+    let variables = container.env.iter().flatten();
+    let inherited = variables.map(|variable| variable.name.clone()).collect();
     // Another daemon must find the container, or none.
     session.checkpoint(Phase::BuildPending).await?;
     containers::add(context, &[container]).await?;
@@ -80,7 +84,7 @@ async fn build(
     session.cursor.run = Some(RunPosition {
         job_uid: address.container.clone(),
         agent_launch: Some(config.image),
-        built: Some(config.process),
+        built: Some(BuiltProgram { process: config.process, inherited }),
         before: session.sent(),
         log: LogPosition::default(),
     });

@@ -44,6 +44,25 @@ pub enum KanikoError {
         why: String,
     },
 
+    /// stepd ended the build.
+    #[error("The build of {} was ended: {why}", .dockerfile.display())]
+    Ended {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+        /// stepd's message.
+        why: String,
+    },
+
+    /// The hook template sets rights for container steps, and a builder needs its own.
+    #[error(
+        "The build of {} cannot run in the runner pod: the hook template sets a `securityContext` for \
+         container steps, and a build needs its own", .dockerfile.display()
+    )]
+    RightsOfTemplate {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+    },
+
     /// Kaniko ended well, and has sent no configuration of an image that hookd can use.
     #[error("The build of {} succeeded, but its image has no usable configuration", .dockerfile.display())]
     NoConfiguration {
@@ -64,7 +83,9 @@ impl Explain for KanikoError {
         match self {
             Self::Late { .. } => Reason::DeadlineExceeded,
             Self::Interrupted { .. } => Reason::StepLost,
+            Self::RightsOfTemplate { .. } => Reason::Unsupported,
             Self::OutOfMemory { .. }
+            | Self::Ended { .. }
             | Self::NoBuilder { .. }
             | Self::NoConfiguration { .. }
             | Self::NoEndpoint { .. } => Reason::BuildFailed,
@@ -85,6 +106,11 @@ impl Explain for KanikoError {
             }
             Self::NoBuilder { .. } => {
                 "Set HOOKD_KANIKO_IMAGE to an image that has Kaniko at /kaniko/executor, such as its default"
+            }
+            Self::Ended { .. } => "Check the disk of the node, and run the job again",
+            Self::RightsOfTemplate { .. } => {
+                "Set a registry for built images (ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST), so that \
+                 builds have pods of their own, or take the `securityContext` of `$job` out of the template"
             }
             Self::NoConfiguration { .. } => {
                 "Use a Kaniko image that pushes to --destination, such as the default of \
@@ -111,6 +137,12 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
             image: "registry.example/kaniko:1".into(),
             why: "\"/kaniko/executor\" does not exist in the container".into(),
         },
+        KanikoError::Ended {
+            dockerfile: dockerfile(),
+            why: "its output cannot be kept in /__hookd_run of the pod: No space left on device"
+                .into(),
+        },
+        KanikoError::RightsOfTemplate { dockerfile: dockerfile() },
         KanikoError::NoConfiguration { dockerfile: dockerfile() },
         KanikoError::NoEndpoint {
             source: EndpointError::Serve(std::io::ErrorKind::AddrNotAvailable.into()),

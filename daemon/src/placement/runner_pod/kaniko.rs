@@ -2,12 +2,16 @@
 //! whose images come through hookd's own registry endpoint.
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hookd_api::stepd::v1::{Output, StartStepRequest, StepEnd};
+use hookd_api::stepd::v1::{
+    CancelStepRequest, ForgetStepRequest, Output, StartStepRequest, StepEnd,
+};
 use hookd_api::transport::{MAX_OUTPUT_SIZE, STEPD_DIR};
 use hookd_api::v1::Stream;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -21,13 +25,14 @@ use crate::build::{self, ContextReader, ReadContext, dockerfile, failure};
 use crate::config::ProxySource;
 use crate::context::Context;
 use crate::endpoint::{ENDPOINT, LocalEndpoint, Shown};
-use crate::error::{CommonError, Failure};
+use crate::error::{CommonError, Failure, report};
 use crate::objects::build_job;
 use crate::objects::build_job::proxy::Proxy;
 use crate::registry::image_config::BuiltConfig;
 use crate::session::cursor::RunPosition;
 use crate::session::error::SessionError;
 use crate::session::events::Session;
+use crate::stepd::error::AgentError;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, TakeOutput};
 use crate::stepd::socket::SocketDir;
@@ -41,6 +46,8 @@ const EXECUTOR: &str = "/kaniko/executor";
 const STEP: &str = "build";
 /// Name of a Dockerfile that hookd has changed.
 const DOCKERFILE: &str = "Dockerfile";
+/// Until the last process of a build is gone.
+const ENDED: Duration = Duration::from_secs(15);
 /// Bytes of a line that are held back until it ends.
 const LONGEST_LINE: usize = 32 << 10;
 /// Bytes of the log in which the reason of a failure stands.
@@ -54,6 +61,14 @@ pub(super) struct Build<'a> {
     /// The agent of the container.
     pub(super) address: &'a AgentAddress,
     pub(super) endpoint: &'a LocalEndpoint,
+}
+
+/// Why no more of a context comes.
+enum Packing {
+    /// The pipe cannot be written to.
+    NotOpened(io::Error),
+    /// As for a build in a pod of its own.
+    Context(ContextError),
 }
 
 /// What a build has left on its container's root.
@@ -74,7 +89,8 @@ pub(super) async fn run(
         );
     };
     let name = read.source.dockerfile_name().to_owned();
-    let text = dockerfile::with_files_of_base(&read.dockerfile, &unpacking(&name));
+    let unpacking = unpacking(&name, &in_container(build.address));
+    let text = dockerfile::with_files_of_base(&read.dockerfile, &unpacking);
     let name = match &text {
         Some(text) => {
             changed_dockerfile(socket, text).map_err(|error| unwritable(socket, error))?
@@ -86,13 +102,19 @@ pub(super) async fn run(
     let mut log = BuildLog::new(Shown::new(build.endpoint.config()), session);
     let ended = build.with_context(&pipe, read.source, &start, &mut log).await?;
     log.rest().await?;
+    build.end_processes().await?;
     let path = || build.reader.dockerfile.to_owned();
     if ended.signal == 9 && ended.oom_kills > 0 {
         return Err(KanikoError::OutOfMemory { dockerfile: path() }.into());
     }
     if !ended.error.is_empty() {
         let image = build.context.config.build.kaniko_image.clone();
-        return Err(KanikoError::NoBuilder { image, why: ended.error }.into());
+        return Err(match ended.exit_code {
+            // As docker has it: there is no such program.
+            126 | 127 => KanikoError::NoBuilder { image, why: ended.error },
+            _ => KanikoError::Ended { dockerfile: path(), why: ended.error },
+        }
+        .into());
     }
     if ended.exit_code != 0 {
         let failure = failure::explain(ENDPOINT, ended.exit_code, &log.tail());
@@ -148,9 +170,8 @@ impl Build<'_> {
         let (bounds, _guard) = self.reader.bounds();
         let writer = pipe.writer();
         let mut packing = pin!(self.reader.on_thread(move || {
-            let out = writer.and_then(context_pipe::Writer::open);
-            let out = out.map_err(|source| ContextError::Output { source })?;
-            source.write_tar_gz(out, &bounds)
+            let out = writer.and_then(context_pipe::Writer::open).map_err(Packing::NotOpened)?;
+            source.write_tar_gz(out, &bounds).map_err(Packing::Context)
         }));
         let pod = self.context.agents.hold(self.address);
         let mut building = pin!(program::watched(&pod, start, log));
@@ -160,11 +181,31 @@ impl Build<'_> {
                 ended = &mut building => return ended,
                 done = &mut packing, if !packed => match done? {
                     // Kaniko ended before it had all of it, and says why.
-                    Ok(_) | Err(ContextError::Output { .. }) => packed = true,
-                    Err(error) => return Err(build::context_failure(error)),
+                    Ok(_) | Err(Packing::Context(ContextError::Output { .. })) => packed = true,
+                    Err(Packing::Context(error)) => return Err(build::context_failure(error)),
+                    Err(Packing::NotOpened(error)) => {
+                        let socket = self.address.socket.clone().unwrap_or_default();
+                        return Err(unwritable(&socket, error));
+                    }
                 },
             }
         }
+    }
+
+    /// Ends what a `RUN` has left running: the image has no processes.
+    async fn end_processes(&self) -> Result<(), Failure> {
+        let (_, mut agent) = self.context.agents.hold(self.address).agent().await?;
+        let cancel = CancelStepRequest { step_id: STEP.to_owned(), grace_milliseconds: 1 };
+        let cancelled = tokio::time::timeout(ENDED, agent.cancel_step(cancel)).await;
+        let pod = || self.address.pod.clone();
+        let unreachable = |why| AgentError::Unreachable { pod: pod(), timeout: ENDED, why };
+        let cancelled =
+            cancelled.map_err(|_| unreachable("a process of the build stays".to_owned()))?;
+        cancelled.map_err(|status| unreachable(report(&status)))?;
+        // Its output was taken.
+        let forget = ForgetStepRequest { step_id: STEP.to_owned() };
+        let forgotten = agent.forget_step(forget).await;
+        Ok(forgotten.map(drop).map_err(|status| unreachable(report(&status)))?)
     }
 }
 
@@ -173,12 +214,12 @@ fn in_container(address: &AgentAddress) -> String {
     format!("{STEPD_DIR}/{}", address.container)
 }
 
-/// An instruction that needs the files of the base image, and leaves nothing in the image: all of Kaniko's
-/// directory is left out of it.
-fn unpacking(dockerfile: &str) -> String {
+/// An instruction that needs the files of the base image, and leaves nothing in the image: what is mounted
+/// is left out of it. The fork of Kaniko copies nothing into its own directory.
+fn unpacking(dockerfile: &str, directory: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if dockerfile.bytes().all(plain) {
-        format!("COPY [\"{dockerfile}\", \"{KANIKO}/unpacked\"]")
+        format!("COPY [\"{dockerfile}\", \"{directory}/unpacked\"]")
     } else {
         // Slower, since Kaniko looks for what it has changed.
         "RUN [\"/__hookd/stepd\", \"--version\"]".to_owned()
@@ -186,7 +227,7 @@ fn unpacking(dockerfile: &str) -> String {
 }
 
 /// Writes a Dockerfile where Kaniko finds it; its path there. What its rules leave out was not sent.
-fn changed_dockerfile(socket: &SocketDir, text: &[u8]) -> std::io::Result<String> {
+fn changed_dockerfile(socket: &SocketDir, text: &[u8]) -> io::Result<String> {
     let path = std::path::Path::new(&socket.name);
     let (directory, _) = Tree::open(&socket.root)?.directory(path, Kept::Nothing)?;
     let tree = Tree::of(directory);
@@ -195,7 +236,7 @@ fn changed_dockerfile(socket: &SocketDir, text: &[u8]) -> std::io::Result<String
     Ok(format!("{STEPD_DIR}/{}/{DOCKERFILE}", socket.name))
 }
 
-fn unwritable(socket: &SocketDir, error: std::io::Error) -> Failure {
+fn unwritable(socket: &SocketDir, error: io::Error) -> Failure {
     let path = socket.root.join(&socket.name);
     VolumeError::new(format!("{} cannot be written to", path.display()), error).into()
 }
@@ -276,9 +317,10 @@ mod tests {
 
     #[test]
     fn a_dockerfile_of_any_name_unpacks_its_base() {
-        assert_eq!(unpacking("Dockerfile"), r#"COPY ["Dockerfile", "/kaniko/unpacked"]"#);
+        let copied = unpacking("Dockerfile", "/__hookd_run/step-1");
+        assert_eq!(copied, r#"COPY ["Dockerfile", "/__hookd_run/step-1/unpacked"]"#);
         for odd in ["a b", "$x", "\"", "[a]*"] {
-            assert!(unpacking(odd).starts_with("RUN ["), "{odd}");
+            assert!(unpacking(odd, "/d").starts_with("RUN ["), "{odd}");
         }
     }
 

@@ -38,10 +38,11 @@ fn a_dockerfile_action_needs_no_registry() {
                       ENV OF_IMAGE='of the image' GITHUB_ACTION_PATH=replaced\n\
                       COPY --from=build /made/file /srv/file\n\
                       COPY run.sh /run.sh\n\
+                      RUN (setsid sleep 7544 >/dev/null 2>&1 &)\n\
                       ENTRYPOINT [\"/run.sh\", \"first\"]\n";
     let script = "#!/bin/sh\necho \"$@\"; pwd; cat /srv/file from-runner; echo \"$OF_IMAGE\"\n\
                   ls -d /kaniko /made /workspace 2>/dev/null\n\
-                  env | grep -i kaniko\n\
+                  env | grep -i kaniko; ps | grep '[s]leep 7544'\n\
                   echo by=action >> $GITHUB_OUTPUT; echo edited > from-action; exit 7\n";
     let files = [("Dockerfile", dockerfile), ("run.sh", script)];
     let outcome = runner.run(&runner.action("here", &files));
@@ -72,7 +73,7 @@ fn a_program_starts_as_its_images_user_in_its_directory() {
              RUN echo app:x:1234:2345::/home/app:/bin/sh >> /etc/passwd && \
              echo app:x:2345: >> /etc/group && echo web:x:3456:app >> /etc/group\n\
              USER {user}\nWORKDIR /made/by/docker\nENTRYPOINT [\"/bin/sh\", \"-c\"]\n\
-             CMD [\"id -u; id -g; id -G; echo $HOME; ls -d /made/by/docker\"]\n"
+             CMD [\"id -u; id -g; id -G; echo $HOME; ls -d /made/by/docker; echo x > /dev/stderr\"]\n"
         )
     };
     // The pod's own group, which may write to its volumes, is one of each.
@@ -101,6 +102,25 @@ fn a_program_starts_as_its_images_user_in_its_directory() {
     let outcome = outcome_of(&runner, &dockerfile("nobody-knows"));
     assert_ne!(outcome.code, 0);
     assert!(outcome.printed().contains("nobody-knows"), "{}", outcome.printed());
+    assert_nothing_left(&runner);
+}
+
+#[test]
+fn what_a_template_sets_for_steps_holds_for_built_ones_too() {
+    let path = "/home/runner/_work/template.yaml";
+    let setup = Setup::in_runner_pod().set("ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE", path);
+    let runner = RunnerPod::with(&setup);
+    let dockerfile = "FROM busybox:1\nENV A=image B=image\n\
+                      ENTRYPOINT [\"/bin/sh\", \"-c\", \"echo $A $B\"]\n";
+    runner.write(path, "spec: {containers: [{name: $job, env: [{name: A, value: template}]}]}\n");
+    let outcome = outcome_of(&runner, dockerfile);
+    assert_eq!(outcome.assert_code(0).after_build(), "template image\n", "{}", outcome.printed());
+    for rights in ["runAsUser: 1000", "capabilities: {drop: [ALL]}"] {
+        let container = format!("{{name: $job, securityContext: {{{rights}}}}}");
+        runner.write(path, format!("spec: {{containers: [{container}]}}\n"));
+        let outcome = outcome_of(&runner, dockerfile);
+        outcome.assert_failed_with(10, &["securityContext", "hook template", "registry"]);
+    }
     assert_nothing_left(&runner);
 }
 
