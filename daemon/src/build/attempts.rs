@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use super::{Build, Running, plan};
 use crate::build::context::ContextError;
 use crate::build::error::BuildError;
+use crate::cluster::error::ClusterError;
 use crate::cluster::objects;
 use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
@@ -97,7 +98,14 @@ impl Build<'_> {
             let builder = &self.env.config.build.kaniko_image;
             log_group::open(self.dockerfile, builder, &place, session).await?;
             let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
-            let pod = self.started(&job, &mut watch, session).await?;
+            let pod = match self.started(&job, &mut watch, session).await {
+                Err(failure) if was_interrupted(&failure) => {
+                    let why = "the kubelet ended while it started it";
+                    self.next_attempt(why, session).await?;
+                    continue;
+                }
+                started => started?,
+            };
             let sent = self.send_context(source, &pod).await;
             let context_digest = match sent {
                 Ok(context_digest) => Some(context_digest),
@@ -141,6 +149,15 @@ impl Build<'_> {
         let create = || objects::create(&jobs, &job, &retry);
         with_room(self.env.cluster, Phase::BuildPending, session, create).await
     }
+}
+
+/// True for a builder whose start the kubelet did not see to its end: the runtime was told to give it up.
+fn was_interrupted(failure: &Failure) -> bool {
+    let interrupted = |error: &ClusterError| match error {
+        ClusterError::ProgramNotStarted { message } => message.contains("context canceled"),
+        _ => false,
+    };
+    failure.cause().is_some_and(interrupted)
 }
 
 /// True for a context that no other Job would receive either.

@@ -191,7 +191,7 @@ fn pod_failure(pod: &Pod, name: &str) -> Option<Failure> {
         return Some(failure);
     }
     let status = pod.status.as_ref()?;
-    if let Some(failure) = init::failure(status) {
+    if let Some(failure) = init::failure(pod) {
         return Some(failure);
     }
     if status.phase.as_deref() == Some("Failed") {

@@ -177,12 +177,18 @@ impl Hook<'_> {
 
     /// Waits until its standard output or its standard error has `text`.
     pub fn wait_for(&self, text: &str) {
+        let found = self.prints(text);
+        let printed = self.printed();
+        assert!(found, "the hook did not print {text:?}, but:\n{printed}");
+    }
+
+    /// As [`Self::wait_for`]; false if it ends, or prints nothing for long, without the text.
+    pub fn prints(&self, text: &str) -> bool {
         let found = eventually(TIMEOUT, || {
             let printed = self.printed().contains(text);
             (printed || self.code().is_some()).then_some(printed)
         });
-        let printed = self.printed();
-        assert_eq!(found, Some(true), "the hook did not print {text:?}, but:\n{printed}");
+        found == Some(true)
     }
 
     /// Its process; it must not have ended.

@@ -251,6 +251,32 @@ fn a_sidecar_that_cannot_start_names_its_error_and_settings() {
 }
 
 #[test]
+fn a_sidecar_that_was_not_started_is_waited_for() {
+    let status = |name: &str, state: Value| {
+        json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": state})
+    };
+    let state = |policy: Value, reason: &str| {
+        let ended = json!({"terminated": {"exitCode": 128, "reason": reason,
+            "message": "failed to start containerd task: context canceled"}});
+        let initializing = json!({"waiting": {"reason": "PodInitializing"}});
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [], "initContainers": [
+                {"name": "registry-endpoint", "restartPolicy": policy}]},
+            "status": {"phase": "Pending", "initContainerStatuses": [status("registry-endpoint", ended)],
+                "containerStatuses": [status("step", initializing)]},
+        }))
+        .unwrap();
+        container_state(&pod, "step")
+    };
+    let failure = degraded(state(json!("Always"), "StartError"));
+    assert!(failure.message.contains("context canceled"), "{failure}");
+    failed(state(json!("Always"), "Error"));
+    failed(state(Value::Null, "StartError"));
+}
+
+#[test]
 fn a_container_that_was_made_and_not_started_is_told_apart() {
     let reported = |id: Value, state: Value| {
         let pod = pod(json!({"phase": "Running", "ephemeralContainerStatuses": [{
