@@ -11,7 +11,7 @@ use hookd_api::v1::Phase;
 
 use super::container_step::{self, Builder, Place, Root};
 use super::error::KanikoError;
-use super::kaniko::{self, Built};
+use super::kaniko;
 use super::{containers, end};
 use crate::build::{ContextReader, ReadContext};
 use crate::cluster::logs::LogPosition;
@@ -79,7 +79,7 @@ async fn build(
     let build = kaniko::Build { context, reader, address: &address, endpoint: &endpoint };
     let limit = settings.timeout;
     let built = tokio::time::timeout(limit, kaniko::run(build, read, session)).await;
-    let Built { config } = built.map_err(|_| KanikoError::Late { limit })??;
+    let config = built.map_err(|_| KanikoError::Late { limit })??;
     log_group::close(session).await?;
     session.cursor.run = Some(RunPosition {
         job_uid: address.container.clone(),

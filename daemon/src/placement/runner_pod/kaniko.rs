@@ -25,9 +25,10 @@ use crate::build::{self, ContextReader, ReadContext, dockerfile, failure};
 use crate::config::ProxySource;
 use crate::context::Context;
 use crate::endpoint::{ENDPOINT, LocalEndpoint, Shown};
-use crate::error::{CommonError, Failure, report};
+use crate::error::{Failure, report};
 use crate::objects::build_job;
 use crate::objects::build_job::proxy::Proxy;
+use crate::placement::error::PlacementError;
 use crate::registry::image_config::BuiltConfig;
 use crate::session::cursor::RunPosition;
 use crate::session::error::SessionError;
@@ -71,22 +72,16 @@ enum Packing {
     Context(ContextError),
 }
 
-/// What a build has left on its container's root.
-#[derive(Debug)]
-pub(super) struct Built {
-    pub(super) config: BuiltConfig,
-}
-
-/// Builds.
+/// Builds; the configuration of the image that is on the container's root now.
 pub(super) async fn run(
     build: Build<'_>,
     read: ReadContext,
     session: &mut Session,
-) -> Result<Built, Failure> {
-    let Some(socket) = &build.address.socket else {
-        return Err(
-            CommonError::defect("The container of the build has no volume", NoSocketDir).into()
-        );
+) -> Result<BuiltConfig, Failure> {
+    let AgentAddress { pod, container, socket, .. } = build.address;
+    let Some(socket) = socket else {
+        let (pod, container) = (pod.clone(), container.clone());
+        return Err(PlacementError::NoSocket { pod, container }.into());
     };
     let name = read.source.dockerfile_name().to_owned();
     let unpacking = unpacking(&name, &in_container(build.address));
@@ -123,8 +118,7 @@ pub(super) async fn run(
     let document = build.endpoint.image();
     let config = document.and_then(|document| BuiltConfig::read(&document).ok());
     let config = config.filter(RunPosition::has_room_for_built);
-    let config = config.ok_or_else(|| KanikoError::NoConfiguration { dockerfile: path() })?;
-    Ok(Built { config })
+    Ok(config.ok_or_else(|| KanikoError::NoConfiguration { dockerfile: path() })?)
 }
 
 impl Build<'_> {
@@ -240,10 +234,6 @@ fn unwritable(socket: &SocketDir, error: io::Error) -> Failure {
     let path = socket.root.join(&socket.name);
     VolumeError::new(format!("{} cannot be written to", path.display()), error).into()
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("it was started without one")]
-struct NoSocketDir;
 
 /// A text that no program of the pod can guess.
 ///
