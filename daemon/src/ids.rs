@@ -1,9 +1,21 @@
-//! Names that must not be mixed up.
+//! Names that must not be mixed up, and texts that must not be guessed.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use hookd_api::transport::MAX_STEP_ID_LEN;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// 32 hexadecimal digits of the kernel's random bytes.
+///
+/// # Errors
+/// The kernel has none.
+pub fn unguessable() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes[..], GetRandomFlags::empty())?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
 
 /// The client's name of a step: 1 to 40 of [a-z0-9-], starting and ending with a letter or digit,
 /// so that names and labels of Kubernetes objects can carry it.
@@ -48,6 +60,13 @@ pub struct InvalidStepId(String);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unguessable_texts_are_long_and_differ() {
+        let (one, other) = (unguessable().unwrap(), unguessable().unwrap());
+        assert_eq!(one.len(), 32);
+        assert_ne!(one, other);
+    }
 
     #[test]
     fn a_step_id_fits_a_label_and_a_name() {

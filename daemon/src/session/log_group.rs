@@ -13,6 +13,7 @@ use bytes::Bytes;
 use hookd_api::v1::Stream;
 
 use crate::error::Failure;
+use crate::ids;
 use crate::session::cursor::Cursor;
 use crate::session::error::SessionError;
 use crate::session::events::Session;
@@ -55,10 +56,8 @@ pub async fn close(session: &mut Session) -> Result<(), Failure> {
 }
 
 fn token() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| SessionError::NoRandomBytes { source: error.into() })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(ids::unguessable()
+        .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?)
 }
 
 /// A path comes from a repository and may hold anything.

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hookd_api::stepd::v1::IdentifyRequest;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tonic::Status;
 
+use crate::ids;
 use crate::stepd::Agent;
 
 /// Directory of the identities in the socket's, which no job can write to.
@@ -68,9 +68,7 @@ impl Identities {
             let new = text.strip_prefix(NEW).map(str::to_owned);
             return Ok(new.map_or((text, false), |identity| (identity, true)));
         }
-        let mut bytes = [0; 16];
-        getrandom(&mut bytes[..], GetRandomFlags::empty())?;
-        let identity = format!("{:032x}", u128::from_ne_bytes(bytes));
+        let identity = ids::unguessable()?;
         std::fs::create_dir_all(&self.0)?;
         // First: a daemon that dies now leaves one that the next can use.
         std::fs::write(&path, format!("{NEW}{identity}"))?;

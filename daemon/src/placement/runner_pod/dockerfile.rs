@@ -18,11 +18,13 @@ use crate::cluster::logs::LogPosition;
 use crate::context::Context;
 use crate::endpoint::{EndpointConfig, LocalEndpoint, Mounted};
 use crate::error::Failure;
+use crate::ids;
 use crate::objects::build_job;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition, BuiltProgram, RunPosition};
+use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::session::log_group;
 
@@ -111,7 +113,8 @@ async fn begin(call: Call<'_>, dockerfile: &Path, session: &mut Session) -> Resu
 }
 
 async fn endpoint(context: &Context, read: &ReadContext) -> Result<LocalEndpoint, Failure> {
-    let key = kaniko::random_key()?;
+    let key = ids::unguessable()
+        .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
     let config = EndpointConfig::keeping(&context.config.registry, &read.images, key);
     let credentials = context.credentials().await.map(<[_]>::to_vec).unwrap_or_default();
     let started = LocalEndpoint::start(config, Mounted { credentials, authority: None }).await;

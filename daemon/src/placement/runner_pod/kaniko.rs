@@ -14,7 +14,6 @@ use hookd_api::stepd::v1::{
 };
 use hookd_api::transport::{MAX_OUTPUT_SIZE, STEPD_DIR};
 use hookd_api::v1::Stream;
-use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::context_pipe::{self, ContextPipe};
 use super::error::KanikoError;
@@ -31,7 +30,6 @@ use crate::objects::build_job::proxy::Proxy;
 use crate::placement::error::PlacementError;
 use crate::registry::image_config::BuiltConfig;
 use crate::session::cursor::RunPosition;
-use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::stepd::error::AgentError;
 use crate::stepd::pods::AgentAddress;
@@ -43,8 +41,8 @@ use crate::work_volume::error::VolumeError;
 pub(super) const KANIKO: &str = "/kaniko";
 /// Its program there.
 const EXECUTOR: &str = "/kaniko/executor";
-/// Its name for stepd: a container has one build.
-const STEP: &str = "build";
+/// Its name for stepd: that of no step, which ends with a letter or digit.
+const STEP: &str = "build-";
 /// Name of a Dockerfile that hookd has changed.
 const DOCKERFILE: &str = "Dockerfile";
 /// Until the last process of a build is gone.
@@ -235,17 +233,6 @@ fn unwritable(socket: &SocketDir, error: io::Error) -> Failure {
     VolumeError::new(format!("{} cannot be written to", path.display()), error).into()
 }
 
-/// A text that no program of the pod can guess.
-///
-/// # Errors
-/// The kernel has no random bytes.
-pub(super) fn random_key() -> Result<String, Failure> {
-    let mut bytes = [0; 16];
-    getrandom(&mut bytes[..], GetRandomFlags::empty())
-        .map_err(|error| SessionError::NoRandomBytes { source: error.into() })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// The build's log on its way to the user, line by line: the names of registries in it are restored.
 struct BuildLog<'s> {
     session: &'s mut Session,
@@ -315,9 +302,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_long_and_differ() {
-        let (one, other) = (random_key().unwrap(), random_key().unwrap());
-        assert_eq!(one.len(), 32);
-        assert_ne!(one, other);
+    fn a_build_has_the_name_of_no_step() {
+        assert!(STEP.parse::<crate::ids::StepId>().is_err());
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        assert!(STEP.bytes().all(is_plain), "stepd takes it");
     }
 }
