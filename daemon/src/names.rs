@@ -14,6 +14,8 @@ pub const STEP_LABEL: &str = "hookd.dev/step";
 pub const COMPONENT_LABEL: &str = "hookd.dev/component";
 /// The Job controller's own label on a Job's pods.
 pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+/// Label of a Job's pod: the uid of the Job.
+pub const JOB_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 /// Name of the job container in a job's pod.
 pub const JOB_CONTAINER: &str = "job";
 /// Name of the container in the pod of a container step.

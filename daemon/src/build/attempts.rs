@@ -59,7 +59,7 @@ impl Build<'_> {
     /// Waits for the pod of a Job that an earlier call has sent its context to.
     pub(super) async fn resume(&self, job: Job, session: &mut Session) -> Result<Running, Failure> {
         session.settled();
-        let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
+        let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
         let source = self.reader().open().await;
@@ -97,9 +97,9 @@ impl Build<'_> {
             let place = format!("Job {}/{}", self.env.cluster.namespace, job.name_any());
             let builder = &self.env.config.build.kaniko_image;
             log_group::open(self.dockerfile, builder, &place, session).await?;
-            let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job.name_any());
+            let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
             let pod = match self.started(&job, &mut watch, session).await {
-                Err(failure) if was_interrupted(&failure) => {
+                Err(failure) if failure.cause().is_some_and(ClusterError::is_interrupted_start) => {
                     let why = "the kubelet ended while it started it";
                     self.next_attempt(why, session).await?;
                     continue;
@@ -149,15 +149,6 @@ impl Build<'_> {
         let create = || objects::create(&jobs, &job, &retry);
         with_room(self.env.cluster, Phase::BuildPending, session, create).await
     }
-}
-
-/// True for a builder whose start the kubelet did not see to its end: the runtime was told to give it up.
-fn was_interrupted(failure: &Failure) -> bool {
-    let interrupted = |error: &ClusterError| match error {
-        ClusterError::ProgramNotStarted { message } => message.contains("context canceled"),
-        _ => false,
-    };
-    failure.cause().is_some_and(interrupted)
 }
 
 /// True for a context that no other Job would receive either.

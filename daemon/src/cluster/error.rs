@@ -275,6 +275,13 @@ impl ClusterError {
         }
     }
 
+    /// True for a container whose start the kubelet did not see to its end: it was killed meanwhile.
+    /// The program may have begun and was killed.
+    pub fn is_interrupted_start(&self) -> bool {
+        // The words of gRPC, by which the runtime saw its caller go.
+        matches!(self, Self::ProgramNotStarted { message } if message.contains("context canceled"))
+    }
+
     /// True if the pod is lost without a reason of its own: it was deleted, it failed, or its log
     /// is gone. The end of its Job may be the cause.
     pub fn is_pod_lost(&self) -> bool {

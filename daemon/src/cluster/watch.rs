@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, Stream};
 use futures::{StreamExt, TryStreamExt, pin_mut};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{WatchEvent, WatchParams};
 use kube::runtime::utils::Backoff as WatcherBackoff;
@@ -17,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cluster::pod;
 use crate::cluster::retry::Backoff;
 use crate::error::report;
-use crate::names::JOB_LABEL;
+use crate::names::JOB_UID_LABEL;
 
 /// A watch that held for so long starts anew with its pauses.
 const STEADY: Duration = Duration::from_secs(20);
@@ -56,9 +57,10 @@ pub struct PodWatch {
 }
 
 impl PodWatch {
-    /// Watches the pod of a Job: by label until the Job controller has made it, then by name.
-    pub fn for_job(pods: Api<Pod>, job: &str) -> Self {
-        let selector = format!("{JOB_LABEL}={job}");
+    /// Watches the pod of this very Job, and not of one that had its name: by label until the Job
+    /// controller has made it, then by name.
+    pub fn for_job(pods: Api<Pod>, job: &Job) -> Self {
+        let selector = format!("{JOB_UID_LABEL}={}", job.uid().unwrap_or_default());
         Self::start(|sender| async move {
             if let Some(name) = first_pod(&pods, &selector, &sender).await {
                 follow(pods, &name, &sender).await;

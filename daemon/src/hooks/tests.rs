@@ -137,6 +137,12 @@ fn deletes(collection: &str, name: &str) -> Expected {
         .answers(200, json!({"kind": "Status", "status": "Success"}))
 }
 
+/// The end of a container whose start the kubelet did not live to see.
+fn interrupted_start() -> Value {
+    json!({"terminated": {"exitCode": 128, "reason": "StartError",
+        "message": "failed to start containerd task \"x\": context canceled"}})
+}
+
 /// A list, of whole objects or of their metadata.
 fn listed(items: &[Value]) -> Value {
     json!({"metadata": {"resourceVersion": "5"}, "items": items})

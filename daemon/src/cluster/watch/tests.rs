@@ -31,10 +31,14 @@ fn watch_from(version: u32) -> Expected {
         .with_query(&format!("resourceVersion={version}"))
 }
 
+fn job() -> Job {
+    serde_json::from_value(json!({"metadata": {"name": "j", "uid": "u"}})).unwrap()
+}
+
 /// The watch of a Job's pod.
 fn watch_of_job() -> Expected {
     get(PODS)
-        .with_query("labelSelector=batch.kubernetes.io/job-name=j")
+        .with_query("labelSelector=batch.kubernetes.io/controller-uid=u")
         .with_query("watch=true")
         .with_query("resourceVersion=0")
 }
@@ -142,7 +146,7 @@ async fn the_pod_of_a_job_is_awaited_by_label_and_followed_by_name() {
             list(3, &[pod(3, "Running")]),
             watch_from(3).streams([event("DELETED", pod(4, "Running"))], End::Open),
         ]);
-        let mut watch = PodWatch::for_job(api.cluster().pods(), "j");
+        let mut watch = PodWatch::for_job(api.cluster().pods(), &job());
         let seen = api.during(watch.until(is_deleted)).await;
         assert!(seen.pod().is_none(), "{what}");
     }
@@ -151,7 +155,7 @@ async fn the_pod_of_a_job_is_awaited_by_label_and_followed_by_name() {
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_no_caller_holds_asks_for_nothing() {
     let api = ApiServer::expecting([watch_of_job().streams([], End::Closed)]);
-    let watch = PodWatch::for_job(api.cluster().pods(), "j");
+    let watch = PodWatch::for_job(api.cluster().pods(), &job());
     let copy = watch.clone();
     drop(watch);
     api.during(tokio::time::sleep(Duration::from_millis(1))).await;

@@ -137,6 +137,34 @@ async fn the_pod_of_an_earlier_job_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_whose_start_was_interrupted_is_replaced() {
+    let mut broken = pod_of("r", "s");
+    broken["status"]["containerStatuses"][0]["state"] = interrupted_start();
+    let is_watched = || {
+        let query = "fieldSelector=metadata.name=r-workflow";
+        get(PODS).with_query("watch=true").with_query(query).streams([], End::Open)
+    };
+    let script = [
+        creates_secret(),
+        creates(),
+        list_by_name("r-workflow", &[broken]),
+        is_watched(),
+        found(PODS, "r-workflow", "r"),
+        deletes(PODS, "r-workflow"),
+        list_by_name("r-workflow", &[]),
+        creates_secret(),
+        creates(),
+    ];
+    // The runner pod is watched with each of the two.
+    let ([is_listed, is_followed], [is_listed_again, _]) = (runner_lives(), runner_lives());
+    let runner = [is_followed, is_listed, is_listed_again];
+    let script = script.into_iter().chain(deletes_secrets()).chain(runner);
+    let (prepared, lines, _hookd) = prepared(script.chain(gets_ready())).await;
+    assert_eq!(prepared.unwrap().job_pod, "r-workflow");
+    assert!(lines.contains("The job's pod is made again"), "{lines}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_pod_of_another_runner_is_not_replaced() {
     let other = pod_of("r2", "earlier");
     let script = [creates_secret(), exists(), stands(other), found(PODS, "r-workflow", "r2")];

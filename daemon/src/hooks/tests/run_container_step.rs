@@ -1,11 +1,14 @@
 //! A step whose program the kubelet starts.
 
 use super::*;
+use hookd_api::transport::STEPD_DIR;
+
 use crate::cluster::logs::LogPosition;
 use crate::cluster::scripted::End;
 use crate::error::{Failure, Reason};
 use crate::hooks::run_container_step::RunContainerStep;
 use crate::names::COMPONENT_LABEL;
+use crate::objects::agent::STEPD;
 use crate::objects::container::{ContainerStep, Source};
 use crate::registry::image_config::ImageConfig;
 use crate::session::cursor::RunPosition;
@@ -30,25 +33,36 @@ fn finds(job: Value) -> Expected {
     get(format!("{JOBS}/r-step-s")).answers(200, job)
 }
 
+/// The pod of the Job of this uid, with its container in this state.
+fn pod_of(job: &str, name: &str, state: Value) -> [Expected; 3] {
+    let status = json!({"name": "step", "image": "busybox", "imageID": "", "ready": false,
+        "restartCount": 0, "state": state});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "uid": "p", "resourceVersion": "5"},
+        "spec": {"containers": [{"name": "step"}]},
+        "status": {"phase": "Failed", "containerStatuses": [status]}});
+    let added = json!({"type": "ADDED", "object": pod});
+    let name = format!("fieldSelector=metadata.name={name}");
+    [
+        get(PODS)
+            .with_query(&format!("labelSelector=batch.kubernetes.io/controller-uid={job}"))
+            .with_query("watch=true")
+            .streams([added], End::Open),
+        get(PODS).with_query(&name).answers(200, listed(&[pod])),
+        get(PODS).with_query(&name).with_query("watch=true").streams([], End::Open),
+    ]
+}
+
 /// The Job's pod has ended with 3, after one line of output.
 fn ends() -> [Expected; 4] {
     let terminated = json!({"exitCode": 3, "reason": "Error",
         "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
-    let status = json!({"name": "step", "image": "busybox", "imageID": "", "ready": false,
-        "restartCount": 0, "state": {"terminated": terminated}});
-    let pod = json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "r-step-s-x", "uid": "p", "resourceVersion": "5"},
-        "spec": {"containers": [{"name": "step"}]},
-        "status": {"phase": "Failed", "containerStatuses": [status]}});
-    let added = json!({"type": "ADDED", "object": pod});
-    let name = "fieldSelector=metadata.name=r-step-s-x";
+    let [appears, is_listed, is_watched] =
+        pod_of("uid of r-step-s", "r-step-s-x", json!({"terminated": terminated}));
     [
-        get(PODS)
-            .with_query("labelSelector=batch.kubernetes.io/job-name=r-step-s")
-            .with_query("watch=true")
-            .streams([added], End::Open),
-        get(PODS).with_query(name).answers(200, listed(&[pod])),
-        get(PODS).with_query(name).with_query("watch=true").streams([], End::Open),
+        appears,
+        is_listed,
+        is_watched,
         get(format!("{PODS}/r-step-s-x/log"))
             .with_query("container=step")
             .answers_text("2026-01-01T00:00:00.500000000Z hello\n")
@@ -165,4 +179,37 @@ async fn a_resumed_step_waits_for_an_api_server_that_is_away() {
     let cursor = resumed("uid of r-step-s", None);
     let (ended, _, _) = ran(cursor, script.into_iter().chain(ends())).await;
     assert_eq!(ended.unwrap(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_agent_start_was_interrupted_is_replaced() {
+    let by_agent = |uid: &str| {
+        let container = json!({"name": "step",
+            "command": [STEPD, "serve", "--dir", STEPD_DIR]});
+        let mut job = job("s");
+        job["metadata"]["uid"] = json!(uid);
+        job["spec"] = json!({"template": {"spec": {"containers": [container]}}});
+        job
+    };
+    let own = "uid of r-step-s";
+    let first =
+        [finds(by_agent(own))].into_iter().chain(pod_of(own, "r-step-s-x", interrupted_start()));
+    let replaced = [
+        found(JOBS, "r-step-s", "r"),
+        deletes(JOBS, "r-step-s"),
+        absent(PODS, "r-workflow"),
+        creates_secret(),
+    ];
+    let mut second = job("s");
+    second["metadata"]["uid"] = json!("second");
+    let script = first.chain(replaced).chain([create().answers(201, second)]).chain(pod_of(
+        "second",
+        "r-step-s-y",
+        interrupted_start(),
+    ));
+    let (ended, text, cursor) = ran(resumed(own, Some(ImageConfig::default())), script).await;
+    assert!(text.contains("The step's Job is made again"), "{text}");
+    // The second is the kubelet's to start: its program may have run.
+    assert_eq!(ended.unwrap_err().reason, Reason::StartFailed);
+    assert_eq!(cursor.run.unwrap().job_uid, "second");
 }

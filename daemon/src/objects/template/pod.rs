@@ -7,17 +7,11 @@ use super::error::TemplateError;
 use super::rules::{Clash, POD, Rule, Unless};
 use super::values::{List, append, is_empty, merge, replace, text_of};
 use crate::error::Failure;
-use crate::names::{JOB_LABEL, RUNNER_LABEL, STEP_LABEL};
+use crate::names::{JOB_LABEL, JOB_UID_LABEL, RUNNER_LABEL, STEP_LABEL};
 
 /// Labels by which hookd and the Job controller find their pods.
-const OWN_LABELS: [&str; 6] = [
-    RUNNER_LABEL,
-    STEP_LABEL,
-    JOB_LABEL,
-    "batch.kubernetes.io/controller-uid",
-    "controller-uid",
-    "job-name",
-];
+const OWN_LABELS: [&str; 6] =
+    [RUNNER_LABEL, STEP_LABEL, JOB_LABEL, JOB_UID_LABEL, "controller-uid", "job-name"];
 /// Fields of the pod's security context that a container's own overrides.
 const OF_CONTAINERS_TOO: [&str; 7] = [
     "appArmorProfile",

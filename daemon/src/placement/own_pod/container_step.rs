@@ -6,6 +6,7 @@ use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
 use kube::ResourceExt;
 
+use crate::cluster::error::ClusterError;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::watch::PodWatch;
 use crate::cluster::{ContainerRef, pod};
@@ -38,12 +39,16 @@ pub(super) async fn run(
     session: &mut Session,
 ) -> Result<i32, Failure> {
     let Call { context, step } = call;
-    let Made { job, agent_launch } = job::ensure(context, step, &spec, &image, session).await?;
-    session.settled();
-    let mut watch = PodWatch::for_job(context.cluster.pods(), &job.name_any());
-    let awaited =
-        Awaited { job: Some(&job), container: names::STEP_CONTAINER, phase: Phase::RunPending };
-    let name = started(&context.cluster, &mut watch, awaited, session).await?.name_any();
+    let begun = match begin(call, &spec, &image, session).await {
+        Err(failure) if may_begin_again(&failure, session) => {
+            let message = format!("{failure}. The step's Job is made again");
+            session.progress(Phase::RunPending, message).await?;
+            job::give_up(context, step, session).await?;
+            begin(call, &spec, &image, session).await?
+        }
+        begun => begun?,
+    };
+    let Begun { made: Made { job, agent_launch }, mut watch, pod: name } = begun;
     if let Some(config) = agent_launch {
         let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
         let pod = context.agents.at(AgentAddress::in_pod(&name, names::STEP_CONTAINER), watch);
@@ -61,6 +66,38 @@ pub(super) async fn run(
         session.progress(Phase::RunRunning, message).await?;
     }
     Ok(ended.exit_code)
+}
+
+/// A Job whose container runs or has ended.
+struct Begun {
+    made: Made,
+    watch: PodWatch,
+    /// Name of its pod.
+    pod: String,
+}
+
+/// Makes the Job, or finds it, and waits for its container.
+async fn begin(
+    call: Call<'_>,
+    spec: &ContainerStep,
+    image: &str,
+    session: &mut Session,
+) -> Result<Begun, Failure> {
+    let Call { context, step } = call;
+    let made = job::ensure(context, step, spec, image, session).await?;
+    session.settled();
+    let mut watch = PodWatch::for_job(context.cluster.pods(), &made.job);
+    let (job, container) = (Some(&made.job), names::STEP_CONTAINER);
+    let awaited = Awaited { job, container, phase: Phase::RunPending };
+    let pod = started(&context.cluster, &mut watch, awaited, session).await?.name_any();
+    Ok(Begun { made, watch, pod })
+}
+
+/// True if the kubelet was killed while it started stepd. An image's own program may have run for a
+/// moment; stepd starts none before it is asked.
+fn may_begin_again(failure: &Failure, session: &Session) -> bool {
+    let by_agent = session.cursor.run.as_ref().is_some_and(|run| run.agent_launch.is_some());
+    by_agent && failure.cause().is_some_and(ClusterError::is_interrupted_start)
 }
 
 fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {

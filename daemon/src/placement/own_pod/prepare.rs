@@ -58,6 +58,12 @@ pub(super) async fn prepare(
             let injection = Injection::InitContainer;
             attempt.make(injection, session).await
         }
+        Err(failure) if failure.cause().is_some_and(ClusterError::is_interrupted_start) => {
+            let message = format!("{failure}. The job's pod is made again");
+            session.progress(Phase::RunPending, message).await?;
+            replace(context).await?;
+            attempt.make(injection, session).await
+        }
         prepared => prepared,
     }
 }

@@ -94,6 +94,19 @@ pub(super) async fn ensure(
     Ok(Made { job, agent_launch })
 }
 
+/// Deletes a Job whose agent did not start, so that the step can have another.
+pub(super) async fn give_up(
+    context: &Context,
+    step: &StepId,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let (jobs, runner) = (context.cluster.jobs(), &context.config.pod_name);
+    let name = names::step(runner, step);
+    objects::delete(&jobs, runner, &name, &context.cluster.retry()).await?;
+    session.cursor.run = None;
+    session.checkpoint(Phase::RunPending).await
+}
+
 /// The Job at which the step stood before.
 async fn found_again(
     context: &Context,
