@@ -105,7 +105,8 @@ fn evaluate(fault: Fault, run: &Run<'_>, evidence: Evidence) -> Outcome {
     let whole = code == Some(workload.operation.code())
         && fault.expected(workload.operation) != Expected::Killed;
     let stderr = run.hook.stderr();
-    let damage = workload.operation.expected_output().check(&stdout, &stderr, whole);
+    let log = workload.operation.last_log(fault, &stderr);
+    let damage = workload.operation.expected_output().check(&stdout, log, whole);
     let own = output::own_lines(&stderr);
     let error = own.iter().rfind(|line| line.starts_with("::error")).cloned().unwrap_or_default();
     let mut left = Vec::new();

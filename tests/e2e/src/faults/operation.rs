@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::fault::Fault;
 use super::output::{ExpectedOutput, Sequence};
 use test_support::wait::s;
 use test_support::{Call, JobRun, Placement, RunnerPod, container, job_container};
@@ -29,10 +30,12 @@ pub(crate) enum Operation {
     ScriptHere,
     /// A container step there.
     ContainerHere,
+    /// A Dockerfile action there, whose registry is hookd itself.
+    BuildHere,
 }
 
 /// All of them.
-pub(crate) const ALL: [Operation; 10] = [
+pub(crate) const ALL: [Operation; 11] = [
     Operation::Quiet,
     Operation::Numbers,
     Operation::Megabytes,
@@ -43,6 +46,7 @@ pub(crate) const ALL: [Operation; 10] = [
     Operation::Cleanup,
     Operation::ScriptHere,
     Operation::ContainerHere,
+    Operation::BuildHere,
 ];
 
 /// The image of everything here: it is small.
@@ -74,6 +78,15 @@ exit 6
 /// Lines of the program in a Dockerfile's RUN.
 const BUILD_LINES: u64 = 300;
 
+/// Another one each time: what was built once is not built again.
+fn dockerfile(round: u32, code: i32) -> String {
+    format!(
+        "FROM busybox:1\nRUN : {round}; i=1; while [ $i -le {BUILD_LINES} ]; do \
+         echo \"~b$i\"; i=$((i+1)); usleep 20000; done\n\
+         ENTRYPOINT [\"/bin/sh\", \"-c\", \"echo '~o1'; exit {code}\"]\n"
+    )
+}
+
 impl Operation {
     /// A directory that a container step mounts, and that hookd makes if it is missing.
     pub(crate) const MISSING: &'static str = "_temp/_github_home";
@@ -90,6 +103,7 @@ impl Operation {
             Self::Cleanup => "cleanup_job",
             Self::ScriptHere => "numbered lines, runner pod",
             Self::ContainerHere => "container step, runner pod",
+            Self::BuildHere => "build, runner pod",
         }
     }
 
@@ -101,7 +115,7 @@ impl Operation {
     /// Where the containers of its job run.
     pub(crate) fn placement(self) -> Placement {
         match self {
-            Self::ScriptHere | Self::ContainerHere => Placement::RunnerPod,
+            Self::ScriptHere | Self::ContainerHere | Self::BuildHere => Placement::RunnerPod,
             _ => Placement::OwnPod,
         }
     }
@@ -122,6 +136,7 @@ impl Operation {
             Self::ByKubelet => 9,
             Self::ScriptHere => 10,
             Self::ContainerHere => 11,
+            Self::BuildHere => 12,
             Self::Prepare | Self::Cleanup => 0,
         }
     }
@@ -133,13 +148,25 @@ impl Operation {
             Self::Quiet => (vec![short('o', 2)], vec![]),
             Self::Numbers | Self::ScriptHere => (vec![short('o', 1200)], vec![short('e', 1200)]),
             Self::Megabytes => (vec![Sequence { mark: 'o', last: 100_000, pad: 990 }], vec![]),
-            Self::Build => (vec![short('o', 1)], vec![short('b', BUILD_LINES)]),
+            Self::Build | Self::BuildHere => (vec![short('o', 1)], vec![short('b', BUILD_LINES)]),
             Self::ByStepd | Self::ContainerHere => (vec![short('o', 1000)], vec![short('e', 1000)]),
             // The log does not tell the streams apart.
             Self::ByKubelet => (vec![short('o', 1000), short('e', 1000)], vec![]),
             Self::Prepare | Self::Cleanup => (vec![], vec![]),
         };
         ExpectedOutput { stdout, stderr }
+    }
+
+    /// Its log since it last began. A build whose registry dies with hookd begins again, and only then.
+    pub(crate) fn last_log(self, fault: Fault, stderr: &[u8]) -> &[u8] {
+        const AGAIN: &[u8] = b"The build is started again";
+        let daemon_dies =
+            matches!(fault, Fault::DaemonKilled | Fault::DaemonHung | Fault::ContainerKilled);
+        if self != Self::BuildHere || !daemon_dies {
+            return stderr;
+        }
+        let begins = stderr.windows(AGAIN.len()).rposition(|bytes| bytes == AGAIN);
+        &stderr[begins.unwrap_or_default()..]
     }
 
     /// Name of the pod that its program runs in; none: one of a Job.
@@ -176,13 +203,8 @@ impl Operation {
             Self::ScriptHere => script(&numbers(1200, 10)),
             Self::ContainerHere => runner.call(&runner.script(&numbers(1000, 11))),
             Self::Megabytes => script(MEGABYTES),
-            Self::Build => {
-                // Another one each time: what was built once is not built again.
-                let dockerfile = format!(
-                    "FROM busybox:1\nRUN : {round}; i=1; while [ $i -le {BUILD_LINES} ]; do \
-                     echo \"~b$i\"; i=$((i+1)); usleep 20000; done\n\
-                     ENTRYPOINT [\"/bin/sh\", \"-c\", \"echo '~o1'; exit 7\"]\n"
-                );
+            Self::Build | Self::BuildHere => {
+                let dockerfile = dockerfile(round, self.code());
                 let files = [("Dockerfile", dockerfile.as_str())];
                 runner.call(&runner.action(&format!("build-{round}"), &files))
             }

@@ -169,7 +169,7 @@ impl Workload {
     /// Processes of steps in the runner pod.
     fn left_in_runner_pod(&self) -> Vec<String> {
         let of_step = |process: &Process| {
-            let words = ["/__w/_temp/", "usleep", "/__hookd_run/step-"];
+            let words = ["/__w/_temp/", "usleep", "/__hookd_run/step-", "/kaniko/"];
             words.iter().any(|word| process.command.contains(word))
         };
         let all = processes::all().into_iter().filter(of_step);
