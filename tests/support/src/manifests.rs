@@ -38,10 +38,9 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
     if setup.placement == Placement::RunnerPod {
         only_needed(&mut objects, setup);
     }
-    if setup.from_values {
-        let made = from_values();
+    if let Some(values) = setup.values {
         objects.retain(|object| object["kind"] != "Pod");
-        objects.push(made);
+        objects.extend(values.rendered());
     }
     for object in &mut objects {
         object["metadata"]["namespace"] = namespace.into();
@@ -59,35 +58,6 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
         Placement::RunnerPod => Vec::new(),
     };
     [vec![namespace_object], volume, objects].concat()
-}
-
-/// The pod that ARC's controller makes of `deploy/values.yaml`, but for the runner's program.
-fn from_values() -> Value {
-    let cluster = cluster();
-    let text = fs::read_to_string(repository("deploy/values.yaml")).unwrap();
-    let values = documents(&text).remove(0);
-    let mut spec = values["template"]["spec"].clone();
-    let hookd = &mut spec["initContainers"][0];
-    hookd["image"] = cluster.hookd_image.as_str().into();
-    let registry = format!("{}:{}", cluster.registry_host, cluster.registry_port);
-    for (name, value) in [
-        ("HOOKD_KANIKO_IMAGE", cluster.kaniko_image.clone()),
-        ("HOOKD_REGISTRY_MAP", format!("index.docker.io={registry}")),
-        ("HOOKD_INSECURE_REGISTRIES", registry),
-    ] {
-        hookd["env"].as_array_mut().unwrap().push(json!({"name": name, "value": value}));
-    }
-    let runner = &mut spec["containers"][0];
-    assert_eq!(runner["command"], json!(["/home/runner/run.sh"]));
-    runner["image"] = cluster.runner_image.as_str().into();
-    let waits = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
-    runner["command"] = json!(["/bin/bash", "-c", waits]);
-    let variables = runner["env"].as_array_mut().unwrap();
-    variables.push(json!({"name": "ACTIONS_RUNNER_INPUT_JITCONFIG", "value": "e30="}));
-    spec["restartPolicy"] = "Never".into();
-    let labels = json!({"actions-ephemeral-runner": "True"});
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": RUNNER, "labels": labels},
-        "spec": spec})
 }
 
 /// Builds are Jobs and need the other Role too; both files have the account.

@@ -17,6 +17,7 @@ use crate::hook::Call;
 use crate::manifests;
 use crate::outcome::Outcome;
 use crate::processes::{self, Process};
+use crate::values::Values;
 use crate::volume;
 use crate::wait::{eventually, s, until};
 use crate::work::{RUNNER_ID, WORK};
@@ -41,8 +42,8 @@ pub enum Placement {
 pub struct Setup {
     /// Where its jobs run.
     pub placement: Placement,
-    /// The pod is that of the values for ARC.
-    pub from_values: bool,
+    /// The pod is that of these values for ARC; none: the one in deploy/.
+    pub values: Option<Values>,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.
@@ -67,6 +68,11 @@ impl Setup {
         self.set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", &cluster.registry_host)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", &cluster.registry_port)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT", &cluster.registry_node_port)
+    }
+
+    /// Takes the pod of these values.
+    pub fn from(self, values: Values) -> Self {
+        Self { values: Some(values), ..self }
     }
 
     /// Sets a variable of the sidecar.

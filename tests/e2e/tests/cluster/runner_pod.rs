@@ -12,7 +12,8 @@ use test_support::cluster::{cluster, try_kubectl};
 use test_support::faults::Stopped;
 use test_support::wait::{s, until};
 use test_support::{
-    IMAGE, JobRun, Program, RunnerPod, Setup, WORK, WORKSPACE, container, images, job_container,
+    IMAGE, JobRun, Program, RunnerPod, Setup, Values, WORK, WORKSPACE, container, images,
+    job_container,
 };
 
 fn start() -> RunnerPod {
@@ -373,14 +374,16 @@ fn the_admission_policy_lets_a_job_in_the_runner_pod_start() {
 /// The pod that ARC's controller makes of the values: with its variable, its labels and no restarts.
 #[test]
 fn a_runner_pod_as_arc_makes_it_from_the_values_runs_a_job() {
-    let runner = RunnerPod::with(&Setup { from_values: true, ..Setup::in_runner_pod() });
-    let mut job = JobRun::start(&runner);
-    assert_eq!(job.run("echo works; ls /__e").assert_code(0).text(), "works\n");
-    runner.run(&runner.script("true")).assert_code(0);
-    let dockerfile = "FROM busybox:1\nRUN true\nENTRYPOINT [\"/bin/echo\", \"built\"]\n";
-    let built = runner.run(&runner.action("built", &[("Dockerfile", dockerfile)]));
-    assert_eq!(built.assert_code(0).after_build(), "built\n");
-    job.clean_up().assert_code(0);
+    for values in [Values::Stable, Values::Experimental] {
+        let runner = RunnerPod::with(&Setup::in_runner_pod().from(values));
+        let mut job = JobRun::start(&runner);
+        assert_eq!(job.run("echo works; ls /__e").assert_code(0).text(), "works\n");
+        runner.run(&runner.script("true")).assert_code(0);
+        let dockerfile = "FROM busybox:1\nRUN true\nENTRYPOINT [\"/bin/echo\", \"built\"]\n";
+        let built = runner.run(&runner.action("built", &[("Dockerfile", dockerfile)]));
+        assert_eq!(built.assert_code(0).after_build(), "built\n");
+        job.clean_up().assert_code(0);
+    }
 }
 
 #[test]
@@ -412,7 +415,7 @@ fn a_step_cannot_outlive_its_end_by_taking_its_socket_away() {
 
 #[test]
 fn containers_run_under_the_runtimes_seccomp_profile() {
-    let runner = RunnerPod::with(&Setup { from_values: true, ..Setup::in_runner_pod() });
+    let runner = RunnerPod::with(&Setup::in_runner_pod().from(Values::Stable));
     let mut job = JobRun::start(&runner);
     let filtered = "grep -q 'Seccomp:.2' /proc/self/status";
     job.run(filtered).assert_code(0);
