@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use kube::core::Status;
 
+use crate::cluster::interruption;
 use crate::cluster::refusal::Refusal;
 use crate::error::{Explain, Reason};
 use crate::names::REGISTRY_ENDPOINT;
@@ -275,11 +276,10 @@ impl ClusterError {
         }
     }
 
-    /// True for a container whose start the kubelet did not see to its end: it was killed meanwhile.
-    /// The program may have begun and was killed.
+    /// True for a container whose start the kubelet, or the runtime, did not see to its end: it was
+    /// killed meanwhile. The program may have begun and was killed.
     pub fn is_interrupted_start(&self) -> bool {
-        // The words of gRPC, by which the runtime saw its caller go.
-        matches!(self, Self::ProgramNotStarted { message } if message.contains("context canceled"))
+        matches!(self, Self::ProgramNotStarted { message } if interruption::is_told_by(message))
     }
 
     /// True if the pod is lost without a reason of its own: it was deleted, it failed, or its log

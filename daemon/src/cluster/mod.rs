@@ -13,6 +13,7 @@ pub mod client;
 pub mod error;
 pub mod events;
 pub mod exec;
+mod interruption;
 pub mod logs;
 pub mod objects;
 pub mod pod;

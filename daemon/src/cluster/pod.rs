@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{
-    ContainerState as KubeletState, ContainerStateTerminated, ContainerStatus, Pod,
+    ContainerState as KubeletState, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, Pod,
 };
 
 use crate::cluster::error::ClusterError;
+use crate::cluster::interruption;
 use crate::error::Failure;
 
 /// The reason of a container in which a process was killed for its memory use.
@@ -70,12 +72,16 @@ pub fn container_state(pod: &Pod, container: &str) -> ContainerState {
 }
 
 /// True for a container that the runtime has made and not started, as the kubelet reports it: without a
-/// reason. That lasts for a moment, unless the kubelet ended in it.
+/// reason, which lasts for a moment, unless the kubelet ended in it; or with the runtime's end as the reason.
 pub fn is_unstarted(pod: &Pod, container: &str) -> bool {
     let Some(status) = container_status(pod, container) else { return false };
     let waiting = kubelet_state(Some(status)).and_then(|state| state.waiting.as_ref());
     let made = status.container_id.as_ref().is_some_and(|id| !id.is_empty());
-    made && waiting.is_some_and(|waiting| waiting.reason.is_none())
+    let interrupted = |waiting: &ContainerStateWaiting| {
+        waiting.reason.as_deref() == Some("RunContainerError")
+            && waiting.message.as_deref().is_some_and(interruption::is_told_by)
+    };
+    made && waiting.is_some_and(|waiting| waiting.reason.is_none() || interrupted(waiting))
 }
 
 /// When the container ended, if it has.

@@ -75,6 +75,11 @@ pub(crate) fn post(path: impl fmt::Display) -> Expected {
     Expected::new("POST", path)
 }
 
+/// Replaces one object.
+pub(crate) fn put(path: impl fmt::Display) -> Expected {
+    Expected::new("PUT", path)
+}
+
 /// Deletes of one object.
 pub(crate) fn delete(path: impl fmt::Display) -> Expected {
     Expected::new("DELETE", path)

@@ -1,13 +1,12 @@
-//! A pod, watched by name; the pod of a Job by its label until it has a name.
+//! A pod, watched by name; the pod of a Job by its label until it runs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, Stream};
-use futures::{StreamExt, TryStreamExt, pin_mut};
+use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{WatchEvent, WatchParams};
 use kube::runtime::utils::Backoff as WatcherBackoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
@@ -19,6 +18,8 @@ use crate::cluster::pod;
 use crate::cluster::retry::Backoff;
 use crate::error::report;
 use crate::names::JOB_UID_LABEL;
+
+mod pod_of_job;
 
 /// A watch that held for so long starts anew with its pauses.
 const STEADY: Duration = Duration::from_secs(20);
@@ -57,12 +58,12 @@ pub struct PodWatch {
 }
 
 impl PodWatch {
-    /// Watches the pod of this very Job, and not of one that had its name: by label until the Job
-    /// controller has made it, then by name.
+    /// Watches the pod of this very Job, and not of one that had its name: by label until it runs and is
+    /// the only one, then by name.
     pub fn for_job(pods: Api<Pod>, job: &Job) -> Self {
         let selector = format!("{JOB_UID_LABEL}={}", job.uid().unwrap_or_default());
         Self::start(|sender| async move {
-            if let Some(name) = first_pod(&pods, &selector, &sender).await {
+            if let Some(name) = pod_of_job::running(&pods, &selector, &sender).await {
                 follow(pods, &name, &sender).await;
             }
         })
@@ -101,45 +102,6 @@ impl PodWatch {
             Err(_) => std::future::pending().await,
         }
     }
-}
-
-/// Waits until a pod with this label exists; its name. None if no receiver is left.
-async fn first_pod(
-    pods: &Api<Pod>,
-    selector: &str,
-    sender: &watch::Sender<PodState>,
-) -> Option<String> {
-    // From version "0", since the pod may be there already; without bookmarks, since with them an
-    // API server on an older etcd refuses that version.
-    let params = WatchParams::default().labels(selector).disable_bookmarks();
-    let mut backoff = Backoff::default();
-    while !sender.is_closed() {
-        match first_event(pods, &params).await {
-            Ok(Some(pod)) => {
-                let name = pod.name_any();
-                sender.send_replace(PodState::Present(Box::new(pod)));
-                return Some(name);
-            }
-            // The server ends a watch that has seen nothing.
-            Ok(None) => backoff = Backoff::default(),
-            Err(error) => tracing::info!(selector, error = report(&error), "cannot watch pods"),
-        }
-        backoff.wait().await;
-    }
-    None
-}
-
-async fn first_event(pods: &Api<Pod>, params: &WatchParams) -> kube::Result<Option<Pod>> {
-    let events = pods.watch(params, "0").await?;
-    pin_mut!(events);
-    while let Some(event) = events.try_next().await? {
-        match event {
-            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => return Ok(Some(pod)),
-            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
-            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
-        }
-    }
-    Ok(None)
 }
 
 /// Backoff as everywhere else: kube's own grows to a minute, and would delay the end of a step by as much

@@ -1,16 +1,11 @@
 //! The containers that start before a pod's own: init containers, and sidecars.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::{ContainerState, one_line, waiting};
 use crate::cluster::error::ClusterError;
 use crate::error::Failure;
 
-/// A sidecar that the runtime did not start is started again by the kubelet within seconds; it fails so if
-/// the kubelet itself ends meanwhile.
-const START_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// The runtime made the container and could not start its program.
 const START_ERROR: &str = "StartError";
 
@@ -48,8 +43,10 @@ fn is_started_again(pod: &Pod, status: &ContainerStatus) -> bool {
 pub(super) fn waiting(pod: &Pod) -> Option<ContainerState> {
     let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
     statuses.iter().find_map(|status| {
+        // So it ends if the kubelet itself ends meanwhile.
         if is_started_again(pod, status) {
-            return failed(status).map(|why| ContainerState::Degraded(START_GRACE_PERIOD, why));
+            return failed(status)
+                .map(|why| ContainerState::Degraded(waiting::START_GRACE_PERIOD, why));
         }
         let waiting = status.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.as_deref()?;

@@ -277,6 +277,26 @@ fn a_sidecar_that_was_not_started_is_waited_for() {
 }
 
 #[test]
+fn a_start_that_the_runtimes_end_interrupted_is_waited_for() {
+    let state = |message| {
+        let pod =
+            container(json!({"waiting": {"reason": "RunContainerError", "message": message}}));
+        match container_state(&pod, "step") {
+            ContainerState::Degraded(grace, _) => grace.as_secs(),
+            _ => 0,
+        }
+    };
+    for message in [
+        "error reading from server: EOF",
+        "connection error: desc = \"transport: Error while dialing: dial unix c.sock: connect: connection refused\"",
+        "failed to start containerd task \"x\": context canceled",
+    ] {
+        assert_eq!(state(message), 60, "{message}");
+    }
+    assert_eq!(state("exec: \"/x\": no such file or directory"), 10);
+}
+
+#[test]
 fn a_container_that_was_made_and_not_started_is_told_apart() {
     let reported = |id: Value, state: Value| {
         let pod = pod(json!({"phase": "Running", "ephemeralContainerStatuses": [{
@@ -290,6 +310,9 @@ fn a_container_that_was_made_and_not_started_is_told_apart() {
     assert!(reported(id.clone(), json!({"waiting": {}})));
     assert!(!reported(id.clone(), creating.clone()));
     assert!(!reported(Value::Null, json!({"waiting": {}})));
+    let failed = |message| json!({"waiting": {"reason": "RunContainerError", "message": message}});
+    assert!(reported(id.clone(), failed("error reading from server: EOF")));
+    assert!(!reported(id.clone(), failed("exec: \"/x\": no such file or directory")));
     assert!(!reported(id, json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})));
     assert!(!is_unstarted(&container(creating), "job-1"));
 }

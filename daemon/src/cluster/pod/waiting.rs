@@ -9,6 +9,9 @@ use crate::cluster::error::{ClusterError, PullProblem};
 pub(super) const PULL_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// The kubelet may ask for a Secret before its cache has it.
 const CONFIG_GRACE_PERIOD: Duration = Duration::from_secs(10);
+/// What the kubelet or the runtime did not see to its end, since it was killed, is begun again within
+/// seconds.
+pub(super) const START_GRACE_PERIOD: Duration = Duration::from_secs(60);
 /// After an outage of the API server the kubelet asks again with pauses of its own, of half a minute.
 const KUBELET_SYNC_GRACE_PERIOD: Duration = Duration::from_secs(120);
 
@@ -40,7 +43,10 @@ pub(super) fn state(reason: &str, message: &str, image: &str) -> ContainerState 
             failed(ClusterError::NoImageVolumes { message: text })
         }
         "CreateContainerError" | "RunContainerError" | "StartError" => {
-            degraded(CONFIG_GRACE_PERIOD, ClusterError::ProgramNotStarted { message: text })
+            let error = ClusterError::ProgramNotStarted { message: text };
+            let was_interrupted = error.is_interrupted_start();
+            let time = if was_interrupted { START_GRACE_PERIOD } else { CONFIG_GRACE_PERIOD };
+            degraded(time, error)
         }
         other => ContainerState::Waiting(format!("{other}: {text}")),
     }

@@ -142,7 +142,7 @@ async fn the_pod_of_a_job_is_awaited_by_label_and_followed_by_name() {
     ] {
         let api = ApiServer::expecting([
             first,
-            watch_of_job().streams([event("ADDED", pod(2, "Pending"))], End::Open),
+            watch_of_job().streams([event("ADDED", pod(2, "Pending"))], End::Closed),
             list(3, &[pod(3, "Running")]),
             watch_from(3).streams([event("DELETED", pod(4, "Running"))], End::Open),
         ]);
@@ -150,6 +150,79 @@ async fn the_pod_of_a_job_is_awaited_by_label_and_followed_by_name() {
         let seen = api.during(watch.until(is_deleted)).await;
         assert!(seen.pod().is_none(), "{what}");
     }
+}
+
+/// A pod of a Job, of this name.
+fn sibling(name: &str, phase: &str) -> Value {
+    let mut sibling = pod(2, phase);
+    sibling["metadata"]["name"] = json!(name);
+    sibling
+}
+
+/// The pods of the Job.
+fn list_of_job(items: &[Value]) -> Expected {
+    let list = json!({"apiVersion": "v1", "kind": "PodList", "items": items,
+        "metadata": {"resourceVersion": "2"}});
+    let selector = "labelSelector=batch.kubernetes.io/controller-uid=u";
+    get(PODS).with_query(selector).answers(200, list)
+}
+
+/// Name of the pod that is published as running.
+async fn runs(api: &ApiServer) -> Option<String> {
+    let mut watch = PodWatch::for_job(api.cluster().pods(), &job());
+    let seen = api.during(watch.until(is_in("Running"))).await;
+    seen.pod().and_then(|pod| pod.metadata.name.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_pods_of_a_job_the_one_that_stays_is_taken() {
+    let (one, p) = (|phase| sibling("one", phase), |phase| sibling("p", phase));
+    let mut going = one("Running");
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let one_goes = [event("MODIFIED", going), event("DELETED", one("Running"))];
+    let pending = [event("ADDED", one("Pending")), event("ADDED", p("Pending"))];
+    let both = |first: Value, second: Value| {
+        let begin = [event("MODIFIED", first), event("MODIFIED", second)];
+        pending.iter().cloned().chain(begin).chain(one_goes.clone()).collect::<Vec<_>>()
+    };
+    for events in [
+        both(one("Running"), p("Running")),
+        both(p("Running"), one("Running")),
+        both(one("Running"), p("Pending"))
+            .into_iter()
+            .chain([event("MODIFIED", p("Running"))])
+            .collect(),
+    ] {
+        let api = ApiServer::expecting([
+            watch_of_job().streams(events, End::Open),
+            list(3, &[pod(3, "Running")]),
+            watch_from(3).streams([], End::Open),
+        ]);
+        assert_eq!(runs(&api).await.as_deref(), Some("p"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_ran_before_they_were_watched_are_told_apart() {
+    let both = [sibling("one", "Running"), sibling("p", "Running")];
+    let added = |pod: &Value| event("ADDED", pod.clone());
+    let api = ApiServer::expecting([
+        watch_of_job().streams([added(&both[0])], End::Broken),
+        list_of_job(&both),
+        watch_of_job().streams([added(&both[1])], End::Open),
+        list_of_job(&both[1..]),
+        list(3, &[pod(3, "Running")]),
+        watch_from(3).streams([], End::Open),
+    ]);
+    assert_eq!(runs(&api).await.as_deref(), Some("p"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_goes_before_it_runs_is_deleted() {
+    let events = [event("ADDED", pod(1, "Pending")), event("DELETED", pod(2, "Pending"))];
+    let api = ApiServer::expecting([watch_of_job().streams(events, End::Open)]);
+    let mut watch = PodWatch::for_job(api.cluster().pods(), &job());
+    api.during(watch.until(is_deleted)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ fn finds(job: Value) -> Expected {
 }
 
 /// The pod of the Job of this uid, with its container in this state.
-fn pod_of(job: &str, name: &str, state: Value) -> [Expected; 3] {
+fn pod_of(job: &str, name: &str, state: Value) -> [Expected; 4] {
     let status = json!({"name": "step", "image": "busybox", "imageID": "", "ready": false,
         "restartCount": 0, "state": state});
     let pod = json!({"apiVersion": "v1", "kind": "Pod",
@@ -43,24 +43,25 @@ fn pod_of(job: &str, name: &str, state: Value) -> [Expected; 3] {
         "status": {"phase": "Failed", "containerStatuses": [status]}});
     let added = json!({"type": "ADDED", "object": pod});
     let name = format!("fieldSelector=metadata.name={name}");
+    let label = format!("labelSelector=batch.kubernetes.io/controller-uid={job}");
+    let pods = listed(std::slice::from_ref(&pod));
     [
-        get(PODS)
-            .with_query(&format!("labelSelector=batch.kubernetes.io/controller-uid={job}"))
-            .with_query("watch=true")
-            .streams([added], End::Open),
+        get(PODS).with_query(&label).with_query("watch=true").streams([added], End::Open),
+        get(PODS).with_query(&label).answers(200, pods),
         get(PODS).with_query(&name).answers(200, listed(&[pod])),
         get(PODS).with_query(&name).with_query("watch=true").streams([], End::Open),
     ]
 }
 
 /// The Job's pod has ended with 3, after one line of output.
-fn ends() -> [Expected; 4] {
+fn ends() -> [Expected; 5] {
     let terminated = json!({"exitCode": 3, "reason": "Error",
         "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
-    let [appears, is_listed, is_watched] =
+    let [appears, is_alone, is_listed, is_watched] =
         pod_of("uid of r-step-s", "r-step-s-x", json!({"terminated": terminated}));
     [
         appears,
+        is_alone,
         is_listed,
         is_watched,
         get(format!("{PODS}/r-step-s-x/log"))
