@@ -75,6 +75,11 @@ pub struct Config {
     #[arg(long, env = "HOOKD_AGENTS_DIR", default_value = AGENTS_DIR)]
     pub agents_dir: PathBuf,
 
+    /// Secret of type kubernetes.io/dockerconfigjson that the runner pod has in `imagePullSecrets`, for
+    /// credentials of the workflow where jobs run in the runner's pod; all runners share it.
+    #[arg(long, env = "HOOKD_PULL_SECRET")]
+    pub pull_secret: Option<String>,
+
     /// File with the administrator's template for pods of jobs, in the shape of a PodTemplateSpec.
     #[arg(long, env = "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE")]
     pub hook_template: Option<PathBuf>,
@@ -181,6 +186,7 @@ impl Config {
             &mut self.namespace,
             &mut self.claim_name,
             &mut self.runner_image,
+            &mut self.pull_secret,
             &mut registry.host,
             &mut registry.port,
             &mut registry.node_port,

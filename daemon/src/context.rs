@@ -234,6 +234,8 @@ impl Context {
         let known = self.cluster_info().await?;
         let shared = self.credentials.get_or_init(|| async {
             let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
+            // What other jobs have given is not this one's.
+            let names = names.filter(|name| self.config.pull_secret.as_deref() != Some(*name));
             let names = names.chain(self.config.registry.secret.as_deref());
             let secrets = self.cluster.secrets();
             let read = names.map(|name| secrets.get_opt(name));

@@ -15,5 +15,6 @@ pub mod pull_secret;
 pub mod registry_endpoint;
 pub mod script;
 pub mod services;
+pub mod shared_pull_secret;
 pub mod step_job;
 pub mod template;

@@ -20,8 +20,9 @@ pub struct Credentials {
     password: String,
 }
 
-/// The keys of a Secret of type kubernetes.io/dockerconfigjson, and of the older kubernetes.io/dockercfg.
-const KEY: &str = ".dockerconfigjson";
+/// The key of a Secret of type kubernetes.io/dockerconfigjson.
+pub const KEY: &str = ".dockerconfigjson";
+/// The key of the older type kubernetes.io/dockercfg.
 const OLD_KEY: &str = ".dockercfg";
 
 /// `auths` of a docker configuration.
@@ -109,6 +110,12 @@ impl Credentials {
         let within = self.path.is_empty()
             || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         same_host && within
+    }
+
+    /// The same for one repository alone; none if they do not count for it.
+    pub fn for_repository(self, host: &str, repository: &str) -> Option<Self> {
+        let counts = self.matches(host, repository);
+        counts.then(|| Self { host: host.to_owned(), path: repository.to_owned(), ..self })
     }
 
     /// User name and password.

@@ -39,6 +39,10 @@ fn rooms() -> Vec<(&'static str, Vec<Box<dyn Explain>>)> {
         ("hooks", crate::hooks::error::examples()),
         ("placement", crate::placement::error::examples()),
         ("placement::runner_pod", crate::placement::runner_pod::error::examples()),
+        (
+            "placement::runner_pod::pull_secret",
+            crate::placement::runner_pod::pull_secret::error::examples(),
+        ),
         ("rpc", super::error::examples()),
     ]
 }

@@ -52,6 +52,15 @@ pub enum RunnerError {
         /// The field.
         field: &'static str,
     },
+    /// The node would not read the Secret that takes the credentials of jobs.
+    #[error(
+        "Jobs cannot run in the runner pod: HOOKD_PULL_SECRET is {secret:?}, which its `imagePullSecrets` \
+         do not name"
+    )]
+    PullSecretNotListed {
+        /// Name of the Secret.
+        secret: String,
+    },
     /// One pod at a time can mount the claim, and the runner does.
     #[error("Claim {claim} is ReadWriteOncePod: no step can mount the work directory")]
     ClaimOfOnePod {
@@ -69,6 +78,7 @@ impl Explain for RunnerError {
             Self::NoJobVolume { .. }
             | Self::PartOfVolume { .. }
             | Self::SharedProcesses
+            | Self::PullSecretNotListed { .. }
             | Self::UserOfPod { .. } => Reason::RunnerPodUnusable,
         }
     }
@@ -95,6 +105,10 @@ impl Explain for RunnerError {
             Self::SharedProcesses => {
                 "Remove shareProcessNamespace from the runner pod, or set HOOKD_JOB_PLACEMENT=own-pod"
             }
+            Self::PullSecretNotListed { .. } => {
+                "Add it to `imagePullSecrets` of the runner pod (deploy/rbac-pull-secret.yaml), or unset \
+                 HOOKD_PULL_SECRET"
+            }
             Self::UserOfPod { .. } => {
                 "Set it in the securityContext of the containers runner and hookd instead, or set \
                  HOOKD_JOB_PLACEMENT=own-pod"
@@ -115,6 +129,7 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
         Box::new(RunnerError::NoJobVolume { path: "/run/hookd-agents/steps".into() }),
         Box::new(RunnerError::PartOfVolume { volume: claim() }),
         Box::new(RunnerError::SharedProcesses),
+        Box::new(RunnerError::PullSecretNotListed { secret: "hookd-pull".into() }),
         Box::new(RunnerError::UserOfPod { field: "runAsUser" }),
     ]
 }

@@ -68,7 +68,7 @@ pub(super) fn find(pod: &Pod, config: &Config) -> Option<Result<JobVolumes, Runn
     if all.iter().all(|kind| mounted(kind).is_none()) {
         return None;
     }
-    Some(check(pod).and_then(|()| {
+    Some(check(pod, config).and_then(|()| {
         let named = |kind: &str| {
             let path = config.agents_dir.join(kind);
             let mount = mounted(kind).ok_or(RunnerError::NoJobVolume { path })?;
@@ -104,8 +104,14 @@ fn mount_at<'a>(mounts: &'a [VolumeMount], path: &str) -> Option<&'a VolumeMount
 }
 
 /// What of the pod would make every job wrong, or open to its own steps.
-fn check(pod: &Pod) -> Result<(), RunnerError> {
+fn check(pod: &Pod, config: &Config) -> Result<(), RunnerError> {
     let Some(spec) = &pod.spec else { return Ok(()) };
+    let mut listed = spec.image_pull_secrets.iter().flatten();
+    if let Some(secret) = &config.pull_secret
+        && !listed.any(|listed| listed.name == *secret)
+    {
+        return Err(RunnerError::PullSecretNotListed { secret: secret.clone() });
+    }
     if spec.share_process_namespace.unwrap_or_default() {
         return Err(RunnerError::SharedProcesses);
     }
@@ -195,6 +201,15 @@ mod tests {
         }
         let plain = json!({"securityContext": {"fsGroup": 1001, "runAsNonRoot": false}});
         find(&pod(&ALL, &plain), &Config::of(&[])).unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_pull_secret_that_the_pod_does_not_list_is_named() {
+        let config = Config::of(&["--pull-secret", "pull"]);
+        let error = find(&pod(&ALL, &json!({})), &config).unwrap().unwrap_err();
+        assert!(error.to_string().contains("pull"), "{error}");
+        let listed = json!({"imagePullSecrets": [{"name": "other"}, {"name": "pull"}]});
+        find(&pod(&ALL, &listed), &config).unwrap().unwrap();
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use hookd_api::stepd::v1::StopRequest;
 
-use super::containers;
 use super::record::Record;
+use super::{containers, pull_secret};
 use crate::cluster::client::ANSWER;
 use crate::cluster::watch::PodState;
 use crate::context::Context;
@@ -89,10 +89,11 @@ pub(super) async fn any(call: Call<'_>) -> Result<bool, Failure> {
 /// Ends the job that this step has started; true if it was there.
 pub(super) async fn job_of(call: Call<'_>) -> bool {
     let Call { context, step } = call;
-    let record = Record::load(&context.config.socket_dir);
+    let mut record = Record::load(&context.config.socket_dir);
     let is_it = record.step == step.as_str();
     if is_it {
         context.network.clear().await;
+        take_back_credentials(context, &mut record).await;
         stop_all(context, &of_job(context, &record)).await;
         // It stays recorded: a request to add its containers may still be under way, and this is done
         // again then. The next job, or the end of this one, looks whether all have ended.
@@ -100,12 +101,23 @@ pub(super) async fn job_of(call: Call<'_>) -> bool {
     is_it
 }
 
+/// Takes back the workflow's credentials that the job has given to the node, and records that.
+pub(super) async fn take_back_credentials(context: &Context, record: &mut Record) {
+    if record.has_given && pull_secret::take_back(context).await {
+        record.has_given = false;
+        if let Err(error) = record.save(&context.config.socket_dir) {
+            tracing::warn!(%error, "that a job's credentials are taken back cannot be recorded");
+        }
+    }
+}
+
 /// Ends everything: the job's containers, and those of steps.
 ///
 /// # Errors
 /// A container that does not end.
 pub(super) async fn all(context: &Context) -> Result<CleanedUp, Failure> {
-    let record = Record::load(&context.config.socket_dir);
+    let mut record = Record::load(&context.config.socket_dir);
+    take_back_credentials(context, &mut record).await;
     let services = record.address.services.clone();
     let steps = running_steps(context);
     let mut all = of_job(context, &record);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::containers::{self, Preparation};
 use super::record::Record;
 use super::services::{self, Service};
-use super::{end, network};
+use super::{end, network, pull_secret};
 use crate::cluster::watch::PodWatch;
 use crate::context::Context;
 use crate::error::{Failure, report};
@@ -18,6 +18,7 @@ use crate::names;
 use crate::objects::agent::Injection;
 use crate::objects::ephemeral::{self, Lowered, Request};
 use crate::objects::job_pod::{self, JobSpec, Plan, PodOptions};
+use crate::objects::shared_pull_secret::Entry;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
 use crate::registry::resolver::ImageInfo;
@@ -33,6 +34,8 @@ struct Lowering {
     containers: Vec<Lowered>,
     services: Vec<Service>,
     preparation: Preparation,
+    /// The workflow's credentials for their images.
+    credentials: Vec<Entry>,
 }
 
 /// Starts the containers of a job, or finds those that an earlier call of the step has started.
@@ -53,14 +56,19 @@ pub(super) async fn start(
     let (plan, lowering) =
         lower(call, spec, plan, &images, volumes, before.of_step(step.as_str()))?;
     let began = Instant::now();
-    let Lowering { mut record, containers, mut services, preparation } = lowering;
+    let Lowering { mut record, containers, mut services, preparation, credentials } = lowering;
     let network = network::open(spec, &services, &mut record).await?;
     let mut warnings = notes(spec, &plan, &containers, volumes)?;
+    if context.config.pull_secret.is_none() {
+        warnings.extend(not_given(spec));
+    }
     warnings.extend(preparation.make(context).await?);
     for note in context.warnings.only_new(warnings) {
         session.progress(Phase::RunPending, note).await?;
     }
+    record.has_given = context.config.pull_secret.is_some() && !credentials.is_empty();
     keep(context, &record);
+    pull_secret::give(context, &credentials, session).await?;
     let watch = context.agents.for_job().watch();
     let all: Vec<_> = containers.into_iter().map(|one| one.container).collect();
     containers::add(context, &all).await?;
@@ -76,12 +84,9 @@ pub(super) async fn start(
         record.address.services = of_services;
         keep(context, &record);
     }
+    end::take_back_credentials(context, &mut record).await;
     services::start(context, &services, session).await?;
-    let mut prepared = plan.prepared;
-    prepared.job_pod.clone_from(&context.config.pod_name);
-    for container in prepared.container.iter_mut().chain(&mut prepared.services) {
-        container.network.clone_from(&context.config.pod_name);
-    }
+    let mut prepared = in_pod(plan.prepared, &context.config.pod_name);
     network.start(context, &mut prepared).await;
     if prepared.container.is_some() {
         prepared.is_alpine = configure(context, plan.environment, &record.address, &watch).await?;
@@ -93,6 +98,15 @@ pub(super) async fn start(
     );
     session.progress(Phase::RunRunning, message).await?;
     Ok(prepared)
+}
+
+/// What the runner hears of a job whose containers are in this pod.
+fn in_pod(mut prepared: JobPrepared, pod: &str) -> JobPrepared {
+    pod.clone_into(&mut prepared.job_pod);
+    for container in prepared.container.iter_mut().chain(&mut prepared.services) {
+        pod.clone_into(&mut container.network);
+    }
+    prepared
 }
 
 /// Keeps where the job is, for this daemon and the next.
@@ -114,7 +128,7 @@ fn notes(
     let unused = pod.map(|pod| ephemeral::unused_of_pod(pod, &plan.containers)).transpose()?;
     let warnings = plan.warnings.iter().cloned().chain(unused.unwrap_or_default());
     let warnings = warnings.chain(containers.iter().flat_map(|one| one.warnings.iter().cloned()));
-    Ok(warnings.chain(network::warnings(spec, volumes)).chain(credentials(spec)).collect())
+    Ok(warnings.chain(network::warnings(spec, volumes)).collect())
 }
 
 /// The pod that the job would have of its own.
@@ -157,7 +171,7 @@ fn lower(
     let secret = names::services_secret(&context.config.pod_name, step);
     let mut preparation =
         Preparation { directories: plan.directories.clone(), ..Preparation::default() };
-    let (mut lowered, mut services) = (Vec::new(), Vec::new());
+    let (mut lowered, mut services, mut credentials) = (Vec::new(), Vec::new(), Vec::new());
     let runner = &context.config.pod_name;
     record.address = AgentAddress::in_pod(runner, "");
     for (at, name) in plan.containers.iter().enumerate() {
@@ -177,29 +191,34 @@ fn lower(
         let address = containers::address(context, kind, &own);
         preparation.agents.extend(address.socket.clone());
         preparation.links.append(&mut one.links);
-        if is_job {
+        let registry = if is_job {
             record.address = address;
+            spec.container.as_ref().and_then(|container| container.spec.registry.as_ref())
         } else {
             let image = &images[services.len()];
             // What its registry has described is what runs.
             one.container.image = Some(image.reference.clone());
             let environment = spec.services[services.len()].environment();
+            let registry = spec.services[services.len()].spec.registry.as_ref();
             services.push(Service::new(name, address, container, image)?.with(environment));
-        }
+            registry
+        };
+        let image = one.container.image.as_deref().unwrap_or_default();
+        credentials.extend(registry.and_then(|registry| Entry::of(image, registry)));
         lowered.push(one);
     }
     record.address.services = services::containers(&services);
-    Ok((plan, Lowering { record, containers: lowered, services, preparation }))
+    Ok((plan, Lowering { record, containers: lowered, services, preparation, credentials }))
 }
 
 /// A line for each container whose image the workflow gives credentials for: the pull Secrets of a pod
 /// that exists are fixed.
-fn credentials(spec: &JobSpec) -> impl Iterator<Item = String> {
+fn not_given(spec: &JobSpec) -> impl Iterator<Item = String> {
     let own = spec.all().filter(|container| container.spec.registry.is_some());
     own.map(|container| {
         format!(
             "Warning: the node does not get the credentials for the image of container {}: the job runs \
-             in the runner pod. Add them to `imagePullSecrets` of the runner pod, or set \
+             in the runner pod. Add them to `imagePullSecrets` of the runner pod, or set HOOKD_PULL_SECRET, or \
              HOOKD_JOB_PLACEMENT=own-pod",
             container.name
         )

@@ -25,6 +25,7 @@ pub mod error;
 mod job;
 mod kaniko;
 mod network;
+pub mod pull_secret;
 pub mod record;
 mod services;
 

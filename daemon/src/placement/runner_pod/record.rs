@@ -25,6 +25,9 @@ pub struct Record {
     pub address: AgentAddress,
     /// The ports of the runner that lead to its services.
     pub network: JobServices,
+    /// Credentials of the workflow are in the Secret that runner pods share.
+    #[serde(default)]
+    pub has_given: bool,
     /// The volumes that were given to it and to jobs before it.
     pub spare: SpareVolumes,
 }
