@@ -51,8 +51,8 @@ pub struct Call<'a> {
     input: Vec<u8>,
     environment: Environment,
     interpreter: &'static str,
-    /// Seconds before it starts.
-    delay: &'static str,
+    /// Time before it starts.
+    delay: Duration,
     /// "piped": its standard output is a pipe, with a reader that can be stopped.
     piped: &'static str,
 }
@@ -78,7 +78,7 @@ impl<'a> Call<'a> {
             input,
             environment,
             interpreter: "bash -e /run/hookd/hook.sh",
-            delay: "0",
+            delay: Duration::ZERO,
             piped: "",
         }
     }
@@ -90,9 +90,13 @@ impl<'a> Call<'a> {
     }
 
     /// Lets what starts it end first: kubectl and the API server take much of a small machine's time.
-    #[allow(dead_code, reason = "the benchmark measures so")]
-    pub fn quietly(mut self) -> Self {
-        self.delay = "0.5";
+    pub fn quietly(self) -> Self {
+        self.after(Duration::from_millis(500))
+    }
+
+    /// Lets this time pass before it starts, so that it starts without the API server.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.delay = delay;
         self
     }
 
@@ -130,6 +134,7 @@ impl<'a> Call<'a> {
     pub fn start(self) -> Hook<'a> {
         let Self { runner, prepared, input, environment, interpreter, delay, piped } = self;
         let folder = format!("{WORK}/{STREAMS}/{}", runner.next());
+        let delay = delay.as_secs_f64();
         runner.write(&format!("{folder}/in"), input);
         runner.write(&format!("{folder}/start"), start_script(&environment, interpreter));
         runner.write(&format!("{folder}/wrapper"), WRAPPER);
