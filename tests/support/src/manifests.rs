@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::cluster::{cluster, repository};
 use crate::runner::{CLAIM, Placement, RUNNER, Setup};
 
+/// Name of the Secret in deploy/rbac-pull-secret.yaml.
+pub const PULL_SECRET: &str = "hookd-pull";
 /// On the namespaces of tests: the id of the process that makes them.
 pub const TEST_LABEL: &str = "hookd.dev/test";
 
@@ -42,6 +44,9 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
         objects.retain(|object| object["kind"] != "Pod");
         objects.extend(values.rendered());
     }
+    if setup.has_pull_secret {
+        objects.splice(0..0, read("deploy/rbac-pull-secret.yaml"));
+    }
     for object in &mut objects {
         object["metadata"]["namespace"] = namespace.into();
         match object["kind"].as_str() {
@@ -49,6 +54,9 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
             Some("Pod") => {
                 set_environment(object, setup);
                 set_sub_path(object, setup);
+                if setup.has_pull_secret {
+                    object["spec"]["imagePullSecrets"] = json!([{"name": PULL_SECRET}]);
+                }
             }
             _ => {}
         }

@@ -44,6 +44,8 @@ pub struct Setup {
     pub placement: Placement,
     /// The pod is that of these values for ARC; none: the one in deploy/.
     pub values: Option<Values>,
+    /// The pod has the Secret of deploy/rbac-pull-secret.yaml for credentials of workflows.
+    pub has_pull_secret: bool,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.

@@ -10,8 +10,8 @@ use test_support::manifests::TEST_LABEL;
 use test_support::wait::{s, until};
 use test_support::{RunnerPod, Setup};
 
-const USER: &str = "pusher";
-const PASSWORD: &str = "s3cret-push-password";
+pub(crate) const USER: &str = "pusher";
+pub(crate) const PASSWORD: &str = "s3cret-push-password";
 /// bcrypt of the password.
 const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuT2LR3cXnyxvY3BFdQtnyD0z0DLbOfvy";
 /// Searches all files, also those of other processes, and every environment. The patterns do not find
@@ -25,14 +25,14 @@ const SEARCH: &str = r"find / -path /proc -prune -o -path /sys -prune -o -type f
 
 /// A registry that needs a password, in a namespace of its own. It keeps its images
 /// where the cluster's registry does, from which the node pulls them: the node knows no other.
-struct Guarded {
+pub(crate) struct Guarded {
     namespace: String,
     host: String,
-    node_port: u64,
+    pub(crate) node_port: u64,
 }
 
 impl Guarded {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
         cluster::create(&objects(&namespace));
         let mut registry = Self { namespace, host: String::new(), node_port: 0 };

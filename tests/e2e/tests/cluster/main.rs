@@ -35,6 +35,7 @@ mod output;
 mod parallel_steps;
 mod policies;
 mod preparing;
+mod pull_secrets;
 mod restarts;
 mod runner_pod;
 mod runner_pod_builds;
