@@ -48,6 +48,22 @@ impl Guarded {
         registry
     }
 
+    /// Lets the node pull from it, at its node port.
+    pub(crate) fn show_to_node(&self) {
+        let server = format!("http://127.0.0.1:{}", self.node_port);
+        let hosts = format!(
+            "server = {server:?}\n[host.{server:?}]\n  capabilities = [\"pull\", \"resolve\"]\n"
+        );
+        std::fs::create_dir_all(self.node_config()).unwrap();
+        std::fs::write(self.node_config().join("hosts.toml"), hosts).unwrap();
+    }
+
+    /// containerd's folder for it, which it reads at each pull.
+    fn node_config(&self) -> std::path::PathBuf {
+        let folder = format!("conf/registries/localhost_{}_", self.node_port);
+        cluster().state.join(folder)
+    }
+
     /// What it answers to its user on this machine.
     fn try_ask(&self, path: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:{}{path}", self.node_port);
@@ -91,6 +107,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.node_config());
         cluster().delete(&self.namespace);
     }
 }

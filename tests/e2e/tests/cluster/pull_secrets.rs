@@ -32,6 +32,7 @@ fn assert_empty(runner: &RunnerPod) {
 #[test]
 fn a_node_gets_a_jobs_credentials_while_it_pulls_and_no_longer() {
     let registry = Guarded::start();
+    registry.show_to_node();
     let runner = RunnerPod::with(&with_pull_secret());
     let mut job = JobRun::of(&runner);
     let wrong = private(&registry, "wrong");
@@ -50,6 +51,7 @@ fn a_node_gets_a_jobs_credentials_while_it_pulls_and_no_longer() {
 #[test]
 fn credentials_that_cannot_be_given_are_a_warning_with_the_reason() {
     let registry = Guarded::start();
+    registry.show_to_node();
     let runner = RunnerPod::with(&with_pull_secret());
     runner.k(&["delete", "secret", PULL_SECRET]);
     let mut job = JobRun::of(&runner);
