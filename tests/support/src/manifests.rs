@@ -54,6 +54,7 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
             Some("Pod") => {
                 set_environment(object, setup);
                 set_sub_path(object, setup);
+                set_memory(object, setup);
                 if setup.has_pull_secret {
                     object["spec"]["imagePullSecrets"] = json!([{"name": PULL_SECRET}]);
                 }
@@ -128,6 +129,16 @@ fn set_sub_path(pod: &mut Value, setup: &Setup) {
         let mounts = all.flat_map(|container| container["volumeMounts"].as_array_mut().unwrap());
         for mount in mounts.filter(|mount| mount["name"] == "work") {
             mount["subPath"] = part.into();
+        }
+    }
+}
+
+/// Bounds the memory of both containers.
+fn set_memory(pod: &mut Value, setup: &Setup) {
+    let Some(memory) = setup.memory else { return };
+    for containers in ["initContainers", "containers"] {
+        for container in pod["spec"][containers].as_array_mut().unwrap() {
+            container["resources"]["limits"] = json!({"memory": memory});
         }
     }
 }

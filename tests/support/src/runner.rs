@@ -46,6 +46,8 @@ pub struct Setup {
     pub values: Option<Values>,
     /// The pod has the Secret of deploy/rbac-pull-secret.yaml for credentials of workflows.
     pub has_pull_secret: bool,
+    /// Memory limit of each of the pod's two containers.
+    pub memory: Option<&'static str>,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.

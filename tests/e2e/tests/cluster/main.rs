@@ -39,6 +39,7 @@ mod pull_secrets;
 mod restarts;
 mod runner_pod;
 mod runner_pod_builds;
+mod runner_pod_limits;
 mod templates;
 mod tunnels;
 mod workflow;

@@ -49,7 +49,7 @@ fn a_node_gets_a_jobs_credentials_while_it_pulls_and_no_longer() {
 }
 
 #[test]
-fn credentials_that_cannot_be_given_are_a_warning_with_the_reason() {
+fn credentials_that_cannot_be_given_are_a_warning() {
     let registry = Guarded::start();
     registry.show_to_node();
     let runner = RunnerPod::with(&with_pull_secret());
