@@ -160,8 +160,9 @@ pub(super) async fn add(context: &Context, new: &[EphemeralContainer]) -> Result
     patched.map(drop).map_err(|error| ClusterError::from_request(action(), error).into())
 }
 
-/// Waits until the container's agent listens. A container that the kubelet has left unstarted gets
-/// another in its place, which `record` keeps in the cursor; `address` is the one that listens.
+/// Waits until the container's agent listens. A container that the kubelet has left unstarted, or whose
+/// start it did not see to its end, gets another in its place, which `record` keeps in the cursor;
+/// `address` is the one that listens.
 ///
 /// # Errors
 /// Why the container does not start.
@@ -175,7 +176,10 @@ pub(super) async fn listening(
     for left in (0..=names::MOST_AGAIN).rev() {
         tokio::select! {
             biased;
-            listens = listening_once(context, address, watch, session) => return listens,
+            listens = listening_once(context, address, watch, session) => match listens {
+                Err(failure) if left > 0 && was_interrupted(&failure) => {}
+                listens => return listens,
+            },
             () = is_left_unstarted(watch, &address.container), if left > 0 => {}
         }
         let Some(container) = again(watch, address) else { continue };
@@ -196,6 +200,11 @@ pub(super) async fn listening(
         add(context, &[container]).await?;
     }
     Ok(())
+}
+
+/// True if the kubelet or the runtime was killed while it started the agent, which has begun nothing.
+fn was_interrupted(failure: &Failure) -> bool {
+    failure.cause().is_some_and(ClusterError::is_interrupted_start)
 }
 
 /// The container under another name.

@@ -109,7 +109,7 @@ async fn two_services_on_one_port_of_the_runner_are_named() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_taken_up_again_keeps_the_ports_that_were_promised() {
+async fn a_call_that_goes_on_keeps_the_ports_it_promised() {
     let (now, before) = (free_port().await, free_port().await);
     let spec = services(vec![service("redis", &[&format!("{now}:6379")])]);
     let (plan, opened) = opened(&spec).await;
