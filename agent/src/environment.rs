@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(path(&all), "/new:/old:/image");
     }
     #[test]
-    fn a_release_file_of_any_kind_is_read_in_no_time_and_little_memory() {
+    fn a_release_file_of_any_kind_takes_little_time_and_memory() {
         let root = tempfile::tempdir().unwrap();
         let pipe = root.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_leads_elsewhere_unless_something_of_the_image_is_there() {
+    fn a_path_leads_elsewhere_unless_the_image_has_it() {
         let root = tempfile::tempdir().unwrap();
         let (path, target) = (root.path().join("opt/cache"), Path::new("/__w/shop/cache"));
         link(&path, target).unwrap();

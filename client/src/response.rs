@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_response_replaces_what_the_file_held_and_leaves_nothing_beside_it() {
+    fn the_response_replaces_what_the_file_held() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("r.json");
         fs::write(&path, "something longer than the response").unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_with_services_only_answers_no_container_and_all_services_with_ports() {
+    fn a_job_with_services_only_answers_no_container() {
         let service = PreparedContainer {
             id: "redis".to_owned(),
             network: "pod".to_owned(),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_outside_is_written_for_a_job_that_puts_a_link_in_place() {
+    fn no_file_outside_is_written_through_a_jobs_link() {
         let directory = tempfile::tempdir().unwrap();
         let (path, other) = (directory.path().join("r.json"), directory.path().join("other"));
         fs::write(&other, "the runner's own").unwrap();

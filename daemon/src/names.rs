@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_of_runners_that_differ_at_their_end_make_names_that_differ() {
+    fn long_names_that_differ_at_their_end_stay_different() {
         let id: StepId = "x".repeat(40).parse().unwrap();
         let names = |end: &str| {
             let runner = format!("{}-7k2xq-runner-{end}", "s".repeat(44));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_pod_is_named_as_the_reference_hooks_name_it_if_that_fits() {
+    fn a_jobs_pod_has_the_reference_hooks_name_if_that_fits() {
         for runner in ["arc-7k2xq-runner-m9d4t", &"r".repeat(54)] {
             assert_eq!(job_pod(runner), format!("{runner}-workflow"));
         }

@@ -105,7 +105,7 @@ async fn a_spool_that_was_replaced_by_links_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_step_of_stepds_own_user_reads_neither_its_memory_nor_its_files() {
+async fn a_step_of_stepds_user_reads_neither_its_memory_nor_files() {
     // What containerd gives to root: not the right to trace others.
     let capabilities = "--bounding-set=-all,+chown,+dac_override,+fowner,+fsetid,+kill,+mknod,\
                         +net_bind_service,+net_raw,+setgid,+setuid,+setfcap,+setpcap,+sys_chroot";
@@ -133,7 +133,7 @@ async fn started(session: &mut Session, id: &str, script: &str) {
 }
 
 #[tokio::test]
-async fn what_a_step_leaves_that_kills_its_supervisor_is_ended_and_others_go_on() {
+async fn what_a_step_leaves_that_kills_its_supervisor_is_ended() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     started(&mut session, "other", "echo started; sleep 971 & wait").await;

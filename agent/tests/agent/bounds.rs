@@ -62,7 +62,7 @@ async fn a_volume_that_became_read_only_ends_the_step_with_the_reason() {
 }
 
 #[tokio::test]
-async fn an_environment_that_linux_does_not_take_is_named_and_holds_up_no_other_step() {
+async fn an_environment_that_linux_does_not_take_is_named() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let large = "v".repeat(200_000);

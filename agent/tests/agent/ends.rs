@@ -55,7 +55,7 @@ async fn what_a_program_leaves_running_does_not_hold_its_step_back() {
 }
 
 #[tokio::test]
-async fn a_cancel_ends_every_descendant_even_those_that_ignore_signals() {
+async fn a_cancel_ends_descendants_that_ignore_signals() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let stubborn = "trap '' INT TERM; setsid sh -c \"trap '' INT TERM; echo deep; \
@@ -170,7 +170,7 @@ async fn a_program_that_ends_as_stepd_stops_is_reported_as_stopped() {
 }
 
 #[tokio::test]
-async fn what_a_program_left_in_its_pipe_is_kept_and_what_it_leaves_running_writes_on() {
+async fn what_a_program_left_in_its_pipe_is_kept() {
     let stepd = Stepd::start(&["--spool-limit", "100000"]);
     let mut session = stepd.connect().await;
     let (alive, over) = (text(&file(&stepd, "alive")), file(&stepd, "over"));

@@ -19,7 +19,7 @@ async fn exit_codes_and_signals_arrive_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_start_ends_with_the_code_of_docker_exec() {
+async fn a_program_that_cannot_start_has_the_code_of_docker_exec() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let plain = file(&stepd, "plain");
@@ -66,7 +66,7 @@ async fn a_step_that_is_started_twice_runs_once() {
 }
 
 #[tokio::test]
-async fn the_environment_is_that_of_image_container_and_step_and_shows_nowhere() {
+async fn the_environment_of_a_step_shows_nowhere() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     let large = "v".repeat(100_000);
@@ -144,7 +144,7 @@ async fn a_step_cannot_speak_to_the_socket() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_forgotten_is_gone_and_its_background_process_lives() {
+async fn the_background_process_of_a_forgotten_step_lives() {
     let stepd = Stepd::start(&[]);
     let mut session = stepd.connect().await;
     session.run("server", "sleep 987 & echo started").await;

@@ -44,7 +44,7 @@ async fn the_container_steps_of_the_runner_reach_hookd() {
 }
 
 #[tokio::test]
-async fn a_clean_up_tells_the_number_of_deleted_objects_to_debuggers_only() {
+async fn a_clean_up_counts_its_objects_for_debuggers_only() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let mut input = fixture("cleanup_job");

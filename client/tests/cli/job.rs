@@ -159,7 +159,7 @@ async fn every_script_step_of_the_runner_is_passed_on() {
 }
 
 #[tokio::test]
-async fn the_logs_of_services_are_shown_at_the_end_and_nothing_in_them_is_a_command() {
+async fn nothing_in_the_logs_of_services_is_a_command() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.command().start(&place.input("cleanup_job", json!({})));

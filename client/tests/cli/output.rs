@@ -56,7 +56,7 @@ async fn the_exit_code_is_the_program_s_own() {
 }
 
 #[tokio::test]
-async fn output_is_acknowledged_when_it_is_written_and_nothing_else_is_coming() {
+async fn output_is_acknowledged_once_it_is_written() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.step();

@@ -25,7 +25,7 @@ async fn a_step_that_fails_writes_no_response() {
 }
 
 #[tokio::test]
-async fn a_response_that_cannot_be_written_fails_the_command_before_anything_is_made() {
+async fn a_response_that_cannot_be_written_is_told_before_all_else() {
     let place = Place::new();
     let mut input = place.step_input();
     input["responseFile"] = "/nonexistent/response.json".into();

@@ -10,7 +10,7 @@ use crate::support::hookd::FakeHookd;
 const LOST: &str = "Connection to hookd lost; carrying on\n";
 
 #[tokio::test]
-async fn a_step_goes_on_where_its_output_stopped_when_hookd_is_replaced() {
+async fn a_step_goes_on_where_its_output_stopped() {
     let place = Place::new();
     let mut hookd = place.hookd().await;
     let hook = place.step();

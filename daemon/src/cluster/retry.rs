@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_says_when_to_come_back_is_asked_then_and_not_before() {
+    async fn a_server_that_says_when_to_come_back_is_asked_then() {
         let (started, mut calls) = (Instant::now(), 0);
         let answer = Retry::new(Duration::from_secs(60))
             .attempt(|| {

@@ -45,7 +45,7 @@ mod tests {
     use clap::value_parser;
 
     #[test]
-    fn a_variable_that_cannot_be_used_is_named_and_its_default_taken() {
+    fn a_variable_that_cannot_be_used_is_named() {
         // A variable that is set wherever tests run, and is no number.
         let number = Arg::new("number").long("number").env("PATH").default_value("600");
         let number = number.value_parser(value_parser!(u16));

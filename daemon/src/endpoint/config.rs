@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_localhost_without_a_port_is_served_where_kaniko_looks_for_it() {
+    fn a_localhost_without_a_port_is_served_where_kaniko_looks() {
         let registry = RegistryConfig { host: Some("r".into()), ..RegistryConfig::default() };
         let config = config(&registry, "FROM localhost/a\n");
         assert_eq!(config.images[0].path, "pull/index.docker.io/localhost/a");

@@ -189,7 +189,7 @@ async fn a_new_job_is_not_replaced_by_one_that_is_found_late() {
 }
 
 #[tokio::test]
-async fn a_pod_without_services_or_without_an_address_forwards_nothing() {
+async fn a_pod_without_services_or_address_forwards_nothing() {
     let network = JobNetwork::default();
     let pending = pod(&job("redis", 1, 1), "");
     restore(&network, &pending).await;

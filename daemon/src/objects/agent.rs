@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn without_them_one_init_container_of_the_runners_image_brings_both() {
+    fn without_them_an_init_container_brings_both() {
         let agent = for_job(&runner(), Injection::InitContainer);
         assert!(agent.volumes.iter().all(|volume| volume.image.is_none()));
         let init = agent.init_container.unwrap();

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_endpoint_has_the_credentials_and_it_has_nothing_else() {
+    fn only_the_endpoint_has_the_credentials() {
         let pod = pod(made(&WITH_CREDENTIALS));
         assert_eq!(pod.containers[0].volume_mounts, None);
         assert_eq!(pod.containers[0].env_from, None);

@@ -92,7 +92,7 @@ mod tests {
 
     /// gitea#32963, runner#694: the job's token and an organisation's user at ghcr.io.
     #[test]
-    fn each_further_user_or_password_of_a_registry_has_a_secret_of_its_own() {
+    fn each_further_user_of_a_registry_has_a_secret_of_its_own() {
         let made = made(&[
             registry("ghcr.io", "octocat", "token"),
             registry("ghcr.io", "acme-bot", "pat"),

@@ -51,7 +51,7 @@ mod tests {
     use crate::error::Reason;
 
     #[test]
-    fn the_runners_pieces_become_the_arguments_that_docker_mode_would_pass() {
+    fn the_runners_pieces_become_the_arguments_of_docker_mode() {
         let spec = ScriptSpec {
             entry_point: "pwsh".into(),
             entry_point_args: ["-command", "\".", "'/__w/_temp/x.ps1'\""].map(Into::into).into(),

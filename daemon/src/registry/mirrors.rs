@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kubelet_pulls_through_its_node_port_is_asked_where_it_was_pushed() {
+    fn what_is_pulled_by_node_port_is_asked_where_it_was_pushed() {
         let registry = RegistryConfig {
             host: Some("docker-registry".into()),
             port: Some("5000".into()),

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_a_pod_to_its_jobs_or_changes_their_user_is_refused() {
+    fn what_opens_a_pod_to_its_jobs_is_refused() {
         for (more, word) in [
             (json!({"shareProcessNamespace": true}), "shareProcessNamespace"),
             (json!({"securityContext": {"runAsUser": 1001}}), "runAsUser"),

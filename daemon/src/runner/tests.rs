@@ -20,7 +20,7 @@ fn check(volume: serde_json::Value, settings: &[&str]) -> Result<(), Failure> {
 }
 
 #[test]
-fn a_part_of_a_claim_is_refused_unless_the_claim_is_the_pods_own_or_trusted() {
+fn a_part_of_a_claim_that_is_neither_own_nor_trusted_is_refused() {
     let claim = || json!({"name": "work", "persistentVolumeClaim": {"claimName": "c"}});
     let own = || json!({"name": "work", "ephemeral": {}});
     let failure = check(claim(), &[]).unwrap_err();

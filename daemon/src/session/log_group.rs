@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_group_that_another_daemon_opened_is_only_closed_and_on_a_line_of_its_own() {
+    async fn a_group_that_another_daemon_opened_is_only_closed() {
         let log = LogPosition { timestamp: Some("t".into()), ..LogPosition::default() };
         let build = BuildPosition { token: Some("abc".into()), log, ..BuildPosition::default() };
         let cursor = Cursor { build: Some(build), ..Cursor::default() };

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_its_caller_left_is_no_orphan_and_takes_the_next_caller() {
+    fn a_step_that_its_caller_left_takes_the_next_caller() {
         let steps = Steps::default();
         let first = attach(&steps).unwrap();
         first.on(Event::Detached);

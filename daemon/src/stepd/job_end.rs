@@ -64,7 +64,7 @@ mod tests {
 
     // cgroup v2: the kernel kills stepd with the process that used too much.
     #[test]
-    fn after_a_kill_for_memory_a_later_step_names_the_step_and_the_limit() {
+    fn a_later_step_names_the_step_that_was_killed_for_memory() {
         let killed = seen(&json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
         let failure = of(&killed, "job", Some("compile")).unwrap();
         assert_eq!(failure.reason(), Reason::OomKilled);

@@ -81,7 +81,7 @@ impl Drop for Stop<'_> {
 }
 
 #[test]
-fn directories_are_made_beneath_while_a_parent_is_exchanged_for_a_link() {
+fn directories_are_made_beneath_a_parent_that_becomes_a_link() {
     let place = Place::new();
     place.while_exchanging("temp", &place.outside(), |tree| {
         let _ = tree.directory(Path::new("temp/made/deep"), Kept::Nothing);
@@ -90,7 +90,7 @@ fn directories_are_made_beneath_while_a_parent_is_exchanged_for_a_link() {
 }
 
 #[test]
-fn a_mode_is_changed_beneath_while_the_path_is_exchanged_for_a_link() {
+fn a_mode_is_changed_beneath_a_path_that_becomes_a_link() {
     let place = Place::new();
     std::fs::write(place.work().join("temp/secret"), "").unwrap();
     let bits = |bits| Mode::from_raw_mode(bits);
@@ -110,7 +110,7 @@ fn a_mode_is_changed_beneath_while_the_path_is_exchanged_for_a_link() {
 }
 
 #[test]
-fn a_program_is_installed_beneath_while_its_directory_is_exchanged_for_a_link() {
+fn a_program_is_installed_beneath_what_becomes_a_link() {
     let place = Place::new();
     std::fs::create_dir(place.work().join("_hookd")).unwrap();
     place.while_exchanging("_hookd", &place.outside(), |tree| {

@@ -140,7 +140,7 @@ fn a_missing_base_image_is_classified_by_the_registrys_message() {
 }
 
 #[test]
-fn a_failure_of_the_endpoint_is_not_taken_for_one_of_the_registry() {
+fn a_failure_of_the_endpoint_is_none_of_the_registry() {
     let gone = explained(
         "error pushing image: failed to push to destination r:5000/hookd/build:s: Get \
          \"http://r:5000/v2/\": dial the build's registry endpoint: connect: connection refused",

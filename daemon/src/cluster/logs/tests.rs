@@ -60,7 +60,7 @@ async fn a_probe_detects_a_log_that_was_begun_anew() {
 }
 
 #[tokio::test]
-async fn a_log_is_read_to_its_end_only_if_nothing_stands_behind_the_newest_line() {
+async fn a_log_is_at_its_end_if_nothing_is_behind_the_newest_line() {
     for (log, expected) in [
         (format!("{SEEN} one\n"), true),
         (format!("{SEEN} one\n{LATER} two\n"), false),

@@ -135,7 +135,7 @@ fn an_oom_kill_is_named_with_the_limit() {
 }
 
 #[test]
-fn a_program_that_outlives_an_oom_kill_in_its_container_ends_with_its_own_code() {
+fn a_program_that_outlives_an_oom_kill_ends_with_its_own_code() {
     for code in [0, 1, 143] {
         let pod = container(json!({"terminated": {"exitCode": code, "reason": "OOMKilled"}}));
         match container_state(&pod, "step") {

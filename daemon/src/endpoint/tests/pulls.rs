@@ -33,7 +33,7 @@ fn serving(_: &str, seen: &PodState) -> Reply {
 }
 
 #[tokio::test]
-async fn a_named_image_is_served_with_all_that_it_is_made_of_and_nothing_else() {
+async fn a_named_image_is_served_whole_and_nothing_else() {
     let registry = Registry::of(serving).await;
     let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;
     let child = digest(manifest().as_bytes());

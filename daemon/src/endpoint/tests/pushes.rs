@@ -25,7 +25,7 @@ fn taking(_: &str, seen: &PodState) -> Reply {
 }
 
 #[tokio::test]
-async fn an_image_is_pushed_with_credentials_that_kaniko_does_not_have() {
+async fn an_image_is_pushed_with_credentials_kaniko_lacks() {
     let registry = Registry::of(taking).await;
     let host = registry.address.as_str();
     let endpoint = started(settings(host, &[]), &[host]).await;

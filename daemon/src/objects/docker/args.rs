@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runners_pieces_of_an_actions_args_become_the_actions_args() {
+    fn pieces_of_an_actions_args_become_the_actions_args() {
         // run_container_step_dockerfile_entrypoint_args.json
         let pieces = [
             "\"--title\"",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runners_pieces_of_a_steps_args_input_become_what_docker_would_make_of_it() {
+    fn pieces_of_a_steps_args_become_what_docker_makes_of_them() {
         // run_container_step_image_args.json
         let pieces =
             ["-c", "\"echo", "'hello", "world'", "&&", "printf", "'%s\\n'", "\\\"$GREETING\\\"\""];

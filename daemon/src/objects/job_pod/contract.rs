@@ -30,7 +30,7 @@ fn volume<'a>(pod: &'a Value, mount: &Value) -> &'a Value {
 }
 
 #[test]
-fn a_tool_cache_outside_the_work_directory_is_a_directory_of_its_own() {
+fn a_tool_cache_elsewhere_is_a_directory_of_its_own() {
     let tools = json!([{"sourceVolumePath": "/opt/hostedtoolcache", "targetVolumePath": "/__t"}]);
     let pod = value(&planned(&job(&json!({"systemMountVolumes": tools}), &json!({}))).unwrap());
     let mounted = mount(&pod, 0, "/__t");
@@ -39,7 +39,7 @@ fn a_tool_cache_outside_the_work_directory_is_a_directory_of_its_own() {
 }
 
 #[test]
-fn named_volumes_are_shared_anonymous_ones_are_not_and_read_only_ones_are() {
+fn named_volumes_are_shared_and_anonymous_ones_are_not() {
     let volumes = json!([
         {"userProvidedValue": "Data_1:/d", "sourceVolumePath": "Data_1", "targetVolumePath": "/d"},
         {"userProvidedValue": "/a:ro", "targetVolumePath": "/a", "readOnly": true},
@@ -52,7 +52,7 @@ fn named_volumes_are_shared_anonymous_ones_are_not_and_read_only_ones_are() {
 }
 
 #[test]
-fn a_service_runs_what_the_workflow_says_as_docker_would_split_it() {
+fn a_service_runs_what_docker_would_make_of_its_words() {
     let service =
         json!({"entryPoint": "/run$HOME", "entryPointArgs": ["-x", "\"a", "b\"", "$(Y)"]});
     let pod = value(&planned(&job(&json!({}), &service)).unwrap());
@@ -76,7 +76,7 @@ fn the_job_container_keeps_the_runners_home_and_empty_values() {
 }
 
 #[test]
-fn the_job_containers_own_entrypoint_arguments_and_directory_are_not_its_program() {
+fn a_job_containers_own_entrypoint_is_not_its_program() {
     let fields =
         json!({"entryPoint": "/x", "entryPointArgs": ["y"], "workingDirectory": "/__w/r/r"});
     let pod = value(&planned(&job(&fields, &json!({}))).unwrap());
@@ -86,7 +86,7 @@ fn the_job_containers_own_entrypoint_arguments_and_directory_are_not_its_program
 }
 
 #[test]
-fn without_image_volumes_the_pod_has_one_init_container_and_the_same_paths() {
+fn without_image_volumes_the_pod_has_the_same_paths() {
     let around = PodOptions { injection: Injection::InitContainer, ..super::tests::pod_options() };
     let externals = json!([{"sourceVolumePath": "/home/runner/externals", "targetVolumePath": "/__e",
         "readOnly": true}]);

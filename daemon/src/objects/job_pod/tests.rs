@@ -92,7 +92,7 @@ fn the_job_container_is_stepd_in_the_users_image() {
 }
 
 #[test]
-fn the_pod_is_owned_and_has_no_token_no_restart_and_no_init_container() {
+fn the_pod_is_owned_and_has_neither_token_nor_restart() {
     let pod = value(&planned(&example()).unwrap());
     assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], "u");
     let spec = &pod["spec"];
@@ -219,7 +219,7 @@ fn a_volume_from_elsewhere_on_the_runner_is_refused_by_its_path() {
 }
 
 #[test]
-fn template_and_workflow_both_hold_and_the_template_wins_where_they_differ() {
+fn a_template_wins_where_it_differs_from_the_workflow() {
     let planned = |template: &str| {
         let template = Template::parse("t", template).unwrap();
         let step = "s1".parse().unwrap();

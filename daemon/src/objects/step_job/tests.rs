@@ -95,7 +95,7 @@ fn the_kubelet_cannot_expand_anything_in_the_command() {
 }
 
 #[test]
-fn a_jobs_pod_is_made_once_without_a_token_and_is_owned_by_the_runner() {
+fn a_jobs_pod_is_made_once_and_is_owned_by_the_runner() {
     let (job, secret) = made();
     for metadata in [&job.metadata, &secret.metadata] {
         let owner = &metadata.owner_references.as_ref().unwrap()[0];

@@ -77,7 +77,7 @@ fn hosts_of_the_template_and_names_of_services_both_resolve() {
 
 // rch#208, ARC#2434, ARC#1730: pull Secrets, affinity and security context were replaced.
 #[test]
-fn lists_of_the_pod_are_appended_to_and_objects_are_merged_by_field() {
+fn lists_are_appended_to_and_objects_merged_by_field() {
     let (pod, warnings) = merged(
         "spec:\n  imagePullSecrets: [{name: corp-mirror}, {name: job-credentials}]\n  \
          tolerations: [{key: ci, operator: Exists}]\n  volumes: [{name: cache, emptyDir: {}}]\n  \
@@ -113,7 +113,7 @@ fn the_node_must_fulfil_our_condition_and_one_of_the_templates() {
 }
 
 #[test]
-fn what_hookd_cannot_work_without_is_refused_by_the_name_of_the_field() {
+fn what_hookd_cannot_work_without_is_refused_by_its_field() {
     for (template, field) in [
         ("spec: {restartPolicy: Always}", "spec.restartPolicy"),
         ("spec: {hostPID: true}", "spec.hostPID"),
@@ -187,7 +187,7 @@ fn labels_and_annotations_are_added() {
 }
 
 #[test]
-fn single_values_are_the_templates_with_a_warning_where_the_workflow_asked() {
+fn single_values_are_the_templates_with_a_warning() {
     let (pod, warnings) = merged(
         "spec: {hostname: theirs, priorityClassName: high, terminationGracePeriodSeconds: 30}",
     );

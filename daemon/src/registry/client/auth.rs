@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_preferred_to_the_password_in_every_form_of_the_header() {
+    fn a_token_is_preferred_in_every_form_of_the_header() {
         let bearer = |realm: &str, service: Option<&str>| {
             let service = service.map(str::to_owned);
             Some(Challenge::Bearer { realm: realm.to_owned(), service })

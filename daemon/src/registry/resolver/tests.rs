@@ -129,7 +129,7 @@ fn private(status: u16) -> FakeRegistry {
 }
 
 #[tokio::test]
-async fn a_containers_own_credentials_are_tried_first_and_then_the_shared() {
+async fn a_containers_own_credentials_are_tried_first() {
     for status in [401, 403, 404] {
         let registry = private(status);
         let (a, b) = (user(&registry.host, "a"), user(&registry.host, "b"));

@@ -204,7 +204,7 @@ fn a_result_that_stands_outlives_a_cancel() {
 }
 
 #[test]
-fn a_caller_is_refused_while_there_is_another_and_once_its_step_was_undone() {
+fn a_second_caller_is_refused_and_one_of_an_undone_step() {
     let attended = [State::Attached { leaving: false }, State::Reported, State::Undoing];
     for state in attended.into_iter().chain([State::Undone]) {
         assert_eq!(state.on(Event::Call), (state, Action::Refuse));

@@ -117,7 +117,7 @@ async fn follow_on(agents: Agents) -> (Result<StepEnd, Broken>, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn what_the_caller_has_not_written_stays_with_the_agent_and_is_not_sent_twice() {
+async fn what_the_caller_has_not_written_stays_with_the_agent() {
     let agents = Agents::default();
     let (ended, sent) = follow_on(agents.clone()).await;
     assert!(matches!(ended, Ok(StepEnd { exit_code: 7, .. })));

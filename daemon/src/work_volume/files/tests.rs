@@ -57,7 +57,7 @@ impl Work {
 }
 
 #[test]
-fn this_steps_file_commands_and_home_are_opened_and_others_are_not() {
+fn only_this_steps_file_commands_and_home_are_opened() {
     let work = Work::new();
     let (commands, home) = (work.at(FILE_COMMANDS_DIR), work.at(HOME_DIR));
     std::fs::write(commands.join("set_output_0"), "").unwrap();
@@ -96,7 +96,7 @@ fn a_script_steps_file_commands_are_opened_and_no_other_file() {
 }
 
 #[test]
-fn a_home_that_its_owner_has_closed_stays_closed_playwright_6500() {
+fn a_home_that_its_owner_closed_stays_closed_playwright_6500() {
     let work = Work::new();
     set_mode(&work.at(HOME_DIR), 0o700);
     assert_eq!(work.make_ready().unwrap(), Vec::<String>::new());

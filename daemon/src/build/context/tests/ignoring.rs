@@ -65,7 +65,7 @@ fn what_cannot_be_sent_can_be_ignored() {
 }
 
 #[test]
-fn a_file_that_is_not_understood_is_an_error_that_names_the_line() {
+fn a_file_that_is_not_understood_is_told_by_its_line() {
     let place = place();
     place.write(".dockerignore", "ok\n\n[a\n");
     let error = place.refusal();
@@ -79,7 +79,7 @@ fn a_file_that_is_not_understood_is_an_error_that_names_the_line() {
 }
 
 #[test]
-fn a_file_that_is_a_symlink_out_of_the_work_directory_is_refused() {
+fn a_symlink_out_of_the_work_directory_is_refused() {
     let place = place();
     symlink(place.outside.join("secret"), place.context.join(".dockerignore")).unwrap();
     assert!(matches!(place.refusal(), ContextError::Escapes { .. }));

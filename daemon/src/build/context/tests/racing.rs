@@ -55,7 +55,7 @@ impl Drop for Stop<'_> {
 }
 
 #[test]
-fn a_job_that_exchanges_paths_meanwhile_gets_nothing_from_outside() {
+fn a_job_that_exchanges_paths_gets_nothing_from_outside() {
     let place = place();
     place.write("dir/secret", "harmless");
     place.write("file", "harmless");
@@ -84,7 +84,7 @@ fn a_job_that_exchanges_paths_meanwhile_gets_nothing_from_outside() {
 }
 
 #[test]
-fn a_job_that_exchanges_the_way_to_the_dockerfile_gets_nothing_from_outside() {
+fn a_job_that_exchanges_a_dockerfiles_path_gets_nothing() {
     let place = place();
     let link = place.work.join("link");
     symlink(&place.outside, &link).unwrap();

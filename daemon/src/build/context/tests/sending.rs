@@ -46,7 +46,7 @@ fn the_summary_counts_what_was_sent() {
 }
 
 #[test]
-fn the_same_tree_is_the_same_bytes_whatever_its_times_and_owners() {
+fn the_same_tree_is_the_same_bytes_at_any_time() {
     let places = [place(), place()];
     let names = ["b/x", "b/y", "a", "c"];
     for (place, order) in places.iter().zip([names.to_vec(), names.into_iter().rev().collect()]) {

@@ -112,7 +112,7 @@ async fn an_attachment_that_ends_before_its_input_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn the_empty_message_that_opens_the_error_channel_is_not_the_end() {
+async fn an_empty_message_of_the_error_channel_is_not_the_end() {
     let status = [&[ERROR], SUCCESS.as_bytes()].concat();
     let messages = [Message::binary(vec![ERROR]), Message::binary(status)];
     let mut messages = futures::stream::iter(messages.map(Ok));

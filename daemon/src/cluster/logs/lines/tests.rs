@@ -100,7 +100,7 @@ fn content_that_looks_like_a_time_stamp_stays() {
 }
 
 #[test]
-fn an_empty_log_after_a_rotation_is_a_gap_unless_all_was_read_before() {
+fn an_empty_log_after_a_rotation_is_a_gap_unless_all_was_read() {
     let (_, position) = read(&LogPosition::default(), &log(&[(A, "one\n")])).unwrap();
     let empty = Lines::resume(position);
     assert_eq!(empty.finish(false), Err(Gap { after: A.into(), next: None }));

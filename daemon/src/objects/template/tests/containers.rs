@@ -24,7 +24,7 @@ fn what_the_template_does_not_name_stays_as_the_workflow_asked() {
 }
 
 #[test]
-fn where_template_and_options_contradict_the_template_wins_with_a_warning() {
+fn a_template_that_contradicts_options_wins_with_a_warning() {
     let (changed, warnings) = job("securityContext: {runAsUser: 0}");
     assert_eq!(changed["securityContext"]["runAsUser"], 0);
     assert_eq!(changed["securityContext"]["runAsGroup"], 1001);
@@ -50,7 +50,7 @@ fn with_options(options: &Value, template: &str) -> (Value, String) {
 }
 
 #[test]
-fn a_security_context_that_would_make_no_pod_drops_what_the_workflow_asked() {
+fn what_makes_no_pod_with_a_security_context_is_dropped() {
     let template = |fields: &str| {
         format!("spec: {{containers: [{{name: $job, securityContext: {{{fields}}}}}]}}")
     };
@@ -85,7 +85,7 @@ fn a_security_context_that_would_make_no_pod_drops_what_the_workflow_asked() {
 }
 
 #[test]
-fn the_pods_security_context_of_the_template_holds_against_options_too() {
+fn the_templates_security_context_holds_against_options() {
     let options = json!({"runAsUser": 0, "runAsGroup": 5});
     let (security, warnings) =
         with_options(&options, "spec: {securityContext: {runAsUser: 1000, runAsNonRoot: true}}");
@@ -111,7 +111,7 @@ fn lists_of_a_container_are_appended_to() {
 }
 
 #[test]
-fn a_mount_of_the_template_never_takes_the_place_of_one_that_hookd_needs() {
+fn a_mount_of_the_template_takes_no_place_that_hookd_needs() {
     for path in ["/__w", "/__w/", "/__hookd", "/__hookd/usr/x", "/__hookd_run", "/__r"] {
         let message = refused(&format!(
             "spec: {{containers: [{{name: $job, volumeMounts: [{{name: x, mountPath: {path}}}]}}]}}"
@@ -126,7 +126,7 @@ fn a_mount_of_the_template_never_takes_the_place_of_one_that_hookd_needs() {
 }
 
 #[test]
-fn a_service_is_changed_by_its_name_and_its_own_program_may_be_replaced() {
+fn a_service_is_changed_by_its_name() {
     let (pod, warnings) = merged(
         "spec:\n  containers:\n  - {name: $redis, command: [x], args: [--other], env: [{name: A, \
          value: secret}], ports: [{containerPort: 6379, name: main}]}\n  - {name: $none, args: [y]}",

@@ -142,7 +142,7 @@ fn streamed(bytes: &'static [u8]) -> Body {
 }
 
 #[tokio::test]
-async fn a_streamed_body_is_sent_once_with_a_token_that_was_asked_for_before() {
+async fn a_streamed_body_is_sent_once_with_a_token_from_before() {
     let registry = guarded(HashMap::new(), own_realm);
     let known = session(&registry.host, &[&registry.host], Access::Push);
     let body = Some(streamed(b"layer"));

@@ -68,7 +68,7 @@ fn the_kubelet_expands_nothing_in_a_health_command() {
 }
 
 #[test]
-fn an_images_own_health_check_holds_where_the_options_say_nothing_else() {
+fn an_images_own_health_check_holds_unless_options_differ() {
     let json = r#"{"Healthcheck":{"Test":["CMD","/check","-q"],"Interval":2000000000,"Retries":5,
         "StartPeriod":60000000000,"StartInterval":3000000000,"Timeout":1500000000}}"#;
     let image = image(json);
@@ -115,7 +115,7 @@ fn a_health_command_runs_in_the_images_shell() {
 }
 
 #[test]
-fn times_that_are_too_large_end_at_the_largest_and_nothing_overflows() {
+fn times_that_are_too_large_end_at_the_largest() {
     let all = |time: &str| {
         format!(
             "--health-cmd x --health-interval {time} --health-timeout {time} \
