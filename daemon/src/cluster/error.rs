@@ -282,6 +282,11 @@ impl ClusterError {
         matches!(self, Self::ProgramNotStarted { message } if interruption::is_told_by(message))
     }
 
+    /// True if the program of that container has not begun.
+    pub fn is_before_start(&self) -> bool {
+        matches!(self, Self::ProgramNotStarted { message } if interruption::is_before_start(message))
+    }
+
     /// True if the pod is lost without a reason of its own: it was deleted, it failed, or its log
     /// is gone. The end of its Job may be the cause.
     pub fn is_pod_lost(&self) -> bool {

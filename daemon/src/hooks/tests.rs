@@ -137,10 +137,10 @@ fn deletes(collection: &str, name: &str) -> Expected {
         .answers(200, json!({"kind": "Status", "status": "Success"}))
 }
 
-/// The end of a container whose start the kubelet did not live to see.
-fn interrupted_start() -> Value {
+/// The end of a container that the kubelet did not live to "create" or to "start".
+fn interrupted_start(what: &str) -> Value {
     json!({"terminated": {"exitCode": 128, "reason": "StartError",
-        "message": "failed to start containerd task \"x\": context canceled"}})
+        "message": format!("failed to {what} containerd task: context canceled")}})
 }
 
 /// A list, of whole objects or of their metadata.

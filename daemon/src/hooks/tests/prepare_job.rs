@@ -139,7 +139,7 @@ async fn the_pod_of_an_earlier_job_is_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_whose_start_was_interrupted_is_replaced() {
     let mut broken = pod_of("r", "s");
-    broken["status"]["containerStatuses"][0]["state"] = interrupted_start();
+    broken["status"]["containerStatuses"][0]["state"] = interrupted_start("start");
     let is_watched = || {
         let query = "fieldSelector=metadata.name=r-workflow";
         get(PODS).with_query("watch=true").with_query(query).streams([], End::Open)

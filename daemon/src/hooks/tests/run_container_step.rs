@@ -182,6 +182,28 @@ async fn a_resumed_step_waits_for_an_api_server_that_is_away() {
     assert_eq!(ended.unwrap(), 3);
 }
 
+/// A program that the kubelet was about to start, when it was killed.
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_program_has_not_begun_is_replaced() {
+    let own = "uid of r-step-s";
+    let mut second = job("s");
+    second["metadata"]["uid"] = json!("second");
+    let script = [finds(job("s"))]
+        .into_iter()
+        .chain(pod_of(own, "r-step-s-x", interrupted_start("create")))
+        .chain([
+            found(JOBS, "r-step-s", "r"),
+            deletes(JOBS, "r-step-s"),
+            absent(PODS, "r-workflow"),
+        ])
+        .chain([creates_secret(), create().answers(201, second)])
+        .chain(pod_of("second", "r-step-s-y", interrupted_start("start")));
+    let (ended, text, cursor) = ran(resumed(own, None), script).await;
+    assert!(text.contains("The step's Job is made again"), "{text}");
+    assert_eq!(ended.unwrap_err().reason, Reason::StartFailed);
+    assert_eq!(cursor.run.unwrap().job_uid, "second");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_agent_start_was_interrupted_is_replaced() {
     let by_agent = |uid: &str| {
@@ -193,8 +215,11 @@ async fn a_job_whose_agent_start_was_interrupted_is_replaced() {
         job
     };
     let own = "uid of r-step-s";
-    let first =
-        [finds(by_agent(own))].into_iter().chain(pod_of(own, "r-step-s-x", interrupted_start()));
+    let first = [finds(by_agent(own))].into_iter().chain(pod_of(
+        own,
+        "r-step-s-x",
+        interrupted_start("start"),
+    ));
     let replaced = [
         found(JOBS, "r-step-s", "r"),
         deletes(JOBS, "r-step-s"),
@@ -206,7 +231,7 @@ async fn a_job_whose_agent_start_was_interrupted_is_replaced() {
     let script = first.chain(replaced).chain([create().answers(201, second)]).chain(pod_of(
         "second",
         "r-step-s-y",
-        interrupted_start(),
+        interrupted_start("start"),
     ));
     let (ended, text, cursor) = ran(resumed(own, Some(ImageConfig::default())), script).await;
     assert!(text.contains("The step's Job is made again"), "{text}");

@@ -93,11 +93,14 @@ async fn begin(
     Ok(Begun { made, watch, pod })
 }
 
-/// True if the kubelet was killed while it started stepd. An image's own program may have run for a
-/// moment; stepd starts none before it is asked.
+/// True if the kubelet was killed before it started the step's program. It may have run for a moment if
+/// the image's own was being started; stepd starts none before it is asked.
 fn may_begin_again(failure: &Failure, session: &Session) -> bool {
     let by_agent = session.cursor.run.as_ref().is_some_and(|run| run.agent_launch.is_some());
-    by_agent && failure.cause().is_some_and(ClusterError::is_interrupted_start)
+    let begun_nothing = |error: &ClusterError| {
+        error.is_interrupted_start() && (by_agent || error.is_before_start())
+    };
+    failure.cause().is_some_and(begun_nothing)
 }
 
 fn log_position(cursor: &mut Cursor) -> Option<&mut LogPosition> {
