@@ -84,12 +84,17 @@ impl ProgramError {
 
     /// What the kernel said to the execution of `program`.
     pub(crate) fn refused(program: &str, error: &io::Error) -> Self {
-        let why = if error.raw_os_error() == Some(Errno::TOOBIG.raw_os_error()) {
-            "its arguments and environment have more bytes together than Linux accepts, which is a \
-             quarter of the limit of the stack (ulimit -s)"
-                .to_owned()
-        } else {
-            error.to_string()
+        let why = match Errno::from_io_error(error) {
+            Some(Errno::TOOBIG) => {
+                "its arguments and environment have more bytes together than Linux accepts, which is a \
+                 quarter of the limit of the stack (ulimit -s)"
+                    .to_owned()
+            }
+            Some(Errno::NOEXEC) => {
+                "it is made for another platform than this node, or is a script without a `#!` line"
+                    .to_owned()
+            }
+            _ => error.to_string(),
         };
         Self::Refused { program: program.to_owned(), why }
     }

@@ -151,10 +151,11 @@ async fn plan(
     job_pod::plan(&runner, step, spec, options)
 }
 
-/// The runner, its work directory on a volume: which one that is shows when it is mounted.
+/// The runner, its work directory on a volume: which one that is shows when it is mounted. The groups of
+/// its pod are those of all containers there, without being asked for.
 pub(super) fn with_work(runner: &Runner) -> Runner {
     let work = WorkVolume { same_node: false, ..WorkVolume::default() };
-    Runner { work: Some(work), work_refused: None, ..runner.clone() }
+    Runner { work: Some(work), work_refused: None, supplemental_groups: None, ..runner.clone() }
 }
 
 /// Makes containers of the runner pod of those that the job's own pod would have.

@@ -1,5 +1,6 @@
 //! Credentials of the workflow for a job in the runner pod, whose pull Secrets are fixed.
 
+use fake_runner::layout::guid;
 use serde_json::{Value, json};
 
 use crate::build_credentials::{Guarded, PASSWORD, USER};
@@ -8,7 +9,9 @@ use test_support::{JobRun, RunnerPod, Setup, images, job_container};
 
 /// A job container whose image the registry gives to its user alone, and the node does not have.
 fn private(registry: &Guarded, password: &str) -> Value {
-    let image = images::derived("busybox:1", &["--label", "private=true"]);
+    // Another one each time: the node does not have it, and has not failed to pull it.
+    let label = format!("private={}", guid().unwrap());
+    let image = images::derived("busybox:1", &["--label", &label]);
     let (_, path) = image.split_once('/').unwrap();
     let host = format!("localhost:{}", registry.node_port);
     let login = json!({"username": USER, "password": password, "serverUrl": host});

@@ -376,7 +376,10 @@ fn the_admission_policy_lets_a_job_in_the_runner_pod_start() {
 fn a_runner_pod_as_arc_makes_it_from_the_values_runs_a_job() {
     for values in [Values::Stable, Values::Experimental] {
         let runner = RunnerPod::with(&Setup::in_runner_pod().from(values));
-        let mut job = JobRun::start(&runner);
+        let mut job = JobRun::of(&runner);
+        let prepared = job.prepare(&job_container(IMAGE, &json!({})), &json!([]));
+        // Nothing of a plain job is left out.
+        assert!(!prepared.assert_code(0).printed().contains("ignored"), "{}", prepared.printed());
         assert_eq!(job.run("echo works; ls /__e").assert_code(0).text(), "works\n");
         runner.run(&runner.script("true")).assert_code(0);
         let dockerfile = "FROM busybox:1\nRUN true\nENTRYPOINT [\"/bin/echo\", \"built\"]\n";

@@ -1,9 +1,12 @@
 //! What a runner pod runs out of, or cannot run: each ends with words that name it, and the next step works.
 
+use std::os::unix::fs::PermissionsExt;
+
+use fake_runner::layout::guid;
 use serde_json::json;
 
 use test_support::wait::{s, until};
-use test_support::{IMAGE, JobRun, RunnerPod, Setup, images, job_container};
+use test_support::{IMAGE, JobRun, RunnerPod, Setup, images};
 
 /// Containers that other jobs have left in the pod's list.
 const LEFT: usize = 58;
@@ -51,16 +54,28 @@ fn a_pod_with_sixty_containers_runs_the_next_job() {
     job.clean_up().assert_code(0);
 }
 
+/// The first bytes of a program for s390x.
+const FOREIGN: [u8; 20] = [0x7f, b'E', b'L', b'F', 2, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 22];
+
 #[test]
-fn an_image_of_another_platform_is_named_and_the_next_job_works() {
+fn a_program_for_another_platform_is_named() {
     let runner = start();
-    let image = images::derived("busybox:1", &["--set-platform", "linux/s390x"]);
-    let mut job = JobRun::of(&runner);
-    job.prepare(&job_container(&image, &json!({})), &json!([]))
-        .assert_failed_with(90, &[&image, "platform"]);
-    let mut job = JobRun::start(&runner);
-    assert_eq!(job.run("echo works").assert_code(0).text(), "works\n");
-    job.clean_up().assert_code(0);
+    let folder = std::env::temp_dir().join(format!("hookd-{}", guid().unwrap()));
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("foreign");
+    std::fs::write(&file, [&FOREIGN[..], &[0; 44]].concat()).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let image = images::of_one_file(&file, Some("/foreign"));
+    std::fs::remove_dir_all(folder).unwrap();
+    // hookd must reach its registry, and does by the map for Docker Hub's images.
+    let image = image.split_once('/').unwrap().1;
+    let action = format!("runs: {{using: docker, image: 'docker://{image}'}}\n");
+    let outcome = runner.run(&runner.action("foreign", &[("action.yml", &action)]));
+    assert_eq!(outcome.code, 126, "{}", outcome.printed());
+    for word in ["/foreign", "platform"] {
+        assert!(outcome.printed().contains(word), "{}", outcome.printed());
+    }
+    runner.run(&runner.script("exit 3")).assert_code(3);
 }
 
 #[test]
