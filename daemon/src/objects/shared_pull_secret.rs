@@ -2,7 +2,7 @@
 //! `imagePullSecrets` of a pod that exists are fixed, so that all runner pods list this one, and each job's
 //! entries are in it while its images are pulled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hookd_api::v1::Registry;
 use k8s_openapi::ByteString;
@@ -13,10 +13,11 @@ use serde_json::{Map, Value, json};
 use crate::registry::credentials::{Credentials, KEY};
 use crate::registry::reference::Reference;
 
-/// Annotation: whose each entry is that a job has given, as JSON: runner pods by keys of the configuration.
+/// Annotation: whose each entry is that jobs have given, as JSON: runner pods by keys of the configuration.
 const OWNERS: &str = "hookd.dev/runners";
 
-/// Credentials for the repository of one image, and for nothing else.
+/// Credentials for the repository of one image. The kubelet takes them for repositories, too, whose names
+/// begin with that one's (`URLsMatch` in its credentialprovider).
 #[derive(Debug)]
 pub struct Entry(Credentials);
 
@@ -39,7 +40,7 @@ pub struct NoConfiguration;
 pub struct SharedPullSecret {
     secret: Secret,
     auths: Map<String, Value>,
-    owners: BTreeMap<String, String>,
+    owners: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl SharedPullSecret {
@@ -71,31 +72,28 @@ impl SharedPullSecret {
             let (username, password) = credentials.pair();
             let entry = json!({"username": username, "password": password});
             self.auths.insert(server.clone(), entry);
-            self.owners.insert(server, runner.to_owned());
+            self.owners.entry(server).or_default().insert(runner.to_owned());
         }
     }
 
-    /// Removes a runner's entries; false if it had none.
+    /// Removes a runner's entries, but for those that others need, too; false if it had none.
     pub fn take_back(&mut self, runner: &str) -> bool {
-        let before = self.owners.len();
-        let auths = &mut self.auths;
-        self.owners.retain(|server, owner| {
-            let stays = owner != runner;
+        let (auths, mut had) = (&mut self.auths, false);
+        self.owners.retain(|server, owners| {
+            had |= owners.remove(runner);
+            let stays = !owners.is_empty();
             if !stays {
                 auths.remove(server);
             }
             stays
         });
-        self.owners.len() < before
+        had
     }
 
     /// The other runners that have entries.
     pub fn others(&self, runner: &str) -> Vec<String> {
-        let mut others: Vec<_> =
-            self.owners.values().filter(|owner| *owner != runner).cloned().collect();
-        others.sort();
-        others.dedup();
-        others
+        let all: BTreeSet<_> = self.owners.values().flatten().collect();
+        all.into_iter().filter(|other| *other != runner).cloned().collect()
     }
 
     /// As it is to be. The version that was read goes with it: another change in between is a conflict.
@@ -182,13 +180,18 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_credentials_of_a_repository_are_its_owners() {
+    fn an_entry_stays_until_the_last_runner_takes_it_back() {
         let mut shared = SharedPullSecret::read(secret("{}")).unwrap();
         for runner in ["r1", "r2"] {
             shared.give(runner, &[Entry::of("ghcr.io/a/b", &registry("ghcr.io", runner)).unwrap()]);
         }
-        assert!(!shared.take_back("r1"), "it is r2's by now");
-        assert_eq!(entries(&shared.into_secret()), ["ghcr.io/a/b r2"]);
+        assert!(shared.take_back("r1"));
+        let mut shared = SharedPullSecret::read(shared.into_secret()).unwrap();
+        let both = shared.into_secret();
+        assert_eq!(entries(&both), ["ghcr.io/a/b r2"], "the newest are r2's");
+        shared = SharedPullSecret::read(both).unwrap();
+        assert!(shared.take_back("r2"));
+        assert!(entries(&shared.into_secret()).is_empty());
     }
 
     #[test]

@@ -25,14 +25,15 @@ pub(super) async fn running(
     sender: &watch::Sender<PodState>,
 ) -> Option<String> {
     let mut backoff = Backoff::default();
+    let mut known = Siblings::default();
     while !sender.is_closed() {
-        match watched(pods, selector, sender).await {
+        match watched(pods, selector, sender, &mut known).await {
             Ok(Progress::Found(name)) => return Some(name),
             Ok(Progress::Gone) => {
                 sender.send_replace(PodState::Deleted);
                 return None;
             }
-            // The server ends a watch that has seen nothing.
+            // The server ends a watch by and by.
             Ok(Progress::Undecided) => backoff = Backoff::default(),
             Err(error) => tracing::info!(selector, error = report(&error), "cannot watch pods"),
         }
@@ -47,7 +48,7 @@ enum Progress {
     Found(String),
     /// All are deleted.
     Gone,
-    /// There was none, or there were several.
+    /// There is none, or several, or one that does not run.
     Undecided,
 }
 
@@ -55,40 +56,38 @@ async fn watched(
     pods: &Api<Pod>,
     selector: &str,
     sender: &watch::Sender<PodState>,
+    known: &mut Siblings,
 ) -> kube::Result<Progress> {
+    let list = ListParams::default().labels(selector);
+    if !known.0.is_empty() {
+        // The watch before broke: one of them may be gone.
+        *known = Siblings::of(pods.list(&list).await?.items);
+        if known.0.is_empty() {
+            return Ok(Progress::Gone);
+        }
+    }
     // From version "0", since pods may be there already; without bookmarks, since with them an
     // API server on an older etcd refuses that version.
     let params = WatchParams::default().labels(selector).disable_bookmarks();
     let events = pods.watch(&params, "0").await?;
     pin_mut!(events);
-    let mut known = Siblings::default();
-    loop {
-        let event = match events.try_next().await {
-            Ok(Some(WatchEvent::Error(status))) => Err(kube::Error::Api(status)),
-            event => event,
-        };
+    while let Some(event) = events.try_next().await? {
         match event {
             // It was there before: another may be, too, which the next event would tell.
-            Ok(Some(WatchEvent::Added(pod))) if !is_pending(&pod) => {
-                let list = pods.list(&ListParams::default().labels(selector)).await?;
-                known = Siblings::of(list.items);
+            WatchEvent::Added(pod) if !is_pending(&pod) => {
+                *known = Siblings::of(pods.list(&list).await?.items);
+                if known.0.is_empty() {
+                    return Ok(Progress::Gone);
+                }
             }
-            Ok(Some(WatchEvent::Added(pod) | WatchEvent::Modified(pod))) => known.insert(pod),
-            Ok(Some(WatchEvent::Deleted(pod))) => {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => known.insert(pod),
+            WatchEvent::Deleted(pod) => {
                 if known.remove(&pod) {
                     return Ok(Progress::Gone);
                 }
             }
-            Ok(Some(WatchEvent::Bookmark(_) | WatchEvent::Error(_))) => continue,
-            // The watch by name finds out what is missed meanwhile.
-            broken => {
-                let sole = known.sole().map(ResourceExt::name_any);
-                return match (sole, broken) {
-                    (Some(name), _) => Ok(Progress::Found(name)),
-                    (None, Err(error)) => Err(error),
-                    (None, Ok(_)) => Ok(Progress::Undecided),
-                };
-            }
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            WatchEvent::Bookmark(_) => continue,
         }
         let Some(pod) = known.sole() else { continue };
         sender.send_replace(PodState::Present(Box::new(pod.clone())));
@@ -96,6 +95,7 @@ async fn watched(
             return Ok(Progress::Found(pod.name_any()));
         }
     }
+    Ok(Progress::Undecided)
 }
 
 /// The pods of a Job.

@@ -143,6 +143,8 @@ async fn the_pod_of_a_job_is_awaited_by_label_and_followed_by_name() {
         let api = ApiServer::expecting([
             first,
             watch_of_job().streams([event("ADDED", pod(2, "Pending"))], End::Closed),
+            list_of_job(&[pod(2, "Pending")]),
+            watch_of_job().streams([event("MODIFIED", pod(3, "Running"))], End::Open),
             list(3, &[pod(3, "Running")]),
             watch_from(3).streams([event("DELETED", pod(4, "Running"))], End::Open),
         ]);
@@ -209,6 +211,8 @@ async fn pods_that_ran_before_they_were_watched_are_told_apart() {
     let api = ApiServer::expecting([
         watch_of_job().streams([added(&both[0])], End::Broken),
         list_of_job(&both),
+        // The first is deleted while nothing is watched.
+        list_of_job(&both[1..]),
         watch_of_job().streams([added(&both[1])], End::Open),
         list_of_job(&both[1..]),
         list(3, &[pod(3, "Running")]),
@@ -219,10 +223,20 @@ async fn pods_that_ran_before_they_were_watched_are_told_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_goes_before_it_runs_is_deleted() {
-    let events = [event("ADDED", pod(1, "Pending")), event("DELETED", pod(2, "Pending"))];
-    let api = ApiServer::expecting([watch_of_job().streams(events, End::Open)]);
-    let mut watch = PodWatch::for_job(api.cluster().pods(), &job());
-    api.during(watch.until(is_deleted)).await;
+    let added = || event("ADDED", pod(1, "Pending"));
+    let deleted = event("DELETED", pod(2, "Pending"));
+    for script in [
+        vec![watch_of_job().streams([added(), deleted], End::Open)],
+        vec![watch_of_job().streams([added()], End::Broken), list_of_job(&[])],
+        vec![
+            watch_of_job().streams([event("ADDED", pod(1, "Running"))], End::Open),
+            list_of_job(&[]),
+        ],
+    ] {
+        let api = ApiServer::expecting(script);
+        let mut watch = PodWatch::for_job(api.cluster().pods(), &job());
+        api.during(watch.until(is_deleted)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

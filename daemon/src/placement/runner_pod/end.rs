@@ -89,12 +89,14 @@ pub(super) async fn any(call: Call<'_>) -> Result<bool, Failure> {
 /// Ends the job that this step has started; true if it was there.
 pub(super) async fn job_of(call: Call<'_>) -> bool {
     let Call { context, step } = call;
-    let mut record = Record::load(&context.config.socket_dir);
+    let record = Record::load(&context.config.socket_dir);
     let is_it = record.step == step.as_str();
     if is_it {
         context.network.clear().await;
-        take_back_credentials(context, &mut record).await;
-        stop_all(context, &of_job(context, &record)).await;
+        let containers = of_job(context, &record);
+        // It stays recorded: a request that gives them may still be under way, and this is done again then.
+        let taken_back = async { record.has_given && pull_secret::take_back(context).await };
+        tokio::join!(taken_back, stop_all(context, &containers));
         // It stays recorded: a request to add its containers may still be under way, and this is done
         // again then. The next job, or the end of this one, looks whether all have ended.
     }
@@ -117,12 +119,12 @@ pub(super) async fn take_back_credentials(context: &Context, record: &mut Record
 /// A container that does not end.
 pub(super) async fn all(context: &Context) -> Result<CleanedUp, Failure> {
     let mut record = Record::load(&context.config.socket_dir);
-    take_back_credentials(context, &mut record).await;
     let services = record.address.services.clone();
     let steps = running_steps(context);
     let mut all = of_job(context, &record);
     all.extend(steps);
-    let ended = stop_all(context, &all).await;
+    let (ended, ()) =
+        tokio::join!(stop_all(context, &all), take_back_credentials(context, &mut record));
     let left: Vec<_> = all.iter().filter(|address| !ended.contains(address)).collect();
     must_have_ended(context, &left).await?;
     let next = record.of_step("");

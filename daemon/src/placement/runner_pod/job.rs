@@ -84,8 +84,9 @@ pub(super) async fn start(
         record.address.services = of_services;
         keep(context, &record);
     }
-    end::take_back_credentials(context, &mut record).await;
-    services::start(context, &services, session).await?;
+    let taken_back = end::take_back_credentials(context, &mut record);
+    let (started, ()) = tokio::join!(services::start(context, &services, session), taken_back);
+    started?;
     let mut prepared = in_pod(plan.prepared, &context.config.pod_name);
     network.start(context, &mut prepared).await;
     if prepared.container.is_some() {

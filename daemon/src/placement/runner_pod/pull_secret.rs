@@ -20,8 +20,8 @@ use error::PullSecretError;
 
 /// Attempts at a change: others may be faster.
 const ATTEMPTS: u32 = 20;
-/// How long the API server may take to show the Secret.
-const READ: Duration = Duration::from_secs(20);
+/// How long a change may take in all: a job, or its end, waits for it.
+const CHANGE: Duration = Duration::from_secs(20);
 /// Other runners with entries that are looked for in one change: what they leave is removed if they are gone.
 const LOOKED_FOR: usize = 4;
 
@@ -35,7 +35,7 @@ pub(super) async fn give(
     session: &mut Session,
 ) -> Result<(), Failure> {
     let Some(secret) = Shared::of(context).filter(|_| !entries.is_empty()) else { return Ok(()) };
-    let given = secret.change(|shared, runner| {
+    let given = secret.change_in_time(|shared, runner| {
         shared.give(runner, entries);
         true
     });
@@ -53,7 +53,7 @@ pub(super) async fn give(
 /// one is gone does it then.
 pub(super) async fn take_back(context: &Context) -> bool {
     let Some(secret) = Shared::of(context) else { return true };
-    let taken = secret.change(|shared, runner| shared.take_back(runner)).await;
+    let taken = secret.change_in_time(|shared, runner| shared.take_back(runner)).await;
     if let Err(failure) = &taken {
         tracing::warn!(error = report(failure), "credentials of a job are not taken back yet");
     }
@@ -76,6 +76,16 @@ impl<'a> Shared<'a> {
         Some(Self { cluster: &context.cluster, name, runner: &context.config.pod_name })
     }
 
+    /// As [`Shared::change`], within its time.
+    async fn change_in_time(
+        self,
+        change: impl Fn(&mut SharedPullSecret, &str) -> bool,
+    ) -> Result<(), Failure> {
+        let secret = self.name.to_owned();
+        let changed = tokio::time::timeout(CHANGE, self.change(change)).await;
+        changed.unwrap_or_else(|_| Err(PullSecretError::Late { secret, limit: CHANGE }.into()))
+    }
+
     /// Reads the Secret, changes it and writes it, again if another runner was faster.
     async fn change(
         self,
@@ -83,7 +93,7 @@ impl<'a> Shared<'a> {
     ) -> Result<(), Failure> {
         let Self { cluster, name, runner } = self;
         let (secret, secrets) = (|| name.to_owned(), cluster.secrets());
-        let (read, once) = (Retry::new(READ), Retry::new(Duration::ZERO));
+        let (read, once) = (Retry::new(CHANGE), Retry::new(Duration::ZERO));
         let mut backoff = Backoff::default();
         for attempts in 1.. {
             let found = read.run(&format!("read Secret {name}"), || secrets.get_opt(name)).await?;
@@ -91,7 +101,9 @@ impl<'a> Shared<'a> {
             let mut shared = SharedPullSecret::read(found)
                 .map_err(|source| PullSecretError::Unusable { secret: secret(), source })?;
             let changed = change(&mut shared, runner);
-            if !(self.forget_the_gone(&mut shared).await || changed) {
+            // Once: they are requests between the reading and the writing.
+            let forgotten = attempts == 1 && self.forget_the_gone(&mut shared).await;
+            if !(forgotten || changed) {
                 break;
             }
             let (params, new) = (PostParams::default(), shared.into_secret());
@@ -115,11 +127,18 @@ impl<'a> Shared<'a> {
     /// Removes the entries of runner pods that are gone; false if there are none.
     async fn forget_the_gone(self, shared: &mut SharedPullSecret) -> bool {
         let pods = self.cluster.pods();
+        let mut others = shared.others(self.runner);
+        // Each runner looks for those behind it, so that none is passed over for ever.
+        let next = others.partition_point(|other| other.as_str() < self.runner);
+        others.rotate_left(next);
+        others.truncate(LOOKED_FOR);
+        let looked = others.iter().map(|other| pods.get_metadata_opt(other));
+        let looked = futures::future::join_all(looked).await;
         let mut forgotten = false;
-        for other in shared.others(self.runner).into_iter().take(LOOKED_FOR) {
+        for (other, found) in others.iter().zip(looked) {
             // One that cannot be looked for stays.
-            if matches!(pods.get_metadata_opt(&other).await, Ok(None)) {
-                forgotten |= shared.take_back(&other);
+            if matches!(found, Ok(None)) {
+                forgotten |= shared.take_back(other);
             }
         }
         forgotten
@@ -140,7 +159,8 @@ mod tests {
     fn secret(version: u32, runners: &[&str]) -> Value {
         let server = |runner: &str| format!("ghcr.io/{runner}/image");
         let auths: Value = runners.iter().map(|runner| (server(runner), json!({}))).collect();
-        let owners: Value = runners.iter().map(|runner| (server(runner), json!(runner))).collect();
+        let owners: Value =
+            runners.iter().map(|runner| (server(runner), json!([runner]))).collect();
         let config = ByteString(json!({"auths": auths}).to_string().into_bytes());
         let annotations = match runners {
             [] => json!({}),
@@ -172,11 +192,11 @@ mod tests {
         let pod = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
             "metadata": {"name": "r2"}});
         let taken = taken_back([
-            is_at(1, &["r"]),
-            becomes(1, &[]).refuses(409, "Conflict", "the object has been modified"),
-            is_at(2, &["r", "r2"]),
+            is_at(1, &["r", "r2"]),
             other().answers(200, pod),
-            becomes(2, &["r2"]).answers(200, secret(3, &["r2"])),
+            becomes(1, &["r2"]).refuses(409, "Conflict", "the object has been modified"),
+            is_at(2, &["r", "r2", "r3"]),
+            becomes(2, &["r2", "r3"]).answers(200, secret(3, &["r2", "r3"])),
         ]);
         taken.await.unwrap();
     }

@@ -1,5 +1,7 @@
 //! Credentials of a job that do not reach the node.
 
+use std::time::Duration;
+
 use crate::error::{Explain, Reason};
 use crate::objects::shared_pull_secret::NoConfiguration;
 
@@ -22,6 +24,15 @@ pub enum PullSecretError {
         source: NoConfiguration,
     },
 
+    /// The API server took too long.
+    #[error("Secret {secret} was not changed within {} s", .limit.as_secs())]
+    Late {
+        /// Its name.
+        secret: String,
+        /// How long hookd tries.
+        limit: Duration,
+    },
+
     /// Each attempt to change it met a change by another runner, or an error that may pass.
     #[error("Secret {secret} was not changed in {attempts} attempts")]
     Busy {
@@ -38,7 +49,7 @@ impl Explain for PullSecretError {
     fn reason(&self) -> Reason {
         match self {
             Self::Missing { .. } | Self::Unusable { .. } => Reason::RunnerPodUnusable,
-            Self::Busy { .. } => Reason::ApiUnreachable,
+            Self::Late { .. } | Self::Busy { .. } => Reason::ApiUnreachable,
         }
     }
 
@@ -47,7 +58,9 @@ impl Explain for PullSecretError {
             Self::Missing { .. } | Self::Unusable { .. } => {
                 "Make it as the comment on HOOKD_PULL_SECRET in deploy/rbac-pull-secret.yaml says"
             }
-            Self::Busy { .. } => "Run the job again; if it lasts, check the API server",
+            Self::Late { .. } | Self::Busy { .. } => {
+                "Run the job again; if it lasts, check the API server"
+            }
         }
         .to_owned()
     }
@@ -61,6 +74,7 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
     vec![
         Box::new(PullSecretError::Missing { secret: secret() }),
         Box::new(PullSecretError::Unusable { secret: secret(), source: NoConfiguration }),
+        Box::new(PullSecretError::Late { secret: secret(), limit: Duration::from_secs(20) }),
         Box::new(PullSecretError::Busy { secret: secret(), attempts: 20, source: source() }),
     ]
 }
