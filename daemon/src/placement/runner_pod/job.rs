@@ -59,9 +59,7 @@ pub(super) async fn start(
     let Lowering { mut record, containers, mut services, preparation, credentials } = lowering;
     let network = network::open(spec, &services, &mut record).await?;
     let mut warnings = notes(spec, &plan, &containers, volumes)?;
-    if context.config.pull_secret.is_none() {
-        warnings.extend(not_given(spec));
-    }
+    warnings.extend(not_given(context, spec));
     warnings.extend(preparation.make(context).await?);
     for note in context.warnings.only_new(warnings) {
         session.progress(Phase::RunPending, note).await?;
@@ -213,10 +211,11 @@ fn lower(
     Ok((plan, Lowering { record, containers: lowered, services, preparation, credentials }))
 }
 
-/// A line for each container whose image the workflow gives credentials for: the pull Secrets of a pod
-/// that exists are fixed.
-fn not_given(spec: &JobSpec) -> impl Iterator<Item = String> {
-    let own = spec.all().filter(|container| container.spec.registry.is_some());
+/// A line for each container whose image the workflow gives credentials for, if there is no Secret for them:
+/// the pull Secrets of a pod that exists are fixed.
+fn not_given(context: &Context, spec: &JobSpec) -> impl Iterator<Item = String> {
+    let are_given = context.config.pull_secret.is_some();
+    let own = spec.all().filter(move |one| one.spec.registry.is_some() && !are_given);
     own.map(|container| {
         format!(
             "Warning: the node does not get the credentials for the image of container {}: the job runs \
