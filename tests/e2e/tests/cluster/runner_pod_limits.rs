@@ -1,12 +1,9 @@
 //! What a runner pod runs out of, or cannot run: each ends with words that name it, and the next step works.
 
-use std::os::unix::fs::PermissionsExt;
-
-use fake_runner::layout::guid;
 use serde_json::json;
 
 use test_support::wait::{s, until};
-use test_support::{IMAGE, JobRun, RunnerPod, Setup, images};
+use test_support::{IMAGE, JobRun, RunnerPod, Setup};
 
 /// Containers that other jobs have left in the pod's list.
 const LEFT: usize = 58;
@@ -52,31 +49,6 @@ fn a_pod_with_sixty_containers_runs_the_next_job() {
     let built = runner.run(&runner.action("built", &files));
     assert_eq!(built.assert_code(0).after_build(), "built\n");
     job.clean_up().assert_code(0);
-}
-
-/// The first bytes of a program for a machine that does not exist: of some others an emulator may be known.
-const FOREIGN: [u8; 20] =
-    [0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0xed, 0xfe];
-
-#[test]
-fn a_program_for_another_platform_is_named() {
-    let runner = start();
-    let folder = std::env::temp_dir().join(format!("hookd-{}", guid().unwrap()));
-    std::fs::create_dir(&folder).unwrap();
-    let file = folder.join("foreign");
-    std::fs::write(&file, [&FOREIGN[..], &[0; 44]].concat()).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let image = images::of_one_file(&file, Some("/foreign"));
-    std::fs::remove_dir_all(folder).unwrap();
-    // hookd must reach its registry, and does by the map for Docker Hub's images.
-    let image = image.split_once('/').unwrap().1;
-    let action = format!("runs: {{using: docker, image: 'docker://{image}'}}\n");
-    let outcome = runner.run(&runner.action("foreign", &[("action.yml", &action)]));
-    assert_eq!(outcome.code, 126, "{}", outcome.printed());
-    for word in ["/foreign", "platform"] {
-        assert!(outcome.printed().contains(word), "{}", outcome.printed());
-    }
-    runner.run(&runner.script("exit 3")).assert_code(3);
 }
 
 #[test]
