@@ -94,7 +94,7 @@ pub(super) async fn ensure(
     Ok(Made { job, agent_launch })
 }
 
-/// Deletes a Job whose agent did not start, so that the step can have another.
+/// Deletes a Job in which nothing has begun, so that the step can have another.
 pub(super) async fn give_up(
     context: &Context,
     step: &StepId,
