@@ -151,7 +151,12 @@ fn supervise() -> io::Result<()> {
     let mut command = Command::new(&program.file);
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     command.arg0(name).args(arguments).env_clear().envs(&program.environment);
-    command.current_dir(&program.directory).stdin(Stdio::null()).process_group(0);
+    command.stdin(Stdio::null()).process_group(0);
+    // Here and not by the command, which would then be started by execvp in a static program: that one
+    // runs what the kernel does not take by /bin/sh.
+    if let Err(error) = std::env::set_current_dir(&program.directory) {
+        return line.write_all(&refused(&error));
+    }
     let main = match command.spawn() {
         Ok(child) => i32::try_from(child.id()).map_err(io::Error::other)?,
         Err(error) => return line.write_all(&refused(&error)),
