@@ -298,8 +298,9 @@ async fn give_up(step: &Step, dir: &Path, error: &io::Error) {
     log(format_args!("step {}: its output cannot be kept: {error}", step.id));
     step.cancel(Duration::ZERO).await;
     let error = format!(
-        "its output cannot be kept in {} of the pod, which is on the node's disk: {error}; it was \
-         ended, and output is missing",
+        "its output cannot be kept in {}, on the node's disk or in a volume of the runner pod: \
+         {error}; it was ended, and output is missing. Give that volume or the node more room, or \
+         let the job write less there",
         dir.display()
     );
     step.ended(StepEnd { exit_code: 1, error, ..StepEnd::default() });

@@ -55,6 +55,7 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
                 set_environment(object, setup);
                 set_sub_path(object, setup);
                 set_memory(object, setup);
+                set_empty_dir(object, setup);
                 if setup.has_pull_secret {
                     object["spec"]["imagePullSecrets"] = json!([{"name": PULL_SECRET}]);
                 }
@@ -141,6 +142,14 @@ fn set_memory(pod: &mut Value, setup: &Setup) {
             container["resources"]["limits"] = json!({"memory": memory});
         }
     }
+}
+
+/// Changes an empty volume.
+fn set_empty_dir(pod: &mut Value, setup: &Setup) {
+    let Some((name, fields)) = &setup.empty_dir else { return };
+    let all = pod["spec"]["volumes"].as_array_mut().unwrap();
+    let volume = all.iter_mut().find(|volume| volume["name"] == *name).unwrap();
+    volume["emptyDir"] = fields.clone();
 }
 
 /// Sets variables of the sidecar, in place of those that are there.

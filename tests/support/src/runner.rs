@@ -48,6 +48,8 @@ pub struct Setup {
     pub has_pull_secret: bool,
     /// Memory limit of each of the pod's two containers.
     pub memory: Option<&'static str>,
+    /// An empty volume of the pod, and what it is in place of what deploy/ says.
+    pub empty_dir: Option<(&'static str, Value)>,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.
