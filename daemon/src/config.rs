@@ -14,7 +14,7 @@ mod registry;
 mod tolerant;
 mod values;
 
-pub use build::{BuildConfig, ProxySource};
+pub use build::{BuildConfig, BuildReuse, ProxySource};
 pub use policy::PolicyConfig;
 pub use registry::{BuiltImages, RegistryConfig};
 pub use tolerant::tolerant;

@@ -213,6 +213,7 @@ impl Context {
             runner: &self.cluster_info().await?.runner,
             template: self.hook_template(),
             cache: &self.builds,
+            registry: self.images.client(),
             built_tags: &self.built_tags,
             warnings: &self.warnings,
         })

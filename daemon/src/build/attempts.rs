@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Build, Running, plan};
+use super::{Build, Lookup, Running, plan};
 use crate::build::context::ContextError;
 use crate::build::error::BuildError;
 use crate::cluster::error::ClusterError;
@@ -64,7 +64,7 @@ impl Build<'_> {
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
         let source = self.reader().open().await;
         let endpoint = match source {
-            Ok(source) => plan::of(self, source).await.ok().map(|(_, endpoint)| endpoint),
+            Ok(source) => plan::of(self, source, &[]).await.ok().map(|(_, endpoint)| endpoint),
             Err(_) => None,
         };
         let registry = &self.env.config.registry;
@@ -88,15 +88,22 @@ impl Build<'_> {
     }
 
     /// Makes Jobs until one has the whole context.
-    pub(super) async fn start(&self, session: &mut Session) -> Result<Running, Failure> {
+    pub(super) async fn start(
+        &self,
+        lookup: &Lookup,
+        session: &mut Session,
+    ) -> Result<Running, Failure> {
+        let bases = lookup.recipe().map(|recipe| recipe.bases.as_slice()).unwrap_or_default();
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.reader().open().await?;
-            let (source, endpoint) = plan::of(self, source).await?;
+            let (source, endpoint) = plan::of(self, source, bases).await?;
             let job = self.create(source.dockerfile_name(), &endpoint, session).await?;
-            let place = format!("Job {}/{}", self.env.cluster.namespace, job.name_any());
-            let builder = &self.env.config.build.kaniko_image;
-            log_group::open(self.dockerfile, builder, &place, session).await?;
+            let (namespace, builder) =
+                (&self.env.cluster.namespace, &self.env.config.build.kaniko_image);
+            let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
+            let lines: Vec<_> = lookup.line().into_iter().chain([place]).collect();
+            log_group::open(self.dockerfile, &lines, session).await?;
             let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
             let pod = match self.started(&job, &mut watch, session).await {
                 Err(failure) if failure.cause().is_some_and(ClusterError::is_interrupted_start) => {

@@ -1,18 +1,11 @@
 //! The images that this job built: an action's pre, main and post stages share one build.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sha2::{Digest, Sha256};
-
-use super::context::{Bounds, BuildContext, ContextError};
+use super::context::ContextDigest;
 use crate::session::cursor::BuiltReference;
-
-/// What a build was made of: every byte that Kaniko was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContextDigest([u8; 32]);
 
 /// Images by their Dockerfile, with what they were built from.
 #[derive(Debug, Default)]
@@ -50,53 +43,10 @@ impl BuildCache {
     }
 }
 
-/// Reads a context without sending it.
-///
-/// # Errors
-/// As [`BuildContext::write_tar_gz`].
-pub fn context_digest(
-    context: &BuildContext,
-    bounds: &Bounds,
-) -> Result<ContextDigest, ContextError> {
-    let mut hashed = Hashed::new(io::sink());
-    context.write_tar_gz(&mut hashed, bounds)?;
-    Ok(hashed.finish())
-}
-
-/// Passes on what is written and takes its fingerprint.
-pub struct Hashed<W> {
-    output: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Hashed<W> {
-    /// Nothing is written yet.
-    pub fn new(output: W) -> Self {
-        Self { output, hash: Sha256::new() }
-    }
-
-    /// The fingerprint of all that was written.
-    pub fn finish(self) -> ContextDigest {
-        ContextDigest(self.hash.finalize().into())
-    }
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = self.output.write(bytes)?;
-        self.hash.update(&bytes[..length]);
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::context;
+    use crate::build::context::{self, Bounds};
 
     fn print(directory: &Path) -> ContextDigest {
         let dockerfile = directory.join("Dockerfile");
@@ -106,11 +56,7 @@ mod tests {
             timeout: std::time::Duration::from_secs(60),
             cancelled: Default::default(),
         };
-        let print = context_digest(&context, &bounds).unwrap();
-        let mut sent = Hashed::new(Vec::new());
-        context.write_tar_gz(&mut sent, &bounds).unwrap();
-        assert_eq!(sent.finish(), print, "what is sent has another fingerprint");
-        print
+        context.digest(&bounds).unwrap()
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
 use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 
@@ -52,13 +53,20 @@ pub struct BuildContext {
     rules: Rules,
 }
 
+/// SHA-256 of a context's entries, in their order, as they are sent and before compression: names, modes,
+/// targets of links and contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContextDigest([u8; 32]);
+
 /// What was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextSummary {
     /// Files and symlinks.
     pub files: u64,
     /// Bytes of the archive before compression.
     pub bytes: u64,
+    /// Of all that was sent.
+    pub digest: ContextDigest,
 }
 
 /// Opens the directory of a Dockerfile as a build context.
@@ -99,6 +107,13 @@ pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, Contex
         }
     }
     Ok(BuildContext { path: path.into(), directory, dockerfile: name.to_owned(), needed, rules })
+}
+
+impl ContextDigest {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl BuildContext {
@@ -150,7 +165,17 @@ impl BuildContext {
         out: W,
         bounds: &Bounds,
     ) -> Result<ContextSummary, ContextError> {
-        walk::send(self, out, bounds)
+        // Most of a context is small texts, and the network is fast.
+        walk::send(self, out, Compression::fast(), bounds)
+    }
+
+    /// Reads the context without sending it.
+    ///
+    /// # Errors
+    /// As [`BuildContext::write_tar_gz`].
+    pub fn digest(&self, bounds: &Bounds) -> Result<ContextDigest, ContextError> {
+        let summary = walk::send(self, io::sink(), Compression::none(), bounds)?;
+        Ok(summary.digest)
     }
 }
 

@@ -11,7 +11,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::build::cache::{BuildCache, ContextDigest};
+use crate::build::cache::BuildCache;
+use crate::build::context::ContextDigest;
 use crate::build::error::BuildError;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::pod::{self, Termination};
@@ -22,6 +23,7 @@ use crate::endpoint::Shown;
 use crate::error::{Failure, report};
 use crate::ids::StepId;
 use crate::names;
+use crate::registry::client::RegistryClient;
 use crate::registry::destination::{self, Destination};
 use crate::runner::{HookTemplate, Runner};
 use crate::session::cursor::{BuiltReference, Cursor};
@@ -38,9 +40,14 @@ pub mod context;
 pub mod dockerfile;
 pub mod error;
 pub mod failure;
+pub mod key;
 mod plan;
 pub mod progress;
 mod reading;
+pub mod repository;
+mod reuse;
+
+use reuse::Lookup;
 
 pub use reading::{ContextReader, ReadContext, failure as context_failure};
 
@@ -59,6 +66,8 @@ pub struct BuildEnvironment<'a> {
     pub template: HookTemplate,
     /// The images that the job has built.
     pub cache: &'a BuildCache,
+    /// The client for registries; none: hookd asks none.
+    pub registry: Option<&'a RegistryClient>,
     /// Where a build's tag is remembered before it is pushed.
     pub built_tags: &'a RememberedSteps,
     /// The warnings that the job's user has read.
@@ -112,12 +121,19 @@ pub async fn build(
         return Ok(image.clone());
     }
     let build = Build { env, step, dockerfile, destination };
+    let mut lookup = Lookup::NoKey(None);
     let mut running = match build.running_job(session).await? {
         Some(job) => build.resume(job, session).await?,
-        None => match build.built_before(session).await? {
-            Some(image) => return Ok(image),
-            None => build.start(session).await?,
-        },
+        None => {
+            if let Some(image) = build.built_before(session).await? {
+                return Ok(image);
+            }
+            lookup = build.look_up(session).await?;
+            if let Lookup::Found(image) = lookup {
+                return Ok(image);
+            }
+            build.start(&lookup, session).await?
+        }
     };
     let ended = loop {
         session.settled();
@@ -127,11 +143,14 @@ pub async fn build(
                 // Its watch is of a Job that goes.
                 drop(running);
                 build.next_attempt(&why, session).await?;
-                running = build.start(session).await?;
+                running = build.start(&lookup, session).await?;
             }
         }
     };
     let digest = build.digest(&running.job, &ended)?;
+    if let Some(recipe) = lookup.recipe() {
+        build.share(recipe, &running, &digest).await;
+    }
     let image = BuiltReference { reference: build.destination.reference(&digest), digest };
     if let Some(context_digest) = running.context_digest {
         env.cache.add(dockerfile, context_digest, image.clone());

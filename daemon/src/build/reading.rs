@@ -8,8 +8,7 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Build;
-use crate::build::cache::{self, ContextDigest, Hashed};
-use crate::build::context::{self, Bounds, BuildContext, ContextError};
+use crate::build::context::{self, Bounds, BuildContext, ContextDigest, ContextError};
 use crate::build::dockerfile;
 use crate::build::error::BuildError;
 use crate::cluster::ContainerRef;
@@ -75,7 +74,7 @@ impl ContextReader<'_> {
     /// Reads the context without sending it.
     pub(super) async fn digest(&self, source: BuildContext) -> Result<ContextDigest, Failure> {
         let (bounds, _guard) = self.bounds();
-        self.on_thread(move || cache::context_digest(&source, &bounds)).await?.map_err(failure)
+        self.on_thread(move || source.digest(&bounds)).await?.map_err(failure)
     }
 
     /// The limits of reading; the work ends when the guard is dropped.
@@ -115,8 +114,8 @@ impl Build<'_> {
         let (sender, receiver) = tokio::sync::mpsc::channel(4);
         let (bounds, guard) = reader.bounds();
         let pack = reader.on_thread(move || {
-            let mut chunks = Hashed::new(ChunkWriter::new(sender));
-            source.write_tar_gz(&mut chunks, &bounds).map(|_| chunks.finish())
+            let summary = source.write_tar_gz(ChunkWriter::new(sender), &bounds)?;
+            Ok(summary.digest)
         });
         let pod = pod.name_any();
         let target = ContainerRef { pod: &pod, container: names::BUILD_CONTAINER };

@@ -73,6 +73,17 @@ pub struct BuildConfig {
     )]
     pub proxy: ProxySource,
 
+    /// Whether an image that was built before of the same things is used again: `check` looks for it, and
+    /// whether its base images are still the same; `never` builds each time.
+    #[arg(
+        long = "build-reuse",
+        env = "HOOKD_BUILD_REUSE",
+        value_enum,
+        default_value = "check",
+        ignore_case = true
+    )]
+    pub reuse: BuildReuse,
+
     /// Bytes that a build context may have.
     #[arg(
         long = "build-context-limit",
@@ -88,6 +99,15 @@ pub struct BuildConfig {
         default_value = "900", value_parser = seconds
     )]
     pub context_timeout: Duration,
+}
+
+/// See [`BuildConfig::reuse`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BuildReuse {
+    /// Registries are asked what the base images are before each build.
+    Check,
+    /// Each step builds its image.
+    Never,
 }
 
 /// See [`BuildConfig::proxy`].

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::RegistryConfig;
+use crate::registry::base_images::ResolvedImage;
 use crate::registry::destination::Destination;
 use crate::registry::mirrors::Mirrors;
 use crate::registry::reference::{DOCKER_HUB, NamedImage, Reference};
@@ -63,6 +64,8 @@ pub struct AllowedImage {
     pub path: String,
     /// Tag or digest.
     pub version: String,
+    /// What is served for the tag, whatever it names by then; none: what it names.
+    pub digest: Option<String>,
     /// Where it is pulled from: each is tried in turn until one has it.
     pub sources: Vec<Place>,
 }
@@ -104,6 +107,21 @@ impl EndpointConfig {
         }
     }
 
+    /// Serves for each name exactly what it was resolved to.
+    #[must_use]
+    pub fn pinned(mut self, resolved: &[ResolvedImage]) -> Self {
+        for image in &mut self.images {
+            let is_it = |one: &&ResolvedImage| {
+                let Reference { registry, version, .. } = &one.reference;
+                *registry == image.registry
+                    && *version == image.version
+                    && path(&one.reference) == image.path
+            };
+            image.digest = resolved.iter().find(is_it).map(|one| one.digest.clone());
+        }
+        self
+    }
+
     /// The destination for Kaniko.
     pub fn destination(&self) -> String {
         format!("{}/{}:{}", self.address, self.push_path(), self.tag)
@@ -134,18 +152,24 @@ impl EndpointConfig {
 }
 
 fn allowed(image: &Reference, sources: &Mirrors) -> AllowedImage {
-    let named = kaniko_registry(&image.registry);
-    let within = if named == image.registry { "" } else { "localhost/" };
     let places = sources
         .of_base_image(image)
         .into_iter()
         .map(|source| Place { registry: source.registry, repository: source.repository });
     AllowedImage {
         registry: image.registry.clone(),
-        path: format!("{}/{within}{}", prefix(named), image.repository),
+        path: path(image),
         version: image.version.clone(),
+        digest: None,
         sources: places.collect(),
     }
+}
+
+/// The repository under which an image is served.
+fn path(image: &Reference) -> String {
+    let named = kaniko_registry(&image.registry);
+    let within = if named == image.registry { "" } else { "localhost/" };
+    format!("{}/{within}{}", prefix(named), image.repository)
 }
 
 /// The registry as Kaniko reads it from a name: a "localhost" without a port is none to it.
@@ -222,6 +246,19 @@ mod tests {
         assert_eq!(places(0), ["mirror:1/library/busybox", "index.docker.io/library/busybox"]);
         assert_eq!(places(1), ["10.96.0.50:5000/quay/a/b"]);
         assert_eq!(config.insecure, ["10.96.0.50:5000"]);
+    }
+
+    #[test]
+    fn an_image_is_pinned_to_what_its_name_was_resolved_to() {
+        let registry = RegistryConfig { host: Some("r".into()), ..RegistryConfig::default() };
+        let resolved = |name: &str| ResolvedImage {
+            reference: name.parse().unwrap(),
+            digest: format!("digest of {name}"),
+        };
+        let all = [resolved("docker.io/a:1"), resolved("localhost/a:1"), resolved("b:2")];
+        let config = config(&registry, "FROM localhost/a:1\nFROM a:1\nFROM b:1\n").pinned(&all);
+        let digests: Vec<_> = config.images.iter().map(|image| image.digest.as_deref()).collect();
+        assert_eq!(digests, [Some("digest of localhost/a:1"), Some("digest of docker.io/a:1"), None]);
     }
 
     #[test]

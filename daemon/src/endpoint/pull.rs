@@ -66,9 +66,11 @@ impl Pulls {
             Item::Manifest(version) => {
                 let named = images.iter().find(|image| image.version == *version);
                 let child = self.place(path, Kind::Manifest, version);
-                let sources = match (named, child) {
-                    (Some(image), _) => image.sources.clone(),
-                    (None, Some(place)) => vec![place],
+                let (sources, version) = match (named, child) {
+                    (Some(image), _) => {
+                        (image.sources.clone(), image.digest.as_ref().unwrap_or(version))
+                    }
+                    (None, Some(place)) => (vec![place], version),
                     (None, None) => return Err(unnamed(version)),
                 };
                 self.manifest(upstream, path, &sources, version, asked).await

@@ -29,6 +29,7 @@ fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
         registry: "index.docker.io".into(),
         path: "pull/index.docker.io/library/busybox".into(),
         version: "1".into(),
+        digest: None,
         sources: pulls.iter().map(|host| place(host, "library/busybox")).collect(),
     };
     EndpointConfig {

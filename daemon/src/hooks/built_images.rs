@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use crate::build::repository::Repository;
 use crate::config::BuiltImages;
 use crate::context::Context;
 use crate::error::report;
 use crate::ids::StepId;
 use crate::registry::client::{Access, RegistryError, Session};
-use crate::registry::credentials::Credentials;
 use crate::registry::destination;
-use crate::registry::removal;
+use crate::registry::tags;
 
 /// A job's end waits for its registry for no longer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,22 +55,16 @@ async fn delete_all(
     let session = session(context, first).await?;
     let mut deleted = 0;
     for tag in tags {
-        deleted += usize::from(removal::delete_tag(&session, tag.as_str()).await?);
+        deleted += usize::from(tags::delete(&session, tag.as_str()).await?);
     }
     Ok(deleted)
 }
 
-/// With the credentials that push. None: no registry is configured, or there is no client.
+/// None: no registry is configured, or there is no client.
 async fn session(context: &Context, step: &StepId) -> Result<Session, Option<RegistryError>> {
     let config = &context.config.registry;
     let Ok(destination) = destination::of_step(config, step) else { return Err(None) };
-    let secret = match config.secret.as_deref() {
-        Some(name) => context.cluster.secrets().get_opt(name).await.ok().flatten(),
-        None => None,
-    };
-    let all = secret.as_ref().map(Credentials::from_secret).unwrap_or_default();
-    let (repository, _) = destination.repository_and_tag();
-    let user = Credentials::find(&all, &destination.push_host, repository).cloned();
     let Some(client) = context.images.client() else { return Err(None) };
-    Ok(client.session(&destination.push_host, repository, user, Access::Delete)?)
+    let repository = Repository::new(client, &context.cluster, config).await;
+    Ok(repository.session(&destination, Access::Delete)?)
 }

@@ -1,5 +1,6 @@
 //! Everything that hookd asks of an OCI registry, and what it knows of images.
 
+pub mod base_images;
 pub mod client;
 pub mod credentials;
 pub mod destination;
@@ -7,5 +8,5 @@ pub mod error;
 pub mod image_config;
 pub mod mirrors;
 pub mod reference;
-pub mod removal;
 pub mod resolver;
+pub mod tags;

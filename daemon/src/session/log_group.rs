@@ -14,18 +14,17 @@ use hookd_api::v1::Stream;
 
 use crate::error::Failure;
 use crate::ids;
-use crate::session::cursor::Cursor;
+use crate::session::cursor::{BuiltReference, Cursor};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 
-/// Opens the group, unless it is open; its first line says which builder runs at which place.
+/// Opens the group, unless it is open; `about` are its first lines.
 ///
 /// # Errors
 /// When the client is gone, or the kernel has no random bytes.
 pub async fn open(
     dockerfile: &Path,
-    builder: &str,
-    place: &str,
+    about: &[String],
     session: &mut Session,
 ) -> Result<(), Failure> {
     let position = session.cursor.build.get_or_insert_default();
@@ -34,11 +33,27 @@ pub async fn open(
     }
     let token = token()?;
     let lines = format!(
-        "##[group]Build {}\n::stop-commands::{token}\nBuilder {builder}, {place}\n",
+        "##[group]Build {}\n::stop-commands::{token}\n{}\n",
         one_line(dockerfile),
+        about.join("\n"),
     );
     let opened = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = Some(token);
     session.output(Stream::Stderr, Bytes::from(lines), opened).await
+}
+
+/// A whole group of one line, for an image that is not built because it is there.
+///
+/// # Errors
+/// When the client is gone.
+pub async fn of_image(
+    dockerfile: &Path,
+    line: &str,
+    image: &BuiltReference,
+    session: &mut Session,
+) -> Result<(), Failure> {
+    let lines = format!("##[group]Build {}\n{line}\n##[endgroup]\n", one_line(dockerfile));
+    let found = |cursor: &mut Cursor| cursor.image = Some(image.clone());
+    session.output(Stream::Stderr, Bytes::from(lines), found).await
 }
 
 /// Closes the group if it is open.
@@ -82,8 +97,7 @@ mod tests {
         let mut session = Session::new(cursor, Offsets::default(), events, acked);
         open(
             Path::new("/w/a\n::set-output::x/Dockerfile"),
-            "kaniko",
-            "Job runners/build",
+            &["Builder kaniko".to_owned()],
             &mut session,
         )
         .await

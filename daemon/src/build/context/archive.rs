@@ -12,7 +12,10 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
+
+use super::ContextDigest;
 
 /// 1980-02-01: zip files, and so Python wheels and jars, know no time before 1980. Equal for all,
 /// as in the archives that GitHub serves, so that make sees no file as older than another.
@@ -38,9 +41,19 @@ pub(super) enum Content<'a> {
 /// Writes the archive; dropped before [`Archive::finish`], it leaves a stream that is cut off.
 pub(super) struct Archive<W: Write> {
     gzip: GzEncoder<Valve<W>>,
+    /// Of what was written, before compression.
+    hash: Sha256,
     /// Bytes before compression.
     written: u64,
     limit: u64,
+}
+
+/// A whole archive.
+pub(super) struct Finished {
+    /// Its length before compression.
+    pub(super) bytes: u64,
+    /// Of its entries.
+    pub(super) digest: ContextDigest,
 }
 
 /// Lets through what is written until it is shut.
@@ -50,10 +63,9 @@ struct Valve<W> {
 }
 
 impl<W: Write> Archive<W> {
-    pub(super) fn new(output: W, limit: u64) -> Self {
+    pub(super) fn new(output: W, limit: u64, compression: Compression) -> Self {
         let valve = Valve { output, shut: false };
-        // Most of a context is small texts, and the network is fast.
-        Self { gzip: GzEncoder::new(valve, Compression::fast()), written: 0, limit }
+        Self { gzip: GzEncoder::new(valve, compression), hash: Sha256::new(), written: 0, limit }
     }
 
     /// Begins an entry.
@@ -97,6 +109,7 @@ impl<W: Write> Archive<W> {
         if self.written > self.limit {
             return Err(Fault::Full);
         }
+        self.hash.update(bytes);
         self.gzip.write_all(bytes).map_err(Fault::Output)
     }
 
@@ -106,12 +119,13 @@ impl<W: Write> Archive<W> {
         self.data(&[0; BLOCK as usize][..missing as usize])
     }
 
-    /// Completes the stream; returns its length before compression.
-    pub(super) fn finish(mut self) -> io::Result<u64> {
+    /// Completes the stream.
+    pub(super) fn finish(mut self) -> io::Result<Finished> {
         self.gzip.write_all(&[0; 2 * BLOCK as usize])?;
         self.gzip.try_finish()?;
         self.gzip.get_mut().flush()?;
-        Ok(self.written + 2 * BLOCK)
+        let digest = ContextDigest(self.hash.finalize_reset().into());
+        Ok(Finished { bytes: self.written + 2 * BLOCK, digest })
     }
 
     /// An entry that holds the name or target of the next one, which its header has no room for.

@@ -8,10 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use flate2::Compression;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::archive::{Archive, Content, Fault};
+use super::archive::{Archive, Content, Fault, Finished};
 use super::bounds::{Bounds, Meter};
 use super::listing::OVERHEAD;
 use super::{BuildContext, ContextError, ContextSummary, READ_FLAGS, failed_at, kind};
@@ -45,11 +46,12 @@ struct Walk<'a, W: Write> {
 pub(super) fn send<W: Write>(
     context: &BuildContext,
     output: W,
+    compression: Compression,
     bounds: &Bounds,
 ) -> Result<ContextSummary, ContextError> {
     let mut walk = Walk {
         context,
-        archive: Archive::new(output, bounds.bytes),
+        archive: Archive::new(output, bounds.bytes, compression),
         meter: Meter::new(context.path.clone(), bounds),
         levels: Vec::new(),
         path: PathBuf::new(),
@@ -69,8 +71,9 @@ pub(super) fn send<W: Write>(
             walk.leave();
         }
     }
-    let bytes = walk.archive.finish().map_err(|source| ContextError::Output { source })?;
-    Ok(ContextSummary { files: walk.files, bytes })
+    let finished = walk.archive.finish().map_err(|source| ContextError::Output { source })?;
+    let Finished { bytes, digest } = finished;
+    Ok(ContextSummary { files: walk.files, bytes, digest })
 }
 
 impl<W: Write> Walk<'_, W> {

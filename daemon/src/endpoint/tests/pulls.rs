@@ -81,6 +81,24 @@ async fn a_manifest_that_does_not_match_its_digest_is_not_served() {
 }
 
 #[tokio::test]
+async fn a_pinned_tag_is_what_it_was_resolved_to() {
+    let registry = Registry::of(serving).await;
+    // By now the tag names the index.
+    let pinned = |digest: String| {
+        let mut config = settings("r.invalid", &[&registry.address]);
+        config.images[0].digest = Some(digest);
+        started(config, &[])
+    };
+    let endpoint = pinned(digest(manifest().as_bytes())).await;
+    let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await;
+    assert_eq!((answer.status, answer.text()), (200, manifest()));
+    let layer = format!("GET {BUSYBOX}/blobs/{}", digest(b"layer"));
+    assert_eq!(ask(&endpoint, &layer, b"").await.body, b"layer");
+    let endpoint = pinned(digest(b"gone")).await;
+    assert_eq!(ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_manifest_that_is_too_large_is_not_served() {
     let registry = Registry::of(|_, _| reply(200, vec![b' '; LIMIT + 1])).await;
     let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;

@@ -76,8 +76,9 @@ async fn build(
     session.checkpoint(Phase::BuildPending).await?;
     containers::add(context, &[container]).await?;
     containers::listening(context, &mut address, &watch, session, |_, _| {}).await?;
-    let at = format!("container {} of pod {}", address.container, address.pod);
-    log_group::open(dockerfile, &settings.kaniko_image, &at, session).await?;
+    let (builder, container, pod) = (&settings.kaniko_image, &address.container, &address.pod);
+    let place = format!("Builder {builder}, container {container} of pod {pod}");
+    log_group::open(dockerfile, &[place], session).await?;
     let build = kaniko::Build { context, reader, address: &address, endpoint: &endpoint };
     let limit = settings.timeout;
     let built = tokio::time::timeout(limit, kaniko::run(build, read, session)).await;

@@ -19,6 +19,7 @@ mod bad_clusters;
 mod bad_jobs;
 mod bad_registries;
 mod build_credentials;
+mod build_reuse;
 mod builds;
 mod builds_like_docker;
 mod cancels;

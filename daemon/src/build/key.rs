@@ -1,0 +1,103 @@
+//! What an image is made of, as one text: builds of the same key make the same image.
+//!
+//! The key is a hash of the context, of what its base images are, and of the builder as the settings and
+//! the template make it. It is the image's tag, too, in the repository of built images.
+
+use std::fmt::{self, Write};
+
+use k8s_openapi::api::batch::v1::Job;
+use sha2::{Digest, Sha256};
+
+use super::context::ContextDigest;
+use crate::error::{CommonError, Failure};
+use crate::registry::base_images::ResolvedImage;
+
+/// Changes with what goes into a key.
+const VERSION: &str = "hookd build 1";
+/// No id of a step has an underscore: no caller can have its own build pushed under the tag of a key.
+const TAG_PREFIX: &str = "key_";
+/// Digits that people read.
+const SHORT: usize = 12;
+
+/// The key of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildKey {
+    hex: String,
+    context: ContextDigest,
+}
+
+/// What goes into a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Ingredients<'a> {
+    /// The context, its Dockerfile included.
+    pub context: &'a ContextDigest,
+    /// Name of the Dockerfile in the context.
+    pub dockerfile: &'a str,
+    /// The images that the Dockerfile names.
+    pub bases: &'a [ResolvedImage],
+    /// The Job that would build it, but for its name and tag.
+    pub job: &'a Job,
+}
+
+impl BuildKey {
+    /// The key of these.
+    ///
+    /// # Errors
+    /// The Job cannot be written as JSON.
+    pub fn new(ingredients: &Ingredients<'_>) -> Result<Self, Failure> {
+        let Ingredients { context, dockerfile, bases, job } = ingredients;
+        let mut hash = Sha256::new();
+        // Each with its length: none can be taken for the end of one and the begin of another.
+        let mut add = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        add(VERSION.as_bytes());
+        add(context.as_bytes());
+        add(dockerfile.as_bytes());
+        add(&(bases.len() as u64).to_be_bytes());
+        for base in *bases {
+            add(base.reference.to_string().as_bytes());
+            add(base.digest.as_bytes());
+        }
+        add(&builder(job)?);
+        let mut hex = String::new();
+        for byte in hash.finalize() {
+            // To a string it cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        Ok(Self { hex, context: (*context).clone() })
+    }
+
+    /// The tag of the image.
+    pub fn tag(&self) -> String {
+        format!("{TAG_PREFIX}{}", self.hex)
+    }
+
+    /// The context that was looked at.
+    pub fn context(&self) -> &ContextDigest {
+        &self.context
+    }
+}
+
+/// Its first digits.
+impl fmt::Display for BuildKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex[..SHORT])
+    }
+}
+
+/// What of the Job decides about the image: not its names, and not what it may use.
+fn builder(job: &Job) -> Result<Vec<u8>, Failure> {
+    let spec = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let parts = spec.map(|spec| {
+        let mut container = spec.containers.first().cloned().unwrap_or_default();
+        container.resources = None;
+        (container, &spec.volumes, &spec.node_selector, &spec.affinity, &spec.runtime_class_name)
+    });
+    serde_json::to_vec(&parts)
+        .map_err(|error| CommonError::defect("The builder cannot be written as JSON", error).into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Builds that need not happen: an image that was built of the same things is found by its key.
+//!
+//! Kaniko pushes an image under the tag of its step. Only hookd gives it the tag of a key, once it is known
+//! that what was sent is what the key was computed from: a job may change the context in between, and its
+//! image would be taken for that of others.
+
+use std::time::Duration;
+
+use super::key::{BuildKey, Ingredients};
+use super::repository::Repository;
+use super::{Build, plan};
+use crate::config::{BuildReuse, BuiltImages};
+use crate::endpoint::EndpointConfig;
+use crate::error::{Failure, report};
+use crate::registry::base_images::{BaseImages, ResolvedImage};
+use crate::registry::client::{Access, RegistryError};
+use crate::registry::mirrors::Mirrors;
+use crate::registry::tags;
+use crate::session::cursor::BuiltReference;
+use crate::session::events::Session;
+use crate::session::log_group;
+
+/// For all that registries are asked before a build, and after it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The tag in the Job that a key is computed from.
+const ANY_TAG: &str = "key";
+
+/// Whether an image is there.
+pub(super) enum Lookup {
+    /// It is.
+    Found(BuiltReference),
+    /// It is built, and can be found by its key then.
+    Missing(Recipe),
+    /// It is built, and cannot be found again; why, if the user may wonder.
+    NoKey(Option<String>),
+}
+
+/// What an image is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    key: BuildKey,
+    /// What the names of base images stand for in this build.
+    pub(super) bases: Vec<ResolvedImage>,
+}
+
+impl Lookup {
+    /// What the log says about it.
+    pub(super) fn line(&self) -> Option<String> {
+        match self {
+            Self::Found(_) | Self::NoKey(None) => None,
+            Self::Missing(recipe) => Some(format!("Key {}: not built before", recipe.key)),
+            Self::NoKey(Some(why)) => Some(format!("No key: {why}; the image is not reused")),
+        }
+    }
+
+    /// What it is built of.
+    pub(super) fn recipe(&self) -> Option<&Recipe> {
+        match self {
+            Self::Missing(recipe) => Some(recipe),
+            Self::Found(_) | Self::NoKey(_) => None,
+        }
+    }
+}
+
+impl Build<'_> {
+    /// Looks for the image in the registry.
+    ///
+    /// # Errors
+    /// A context that cannot be read, so that it cannot be built either.
+    pub(super) async fn look_up(&self, session: &mut Session) -> Result<Lookup, Failure> {
+        let config = self.env.config;
+        let is_kept = config.registry.built_images == BuiltImages::Keep;
+        // One that has begun goes on.
+        let begun = session.cursor.build.is_some();
+        let (true, false, BuildReuse::Check, Some(client)) =
+            (is_kept, begun, config.build.reuse, self.env.registry)
+        else {
+            return Ok(Lookup::NoKey(None));
+        };
+        let repository = Repository::new(client, self.env.cluster, &config.registry).await;
+        let read = self.reader().read(self.reader().open().await?).await?;
+        let mirrors = Mirrors::new(&config.registry);
+        let credentials = repository.credentials();
+        let base_images = BaseImages { client, mirrors: &mirrors, credentials };
+        let bases = match tokio::time::timeout(TIMEOUT, base_images.resolve(&read.images)).await {
+            Ok(Ok(bases)) => bases,
+            Ok(Err(error)) => return Ok(Lookup::NoKey(Some(report(&error)))),
+            Err(_) => return Ok(Lookup::NoKey(Some(late("the registries of its base images")))),
+        };
+        let endpoint = EndpointConfig {
+            tag: ANY_TAG.to_owned(),
+            ..EndpointConfig::new(&config.registry, &self.destination, &read.images)
+        };
+        let dockerfile = read.source.dockerfile_name().to_owned();
+        let job = plan::job(self, 0, &dockerfile, &endpoint)?.job;
+        let context = self.reader().digest(read.source).await?;
+        let ingredients =
+            Ingredients { context: &context, dockerfile: &dockerfile, bases: &bases, job: &job };
+        let key = BuildKey::new(&ingredients)?;
+        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &key)).await;
+        match found {
+            Ok(Ok(Some(digest))) => self.found(&key, digest, session).await.map(Lookup::Found),
+            Ok(Ok(None)) => Ok(Lookup::Missing(Recipe { key, bases })),
+            Ok(Err(error)) => Ok(Lookup::NoKey(Some(report(&error)))),
+            Err(_) => Ok(Lookup::NoKey(Some(late("the registry of built images")))),
+        }
+    }
+
+    async fn find(
+        &self,
+        repository: &Repository<'_>,
+        key: &BuildKey,
+    ) -> Result<Option<String>, RegistryError> {
+        let session = repository.session(&self.destination, Access::Pull)?;
+        Ok(tags::find(&session, &key.tag()).await?.map(|manifest| manifest.digest))
+    }
+
+    async fn found(
+        &self,
+        key: &BuildKey,
+        digest: String,
+        session: &mut Session,
+    ) -> Result<BuiltReference, Failure> {
+        let image = BuiltReference { reference: self.destination.reference(&digest), digest };
+        self.env.cache.add(self.dockerfile, key.context().clone(), image.clone());
+        let line = format!("Key {key}: built before; the image is {}", image.reference);
+        log_group::of_image(self.dockerfile, &line, &image, session).await?;
+        Ok(image)
+    }
+
+    /// Lets others find the image that was just built, if it is what its key says. A build does not fail
+    /// for it.
+    pub(super) async fn share(&self, recipe: &Recipe, running: &super::Running, digest: &str) {
+        if running.context_digest.as_ref() != Some(recipe.key.context()) {
+            tracing::info!(key = %recipe.key, "the context changed before it was sent: not shared");
+            return;
+        }
+        let shared = tokio::time::timeout(TIMEOUT, self.give_tag(&recipe.key, digest)).await;
+        let error = match shared {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => report(&error),
+            Err(_) => late("the registry of built images"),
+        };
+        tracing::warn!(key = %recipe.key, error, "the image will be built again");
+    }
+
+    async fn give_tag(&self, key: &BuildKey, digest: &str) -> Result<(), RegistryError> {
+        let Some(client) = self.env.registry else { return Ok(()) };
+        let config = &self.env.config.registry;
+        let repository = Repository::new(client, self.env.cluster, config).await;
+        let session = repository.session(&self.destination, Access::Push)?;
+        match tags::find(&session, digest).await? {
+            Some(manifest) => tags::set(&session, &key.tag(), &manifest).await,
+            None => {
+                let host = session.host().to_owned();
+                Err(RegistryError::Refused { host, status: reqwest::StatusCode::NOT_FOUND })
+            }
+        }
+    }
+}
+
+fn late(who: &str) -> String {
+    format!("{who} do not answer within {} s", TIMEOUT.as_secs())
+}

@@ -1,0 +1,162 @@
+//! What a tag of a repository names: found, set and deleted.
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode};
+
+use crate::registry::client::{
+    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, read_bounded,
+};
+
+/// As large as a registry accepts one.
+const MAX_MANIFEST: usize = 4 << 20;
+
+/// A manifest or an index, as a registry has it.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Digest of its bytes, computed here.
+    pub digest: String,
+    media_type: Option<HeaderValue>,
+    bytes: Bytes,
+}
+
+/// What a tag or a digest names; none: nothing.
+///
+/// # Errors
+/// See [`RegistryError`]; [`RegistryError::DigestMismatch`] for other bytes than those of the digest.
+pub async fn find(session: &Session, version: &str) -> Result<Option<Manifest>, RegistryError> {
+    let mut request = Request::new(Method::GET, format!("manifests/{version}"));
+    request.headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
+    let answer = session.send(request).await?;
+    match answer.status() {
+        StatusCode::OK => {}
+        StatusCode::NOT_FOUND => return Ok(None),
+        status => return Err(refused(session, status)),
+    }
+    let media_type = answer.headers().get(CONTENT_TYPE).cloned();
+    let bytes = read_bounded(session.host(), answer, "manifest", MAX_MANIFEST).await?;
+    let digest = digest_of(&bytes);
+    if version.contains(':') && digest != version {
+        let (host, expected) = (session.host().to_owned(), version.to_owned());
+        return Err(RegistryError::DigestMismatch { host, what: "manifest", expected });
+    }
+    Ok(Some(Manifest { digest, media_type, bytes: bytes.into() }))
+}
+
+/// Gives a manifest that the repository has a tag.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub async fn set(session: &Session, tag: &str, manifest: &Manifest) -> Result<(), RegistryError> {
+    let mut request = Request::new(Method::PUT, format!("manifests/{tag}"));
+    if let Some(media_type) = &manifest.media_type {
+        request.headers.insert(CONTENT_TYPE, media_type.clone());
+    }
+    request.body = Some(manifest.bytes.clone().into());
+    let answer = session.send(request).await?;
+    if answer.status().is_success() { Ok(()) } else { Err(refused(session, answer.status())) }
+}
+
+/// Deletes the image with a tag; true if it was there. Registries delete manifests by their digest only,
+/// which is computed from what the tag names.
+///
+/// # Errors
+/// See [`RegistryError`]; [`RegistryError::Refused`] with 405 from a registry that deletes nothing.
+pub async fn delete(session: &Session, tag: &str) -> Result<bool, RegistryError> {
+    let Some(manifest) = find(session, tag).await? else { return Ok(false) };
+    let path = format!("manifests/{}", manifest.digest);
+    let answer = session.send(Request::new(Method::DELETE, path)).await?;
+    match answer.status() {
+        status if status.is_success() => Ok(true),
+        // Another daemon, or the registry's own rule, was first.
+        StatusCode::NOT_FOUND => Ok(false),
+        status => Err(refused(session, status)),
+    }
+}
+
+fn refused(session: &Session, status: StatusCode) -> RegistryError {
+    RegistryError::Refused { host: session.host().to_owned(), status }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::registry::client::fake::{self, FakeRegistry, Reply};
+    use crate::registry::client::{Access, ClientOptions, RegistryClient};
+
+    fn session(registry: &FakeRegistry) -> Session {
+        let options =
+            ClientOptions { insecure: vec![registry.host.clone()], ..ClientOptions::default() };
+        let client = RegistryClient::new(&options).unwrap();
+        client.session(&registry.host, "hookd/build", None, Access::Push).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tag_is_set_to_the_very_bytes_that_another_names() {
+        let (all, digest) = fake::image("hookd/build", "{}");
+        let registry = FakeRegistry::start(move |_, arrived| {
+            if arrived.method == "PUT" {
+                return Reply::new(201, "");
+            }
+            let reply = all.get(&arrived.path).cloned();
+            reply.map_or_else(|| Reply::new(404, ""), |reply| reply.with("content-type: a/b"))
+        });
+        let session = session(&registry);
+        assert!(find(&session, "key").await.unwrap().is_none());
+        let manifest = find(&session, &digest).await.unwrap().unwrap();
+        assert_eq!(manifest.digest, digest);
+        set(&session, "key", &manifest).await.unwrap();
+        let put = registry.arrived().pop().unwrap();
+        assert_eq!(put.path, "/v2/hookd/build/manifests/key");
+        assert!(put.headers.contains("content-type: a/b"), "{}", put.headers);
+        assert_eq!(crate::registry::client::digest_of(&put.body), digest);
+    }
+
+    #[tokio::test]
+    async fn other_bytes_than_those_of_a_digest_are_refused() {
+        let (all, digest) = fake::image("hookd/build", "{}");
+        let registry = FakeRegistry::start(move |_, arrived| {
+            let own = all.get(&arrived.path).cloned().unwrap_or_default();
+            Reply::ok([own.body(), b" "].concat())
+        });
+        let error = find(&session(&registry), &digest).await.unwrap_err();
+        assert!(matches!(error, RegistryError::DigestMismatch { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_image_is_deleted_by_the_digest_of_its_own_tag() {
+        let (all, digest) = fake::image("hookd/build", "{}");
+        let deleted = AtomicBool::new(false);
+        let registry = FakeRegistry::start(move |_, arrived| {
+            if arrived.method == "DELETE" {
+                deleted.store(true, Ordering::SeqCst);
+                return Reply::new(202, "");
+            }
+            let gone = deleted.load(Ordering::SeqCst);
+            let reply = all.get(&arrived.path).filter(|_| !gone).cloned();
+            reply.unwrap_or_else(|| Reply::new(404, ""))
+        });
+        let session = session(&registry);
+        assert!(delete(&session, "1").await.unwrap());
+        assert!(!delete(&session, "1").await.unwrap());
+        let deletes: Vec<_> =
+            registry.arrived().into_iter().filter(|one| one.method == "DELETE").collect();
+        assert_eq!(deletes.len(), 1);
+        assert_eq!(deletes[0].path, format!("/v2/hookd/build/manifests/{digest}"));
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_deletes_nothing_says_so() {
+        let (all, _) = fake::image("hookd/build", "{}");
+        let registry = FakeRegistry::start(move |_, arrived| match arrived.method.as_str() {
+            "DELETE" => Reply::new(405, ""),
+            _ => all[&arrived.path].clone(),
+        });
+        let error = delete(&session(&registry), "1").await.unwrap_err();
+        let status =
+            matches!(error, RegistryError::Refused { status: StatusCode::METHOD_NOT_ALLOWED, .. });
+        assert!(status, "{error}");
+    }
+}

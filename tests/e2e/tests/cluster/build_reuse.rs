@@ -1,0 +1,103 @@
+//! An image that was built before of the same things is found by its key, whoever built it.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use fake_runner::Step;
+use fake_runner::layout::guid;
+
+use test_support::wait::s;
+use test_support::{Outcome, RunnerPod, Setup, images};
+
+/// As the log says it.
+const FOUND: &str = ": built before; the image is ";
+const MISSING: &str = ": not built before\n";
+
+/// Images outlive jobs.
+fn keeping(setup: Setup) -> RunnerPod {
+    RunnerPod::with(&setup.set("HOOKD_BUILT_IMAGES", "keep"))
+}
+
+/// A Dockerfile that nobody has built before.
+fn dockerfile(base: &str) -> String {
+    format!("FROM {base}\nCOPY a /a\nCMD [\"cat\", \"/a\"]\nLABEL test={}\n", guid().unwrap())
+}
+
+fn action(runner: &RunnerPod, name: &str, dockerfile: &str) -> Step {
+    runner.action(name, &[("Dockerfile", dockerfile), ("a", "genuine\n")])
+}
+
+/// A file of an action, on this machine.
+fn file(runner: &RunnerPod, action: &str, name: &str) -> PathBuf {
+    runner.volume.join(format!("_actions/test/{action}/v1/{name}"))
+}
+
+#[track_caller]
+fn assert_says(outcome: &Outcome, text: &str, line: &str) {
+    assert_eq!(outcome.assert_code(0).after_build(), text);
+    assert!(outcome.log().contains(line), "{line:?} is not in:\n{}", outcome.log());
+    let built = outcome.log().contains("Builder ");
+    assert_eq!(built, line == MISSING, "{}", outcome.log());
+}
+
+#[test]
+fn an_image_is_built_once_for_all_runners() {
+    let runners = [
+        keeping(Setup::default()),
+        keeping(Setup::default()),
+        keeping(Setup::in_runner_pod().with_registry()),
+    ];
+    let dockerfile = dockerfile("busybox:1");
+    for (runner, line) in runners.iter().zip([MISSING, FOUND, FOUND]) {
+        let outcome = runner.run(&action(runner, "action", &dockerfile));
+        assert_says(&outcome, "genuine\n", line);
+        runner.cleanup().run().assert_code(0);
+    }
+}
+
+#[test]
+fn what_changes_an_image_builds_it_again_and_nothing_else() {
+    let runner = keeping(Setup::default());
+    let base = format!("test/base:{}", &guid().unwrap()[..8]);
+    images::publish(&base, "busybox:1", &[("one", "1")], &[]);
+    let dockerfile = dockerfile(&base);
+    let run = |name: &str, change: &dyn Fn(PathBuf)| {
+        let step = action(&runner, name, &dockerfile);
+        change(file(&runner, name, "a"));
+        runner.run(&step)
+    };
+    assert_says(&run("first", &|_| {}), "genuine\n", MISSING);
+    let touched = |file: PathBuf| {
+        File::open(file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    };
+    assert_says(&run("touched", &touched), "genuine\n", FOUND);
+    let mode = |file: PathBuf| fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    assert_says(&run("mode", &mode), "genuine\n", MISSING);
+    assert_says(&run("byte", &|file| fs::write(file, "genuinE\n").unwrap()), "genuinE\n", MISSING);
+    images::publish(&base, "busybox:1", &[("one", "2")], &[]);
+    assert_says(&run("base", &|_| {}), "genuine\n", MISSING);
+    assert_says(&run("same-base", &|_| {}), "genuine\n", FOUND);
+}
+
+#[test]
+fn a_context_that_changes_meanwhile_is_found_by_nobody() {
+    let runners = [keeping(Setup::default()), keeping(Setup::default())];
+    let dockerfile = dockerfile("busybox:1");
+    // Once the log says that it is built its key is known, and its context not yet sent.
+    let hook = runners[0].call(&action(&runners[0], "action", &dockerfile)).start();
+    hook.wait_for("not built before");
+    fs::write(file(&runners[0], "action", "a"), "swapped\n").unwrap();
+    assert_says(&hook.end_within(s(120)), "swapped\n", MISSING);
+    let outcome = runners[1].run(&action(&runners[1], "action", &dockerfile));
+    assert_says(&outcome, "genuine\n", MISSING);
+}
+
+#[test]
+fn an_image_that_is_not_kept_has_no_key() {
+    let runner = RunnerPod::start();
+    let outcome = runner.run(&action(&runner, "action", &dockerfile("busybox:1")));
+    assert_eq!(outcome.assert_code(0).after_build(), "genuine\n");
+    assert!(!outcome.log().contains("Key "), "{}", outcome.log());
+}
