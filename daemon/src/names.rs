@@ -16,6 +16,8 @@ pub const COMPONENT_LABEL: &str = "hookd.dev/component";
 pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 /// Label of a Job's pod: the uid of the Job.
 pub const JOB_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+/// Label of a build's Job: the begin of its key, if others may follow it.
+pub const BUILD_KEY_LABEL: &str = "hookd.dev/build-key";
 /// Name of the job container in a job's pod.
 pub const JOB_CONTAINER: &str = "job";
 /// Name of the container in the pod of a container step.
@@ -85,6 +87,11 @@ pub fn build(runner: &str, step: &StepId, attempt: u32) -> String {
         0 => named(runner, &format!("build-{step}")),
         attempt => named(runner, &format!("build-{attempt}-{step}")),
     }
+}
+
+/// Name of the Lease of those who build the image with this key.
+pub fn build_lease(key: &str) -> String {
+    format!("hookd-build-{key}")
 }
 
 /// Name of a job's pod: a runner has one job. Of the reference hooks, for whom it is known.

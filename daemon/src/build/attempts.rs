@@ -13,12 +13,20 @@ use crate::cluster::objects;
 use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, report};
-use crate::names;
+use crate::names::{self, BUILD_KEY_LABEL};
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
 use crate::workload::quota::with_room;
 use crate::workload::start::{Awaited, started};
+
+/// What a Job is made from.
+#[derive(Clone, Copy)]
+struct JobOf<'a> {
+    dockerfile: &'a str,
+    endpoint: &'a EndpointConfig,
+    lookup: &'a Lookup,
+}
 
 impl Build<'_> {
     /// The Job of an earlier call that has its whole context and so only has to be waited for.
@@ -98,7 +106,8 @@ impl Build<'_> {
             // Read first: a context that cannot be read needs no Job.
             let source = self.reader().open().await?;
             let (source, endpoint) = plan::of(self, source, bases).await?;
-            let job = self.create(source.dockerfile_name(), &endpoint, session).await?;
+            let of = JobOf { dockerfile: source.dockerfile_name(), endpoint: &endpoint, lookup };
+            let job = self.create(of, session).await?;
             let (namespace, builder) =
                 (&self.env.cluster.namespace, &self.env.config.build.kaniko_image);
             let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
@@ -134,12 +143,8 @@ impl Build<'_> {
         }
     }
 
-    async fn create(
-        &self,
-        dockerfile: &str,
-        endpoint: &EndpointConfig,
-        session: &mut Session,
-    ) -> Result<Job, Failure> {
+    async fn create(&self, of: JobOf<'_>, session: &mut Session) -> Result<Job, Failure> {
+        let JobOf { dockerfile, endpoint, lookup } = of;
         let attempt = session.cursor.build.get_or_insert_default().attempt;
         if let Err(error) = self.env.built_tags.add(self.step).await {
             tracing::warn!(
@@ -151,7 +156,11 @@ impl Build<'_> {
         for warning in self.env.warnings.only_new(placed.warnings) {
             session.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
         }
-        let job = placed.job;
+        let mut job = placed.job;
+        if let Some(recipe) = lookup.recipe() {
+            let key = recipe.key.label().to_owned();
+            job.labels_mut().insert(BUILD_KEY_LABEL.to_owned(), key);
+        }
         let (jobs, retry) = (self.env.cluster.jobs(), self.env.cluster.retry());
         let create = || objects::create(&jobs, &job, &retry);
         with_room(self.env.cluster, Phase::BuildPending, session, create).await

@@ -16,6 +16,8 @@ use crate::registry::base_images::ResolvedImage;
 const VERSION: &str = "hookd build 1";
 /// No id of a step has an underscore: no caller can have its own build pushed under the tag of a key.
 const TAG_PREFIX: &str = "key_";
+/// Digits of a label.
+const LABEL: usize = 40;
 /// Digits that people read.
 const SHORT: usize = 12;
 
@@ -72,6 +74,11 @@ impl BuildKey {
     /// The tag of the image.
     pub fn tag(&self) -> String {
         format!("{TAG_PREFIX}{}", self.hex)
+    }
+
+    /// Digits that fit a label and a name.
+    pub fn label(&self) -> &str {
+        &self.hex[..LABEL]
     }
 
     /// The context that was looked at.

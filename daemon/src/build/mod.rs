@@ -40,6 +40,7 @@ pub mod context;
 pub mod dockerfile;
 pub mod error;
 pub mod failure;
+mod flight;
 pub mod key;
 mod plan;
 pub mod progress;
@@ -47,6 +48,7 @@ mod reading;
 pub mod repository;
 mod reuse;
 
+use flight::Turn;
 use reuse::Lookup;
 
 pub use reading::{ContextReader, ReadContext, failure as context_failure};
@@ -121,48 +123,72 @@ pub async fn build(
         return Ok(image.clone());
     }
     let build = Build { env, step, dockerfile, destination };
-    let mut lookup = Lookup::NoKey(None);
-    let mut running = match build.running_job(session).await? {
-        Some(job) => build.resume(job, session).await?,
-        None => {
-            if let Some(image) = build.built_before(session).await? {
-                return Ok(image);
-            }
-            lookup = build.look_up(session).await?;
-            if let Lookup::Found(image) = lookup {
-                return Ok(image);
-            }
-            build.start(&lookup, session).await?
-        }
-    };
-    let ended = loop {
-        session.settled();
-        match build.finish(&mut running, session).await? {
-            Finished::Succeeded(ended) => break ended,
-            Finished::WithoutContext(why) => {
-                // Its watch is of a Job that goes.
-                drop(running);
-                build.next_attempt(&why, session).await?;
-                running = build.start(&lookup, session).await?;
-            }
-        }
-    };
-    let digest = build.digest(&running.job, &ended)?;
-    if let Some(recipe) = lookup.recipe() {
-        build.share(recipe, &running, &digest).await;
+    if let Some(job) = build.running_job(session).await? {
+        let running = build.resume(job, session).await?;
+        return build.attend(running, &Lookup::NoKey(None), session).await;
     }
-    let image = BuiltReference { reference: build.destination.reference(&digest), digest };
-    if let Some(context_digest) = running.context_digest {
-        env.cache.add(dockerfile, context_digest, image.clone());
+    if let Some(image) = build.built_before(session).await? {
+        return Ok(image);
     }
-    session.cursor.image = Some(image.clone());
-    log_group::close(session).await?;
-    Ok(image)
+    let lookup = build.look_up(session).await?;
+    if let Lookup::Found(image) = lookup {
+        return Ok(image);
+    }
+    let lease = match build.turn(&lookup, session).await? {
+        Turn::Built(image) => return Ok(image),
+        Turn::Ours(lease) => lease,
+    };
+    let built = build.start_and_attend(&lookup, session).await;
+    if let Some(lease) = lease {
+        build.give_back(&lease).await;
+    }
+    built
 }
 
 impl Build<'_> {
     fn reader(&self) -> ContextReader<'_> {
         ContextReader { config: self.env.config, dockerfile: self.dockerfile }
+    }
+
+    async fn start_and_attend(
+        &self,
+        lookup: &Lookup,
+        session: &mut Session,
+    ) -> Result<BuiltReference, Failure> {
+        let running = self.start(lookup, session).await?;
+        self.attend(running, lookup, session).await
+    }
+
+    /// Follows the build to its image, and begins it again as often as its context does not arrive.
+    async fn attend(
+        &self,
+        mut running: Running,
+        lookup: &Lookup,
+        session: &mut Session,
+    ) -> Result<BuiltReference, Failure> {
+        let ended = loop {
+            session.settled();
+            match self.finish(&mut running, session).await? {
+                Finished::Succeeded(ended) => break ended,
+                Finished::WithoutContext(why) => {
+                    // Its watch is of a Job that goes.
+                    drop(running);
+                    self.next_attempt(&why, session).await?;
+                    running = self.start(lookup, session).await?;
+                }
+            }
+        };
+        let digest = self.digest(&running.job, &ended)?;
+        if let Some(recipe) = lookup.recipe() {
+            self.share(recipe, &running, &digest).await;
+        }
+        let image = BuiltReference { reference: self.destination.reference(&digest), digest };
+        if let Some(context_digest) = running.context_digest {
+            self.env.cache.add(self.dockerfile, context_digest, image.clone());
+        }
+        session.cursor.image = Some(image.clone());
+        log_group::close(session).await?;
+        Ok(image)
     }
 
     /// The image that an earlier step of this job, or another stage of its action, was built into.

@@ -30,7 +30,7 @@ pub(super) enum Lookup {
     /// It is.
     Found(BuiltReference),
     /// It is built, and can be found by its key then.
-    Missing(Recipe),
+    Missing(Box<Recipe>),
     /// It is built, and cannot be found again; why, if the user may wonder.
     NoKey(Option<String>),
 }
@@ -38,9 +38,12 @@ pub(super) enum Lookup {
 /// What an image is made of.
 #[derive(Clone, Debug)]
 pub(super) struct Recipe {
-    key: BuildKey,
+    /// Its hash.
+    pub(super) key: BuildKey,
     /// What the names of base images stand for in this build.
     pub(super) bases: Vec<ResolvedImage>,
+    /// What such a build may push and pull.
+    pub(super) endpoint: EndpointConfig,
 }
 
 impl Lookup {
@@ -100,7 +103,7 @@ impl Build<'_> {
         let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &key)).await;
         match found {
             Ok(Ok(Some(digest))) => self.found(&key, digest, session).await.map(Lookup::Found),
-            Ok(Ok(None)) => Ok(Lookup::Missing(Recipe { key, bases })),
+            Ok(Ok(None)) => Ok(Lookup::Missing(Box::new(Recipe { key, bases, endpoint }))),
             Ok(Err(error)) => Ok(Lookup::NoKey(Some(report(&error)))),
             Err(_) => Ok(Lookup::NoKey(Some(late("the registry of built images")))),
         }
@@ -115,7 +118,15 @@ impl Build<'_> {
         Ok(tags::find(&session, &key.tag()).await?.map(|manifest| manifest.digest))
     }
 
-    async fn found(
+    /// The digest of the image with the key, if it can be found out now.
+    pub(super) async fn shared(&self, recipe: &Recipe) -> Option<String> {
+        let repository =
+            Repository::new(self.env.registry?, self.env.cluster, &self.env.config.registry).await;
+        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &recipe.key)).await;
+        found.ok()?.ok()?
+    }
+
+    pub(super) async fn found(
         &self,
         key: &BuildKey,
         digest: String,

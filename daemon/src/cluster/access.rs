@@ -44,8 +44,11 @@ pub const REQUIRED: [Rule; 6] = [
 ];
 
 /// What hookd can do without; deploy/rbac-own-pod.yaml grants it too.
-pub const OPTIONAL: [Rule; 2] =
-    [("", "events", &["list", "watch"]), ("", "persistentvolumeclaims", &["get"])];
+pub const OPTIONAL: [Rule; 3] = [
+    ("", "events", &["list", "watch"]),
+    ("", "persistentvolumeclaims", &["get"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "delete"]),
+];
 
 /// What the account may do.
 #[derive(Debug)]
@@ -154,7 +157,7 @@ mod tests {
     #[test]
     fn the_roles_that_we_ship_grant_exactly_what_is_asked_for() {
         let own = REQUIRED.into_iter().chain(OPTIONAL);
-        let [events, _] = OPTIONAL;
+        let [events, ..] = OPTIONAL;
         let runner = IN_RUNNER_POD.into_iter().chain([events]);
         for (yaml, asked) in [
             (include_str!("../../../deploy/rbac-own-pod.yaml"), own.collect::<Vec<_>>()),

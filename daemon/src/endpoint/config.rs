@@ -258,7 +258,10 @@ mod tests {
         let all = [resolved("docker.io/a:1"), resolved("localhost/a:1"), resolved("b:2")];
         let config = config(&registry, "FROM localhost/a:1\nFROM a:1\nFROM b:1\n").pinned(&all);
         let digests: Vec<_> = config.images.iter().map(|image| image.digest.as_deref()).collect();
-        assert_eq!(digests, [Some("digest of localhost/a:1"), Some("digest of docker.io/a:1"), None]);
+        assert_eq!(
+            digests,
+            [Some("digest of localhost/a:1"), Some("digest of docker.io/a:1"), None]
+        );
     }
 
     #[test]

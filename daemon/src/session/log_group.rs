@@ -12,6 +12,7 @@ use std::path::Path;
 use bytes::Bytes;
 use hookd_api::v1::Stream;
 
+use crate::cluster::logs::LogPosition;
 use crate::error::Failure;
 use crate::ids;
 use crate::session::cursor::{BuiltReference, Cursor};
@@ -56,6 +57,21 @@ pub async fn of_image(
     session.output(Stream::Stderr, Bytes::from(lines), found).await
 }
 
+/// Ends what another's build has printed into the open group: what follows is a log of its own.
+///
+/// # Errors
+/// When the client is gone.
+pub async fn turn_over(session: &mut Session) -> Result<(), Failure> {
+    let Some(position) = &session.cursor.build else { return Ok(()) };
+    let mid_line = position.log.timestamp.is_some() && !position.log.line_ended;
+    let newline = if mid_line { "\n" } else { "" };
+    let lines = format!("{newline}That build made no image; another begins\n");
+    let over = |cursor: &mut Cursor| {
+        cursor.build.get_or_insert_default().log = LogPosition::default();
+    };
+    session.output(Stream::Stderr, Bytes::from(lines), over).await
+}
+
 /// Closes the group if it is open.
 ///
 /// # Errors
@@ -86,7 +102,6 @@ fn one_line(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::logs::LogPosition;
     use crate::session::cursor::{BuildPosition, Offsets};
     use crate::session::events::{Acked, EventKind};
     use tokio::sync::{mpsc, watch};

@@ -19,11 +19,8 @@ const CONTEXTS: u32 = 10_000;
 fn digest_of(directory: &Path) -> ContextDigest {
     let dockerfile = directory.join("Dockerfile");
     let context = context::open(&[directory.to_owned()], &dockerfile).unwrap();
-    let bounds = Bounds {
-        bytes: 1 << 20,
-        timeout: Duration::from_secs(60),
-        cancelled: Default::default(),
-    };
+    let bounds =
+        Bounds { bytes: 1 << 20, timeout: Duration::from_secs(60), cancelled: Default::default() };
     context.digest(&bounds).unwrap()
 }
 
@@ -132,12 +129,8 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
     let bases = [base("a:1", "sha256:0"), base("b:1", "sha256:1")];
     let moved = [base("a:1", "sha256:2"), base("b:1", "sha256:1")];
     let plain = job(|_| {});
-    let first = Ingredients {
-        context: &contexts[0],
-        dockerfile: "Dockerfile",
-        bases: &bases,
-        job: &plain,
-    };
+    let first =
+        Ingredients { context: &contexts[0], dockerfile: "Dockerfile", bases: &bases, job: &plain };
     let other_image = job(|container| container.image = Some("kaniko:2".into()));
     let other_flags = job(|container| container.args = Some(vec!["--single-snapshot".into()]));
     let other_variable = job(|container| container.env = Some(Vec::new()));

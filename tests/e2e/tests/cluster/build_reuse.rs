@@ -3,10 +3,11 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use fake_runner::Step;
 use fake_runner::layout::guid;
+use rustix::process::Signal;
 
 use test_support::wait::s;
 use test_support::{Outcome, RunnerPod, Setup, images};
@@ -92,6 +93,64 @@ fn a_context_that_changes_meanwhile_is_found_by_nobody() {
     assert_says(&hook.end_within(s(120)), "swapped\n", MISSING);
     let outcome = runners[1].run(&action(&runners[1], "action", &dockerfile));
     assert_says(&outcome, "genuine\n", MISSING);
+}
+
+/// As the log of who waits for another's build says it.
+const FOLLOWED: &str = " builds it, this is its log\n";
+
+#[test]
+fn eight_steps_that_need_one_image_at_once_build_it_once() {
+    let runner = keeping(Setup::default());
+    let dockerfile = dockerfile("busybox:1") + "RUN sleep 3; echo slowly\n";
+    let steps = (0..8).map(|number| action(&runner, &format!("a{number}"), &dockerfile));
+    let hooks: Vec<_> = steps.map(|step| runner.call(&step).start()).collect();
+    let outcomes: Vec<_> = hooks.into_iter().map(|hook| hook.end_within(s(180))).collect();
+    let with = |text: &str| outcomes.iter().filter(|outcome| outcome.log().contains(text)).count();
+    for outcome in &outcomes {
+        assert_eq!(outcome.assert_code(0).after_build(), "genuine\n");
+    }
+    let log = outcomes[0].log();
+    assert_eq!((with("Builder "), with(MISSING)), (1, 1), "{log}");
+    assert_eq!(with(FOLLOWED) + with(FOUND), 7, "{log}");
+    // Who follows reads what the build prints.
+    let followed = outcomes.iter().filter(|outcome| outcome.log().contains(FOLLOWED));
+    assert!(followed.clone().count() > 0, "{log}");
+    for outcome in followed {
+        assert!(outcome.log().contains("\nslowly\n"), "{}", outcome.log());
+    }
+    runner.cleanup().run().assert_code(0);
+    runner.assert_nothing_left();
+}
+
+#[test]
+fn a_build_that_ends_without_an_image_is_taken_over() {
+    let runner = keeping(Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2"));
+    let dockerfile = dockerfile("busybox:1") + "RUN echo begun; sleep 8\n";
+    let first = runner.call(&action(&runner, "first", &dockerfile)).start();
+    first.wait_for("\nbegun\n");
+    let second = runner.call(&action(&runner, "second", &dockerfile)).start();
+    second.wait_for(FOLLOWED);
+    first.signal(Signal::KILL);
+    let killed = Instant::now();
+    second.wait_for("Builder ");
+    let time = killed.elapsed();
+    assert!(time < s(20), "taken over after {time:?}");
+    let outcome = second.end_within(s(120));
+    assert_eq!(outcome.assert_code(0).after_build(), "genuine\n");
+    assert!(outcome.log().contains("That build made no image; another begins"));
+    first.end();
+}
+
+#[test]
+fn a_failed_build_fails_for_each_step_that_needs_it() {
+    let runner = keeping(Setup::default());
+    let dockerfile = dockerfile("busybox:1") + "RUN echo begun; sleep 2; exit 7\n";
+    let hooks: Vec<_> = ["first", "second"]
+        .map(|name| runner.call(&action(&runner, name, &dockerfile)).start())
+        .into();
+    for hook in hooks {
+        hook.end_within(s(120)).assert_failed_with(120, &["RUN", "exit code 7"]);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use fake_runner::layout::guid;
 use serde_json::{Value, json};
 
 use test_support::cluster::{self, cluster, kubectl, repository};
@@ -15,9 +16,12 @@ const SECRET: &str = "s3cret-value-of-the-environment";
 type Rules = BTreeSet<String>;
 
 fn dockerfile_and_image_step(runner: &RunnerPod) {
-    let files =
-        [("Dockerfile", "FROM busybox:1\nRUN true\nENTRYPOINT [\"/bin/echo\", \"built\"]\n")];
-    let mut step = runner.action("clean", &files);
+    // One that was not built before.
+    let dockerfile = format!(
+        "FROM busybox:1\nRUN true\nENTRYPOINT [\"/bin/echo\", \"built\"]\nLABEL test={}\n",
+        guid().unwrap()
+    );
+    let mut step = runner.action("clean", &[("Dockerfile", &dockerfile)]);
     step.env.set("PASSWORD", SECRET);
     step.with = vec![("token".to_owned(), format!("{SECRET}-input"))];
     runner.run(&step).assert_code(0);
@@ -108,7 +112,7 @@ fn hookd_uses_no_verb_that_its_role_does_not_have() {
 #[test]
 fn the_role_has_no_verb_that_hookd_does_not_use() {
     // A WebSocket is a GET in the audit log, though it takes `create` as well; events are watched for
-    // pods that wait.
+    // pods that wait; a Lease is read where two need one image.
     let unseen = [
         "/pods/exec create",
         "/pods/exec get",
@@ -116,8 +120,11 @@ fn the_role_has_no_verb_that_hookd_does_not_use() {
         "/pods/attach get",
         "/events list",
         "/events watch",
+        "coordination.k8s.io/leases get",
     ];
-    let setup = Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2");
+    let setup = Setup::default()
+        .set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2")
+        .set("HOOKD_BUILT_IMAGES", "keep");
     let runner = RunnerPod::with(&setup);
     let mut job = JobRun::of(&runner);
     let service = container(

@@ -1,0 +1,254 @@
+//! Single flight: of all who need one image at the same time, in the runners' namespace, one builds it, and
+//! the others follow its log.
+//!
+//! Who creates the Lease that is named by the key has its turn; the Lease goes with the build or with its
+//! runner pod. Nothing but time depends on it: what a follower runs is what the registry has under the key.
+
+use std::time::Duration;
+
+use hookd_api::v1::{Phase, Stream};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::ResourceExt;
+use kube::api::ListParams;
+use tokio::time::Instant;
+
+use super::reuse::{Lookup, Recipe};
+use super::{Build, log_position};
+use crate::cluster::error::ClusterError;
+use crate::cluster::pod::Termination;
+use crate::cluster::retry::{Backoff, Retry};
+use crate::cluster::watch::PodWatch;
+use crate::cluster::{ContainerRef, objects};
+use crate::endpoint::Shown;
+use crate::error::{Failure, report};
+use crate::names::{self, BUILD_KEY_LABEL, RUNNER_LABEL};
+use crate::objects::metadata::{self, Component};
+use crate::session::cursor::BuiltReference;
+use crate::session::events::Session;
+use crate::session::log_group;
+use crate::workload::output::{self, Place};
+
+/// Who has the Lease and no Job for so long has ended.
+const NO_JOB: Duration = Duration::from_secs(5);
+/// A build that prints nothing for so long is not waited for: its runner may have stopped.
+const SILENCE: Duration = Duration::from_secs(60);
+/// From the end of a build until its image has the tag of its key.
+const UNTIL_SHARED: Duration = Duration::from_secs(10);
+/// A Lease that cannot be had is done without.
+const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whose turn it is.
+pub(super) enum Turn {
+    /// Another has built the image meanwhile.
+    Built(BuiltReference),
+    /// This one builds, with the Lease that it then gives back, if it has it.
+    Ours(Option<Box<Lease>>),
+}
+
+/// A Lease without a Job.
+struct Idle {
+    since: Instant,
+    lease: Lease,
+}
+
+/// What following another's build has led to.
+enum Followed {
+    Built(BuiltReference),
+    /// It is gone without an image.
+    Gone,
+    /// It failed, or is silent.
+    Useless,
+}
+
+impl Build<'_> {
+    /// Waits for another's build of the same key, or begins this one's turn.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub(super) async fn turn(
+        &self,
+        lookup: &Lookup,
+        session: &mut Session,
+    ) -> Result<Turn, Failure> {
+        let Some(recipe) = lookup.recipe() else { return Ok(Turn::Ours(None)) };
+        let (mut backoff, mut idle) = (Backoff::default(), None::<Idle>);
+        loop {
+            match self.take(recipe).await {
+                Ok(Some(lease)) => return self.begin(recipe, lease, session).await,
+                Ok(None) => {}
+                Err(failure) => {
+                    tracing::info!(error = report(&failure), "building without a Lease");
+                    return Ok(Turn::Ours(None));
+                }
+            }
+            let Some(job) = self.job_of(recipe).await else {
+                idle = self.watched(idle, recipe).await;
+                backoff.wait().await;
+                continue;
+            };
+            idle = None;
+            match self.follow(&job, recipe, session).await? {
+                Followed::Built(image) => return Ok(Turn::Built(image)),
+                Followed::Useless => return Ok(Turn::Ours(None)),
+                Followed::Gone => {}
+            }
+        }
+    }
+
+    /// Another may have built it since it was looked for.
+    async fn begin(
+        &self,
+        recipe: &Recipe,
+        lease: Lease,
+        session: &mut Session,
+    ) -> Result<Turn, Failure> {
+        let Some(digest) = self.shared(recipe).await else {
+            return Ok(Turn::Ours(Some(Box::new(lease))));
+        };
+        self.give_back(&lease).await;
+        self.found(&recipe.key, digest, session).await.map(Turn::Built)
+    }
+
+    /// The Lease; none: another has it.
+    async fn take(&self, recipe: &Recipe) -> Result<Option<Lease>, Failure> {
+        let runner = self.env.runner;
+        let name = names::build_lease(recipe.key.label());
+        let lease = Lease {
+            metadata: metadata::of_step(runner, self.step, &name, Component::Build),
+            spec: Some(LeaseSpec {
+                holder_identity: Some(runner.name.clone()),
+                ..LeaseSpec::default()
+            }),
+        };
+        let retry = Retry::new(LEASE_TIMEOUT);
+        match objects::create(&self.env.cluster.leases(), &lease, &retry).await {
+            Ok(lease) => Ok(Some(lease)),
+            Err(failure) => match failure.cause() {
+                Some(ClusterError::NameTaken { .. }) => Ok(None),
+                _ => Err(failure),
+            },
+        }
+    }
+
+    /// Lets the next have its turn. One that cannot be given back goes with the runner pod.
+    pub(super) async fn give_back(&self, lease: &Lease) {
+        let leases = self.env.cluster.leases();
+        let deleted =
+            objects::delete_found(&leases, &lease.metadata, &Retry::new(LEASE_TIMEOUT)).await;
+        if let Err(failure) = deleted {
+            tracing::info!(error = report(&failure), "a build's Lease stays");
+        }
+    }
+
+    /// Watches a holder that has no Job, and deletes its Lease after a while: it has ended.
+    async fn watched(&self, idle: Option<Idle>, recipe: &Recipe) -> Option<Idle> {
+        let Some(idle) = idle else {
+            let name = names::build_lease(recipe.key.label());
+            let lease = self.env.cluster.leases().get_opt(&name).await.ok().flatten()?;
+            return Some(Idle { since: Instant::now(), lease });
+        };
+        if idle.since.elapsed() < NO_JOB {
+            return Some(idle);
+        }
+        tracing::info!(key = %recipe.key, "a build's Lease has no Job: its holder has ended");
+        // This very one: by now the next may have its own.
+        self.give_back(&idle.lease).await;
+        None
+    }
+
+    /// The Job that builds it.
+    async fn job_of(&self, recipe: &Recipe) -> Option<Job> {
+        let selector = format!("{BUILD_KEY_LABEL}={}", recipe.key.label());
+        let params = ListParams::default().labels(&selector);
+        let jobs = self.env.cluster.jobs();
+        let list = Retry::new(LEASE_TIMEOUT).attempt(|| jobs.list(&params)).await.ok()?;
+        list.items.into_iter().find(|job| job.metadata.deletion_timestamp.is_none())
+    }
+
+    async fn follow(
+        &self,
+        job: &Job,
+        recipe: &Recipe,
+        session: &mut Session,
+    ) -> Result<Followed, Failure> {
+        session.settled();
+        let holder = job.labels().get(RUNNER_LABEL).map(String::as_str).unwrap_or_default();
+        let line = format!("Key {}: runner {holder} builds it, this is its log", recipe.key);
+        log_group::open(self.dockerfile, &[line], session).await?;
+        let ended = self.log_of(job, recipe, session).await;
+        let followed = match ended {
+            Err(failure) if failure.is_cancelled() => return Err(failure),
+            Err(failure) => {
+                tracing::info!(error = report(&failure), "the build that was followed has ended");
+                let retry = Retry::new(LEASE_TIMEOUT);
+                let found = objects::find(&self.env.cluster.jobs(), &job.name_any(), &retry).await;
+                let is_there = found.ok().flatten().is_some_and(|found| found.uid() == job.uid());
+                if is_there { Followed::Useless } else { Followed::Gone }
+            }
+            Ok(Some(ended)) if ended.exit_code == 0 => match self.wait_until_shared(recipe).await {
+                Some(digest) => Followed::Built(self.followed(recipe, digest, session).await?),
+                None => Followed::Useless,
+            },
+            Ok(_) => Followed::Useless,
+        };
+        if !matches!(followed, Followed::Built(_)) {
+            log_group::turn_over(session).await?;
+        }
+        Ok(followed)
+    }
+
+    /// Streams the log; none: it is silent for too long.
+    async fn log_of(
+        &self,
+        job: &Job,
+        recipe: &Recipe,
+        session: &mut Session,
+    ) -> Result<Option<Termination>, Failure> {
+        let mut watch = PodWatch::for_job(self.env.cluster.pods(), job);
+        let shown = Shown::new(&recipe.endpoint);
+        let started = tokio::time::timeout(SILENCE, self.started(job, &mut watch, session)).await;
+        let Ok(pod) = started else { return Ok(None) };
+        let name = pod?.name_any();
+        loop {
+            let sent = session.sent();
+            let target = ContainerRef { pod: &name, container: names::BUILD_CONTAINER };
+            let place =
+                Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
+            let streamed =
+                output::stream(self.env.cluster, &mut watch, job, target, place, session);
+            match tokio::time::timeout(SILENCE, streamed).await {
+                Ok(ended) => return ended.map(Some),
+                Err(_) if session.sent() == sent => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn wait_until_shared(&self, recipe: &Recipe) -> Option<String> {
+        let mut backoff = Backoff::default();
+        let waited = async {
+            loop {
+                if let Some(digest) = self.shared(recipe).await {
+                    return digest;
+                }
+                backoff.wait().await;
+            }
+        };
+        tokio::time::timeout(UNTIL_SHARED, waited).await.ok()
+    }
+
+    async fn followed(
+        &self,
+        recipe: &Recipe,
+        digest: String,
+        session: &mut Session,
+    ) -> Result<BuiltReference, Failure> {
+        let image = BuiltReference { reference: self.destination.reference(&digest), digest };
+        self.env.cache.add(self.dockerfile, recipe.key.context().clone(), image.clone());
+        session.cursor.image = Some(image.clone());
+        session.checkpoint(Phase::BuildRunning).await?;
+        log_group::close(session).await?;
+        Ok(image)
+    }
+}
