@@ -1,10 +1,12 @@
 //! `hookd`: the sidecar's PID 1; `hookd daemon`: the process that does the work; `hookd ready`:
-//! the startup probe; `hookd registry-endpoint`: beside Kaniko in the pod of a build.
+//! the startup probe; `hookd registry-endpoint`: beside Kaniko in the pod of a build; `hookd gc`: deletes
+//! old built images.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hookd::app;
+use hookd::build::gc::{self, GcConfig};
 use hookd::config::{self, Config};
 use hookd::endpoint;
 use hookd::error::report;
@@ -35,6 +37,9 @@ enum Role {
         #[arg(long)]
         ready: bool,
     },
+    /// Deletes the kept images that no build uses any more from the repository of built images, and says
+    /// which.
+    Gc(Box<GcConfig>),
     /// Exits 0 when the hook is installed and the daemon answers.
     Ready {
         /// As for the daemon.
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Some(Role::RegistryEndpoint { ready: true }) if endpoint::is_ready() => ExitCode::SUCCESS,
         Some(Role::RegistryEndpoint { ready: true }) => ExitCode::FAILURE,
         Some(Role::RegistryEndpoint { ready: false }) => registry_endpoint(),
+        Some(Role::Gc(config)) => gc(&config),
         Some(Role::Ready { socket_dir }) => ready(&socket_dir),
     }
 }
@@ -102,9 +108,19 @@ fn daemon(config: Config) -> ExitCode {
 
 /// One thread: it moves bytes from socket to socket.
 fn registry_endpoint() -> ExitCode {
+    on_one_thread(endpoint::run())
+}
+
+fn gc(config: &GcConfig) -> ExitCode {
+    on_one_thread(gc::run(config, &mut std::io::stdout()))
+}
+
+fn on_one_thread<E: std::error::Error + 'static>(
+    work: impl Future<Output = Result<(), E>>,
+) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(endpoint::run()).map_err(|error| report(&error)),
+        Ok(runtime) => runtime.block_on(work).map_err(|error| report(&error)),
         Err(error) => Err(format!("the runtime cannot start: {error}")),
     };
     match result {

@@ -1,10 +1,13 @@
 //! What an image is made of, as one text: builds of the same key make the same image.
 //!
 //! The key is a hash of the context, of what its base images are, and of the builder as the settings and
-//! the template make it. It is the image's tag, too, in the repository of built images.
+//! the template make it. The image's tag in the repository of built images consists of it and of the time
+//! until which the image is used.
 
 use std::fmt::{self, Write};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use sha2::{Digest, Sha256};
 
@@ -71,9 +74,18 @@ impl BuildKey {
         Ok(Self { hex, context: (*context).clone() })
     }
 
-    /// The tag of the image.
-    pub fn tag(&self) -> String {
-        format!("{TAG_PREFIX}{}", self.hex)
+    /// The tag of the image at this time, which names its own end: from then on it is another.
+    pub fn tag(&self, now: Timestamp, max_age: Duration) -> String {
+        let age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX).max(1);
+        // Not all keys at the same time.
+        let digits = self.hex.get(..8).unwrap_or_default();
+        let offset = i64::from_str_radix(digits, 16).unwrap_or_default() % age;
+        let end = (now.as_second() + offset)
+            .div_euclid(age)
+            .saturating_add(1)
+            .saturating_mul(age)
+            .saturating_sub(offset);
+        format!("{TAG_PREFIX}{}_{end}", self.hex)
     }
 
     /// Digits that fit a label and a name.
@@ -85,6 +97,12 @@ impl BuildKey {
     pub fn context(&self) -> &ContextDigest {
         &self.context
     }
+}
+
+/// The end that the tag of a key names; none: it is no such tag.
+pub fn end_of(tag: &str) -> Option<Timestamp> {
+    let (_, end) = tag.strip_prefix(TAG_PREFIX)?.split_once('_')?;
+    Timestamp::from_second(end.parse().ok()?).ok()
 }
 
 /// Its first digits.

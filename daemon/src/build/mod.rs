@@ -41,6 +41,7 @@ pub mod dockerfile;
 pub mod error;
 pub mod failure;
 mod flight;
+pub mod gc;
 pub mod key;
 mod plan;
 pub mod progress;

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::key::{BuildKey, Ingredients};
 use super::repository::Repository;
 use super::{Build, plan};
@@ -40,6 +42,8 @@ pub(super) enum Lookup {
 pub(super) struct Recipe {
     /// Its hash.
     pub(super) key: BuildKey,
+    /// The tag of the image.
+    tag: String,
     /// What the names of base images stand for in this build.
     pub(super) bases: Vec<ResolvedImage>,
     /// What such a build may push and pull.
@@ -100,10 +104,11 @@ impl Build<'_> {
         let ingredients =
             Ingredients { context: &context, dockerfile: &dockerfile, bases: &bases, job: &job };
         let key = BuildKey::new(&ingredients)?;
-        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &key)).await;
+        let tag = key.tag(Timestamp::now(), config.registry.max_age);
+        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &tag)).await;
         match found {
             Ok(Ok(Some(digest))) => self.found(&key, digest, session).await.map(Lookup::Found),
-            Ok(Ok(None)) => Ok(Lookup::Missing(Box::new(Recipe { key, bases, endpoint }))),
+            Ok(Ok(None)) => Ok(Lookup::Missing(Box::new(Recipe { key, tag, bases, endpoint }))),
             Ok(Err(error)) => Ok(Lookup::NoKey(Some(report(&error)))),
             Err(_) => Ok(Lookup::NoKey(Some(late("the registry of built images")))),
         }
@@ -112,17 +117,17 @@ impl Build<'_> {
     async fn find(
         &self,
         repository: &Repository<'_>,
-        key: &BuildKey,
+        tag: &str,
     ) -> Result<Option<String>, RegistryError> {
         let session = repository.session(&self.destination, Access::Pull)?;
-        Ok(tags::find(&session, &key.tag()).await?.map(|manifest| manifest.digest))
+        Ok(tags::find(&session, tag).await?.map(|manifest| manifest.digest))
     }
 
     /// The digest of the image with the key, if it can be found out now.
     pub(super) async fn shared(&self, recipe: &Recipe) -> Option<String> {
         let repository =
             Repository::new(self.env.registry?, self.env.cluster, &self.env.config.registry).await;
-        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &recipe.key)).await;
+        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &recipe.tag)).await;
         found.ok()?.ok()?
     }
 
@@ -146,7 +151,7 @@ impl Build<'_> {
             tracing::info!(key = %recipe.key, "the context changed before it was sent: not shared");
             return;
         }
-        let shared = tokio::time::timeout(TIMEOUT, self.give_tag(&recipe.key, digest)).await;
+        let shared = tokio::time::timeout(TIMEOUT, self.give_tag(&recipe.tag, digest)).await;
         let error = match shared {
             Ok(Ok(())) => return,
             Ok(Err(error)) => report(&error),
@@ -155,13 +160,13 @@ impl Build<'_> {
         tracing::warn!(key = %recipe.key, error, "the image will be built again");
     }
 
-    async fn give_tag(&self, key: &BuildKey, digest: &str) -> Result<(), RegistryError> {
+    async fn give_tag(&self, tag: &str, digest: &str) -> Result<(), RegistryError> {
         let Some(client) = self.env.registry else { return Ok(()) };
         let config = &self.env.config.registry;
         let repository = Repository::new(client, self.env.cluster, config).await;
         let session = repository.session(&self.destination, Access::Push)?;
         match tags::find(&session, digest).await? {
-            Some(manifest) => tags::set(&session, &key.tag(), &manifest).await,
+            Some(manifest) => tags::set(&session, tag, &manifest).await,
             None => {
                 let host = session.host().to_owned();
                 Err(RegistryError::Refused { host, status: reqwest::StatusCode::NOT_FOUND })

@@ -1,10 +1,11 @@
 //! The registry of built images.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::port;
+use super::values::{port, seconds};
 
 /// See [`RegistryConfig::built_images`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -65,6 +66,16 @@ pub struct RegistryConfig {
         ignore_case = true
     )]
     pub built_images: BuiltImages,
+
+    /// Seconds after which a kept image is not used for further builds; `hookd gc` deletes it an hour
+    /// later.
+    #[arg(
+        long = "built-images-max-age",
+        env = "HOOKD_BUILT_IMAGES_MAX_AGE_SECONDS",
+        default_value = "604800",
+        value_parser = seconds
+    )]
+    pub max_age: Duration,
 
     /// Registries to take in place of others, for FROM: "index.docker.io=mirror:5000;...". With
     /// it no other registry is asked for these.

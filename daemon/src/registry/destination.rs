@@ -26,9 +26,15 @@ pub struct Destination {
 /// # Errors
 /// When no registry is configured.
 pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, Failure> {
-    let Some(given) = registry.host.as_deref() else {
-        return Err(DestinationError::NotConfigured.into());
-    };
+    Ok(of_tag(registry, step.as_str())?)
+}
+
+/// The image of built ones that has this tag.
+///
+/// # Errors
+/// When no registry is configured.
+pub fn of_tag(registry: &RegistryConfig, tag: &str) -> Result<Destination, DestinationError> {
+    let given = registry.host.as_deref().ok_or(DestinationError::NotConfigured)?;
     let path = given.split_once('/').map_or("", |(_, path)| path);
     let (pull_host, push_host) = hosts(registry, given);
     let repository = match path.trim_matches('/') {
@@ -36,7 +42,7 @@ pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, 
         path => format!("{path}/{REPOSITORY}"),
     };
     Ok(Destination {
-        push: format!("{push_host}/{repository}:{step}"),
+        push: format!("{push_host}/{repository}:{tag}"),
         pull: format!("{pull_host}/{repository}"),
         insecure: registry.node_port.is_some(),
         push_host,

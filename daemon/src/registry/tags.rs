@@ -1,12 +1,21 @@
 //! What a tag of a repository names: found, set and deleted.
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK};
 use reqwest::{Method, StatusCode};
+use serde::Deserialize;
 
 use crate::registry::client::{
-    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, read_bounded,
+    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, is_digest, read_bounded,
 };
+
+/// Tags that a registry is asked for at one time.
+const TAGS_AT_ONCE: usize = 1000;
+/// Bytes of such an answer.
+const MAX_TAG_LIST: usize = 1 << 20;
+/// Tags of a repository.
+const MAX_TAGS: usize = 100_000;
 
 /// As large as a registry accepts one.
 const MAX_MANIFEST: usize = 4 << 20;
@@ -18,6 +27,26 @@ pub struct Manifest {
     pub digest: String,
     media_type: Option<HeaderValue>,
     bytes: Bytes,
+}
+
+#[derive(Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Document {
+    config: Option<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    digest: String,
+}
+
+#[derive(Default, Deserialize)]
+struct ImageFile {
+    created: Option<String>,
 }
 
 /// What a tag or a digest names; none: nothing.
@@ -43,6 +72,75 @@ pub async fn find(session: &Session, version: &str) -> Result<Option<Manifest>, 
     Ok(Some(Manifest { digest, media_type, bytes: bytes.into() }))
 }
 
+/// All tags of the repository.
+///
+/// # Errors
+/// See [`RegistryError`]; more than [`MAX_TAGS`].
+pub async fn list(session: &Session) -> Result<Vec<String>, RegistryError> {
+    let mut all: Vec<String> = Vec::new();
+    loop {
+        let mut path = format!("tags/list?n={TAGS_AT_ONCE}");
+        if let Some(last) = all.last() {
+            path = format!("{path}&last={last}");
+        }
+        let answer = session.send(Request::new(Method::GET, path)).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(all),
+            status => return Err(refused(session, status)),
+        }
+        let has_more = answer.headers().contains_key(LINK);
+        let body = read_bounded(session.host(), answer, "tag list", MAX_TAG_LIST).await?;
+        let invalid =
+            || RegistryError::Invalid { host: session.host().to_owned(), what: "tag list" };
+        let page: TagList = serde_json::from_slice(&body).map_err(|_| invalid())?;
+        let tags = page.tags.unwrap_or_default();
+        // It is a part of the next request.
+        if tags.iter().any(|tag| !is_tag(tag)) || all.len() + tags.len() > MAX_TAGS {
+            return Err(invalid());
+        }
+        if tags.is_empty() || !has_more {
+            all.extend(tags);
+            return Ok(all);
+        }
+        all.extend(tags);
+    }
+}
+
+fn is_tag(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=128).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// When an image was made, as its configuration says; none: it does not.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub async fn created(
+    session: &Session,
+    manifest: &Manifest,
+) -> Result<Option<Timestamp>, RegistryError> {
+    let document: Document = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
+    let Some(config) = document.config.filter(|config| is_digest(&config.digest)) else {
+        return Ok(None);
+    };
+    let answer =
+        session.send(Request::new(Method::GET, format!("blobs/{}", config.digest))).await?;
+    match answer.status() {
+        StatusCode::OK => {}
+        // It was deleted meanwhile.
+        StatusCode::NOT_FOUND => return Ok(None),
+        status => return Err(refused(session, status)),
+    }
+    let body = read_bounded(session.host(), answer, "configuration", MAX_MANIFEST).await?;
+    if digest_of(&body) != config.digest {
+        let (host, expected) = (session.host().to_owned(), config.digest);
+        return Err(RegistryError::DigestMismatch { host, what: "configuration", expected });
+    }
+    let image: ImageFile = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(image.created.and_then(|created| created.parse().ok()))
+}
+
 /// Gives a manifest that the repository has a tag.
 ///
 /// # Errors
@@ -61,10 +159,20 @@ pub async fn set(session: &Session, tag: &str, manifest: &Manifest) -> Result<()
 /// which is computed from what the tag names.
 ///
 /// # Errors
-/// See [`RegistryError`]; [`RegistryError::Refused`] with 405 from a registry that deletes nothing.
+/// As [`delete_image`].
 pub async fn delete(session: &Session, tag: &str) -> Result<bool, RegistryError> {
-    let Some(manifest) = find(session, tag).await? else { return Ok(false) };
-    let path = format!("manifests/{}", manifest.digest);
+    match find(session, tag).await? {
+        Some(manifest) => delete_image(session, &manifest.digest).await,
+        None => Ok(false),
+    }
+}
+
+/// Deletes the image with this digest, and so all its tags; true if it was there.
+///
+/// # Errors
+/// See [`RegistryError`]; [`RegistryError::Refused`] with 405 from a registry that deletes nothing.
+pub async fn delete_image(session: &Session, digest: &str) -> Result<bool, RegistryError> {
+    let path = format!("manifests/{digest}");
     let answer = session.send(Request::new(Method::DELETE, path)).await?;
     match answer.status() {
         status if status.is_success() => Ok(true),

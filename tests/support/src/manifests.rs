@@ -70,6 +70,15 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
     [vec![namespace_object], volume, objects].concat()
 }
 
+/// The CronJob of deploy/registry-gc.yaml.
+pub fn of_registry_gc(namespace: &str) -> Vec<Value> {
+    let mut objects = documents(&filled("deploy/registry-gc.yaml", namespace, Path::new("")));
+    for object in &mut objects {
+        object["metadata"]["namespace"] = namespace.into();
+    }
+    objects
+}
+
 /// Builds are Jobs and need the other Role too; both files have the account.
 fn only_needed(objects: &mut Vec<Value>, setup: &Setup) {
     let builds = setup.environment.iter().any(|(name, _)| name.ends_with("_REGISTRY_HOST"));

@@ -144,7 +144,7 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
         Ingredients { job: &other_flags, ..first },
         Ingredients { job: &other_variable, ..first },
     ];
-    let tag = |ingredients: &Ingredients<'_>| BuildKey::new(ingredients).unwrap().tag();
+    let tag = |ingredients: &Ingredients<'_>| BuildKey::new(ingredients).unwrap().hex;
     for (number, one) in all.iter().enumerate() {
         for other in &all[..number] {
             assert_ne!(tag(one), tag(other));
@@ -156,16 +156,40 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
     assert_eq!(tag(&first), tag(&Ingredients { job: &roomy, ..first }));
 }
 
-#[test]
-fn no_step_can_be_called_as_a_key() {
+fn any_key() -> BuildKey {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("Dockerfile"), "FROM scratch\n").unwrap();
     let context = digest_of(directory.path());
     let job = job(|_| {});
     let ingredients =
         Ingredients { context: &context, dockerfile: "Dockerfile", bases: &[], job: &job };
-    let key = BuildKey::new(&ingredients).unwrap();
-    assert!(key.tag().parse::<crate::ids::StepId>().is_err());
-    assert!(key.tag().len() <= 128);
-    assert!(key.tag().starts_with(&format!("key_{key}")));
+    BuildKey::new(&ingredients).unwrap()
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[test]
+fn no_step_can_be_called_as_a_key() {
+    let key = any_key();
+    let tag = key.tag(Timestamp::now(), WEEK);
+    assert!(tag.parse::<crate::ids::StepId>().is_err());
+    assert!(tag.len() <= 128);
+    assert!(tag.starts_with(&format!("key_{key}")));
+}
+
+#[test]
+fn a_tag_is_the_same_until_its_end_and_another_from_then_on() {
+    let key = any_key();
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let tag = key.tag(now, WEEK);
+    let end = end_of(&tag).unwrap();
+    let left = end.as_second() - now.as_second();
+    assert!((1..=WEEK.as_secs() as i64).contains(&left), "{left}");
+    let at = |second| key.tag(Timestamp::from_second(second).unwrap(), WEEK);
+    assert_eq!(at(end.as_second() - 1), tag);
+    let next = at(end.as_second());
+    assert_eq!(end_of(&next).unwrap().as_second(), end.as_second() + WEEK.as_secs() as i64);
+    for other in ["1a2b", "latest", "key_", "key_0", "key_0_x"] {
+        assert_eq!(end_of(other), None, "{other}");
+    }
 }

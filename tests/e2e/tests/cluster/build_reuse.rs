@@ -3,6 +3,7 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Instant, SystemTime};
 
 use fake_runner::Step;
@@ -10,7 +11,7 @@ use fake_runner::layout::guid;
 use rustix::process::Signal;
 
 use test_support::wait::s;
-use test_support::{Outcome, RunnerPod, Setup, images};
+use test_support::{Outcome, RunnerPod, Setup, cluster, images, manifests};
 
 /// As the log says it.
 const FOUND: &str = ": built before; the image is ";
@@ -151,6 +152,31 @@ fn a_failed_build_fails_for_each_step_that_needs_it() {
     for hook in hooks {
         hook.end_within(s(120)).assert_failed_with(120, &["RUN", "exit code 7"]);
     }
+}
+
+#[test]
+fn the_cron_job_deletes_what_no_build_uses() {
+    let runner = keeping(Setup::default());
+    let dockerfile = dockerfile("busybox:1");
+    assert_says(&runner.run(&action(&runner, "used", &dockerfile)), "genuine\n", MISSING);
+    let hex = guid().unwrap().replace('-', "").repeat(2);
+    let old = format!("hookd/build:key_{hex}_1000000000");
+    images::publish(&old, "busybox:1", &[("old", &hex)], &[]);
+    let config = ".dockerconfigjson={\"auths\":{}}";
+    let docker = "--type=kubernetes.io/dockerconfigjson";
+    runner.k(&["create", "secret", "generic", "hookd-registry", docker, "--from-literal", config]);
+    cluster::create(&manifests::of_registry_gc(&runner.namespace));
+    runner.k(&["create", "job", "gc", "--from=cronjob/hookd-gc"]);
+    runner.k(&["wait", "--for=condition=Complete", "job/gc", "--timeout=120s"]);
+    let log = runner.k(&["logs", "job/gc"]);
+    let line = log.lines().find(|line| line.contains(&hex)).unwrap_or_else(|| panic!("{log}"));
+    assert!(line.starts_with("deleted ") && line.contains("since 2001-09-09"), "{line}");
+    let mut manifest = Command::new("crane");
+    let host = format!("localhost:{}", cluster::cluster().registry_node_port);
+    manifest.args(["manifest", &format!("{host}/{old}")]);
+    let error = cluster::run(&mut manifest, None).unwrap_err();
+    assert!(error.contains("MANIFEST_UNKNOWN") || error.contains("404"), "{error}");
+    assert_says(&runner.run(&action(&runner, "same", &dockerfile)), "genuine\n", FOUND);
 }
 
 #[test]
