@@ -12,6 +12,7 @@ mod bare_pod;
 mod executor;
 mod figures;
 mod jobs;
+mod reuse;
 mod runner_pod;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,9 @@ const RUNS: u32 = 15;
 /// What a step may cost more than its bare pod, in seconds.
 const ALLOWANCE: f64 = 0.15;
 
+/// What a first build may cost more than the builder and two bare pods, in seconds.
+const BUILD_ALLOWANCE: f64 = 0.3;
+
 fn main() {
     let runs = runs();
     let natively = Setup::default().set("HOOKD_CONTAINER_STEP_LAUNCHER", "kubelet");
@@ -37,8 +41,10 @@ fn main() {
     let runner = RunnerPod::start();
     let [builds, executors] = measure_builds(&runner, runs);
     let aim = pods.median() + ALLOWANCE;
-    let kaniko = executors.median();
+    let (kaniko, first) = (executors.median(), builds.median());
+    let builds = builds.aim(kaniko + 2.0 * pods.median() + BUILD_ALLOWANCE);
     let mut figures = vec![pods, images.aim(aim), builds, executors];
+    figures.extend(reuse::measure(runs, first));
     figures.extend(jobs::measure(&runner, runs));
     figures.extend(runner_pod::measure(runs, kaniko));
     print!("{}", figures::table(&figures));
