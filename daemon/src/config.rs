@@ -181,28 +181,17 @@ impl Config {
 
     /// Treats empty values as absent: templates of manifests write empty strings.
     pub fn without_empty(mut self) -> Self {
-        let registry = &mut self.registry;
+        self.registry = self.registry.without_empty();
         let texts = [
             &mut self.namespace,
             &mut self.claim_name,
             &mut self.runner_image,
             &mut self.pull_secret,
-            &mut registry.host,
-            &mut registry.port,
-            &mut registry.node_port,
-            &mut registry.pull_host,
-            &mut registry.secret,
-            &mut registry.ca_config_map,
-            &mut registry.map,
         ];
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
         }
-        let capabilities = &mut self.build.capabilities;
-        for list in [&mut registry.mirrors, &mut registry.insecure, capabilities] {
-            list.retain(|item| !item.trim().is_empty());
-        }
-        registry.ca_file.take_if(|path| path.as_os_str().is_empty());
+        self.build.capabilities.retain(|item| !item.trim().is_empty());
         self.hook_template.take_if(|path| path.as_os_str().is_empty());
         self.context_dirs.retain(|directory| !directory.as_os_str().is_empty());
         self

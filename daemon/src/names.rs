@@ -16,6 +16,8 @@ pub const COMPONENT_LABEL: &str = "hookd.dev/component";
 pub const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 /// Label of a Job's pod: the uid of the Job.
 pub const JOB_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+/// Label of a build's Job: the call that made it, and no other that repeats it.
+pub const CALL_LABEL: &str = "hookd.dev/call";
 /// Label of a build's Job: the begin of its key, if others may follow it.
 pub const BUILD_KEY_LABEL: &str = "hookd.dev/build-key";
 /// Name of the job container in a job's pod.

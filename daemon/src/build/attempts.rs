@@ -13,7 +13,7 @@ use crate::cluster::objects;
 use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, report};
-use crate::names::{self, BUILD_KEY_LABEL};
+use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL};
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
@@ -28,10 +28,21 @@ struct JobOf<'a> {
     lookup: &'a Lookup,
 }
 
+/// A Job of this call.
+struct Created {
+    job: Job,
+    /// It is the one that the key was computed from.
+    is_of_key: bool,
+}
+
 impl Build<'_> {
     /// The Job of an earlier call that has its whole context and so only has to be waited for.
     pub(super) async fn running_job(&self, session: &mut Session) -> Result<Option<Job>, Failure> {
         let Some(position) = session.cursor.build.clone() else { return Ok(None) };
+        if position.following {
+            log_group::turn_over(session).await?;
+            return Ok(None);
+        }
         let retry = self.env.cluster.retry();
         let name = names::build(&self.env.config.pod_name, self.step, position.attempt);
         let found = objects::find(&self.env.cluster.jobs(), &name, &retry).await?;
@@ -67,18 +78,22 @@ impl Build<'_> {
     /// Waits for the pod of a Job that an earlier call has sent its context to.
     pub(super) async fn resume(&self, job: Job, session: &mut Session) -> Result<Running, Failure> {
         session.settled();
+        // It is not known any more whether it is of its key: others do not wait for it.
+        if let Some(key) = job.labels().get(BUILD_KEY_LABEL) {
+            self.give_up_lease(key).await;
+        }
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
         let source = self.reader().open().await;
         let endpoint = match source {
-            Ok(source) => plan::of(self, source, &[]).await.ok().map(|(_, endpoint)| endpoint),
+            Ok(source) => plan::of(self, source).await.ok().map(|(_, endpoint)| endpoint),
             Err(_) => None,
         };
         let registry = &self.env.config.registry;
         let without = || EndpointConfig::new(registry, &self.destination, &[]);
         let shown = Shown::new(&endpoint.unwrap_or_else(without));
-        Ok(Running { job, pod, watch, shown, context_digest: None })
+        Ok(Running { job, pod, watch, shown, context_digest: None, is_of_key: false })
     }
 
     pub(super) async fn started(
@@ -101,13 +116,20 @@ impl Build<'_> {
         lookup: &Lookup,
         session: &mut Session,
     ) -> Result<Running, Failure> {
-        let bases = lookup.recipe().map(|recipe| recipe.bases.as_slice()).unwrap_or_default();
         loop {
             // Read first: a context that cannot be read needs no Job.
             let source = self.reader().open().await?;
-            let (source, endpoint) = plan::of(self, source, bases).await?;
+            let (source, endpoint) = plan::of(self, source).await?;
+            // What the key was computed from, should the Dockerfile name other images by now.
+            let endpoint = lookup.recipe().map_or(endpoint, |recipe| recipe.endpoint.clone());
             let of = JobOf { dockerfile: source.dockerfile_name(), endpoint: &endpoint, lookup };
-            let job = self.create(of, session).await?;
+            let Created { job, is_of_key } = match self.create(of, session).await {
+                Err(failure) if is_of_another_call(&failure) => {
+                    self.next_attempt("an earlier call's Job has its name", session).await?;
+                    continue;
+                }
+                created => created?,
+            };
             let (namespace, builder) =
                 (&self.env.cluster.namespace, &self.env.config.build.kaniko_image);
             let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
@@ -139,11 +161,11 @@ impl Build<'_> {
             session.cursor.build.get_or_insert_default().context_sent = true;
             session.checkpoint(Phase::BuildRunning).await?;
             let shown = Shown::new(&endpoint);
-            return Ok(Running { job, pod, watch, shown, context_digest });
+            return Ok(Running { job, pod, watch, shown, context_digest, is_of_key });
         }
     }
 
-    async fn create(&self, of: JobOf<'_>, session: &mut Session) -> Result<Job, Failure> {
+    async fn create(&self, of: JobOf<'_>, session: &mut Session) -> Result<Created, Failure> {
         let JobOf { dockerfile, endpoint, lookup } = of;
         let attempt = session.cursor.build.get_or_insert_default().attempt;
         if let Err(error) = self.env.built_tags.add(self.step).await {
@@ -157,14 +179,23 @@ impl Build<'_> {
             session.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
         }
         let mut job = placed.job;
+        // A Job that another call has made was sent another context, perhaps: it is not taken for ours.
+        job.labels_mut().insert(CALL_LABEL.to_owned(), self.call.clone());
+        let mut is_of_key = false;
         if let Some(recipe) = lookup.recipe() {
+            is_of_key = self.is_of_key(recipe, &job, dockerfile)?;
             let key = recipe.key.label().to_owned();
             job.labels_mut().insert(BUILD_KEY_LABEL.to_owned(), key);
         }
         let (jobs, retry) = (self.env.cluster.jobs(), self.env.cluster.retry());
         let create = || objects::create(&jobs, &job, &retry);
-        with_room(self.env.cluster, Phase::BuildPending, session, create).await
+        let job = with_room(self.env.cluster, Phase::BuildPending, session, create).await?;
+        Ok(Created { job, is_of_key })
     }
+}
+
+fn is_of_another_call(failure: &Failure) -> bool {
+    matches!(failure.cause(), Some(ClusterError::NameTaken { .. }))
 }
 
 /// True for a context that no other Job would receive either.

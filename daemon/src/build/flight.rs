@@ -3,15 +3,16 @@
 //!
 //! Who creates the Lease that is named by the key has its turn; the Lease goes with the build or with its
 //! runner pod. Nothing but time depends on it: what a follower runs is what the registry has under the key.
+//! A build may be hostile, so that it is followed for a while only.
 
 use std::time::Duration;
 
 use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::ResourceExt;
 use kube::api::ListParams;
-use tokio::time::Instant;
+use kube::{Api, ResourceExt};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reuse::{Lookup, Recipe};
 use super::{Build, log_position};
@@ -22,7 +23,7 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{ContainerRef, objects};
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
-use crate::names::{self, BUILD_KEY_LABEL, RUNNER_LABEL};
+use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL, RUNNER_LABEL};
 use crate::objects::metadata::{self, Component};
 use crate::session::cursor::BuiltReference;
 use crate::session::events::Session;
@@ -33,17 +34,25 @@ use crate::workload::output::{self, Place};
 const NO_JOB: Duration = Duration::from_secs(5);
 /// A build that prints nothing for so long is not waited for: its runner may have stopped.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Nor is any build for longer, whatever it prints.
+const LIMIT: Duration = Duration::from_secs(600);
 /// From the end of a build until its image has the tag of its key.
 const UNTIL_SHARED: Duration = Duration::from_secs(10);
-/// A Lease that cannot be had is done without.
+/// A Lease that does not come is done without.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whose turn it is.
 pub(super) enum Turn {
     /// Another has built the image meanwhile.
     Built(BuiltReference),
-    /// This one builds, with the Lease that it then gives back, if it has it.
-    Ours(Option<Box<Lease>>),
+    /// This one builds, with the Lease if it has it.
+    Ours(Option<Box<HeldLease>>),
+}
+
+/// A Lease of this daemon. Dropped, it lets the next have its turn.
+pub(super) struct HeldLease {
+    lease: Lease,
+    leases: Api<Lease>,
 }
 
 /// A Lease without a Job.
@@ -57,8 +66,26 @@ enum Followed {
     Built(BuiltReference),
     /// It is gone without an image.
     Gone,
-    /// It failed, or is silent.
+    /// It failed, or is waited for no longer.
     Useless,
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        let (lease, leases) = (std::mem::take(&mut self.lease), self.leases.clone());
+        // One that cannot be deleted goes with the runner pod.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { delete(&leases, &lease).await });
+        }
+    }
+}
+
+/// Deletes this very Lease: by now the next may have its own.
+async fn delete(leases: &Api<Lease>, lease: &Lease) {
+    let retry = Retry::new(LEASE_TIMEOUT);
+    if let Err(failure) = objects::delete_found(leases, &lease.metadata, &retry).await {
+        tracing::info!(error = report(&failure), "a build's Lease stays");
+    }
 }
 
 impl Build<'_> {
@@ -73,13 +100,14 @@ impl Build<'_> {
     ) -> Result<Turn, Failure> {
         let Some(recipe) = lookup.recipe() else { return Ok(Turn::Ours(None)) };
         let (mut backoff, mut idle) = (Backoff::default(), None::<Idle>);
-        loop {
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
             match self.take(recipe).await {
                 Ok(Some(lease)) => return self.begin(recipe, lease, session).await,
                 Ok(None) => {}
                 Err(failure) => {
                     tracing::info!(error = report(&failure), "building without a Lease");
-                    return Ok(Turn::Ours(None));
+                    break;
                 }
             }
             let Some(job) = self.job_of(recipe).await else {
@@ -88,42 +116,43 @@ impl Build<'_> {
                 continue;
             };
             idle = None;
-            match self.follow(&job, recipe, session).await? {
+            match self.follow(&job, recipe, deadline, session).await? {
                 Followed::Built(image) => return Ok(Turn::Built(image)),
-                Followed::Useless => return Ok(Turn::Ours(None)),
+                Followed::Useless => break,
                 Followed::Gone => {}
             }
         }
+        Ok(Turn::Ours(None))
     }
 
     /// Another may have built it since it was looked for.
     async fn begin(
         &self,
         recipe: &Recipe,
-        lease: Lease,
+        lease: Box<HeldLease>,
         session: &mut Session,
     ) -> Result<Turn, Failure> {
-        let Some(digest) = self.shared(recipe).await else {
-            return Ok(Turn::Ours(Some(Box::new(lease))));
-        };
-        self.give_back(&lease).await;
-        self.found(&recipe.key, digest, session).await.map(Turn::Built)
+        match self.shared(recipe).await {
+            Some(digest) => self.found(&recipe.key, digest, session).await.map(Turn::Built),
+            None => Ok(Turn::Ours(Some(lease))),
+        }
     }
 
     /// The Lease; none: another has it.
-    async fn take(&self, recipe: &Recipe) -> Result<Option<Lease>, Failure> {
+    async fn take(&self, recipe: &Recipe) -> Result<Option<Box<HeldLease>>, Failure> {
         let runner = self.env.runner;
         let name = names::build_lease(recipe.key.label());
-        let lease = Lease {
+        let mut lease = Lease {
             metadata: metadata::of_step(runner, self.step, &name, Component::Build),
             spec: Some(LeaseSpec {
                 holder_identity: Some(runner.name.clone()),
                 ..LeaseSpec::default()
             }),
         };
-        let retry = Retry::new(LEASE_TIMEOUT);
-        match objects::create(&self.env.cluster.leases(), &lease, &retry).await {
-            Ok(lease) => Ok(Some(lease)),
+        lease.labels_mut().insert(CALL_LABEL.to_owned(), self.call.clone());
+        let (leases, retry) = (self.env.cluster.leases(), Retry::new(LEASE_TIMEOUT));
+        match objects::create(&leases, &lease, &retry).await {
+            Ok(lease) => Ok(Some(Box::new(HeldLease { lease, leases }))),
             Err(failure) => match failure.cause() {
                 Some(ClusterError::NameTaken { .. }) => Ok(None),
                 _ => Err(failure),
@@ -131,30 +160,31 @@ impl Build<'_> {
         }
     }
 
-    /// Lets the next have its turn. One that cannot be given back goes with the runner pod.
-    pub(super) async fn give_back(&self, lease: &Lease) {
-        let leases = self.env.cluster.leases();
-        let deleted =
-            objects::delete_found(&leases, &lease.metadata, &Retry::new(LEASE_TIMEOUT)).await;
-        if let Err(failure) = deleted {
-            tracing::info!(error = report(&failure), "a build's Lease stays");
-        }
-    }
-
     /// Watches a holder that has no Job, and deletes its Lease after a while: it has ended.
     async fn watched(&self, idle: Option<Idle>, recipe: &Recipe) -> Option<Idle> {
+        let leases = self.env.cluster.leases();
         let Some(idle) = idle else {
-            let name = names::build_lease(recipe.key.label());
-            let lease = self.env.cluster.leases().get_opt(&name).await.ok().flatten()?;
+            let lease = self.lease_of(recipe).await?;
             return Some(Idle { since: Instant::now(), lease });
         };
         if idle.since.elapsed() < NO_JOB {
             return Some(idle);
         }
         tracing::info!(key = %recipe.key, "a build's Lease has no Job: its holder has ended");
-        // This very one: by now the next may have its own.
-        self.give_back(&idle.lease).await;
+        delete(&leases, &idle.lease).await;
         None
+    }
+
+    async fn lease_of(&self, recipe: &Recipe) -> Option<Lease> {
+        let name = names::build_lease(recipe.key.label());
+        self.env.cluster.leases().get_opt(&name).await.ok().flatten()
+    }
+
+    /// Deletes the Lease of an earlier daemon's build, if it is this runner's.
+    pub(super) async fn give_up_lease(&self, key: &str) {
+        let (name, leases) = (names::build_lease(key), self.env.cluster.leases());
+        let (runner, retry) = (&self.env.runner.name, Retry::new(LEASE_TIMEOUT));
+        let _ = objects::delete(&leases, runner, &name, &retry).await;
     }
 
     /// The Job that builds it.
@@ -170,14 +200,16 @@ impl Build<'_> {
         &self,
         job: &Job,
         recipe: &Recipe,
+        deadline: Instant,
         session: &mut Session,
     ) -> Result<Followed, Failure> {
         session.settled();
         let holder = job.labels().get(RUNNER_LABEL).map(String::as_str).unwrap_or_default();
         let line = format!("Key {}: runner {holder} builds it, this is its log", recipe.key);
         log_group::open(self.dockerfile, &[line], session).await?;
-        let ended = self.log_of(job, recipe, session).await;
-        let followed = match ended {
+        session.cursor.build.get_or_insert_default().following = true;
+        session.checkpoint(Phase::BuildRunning).await?;
+        let followed = match self.log_of(job, recipe, deadline, session).await {
             Err(failure) if failure.is_cancelled() => return Err(failure),
             Err(failure) => {
                 tracing::info!(error = report(&failure), "the build that was followed has ended");
@@ -187,7 +219,7 @@ impl Build<'_> {
                 if is_there { Followed::Useless } else { Followed::Gone }
             }
             Ok(Some(ended)) if ended.exit_code == 0 => match self.wait_until_shared(recipe).await {
-                Some(digest) => Followed::Built(self.followed(recipe, digest, session).await?),
+                Some(digest) => Followed::Built(self.found(&recipe.key, digest, session).await?),
                 None => Followed::Useless,
             },
             Ok(_) => Followed::Useless,
@@ -198,31 +230,35 @@ impl Build<'_> {
         Ok(followed)
     }
 
-    /// Streams the log; none: it is silent for too long.
+    /// Streams the log; none: it is waited for no longer.
     async fn log_of(
         &self,
         job: &Job,
         recipe: &Recipe,
+        deadline: Instant,
         session: &mut Session,
     ) -> Result<Option<Termination>, Failure> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), job);
         let shown = Shown::new(&recipe.endpoint);
-        let started = tokio::time::timeout(SILENCE, self.started(job, &mut watch, session)).await;
+        let started = timeout_at(deadline, self.started(job, &mut watch, session)).await;
         let Ok(pod) = started else { return Ok(None) };
         let name = pod?.name_any();
-        loop {
+        while Instant::now() < deadline {
             let sent = session.sent();
             let target = ContainerRef { pod: &name, container: names::BUILD_CONTAINER };
             let place =
                 Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
             let streamed =
                 output::stream(self.env.cluster, &mut watch, job, target, place, session);
-            match tokio::time::timeout(SILENCE, streamed).await {
-                Ok(ended) => return ended.map(Some),
-                Err(_) if session.sent() == sent => return Ok(None),
-                Err(_) => {}
+            if let Ok(ended) = timeout(SILENCE, streamed).await {
+                return ended.map(Some);
+            }
+            // Without a Lease its image will not be that of the key.
+            if session.sent() == sent || self.lease_of(recipe).await.is_none() {
+                break;
             }
         }
+        Ok(None)
     }
 
     async fn wait_until_shared(&self, recipe: &Recipe) -> Option<String> {
@@ -235,20 +271,6 @@ impl Build<'_> {
                 backoff.wait().await;
             }
         };
-        tokio::time::timeout(UNTIL_SHARED, waited).await.ok()
-    }
-
-    async fn followed(
-        &self,
-        recipe: &Recipe,
-        digest: String,
-        session: &mut Session,
-    ) -> Result<BuiltReference, Failure> {
-        let image = BuiltReference { reference: self.destination.reference(&digest), digest };
-        self.env.cache.add(self.dockerfile, recipe.key.context().clone(), image.clone());
-        session.cursor.image = Some(image.clone());
-        session.checkpoint(Phase::BuildRunning).await?;
-        log_group::close(session).await?;
-        Ok(image)
+        timeout(UNTIL_SHARED, waited).await.ok()
     }
 }

@@ -3,26 +3,27 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::StatusCode;
 
-use super::key;
 use crate::config::RegistryConfig;
+use crate::error::report;
+use crate::registry::built_tags;
 use crate::registry::client::{
     Access, CertificateAuthority, ClientOptions, RegistryClient, RegistryError, Session,
 };
 use crate::registry::credentials::Credentials;
-use crate::registry::destination;
+use crate::registry::destination::{self, Destination};
 use crate::registry::error::DestinationError;
 use crate::registry::mirrors::Mirrors;
 use crate::registry::tags;
 
-/// An image is deleted so long after its end: a step that found it just before pulls it.
-const GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(1);
+/// An image is deleted so long after its end: a job that found it just before may run for 5 days, and pull
+/// it again.
+const GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(5 * 24);
 /// Images that are asked for at the same time.
 const MAX_REQUESTS: usize = 8;
 
@@ -70,6 +71,16 @@ pub enum GcError {
         /// The registry.
         host: String,
     },
+    /// The registry refused single requests; the log names them.
+    #[error(
+        "{failed} of {all} tags and images could not be read or deleted; the lines above say why"
+    )]
+    Incomplete {
+        /// Requests that failed.
+        failed: usize,
+        /// Tags of the repository.
+        all: usize,
+    },
     /// What was done cannot be printed.
     #[error("standard output cannot be written to")]
     Output(#[source] io::Error),
@@ -79,48 +90,67 @@ pub enum GcError {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Image {
     tags: Vec<String>,
-    /// When no build uses it any more; none: that is not known.
+    /// When no build uses it any more; none: a tag of it has another form.
     end: Option<Timestamp>,
+}
+
+/// What the repository has.
+#[derive(Debug, Default)]
+struct Images {
+    by_digest: BTreeMap<String, Image>,
+    tags: usize,
+    /// Tags whose image could not be read.
+    failed: usize,
 }
 
 /// Deletes what is over and prints a line for each image of that kind.
 ///
 /// # Errors
-/// See [`GcError`]. Images that were deleted by then are.
+/// See [`GcError`]. What could be deleted is.
 pub async fn run(config: &GcConfig, output: &mut impl Write) -> Result<(), GcError> {
-    let registry = &config.registry;
-    let destination = destination::of_tag(registry, "any").map_err(GcError::NotConfigured)?;
-    let session = session(config, &destination)?;
-    let images = images(&session, registry.max_age).await?;
+    let registry = config.registry.clone().without_empty();
+    let destination = destination::of_tag(&registry, "any").map_err(GcError::NotConfigured)?;
+    let session = session(config, &registry, &destination)?;
+    let images = images(&session).await?;
     let now = Timestamp::now();
-    let (mut expired, mut deleted) = (0, 0);
-    for (digest, image) in &images {
+    let (mut expired, mut deleted, mut failed) = (0, 0, images.failed);
+    for (digest, image) in &images.by_digest {
         let Some(end) = image.end.filter(|end| now > *end + GRACE_PERIOD) else { continue };
         expired += 1;
-        let done = if config.dry_run { "would delete" } else { "deleted" };
+        let mut done = "would delete";
         if !config.dry_run {
             match tags::delete_image(&session, digest).await {
-                Ok(_) => deleted += 1,
+                Ok(_) => (deleted, done) = (deleted + 1, "deleted"),
                 Err(RegistryError::Refused { host, status: StatusCode::METHOD_NOT_ALLOWED }) => {
                     return Err(GcError::DeletesNothing { host });
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(digest, error = report(&error), "an image is not deleted");
+                    (failed, done) = (failed + 1, "could not delete");
+                }
             }
         }
         let (repository, tags) = (&destination.pull, image.tags.join(", "));
         writeln!(output, "{done} {repository}@{digest}: not used since {end}; tags {tags}")
             .map_err(GcError::Output)?;
     }
-    let all = images.len();
+    let all = images.by_digest.len();
     writeln!(output, "{all} images, {expired} not used any more, {deleted} deleted")
-        .map_err(GcError::Output)
+        .map_err(GcError::Output)?;
+    match failed {
+        0 => Ok(()),
+        failed => Err(GcError::Incomplete { failed, all: images.tags }),
+    }
 }
 
-fn session(config: &GcConfig, destination: &destination::Destination) -> Result<Session, GcError> {
+fn session(
+    config: &GcConfig,
+    registry: &RegistryConfig,
+    destination: &Destination,
+) -> Result<Session, GcError> {
     let read = |path: &PathBuf| {
         std::fs::read(path).map_err(|source| GcError::Unreadable { path: path.clone(), source })
     };
-    let registry = &config.registry;
     let authority = registry.ca_file.as_ref().map(read).transpose()?;
     let authority =
         authority.map(|pem| CertificateAuthority { host: destination.push_host.clone(), pem });
@@ -134,26 +164,33 @@ fn session(config: &GcConfig, destination: &destination::Destination) -> Result<
     Ok(client.session(&destination.push_host, repository, user, Access::Delete)?)
 }
 
-/// All images, by digest: one is used for as long as one of its tags is.
-async fn images(
-    session: &Session,
-    max_age: Duration,
-) -> Result<BTreeMap<String, Image>, RegistryError> {
-    let mut described = Vec::new();
+/// All images: one is used for as long as one of its tags is.
+async fn images(session: &Session) -> Result<Images, RegistryError> {
+    let mut named = Vec::new();
     for tag in tags::list(session).await? {
-        described.push(describe(session, tag, max_age));
+        named.push(named_by(session, tag));
     }
-    let described: Vec<_> = stream::iter(described).buffered(MAX_REQUESTS).try_collect().await?;
-    let mut images: BTreeMap<String, Image> = BTreeMap::new();
-    for tagged in described.into_iter().flatten() {
-        let Tagged { digest, tag, end } = tagged;
-        match images.get_mut(&digest) {
+    let mut images = Images { tags: named.len(), ..Images::default() };
+    let mut named = stream::iter(named).buffered(MAX_REQUESTS);
+    while let Some(Named { tag, digest }) = named.next().await {
+        let digest = match digest {
+            Ok(Some(digest)) => digest,
+            // It was deleted meanwhile.
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(tag, error = report(&error), "an image cannot be read");
+                images.failed += 1;
+                continue;
+            }
+        };
+        let end = built_tags::end_of(&tag);
+        match images.by_digest.get_mut(&digest) {
             Some(image) => {
                 image.tags.push(tag);
                 image.end = image.end.zip(end).map(|(one, other)| one.max(other));
             }
             None => {
-                images.insert(digest, Image { tags: vec![tag], end });
+                images.by_digest.insert(digest, Image { tags: vec![tag], end });
             }
         }
     }
@@ -161,28 +198,14 @@ async fn images(
 }
 
 /// A tag, and what it names.
-struct Tagged {
-    digest: String,
+struct Named {
     tag: String,
-    end: Option<Timestamp>,
+    digest: Result<Option<String>, RegistryError>,
 }
 
-/// The end of a key stands in its tag; the image of a step is as old as its configuration says.
-async fn describe(
-    session: &Session,
-    tag: String,
-    max_age: Duration,
-) -> Result<Option<Tagged>, RegistryError> {
-    let Some(manifest) = tags::find(session, &tag).await? else { return Ok(None) };
-    let end = match key::end_of(&tag) {
-        Some(end) => Some(end),
-        None => {
-            let age = SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX);
-            let created = tags::created(session, &manifest).await?;
-            created.and_then(|created| created.checked_add(age).ok())
-        }
-    };
-    Ok(Some(Tagged { digest: manifest.digest, tag, end }))
+async fn named_by(session: &Session, tag: String) -> Named {
+    let found = tags::find(session, &tag).await;
+    Named { tag, digest: found.map(|found| found.map(|manifest| manifest.digest)) }
 }
 
 #[cfg(test)]

@@ -1,13 +1,10 @@
 //! What an image is made of, as one text: builds of the same key make the same image.
 //!
 //! The key is a hash of the context, of what its base images are, and of the builder as the settings and
-//! the template make it. The image's tag in the repository of built images consists of it and of the time
-//! until which the image is used.
+//! the template make it; see `registry/built_tags.rs` for the tag.
 
 use std::fmt::{self, Write};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use sha2::{Digest, Sha256};
 
@@ -17,8 +14,6 @@ use crate::registry::base_images::ResolvedImage;
 
 /// Changes with what goes into a key.
 const VERSION: &str = "hookd build 1";
-/// No id of a step has an underscore: no caller can have its own build pushed under the tag of a key.
-const TAG_PREFIX: &str = "key_";
 /// Digits of a label.
 const LABEL: usize = 40;
 /// Digits that people read.
@@ -40,7 +35,7 @@ pub struct Ingredients<'a> {
     pub dockerfile: &'a str,
     /// The images that the Dockerfile names.
     pub bases: &'a [ResolvedImage],
-    /// The Job that would build it, but for its name and tag.
+    /// The Job that builds it: its names and the image's tag do not count.
     pub job: &'a Job,
 }
 
@@ -74,18 +69,9 @@ impl BuildKey {
         Ok(Self { hex, context: (*context).clone() })
     }
 
-    /// The tag of the image at this time, which names its own end: from then on it is another.
-    pub fn tag(&self, now: Timestamp, max_age: Duration) -> String {
-        let age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX).max(1);
-        // Not all keys at the same time.
-        let digits = self.hex.get(..8).unwrap_or_default();
-        let offset = i64::from_str_radix(digits, 16).unwrap_or_default() % age;
-        let end = (now.as_second() + offset)
-            .div_euclid(age)
-            .saturating_add(1)
-            .saturating_mul(age)
-            .saturating_sub(offset);
-        format!("{TAG_PREFIX}{}_{end}", self.hex)
+    /// All its digits.
+    pub fn hex(&self) -> &str {
+        &self.hex
     }
 
     /// Digits that fit a label and a name.
@@ -97,12 +83,6 @@ impl BuildKey {
     pub fn context(&self) -> &ContextDigest {
         &self.context
     }
-}
-
-/// The end that the tag of a key names; none: it is no such tag.
-pub fn end_of(tag: &str) -> Option<Timestamp> {
-    let (_, end) = tag.strip_prefix(TAG_PREFIX)?.split_once('_')?;
-    Timestamp::from_second(end.parse().ok()?).ok()
 }
 
 /// Its first digits.
@@ -118,6 +98,9 @@ fn builder(job: &Job) -> Result<Vec<u8>, Failure> {
     let parts = spec.map(|spec| {
         let mut container = spec.containers.first().cloned().unwrap_or_default();
         container.resources = None;
+        if let Some(arguments) = &mut container.args {
+            arguments.retain(|argument| !argument.starts_with("--destination="));
+        }
         (container, &spec.volumes, &spec.node_selector, &spec.affinity, &spec.runtime_class_name)
     });
     serde_json::to_vec(&parts)

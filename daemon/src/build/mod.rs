@@ -14,6 +14,7 @@ use kube::ResourceExt;
 use crate::build::cache::BuildCache;
 use crate::build::context::ContextDigest;
 use crate::build::error::BuildError;
+use crate::build::key::BuildKey;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::pod::{self, Termination};
 use crate::cluster::watch::PodWatch;
@@ -21,12 +22,13 @@ use crate::cluster::{Cluster, ContainerRef, logs};
 use crate::config::Config;
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
-use crate::ids::StepId;
+use crate::ids::{self, StepId};
 use crate::names;
 use crate::registry::client::RegistryClient;
 use crate::registry::destination::{self, Destination};
 use crate::runner::{HookTemplate, Runner};
 use crate::session::cursor::{BuiltReference, Cursor};
+use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::session::log_group;
 use crate::session::remembered::RememberedSteps;
@@ -83,6 +85,8 @@ struct Build<'a> {
     step: &'a StepId,
     dockerfile: &'a Path,
     destination: Destination,
+    /// Distinguishes the Jobs of this call from those of others with the same id.
+    call: String,
 }
 
 /// A build whose builder has its whole context, or may have.
@@ -94,6 +98,15 @@ struct Running {
     shown: Shown,
     /// What the context is made of, if this daemon has sent it.
     context_digest: Option<ContextDigest>,
+    /// The Job is the one that the key was computed from.
+    is_of_key: bool,
+}
+
+impl Running {
+    /// True if everything that the image is made of is what the key was computed from.
+    fn is_of(&self, key: &BuildKey) -> bool {
+        self.is_of_key && self.context_digest.as_ref() == Some(key.context())
+    }
 }
 
 /// How the builder ended.
@@ -121,9 +134,14 @@ pub async fn build(
             let (image, repository) = (image.reference.clone(), destination.pull);
             return Err(BuildError::ForeignImage { image, repository }.into());
         }
-        return Ok(image.clone());
+        let image = image.clone();
+        // An earlier daemon may have ended before it did.
+        log_group::close(session).await?;
+        return Ok(image);
     }
-    let build = Build { env, step, dockerfile, destination };
+    let call = ids::unguessable()
+        .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
+    let build = Build { env, step, dockerfile, destination, call };
     if let Some(job) = build.running_job(session).await? {
         let running = build.resume(job, session).await?;
         return build.attend(running, &Lookup::NoKey(None), session).await;
@@ -139,25 +157,17 @@ pub async fn build(
         Turn::Built(image) => return Ok(image),
         Turn::Ours(lease) => lease,
     };
-    let built = build.start_and_attend(&lookup, session).await;
-    if let Some(lease) = lease {
-        build.give_back(&lease).await;
-    }
+    let running = build.start(&lookup, session).await?;
+    // Others do not wait for an image that they cannot have.
+    let lease = lease.filter(|_| lookup.recipe().is_some_and(|recipe| running.is_of(&recipe.key)));
+    let built = build.attend(running, &lookup, session).await;
+    drop(lease);
     built
 }
 
 impl Build<'_> {
     fn reader(&self) -> ContextReader<'_> {
         ContextReader { config: self.env.config, dockerfile: self.dockerfile }
-    }
-
-    async fn start_and_attend(
-        &self,
-        lookup: &Lookup,
-        session: &mut Session,
-    ) -> Result<BuiltReference, Failure> {
-        let running = self.start(lookup, session).await?;
-        self.attend(running, lookup, session).await
     }
 
     /// Follows the build to its image, and begins it again as often as its context does not arrive.

@@ -9,22 +9,19 @@ use crate::objects::build_job::proxy::Proxy;
 use crate::objects::build_job::{self, Attempt};
 use crate::objects::template::Template;
 use crate::objects::template::build::{Placed, place};
-use crate::registry::base_images::ResolvedImage;
 
-/// The settings of the build's registry endpoint, which serves the base images that were resolved by their
-/// digests.
+/// The settings of the build's registry endpoint.
 ///
 /// # Errors
 /// As [`ContextReader::read`](super::ContextReader::read).
 pub(super) async fn of(
     build: &Build<'_>,
     source: BuildContext,
-    bases: &[ResolvedImage],
 ) -> Result<(BuildContext, EndpointConfig), Failure> {
     let read = build.reader().read(source).await?;
     let registry = &build.env.config.registry;
     let endpoint = EndpointConfig::new(registry, &build.destination, &read.images);
-    Ok((read.source, endpoint.pinned(bases)))
+    Ok((read.source, endpoint))
 }
 
 /// The Job of attempt number `attempt`: Kaniko and its endpoint, with the sidecar's proxy, placed as the

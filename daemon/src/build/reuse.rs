@@ -7,14 +7,16 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 
 use super::key::{BuildKey, Ingredients};
 use super::repository::Repository;
-use super::{Build, plan};
+use super::{Build, Running, plan};
 use crate::config::{BuildReuse, BuiltImages};
 use crate::endpoint::EndpointConfig;
 use crate::error::{Failure, report};
 use crate::registry::base_images::{BaseImages, ResolvedImage};
+use crate::registry::built_tags;
 use crate::registry::client::{Access, RegistryError};
 use crate::registry::mirrors::Mirrors;
 use crate::registry::tags;
@@ -24,8 +26,6 @@ use crate::session::log_group;
 
 /// For all that registries are asked before a build, and after it.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The tag in the Job that a key is computed from.
-const ANY_TAG: &str = "key";
 
 /// Whether an image is there.
 pub(super) enum Lookup {
@@ -45,7 +45,7 @@ pub(super) struct Recipe {
     /// The tag of the image.
     tag: String,
     /// What the names of base images stand for in this build.
-    pub(super) bases: Vec<ResolvedImage>,
+    bases: Vec<ResolvedImage>,
     /// What such a build may push and pull.
     pub(super) endpoint: EndpointConfig,
 }
@@ -78,7 +78,11 @@ impl Build<'_> {
         let config = self.env.config;
         let is_kept = config.registry.built_images == BuiltImages::Keep;
         // One that has begun goes on.
-        let begun = session.cursor.build.is_some();
+        let begun = session
+            .cursor
+            .build
+            .as_ref()
+            .is_some_and(|build| build.attempt > 0 || build.context_sent);
         let (true, false, BuildReuse::Check, Some(client)) =
             (is_kept, begun, config.build.reuse, self.env.registry)
         else {
@@ -94,17 +98,15 @@ impl Build<'_> {
             Ok(Err(error)) => return Ok(Lookup::NoKey(Some(report(&error)))),
             Err(_) => return Ok(Lookup::NoKey(Some(late("the registries of its base images")))),
         };
-        let endpoint = EndpointConfig {
-            tag: ANY_TAG.to_owned(),
-            ..EndpointConfig::new(&config.registry, &self.destination, &read.images)
-        };
+        let endpoint = EndpointConfig::new(&config.registry, &self.destination, &read.images);
+        let endpoint = endpoint.pinned(&bases);
         let dockerfile = read.source.dockerfile_name().to_owned();
         let job = plan::job(self, 0, &dockerfile, &endpoint)?.job;
         let context = self.reader().digest(read.source).await?;
         let ingredients =
             Ingredients { context: &context, dockerfile: &dockerfile, bases: &bases, job: &job };
         let key = BuildKey::new(&ingredients)?;
-        let tag = key.tag(Timestamp::now(), config.registry.max_age);
+        let tag = built_tags::of_key(key.hex(), Timestamp::now(), config.registry.max_age);
         let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &tag)).await;
         match found {
             Ok(Ok(Some(digest))) => self.found(&key, digest, session).await.map(Lookup::Found),
@@ -144,11 +146,26 @@ impl Build<'_> {
         Ok(image)
     }
 
+    /// True if the Job builds what the key is of, once it is sent the context of the key.
+    ///
+    /// # Errors
+    /// The Job cannot be written as JSON.
+    pub(super) fn is_of_key(
+        &self,
+        recipe: &Recipe,
+        job: &Job,
+        dockerfile: &str,
+    ) -> Result<bool, Failure> {
+        let context = recipe.key.context();
+        let ingredients = Ingredients { context, dockerfile, bases: &recipe.bases, job };
+        Ok(BuildKey::new(&ingredients)? == recipe.key)
+    }
+
     /// Lets others find the image that was just built, if it is what its key says. A build does not fail
     /// for it.
-    pub(super) async fn share(&self, recipe: &Recipe, running: &super::Running, digest: &str) {
-        if running.context_digest.as_ref() != Some(recipe.key.context()) {
-            tracing::info!(key = %recipe.key, "the context changed before it was sent: not shared");
+    pub(super) async fn share(&self, recipe: &Recipe, running: &Running, digest: &str) {
+        if !running.is_of(&recipe.key) {
+            tracing::info!(key = %recipe.key, "it was built of other things than its key: not shared");
             return;
         }
         let shared = tokio::time::timeout(TIMEOUT, self.give_tag(&recipe.tag, digest)).await;

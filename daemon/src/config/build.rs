@@ -74,7 +74,7 @@ pub struct BuildConfig {
     pub proxy: ProxySource,
 
     /// Whether an image that was built before of the same things is used again: `check` looks for it, and
-    /// whether its base images are still the same; `never` builds each time.
+    /// whether its base images are still the same; `never` builds in each job.
     #[arg(
         long = "build-reuse",
         env = "HOOKD_BUILD_REUSE",
@@ -106,7 +106,7 @@ pub struct BuildConfig {
 pub enum BuildReuse {
     /// Registries are asked what the base images are before each build.
     Check,
-    /// Each step builds its image.
+    /// Each job builds its images.
     Never,
 }
 

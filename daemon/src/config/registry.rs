@@ -67,8 +67,8 @@ pub struct RegistryConfig {
     )]
     pub built_images: BuiltImages,
 
-    /// Seconds after which a kept image is not used for further builds; `hookd gc` deletes it an hour
-    /// later.
+    /// Seconds after which a kept image is not used for further builds; `hookd gc` deletes it
+    /// 5 days later.
     #[arg(
         long = "built-images-max-age",
         env = "HOOKD_BUILT_IMAGES_MAX_AGE_SECONDS",
@@ -89,4 +89,28 @@ pub struct RegistryConfig {
     /// Registries that use plain HTTP, comma-separated. A registry behind a node port always does.
     #[arg(long = "insecure-registries", env = "HOOKD_INSECURE_REGISTRIES", value_delimiter = ',')]
     pub insecure: Vec<String>,
+}
+
+impl RegistryConfig {
+    /// An empty setting is one that was not made, as a template leaves it.
+    #[must_use]
+    pub fn without_empty(mut self) -> Self {
+        let texts = [
+            &mut self.host,
+            &mut self.port,
+            &mut self.node_port,
+            &mut self.pull_host,
+            &mut self.secret,
+            &mut self.ca_config_map,
+            &mut self.map,
+        ];
+        for text in texts {
+            text.take_if(|text| text.trim().is_empty());
+        }
+        for list in [&mut self.mirrors, &mut self.insecure] {
+            list.retain(|item| !item.trim().is_empty());
+        }
+        self.ca_file.take_if(|path| path.as_os_str().is_empty());
+        self
+    }
 }

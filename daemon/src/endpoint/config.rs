@@ -65,6 +65,7 @@ pub struct AllowedImage {
     /// Tag or digest.
     pub version: String,
     /// What is served for the tag, whatever it names by then; none: what it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Where it is pulled from: each is tried in turn until one has it.
     pub sources: Vec<Place>,

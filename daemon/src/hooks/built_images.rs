@@ -18,13 +18,13 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Deletes the images of this runner's builds, after the steps that ran them. What cannot be deleted is
 /// named in one warning and stays for the registry's own rules; no job fails for it.
 pub async fn delete(context: &Context) {
+    // The next job of this runner looks for them in the registry, and whether they are still the same.
+    context.builds.clear();
     if context.config.registry.built_images == BuiltImages::Keep {
         return;
     }
     let tags = context.built_tags.all().await;
     let Some(first) = tags.first() else { return };
-    // The next job of this runner must not find them built.
-    context.builds.clear();
     let (count, host) = (tags.len(), context.config.registry.host.as_deref().unwrap_or_default());
     match tokio::time::timeout(TIMEOUT, delete_all(context, first, &tags)).await {
         Ok(Ok(deleted)) => {

@@ -1,8 +1,11 @@
 //! Where a built image goes, and where the kubelet finds it.
 
-use crate::config::RegistryConfig;
+use jiff::Timestamp;
+
+use crate::config::{BuiltImages, RegistryConfig};
 use crate::error::Failure;
 use crate::ids::StepId;
+use crate::registry::built_tags;
 use crate::registry::error::DestinationError;
 
 /// Repository of built images within the registry.
@@ -26,7 +29,11 @@ pub struct Destination {
 /// # Errors
 /// When no registry is configured.
 pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, Failure> {
-    Ok(of_tag(registry, step.as_str())?)
+    let tag = match registry.built_images {
+        BuiltImages::Delete => step.to_string(),
+        BuiltImages::Keep => built_tags::of_step(step, Timestamp::now(), registry.max_age),
+    };
+    Ok(of_tag(registry, &tag)?)
 }
 
 /// The image of built ones that has this tag.

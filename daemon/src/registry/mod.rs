@@ -1,6 +1,7 @@
 //! Everything that hookd asks of an OCI registry, and what it knows of images.
 
 pub mod base_images;
+pub mod built_tags;
 pub mod client;
 pub mod credentials;
 pub mod destination;

@@ -1,20 +1,19 @@
 //! What a tag of a repository names: found, set and deleted.
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::registry::client::{
-    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, is_digest, read_bounded,
+    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, read_bounded,
 };
 
 /// Tags that a registry is asked for at one time.
 const TAGS_AT_ONCE: usize = 1000;
-/// Bytes of such an answer.
-const MAX_TAG_LIST: usize = 1 << 20;
-/// Tags of a repository.
+/// Bytes of such an answer: registries before distribution 3 answer with all.
+const MAX_TAG_LIST: usize = 16 << 20;
+/// Tags that are looked at.
 const MAX_TAGS: usize = 100_000;
 
 /// As large as a registry accepts one.
@@ -32,21 +31,6 @@ pub struct Manifest {
 #[derive(Deserialize)]
 struct TagList {
     tags: Option<Vec<String>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Document {
-    config: Option<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Descriptor {
-    digest: String,
-}
-
-#[derive(Default, Deserialize)]
-struct ImageFile {
-    created: Option<String>,
 }
 
 /// What a tag or a digest names; none: nothing.
@@ -72,10 +56,10 @@ pub async fn find(session: &Session, version: &str) -> Result<Option<Manifest>, 
     Ok(Some(Manifest { digest, media_type, bytes: bytes.into() }))
 }
 
-/// All tags of the repository.
+/// All tags of the repository, or as many as are looked at.
 ///
 /// # Errors
-/// See [`RegistryError`]; more than [`MAX_TAGS`].
+/// See [`RegistryError`].
 pub async fn list(session: &Session) -> Result<Vec<String>, RegistryError> {
     let mut all: Vec<String> = Vec::new();
     loop {
@@ -94,51 +78,21 @@ pub async fn list(session: &Session) -> Result<Vec<String>, RegistryError> {
         let invalid =
             || RegistryError::Invalid { host: session.host().to_owned(), what: "tag list" };
         let page: TagList = serde_json::from_slice(&body).map_err(|_| invalid())?;
-        let tags = page.tags.unwrap_or_default();
-        // It is a part of the next request.
-        if tags.iter().any(|tag| !is_tag(tag)) || all.len() + tags.len() > MAX_TAGS {
-            return Err(invalid());
-        }
-        if tags.is_empty() || !has_more {
-            all.extend(tags);
+        let mut tags = page.tags.unwrap_or_default();
+        // The last is a part of the next request.
+        tags.retain(|tag| is_tag(tag));
+        let is_last = tags.is_empty() || !has_more;
+        all.extend(tags);
+        if is_last || all.len() >= MAX_TAGS {
+            all.truncate(MAX_TAGS);
             return Ok(all);
         }
-        all.extend(tags);
     }
 }
 
 fn is_tag(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=128).contains(&text.len()) && text.bytes().all(plain)
-}
-
-/// When an image was made, as its configuration says; none: it does not.
-///
-/// # Errors
-/// See [`RegistryError`].
-pub async fn created(
-    session: &Session,
-    manifest: &Manifest,
-) -> Result<Option<Timestamp>, RegistryError> {
-    let document: Document = serde_json::from_slice(&manifest.bytes).unwrap_or_default();
-    let Some(config) = document.config.filter(|config| is_digest(&config.digest)) else {
-        return Ok(None);
-    };
-    let answer =
-        session.send(Request::new(Method::GET, format!("blobs/{}", config.digest))).await?;
-    match answer.status() {
-        StatusCode::OK => {}
-        // It was deleted meanwhile.
-        StatusCode::NOT_FOUND => return Ok(None),
-        status => return Err(refused(session, status)),
-    }
-    let body = read_bounded(session.host(), answer, "configuration", MAX_MANIFEST).await?;
-    if digest_of(&body) != config.digest {
-        let (host, expected) = (session.host().to_owned(), config.digest);
-        return Err(RegistryError::DigestMismatch { host, what: "configuration", expected });
-    }
-    let image: ImageFile = serde_json::from_slice(&body).unwrap_or_default();
-    Ok(image.created.and_then(|created| created.parse().ok()))
 }
 
 /// Gives a manifest that the repository has a tag.

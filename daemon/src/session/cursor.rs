@@ -34,6 +34,9 @@ pub struct BuildPosition {
     pub context_sent: bool,
     /// Token that the runner's `::stop-commands::` was given; present while the group is open.
     pub token: Option<String>,
+    /// The log is that of another's build, which is followed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub following: bool,
     /// Where its log stands.
     pub log: LogPosition,
 }

@@ -15,11 +15,11 @@ use hookd_api::v1::Stream;
 use crate::cluster::logs::LogPosition;
 use crate::error::Failure;
 use crate::ids;
-use crate::session::cursor::{BuiltReference, Cursor};
+use crate::session::cursor::{BuildPosition, BuiltReference, Cursor};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 
-/// Opens the group, unless it is open; `about` are its first lines.
+/// Opens the group, with `about` as its first lines; in one that is open they are further lines.
 ///
 /// # Errors
 /// When the client is gone, or the kernel has no random bytes.
@@ -30,7 +30,8 @@ pub async fn open(
 ) -> Result<(), Failure> {
     let position = session.cursor.build.get_or_insert_default();
     if position.token.is_some() {
-        return Ok(());
+        let lines = about.join("\n") + "\n";
+        return session.output(Stream::Stderr, Bytes::from(lines), |_| {}).await;
     }
     let token = token()?;
     let lines = format!(
@@ -42,7 +43,7 @@ pub async fn open(
     session.output(Stream::Stderr, Bytes::from(lines), opened).await
 }
 
-/// A whole group of one line, for an image that is not built because it is there.
+/// Says that the image is there: in a group of its own, or at the end of the one that is open.
 ///
 /// # Errors
 /// When the client is gone.
@@ -52,8 +53,18 @@ pub async fn of_image(
     image: &BuiltReference,
     session: &mut Session,
 ) -> Result<(), Failure> {
-    let lines = format!("##[group]Build {}\n{line}\n##[endgroup]\n", one_line(dockerfile));
-    let found = |cursor: &mut Cursor| cursor.image = Some(image.clone());
+    let position = session.cursor.build.as_ref();
+    let open = position.and_then(|position| Some((line_end(position), position.token.clone()?)));
+    let lines = match open {
+        Some((newline, token)) => format!("{newline}{line}\n::{token}::\n##[endgroup]\n"),
+        None => format!("##[group]Build {}\n{line}\n##[endgroup]\n", one_line(dockerfile)),
+    };
+    let found = |cursor: &mut Cursor| {
+        cursor.image = Some(image.clone());
+        if let Some(position) = &mut cursor.build {
+            position.token = None;
+        }
+    };
     session.output(Stream::Stderr, Bytes::from(lines), found).await
 }
 
@@ -63,11 +74,11 @@ pub async fn of_image(
 /// When the client is gone.
 pub async fn turn_over(session: &mut Session) -> Result<(), Failure> {
     let Some(position) = &session.cursor.build else { return Ok(()) };
-    let mid_line = position.log.timestamp.is_some() && !position.log.line_ended;
-    let newline = if mid_line { "\n" } else { "" };
-    let lines = format!("{newline}That build made no image; another begins\n");
+    let lines = format!("{}Not waiting for that build any longer\n", line_end(position));
     let over = |cursor: &mut Cursor| {
-        cursor.build.get_or_insert_default().log = LogPosition::default();
+        let position = cursor.build.get_or_insert_default();
+        position.log = LogPosition::default();
+        position.following = false;
     };
     session.output(Stream::Stderr, Bytes::from(lines), over).await
 }
@@ -79,11 +90,16 @@ pub async fn turn_over(session: &mut Session) -> Result<(), Failure> {
 pub async fn close(session: &mut Session) -> Result<(), Failure> {
     let Some(position) = &session.cursor.build else { return Ok(()) };
     let Some(token) = position.token.clone() else { return Ok(()) };
-    let mid_line = position.log.timestamp.is_some() && !position.log.line_ended;
-    let newline = if mid_line { "\n" } else { "" };
+    let newline = line_end(position);
     let lines = format!("{newline}::{token}::\n##[endgroup]\n");
     let closed = |cursor: &mut Cursor| cursor.build.get_or_insert_default().token = None;
     session.output(Stream::Stderr, Bytes::from(lines), closed).await
+}
+
+/// What ends the line that the log stands in.
+fn line_end(position: &BuildPosition) -> &'static str {
+    let mid_line = position.log.timestamp.is_some() && !position.log.line_ended;
+    if mid_line { "\n" } else { "" }
 }
 
 fn token() -> Result<String, Failure> {
@@ -102,7 +118,7 @@ fn one_line(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::cursor::{BuildPosition, Offsets};
+    use crate::session::cursor::Offsets;
     use crate::session::events::{Acked, EventKind};
     use tokio::sync::{mpsc, watch};
 
@@ -150,10 +166,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_group_that_another_daemon_opened_is_only_closed() {
+    async fn a_group_that_is_open_gets_further_lines() {
         let log = LogPosition { timestamp: Some("t".into()), ..LogPosition::default() };
         let build = BuildPosition { token: Some("abc".into()), log, ..BuildPosition::default() };
         let cursor = Cursor { build: Some(build), ..Cursor::default() };
-        assert_eq!(printed(cursor, true).await, "\n::abc::\n##[endgroup]\n");
+        assert_eq!(printed(cursor, true).await, "Builder kaniko\n\n::abc::\n##[endgroup]\n");
     }
 }

@@ -151,45 +151,10 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
         }
     }
     // What it may use, and how it is called, is not in the image.
-    let mut roomy = job(|container| container.resources = Some(Default::default()));
+    let mut roomy = job(|container| {
+        container.resources = Some(Default::default());
+        container.args.as_mut().unwrap().push("--destination=127.0.0.1:5077/push/a:1".into());
+    });
     roomy.metadata.name = Some("another".into());
     assert_eq!(tag(&first), tag(&Ingredients { job: &roomy, ..first }));
-}
-
-fn any_key() -> BuildKey {
-    let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("Dockerfile"), "FROM scratch\n").unwrap();
-    let context = digest_of(directory.path());
-    let job = job(|_| {});
-    let ingredients =
-        Ingredients { context: &context, dockerfile: "Dockerfile", bases: &[], job: &job };
-    BuildKey::new(&ingredients).unwrap()
-}
-
-const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
-
-#[test]
-fn no_step_can_be_called_as_a_key() {
-    let key = any_key();
-    let tag = key.tag(Timestamp::now(), WEEK);
-    assert!(tag.parse::<crate::ids::StepId>().is_err());
-    assert!(tag.len() <= 128);
-    assert!(tag.starts_with(&format!("key_{key}")));
-}
-
-#[test]
-fn a_tag_is_the_same_until_its_end_and_another_from_then_on() {
-    let key = any_key();
-    let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let tag = key.tag(now, WEEK);
-    let end = end_of(&tag).unwrap();
-    let left = end.as_second() - now.as_second();
-    assert!((1..=WEEK.as_secs() as i64).contains(&left), "{left}");
-    let at = |second| key.tag(Timestamp::from_second(second).unwrap(), WEEK);
-    assert_eq!(at(end.as_second() - 1), tag);
-    let next = at(end.as_second());
-    assert_eq!(end_of(&next).unwrap().as_second(), end.as_second() + WEEK.as_secs() as i64);
-    for other in ["1a2b", "latest", "key_", "key_0", "key_0_x"] {
-        assert_eq!(end_of(other), None, "{other}");
-    }
 }
