@@ -10,12 +10,17 @@ use fake_runner::Step;
 use fake_runner::layout::guid;
 use rustix::process::Signal;
 
-use test_support::wait::s;
-use test_support::{Outcome, RunnerPod, Setup, cluster, images, manifests};
+use serde_json::json;
+use test_support::python::try_client;
+use test_support::wait::{s, until};
+use test_support::{Outcome, RunnerPod, Setup, WORK, cluster, images, manifests};
 
 /// As the log says it.
 const FOUND: &str = ": built before; the image is ";
 const MISSING: &str = ": not built before\n";
+
+/// User and group of the runner.
+const RUNNER: (u32, u32) = (1001, 1001);
 
 /// Images outlive jobs.
 fn keeping(setup: Setup) -> RunnerPod {
@@ -94,6 +99,43 @@ fn a_context_that_changes_meanwhile_is_found_by_nobody() {
     assert_says(&hook.end_within(s(120)), "swapped\n", MISSING);
     let outcome = runners[1].run(&action(&runners[1], "action", &dockerfile));
     assert_says(&outcome, "genuine\n", MISSING);
+}
+
+/// A caller may use the id of an earlier call, whose Job has another context and runs on.
+#[test]
+fn a_job_of_an_earlier_call_does_not_make_the_image_of_a_key() {
+    let runners = [keeping(Setup::default()), keeping(Setup::default())];
+    let runner = &runners[0];
+    let dockerfile = dockerfile("busybox:1") + "RUN echo begun; sleep 10\n";
+    let step = action(runner, "action", &dockerfile);
+    let path = format!("{WORK}/_actions/test/action/v1/Dockerfile");
+    let request = json!({"start": {"step_id": "same", "dockerfile": path, "auto_ack": true}});
+    let request = request.to_string();
+    let call =
+        || try_client(runner, RUNNER, &["stream", "hookd.v1.HookService/BuildImage", &request]);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(call);
+        until("its Job is there", s(60), || {
+            (!runner.objects("jobs", &[]).is_empty()).then_some(())
+        });
+        fs::write(file(runner, "action", "a"), "swapped\n").unwrap();
+        until("it builds", s(60), || {
+            let logs =
+                ["-n", &runner.namespace, "logs", "-l", "hookd.dev/step=same", "-c", "kaniko"];
+            cluster::try_kubectl(&logs, None).is_ok_and(|log| log.contains("\nbegun")).then_some(())
+        });
+        let killed = runner.daemon();
+        assert!(killed.signal(Signal::KILL));
+        let _ = first.join().unwrap();
+        until("another daemon runs", s(30), || (runner.daemon().pid != killed.pid).then_some(()));
+    });
+    fs::write(file(runner, "action", "a"), "genuine\n").unwrap();
+    until("it is built anew", s(60), || {
+        call().ok().filter(|built| built.to_string().contains("\"digest\"")).map(drop)
+    });
+    assert_eq!(runner.run(&step).assert_code(0).after_build(), "genuine\n");
+    let outcome = runners[1].run(&action(&runners[1], "action", &dockerfile));
+    assert_says(&outcome, "genuine\n", FOUND);
 }
 
 /// As the log of who waits for another's build says it.
