@@ -10,11 +10,13 @@ use hookd_api::v1::{Phase, Stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use tokio::sync::OnceCell;
 
 use crate::build::cache::BuildCache;
 use crate::build::context::ContextDigest;
 use crate::build::error::BuildError;
 use crate::build::key::BuildKey;
+use crate::build::repository::Repository;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::pod::{self, Termination};
 use crate::cluster::watch::PodWatch;
@@ -87,6 +89,8 @@ struct Build<'a> {
     destination: Destination,
     /// Distinguishes the Jobs of this call from those of others with the same id.
     call: String,
+    /// Where it goes, once it is asked for anything.
+    repository: OnceCell<Repository<'a>>,
 }
 
 /// A build whose builder has its whole context, or may have.
@@ -141,7 +145,7 @@ pub async fn build(
     }
     let call = ids::unguessable()
         .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
-    let build = Build { env, step, dockerfile, destination, call };
+    let build = Build { env, step, dockerfile, destination, call, repository: OnceCell::new() };
     if let Some(job) = build.running_job(session).await? {
         let running = build.resume(job, session).await?;
         return build.attend(running, &Lookup::NoKey(None), session).await;

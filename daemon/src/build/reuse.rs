@@ -83,20 +83,21 @@ impl Build<'_> {
             .build
             .as_ref()
             .is_some_and(|build| build.attempt > 0 || build.context_sent);
-        let (true, false, BuildReuse::Check, Some(client)) =
-            (is_kept, begun, config.build.reuse, self.env.registry)
-        else {
+        if !is_kept || begun || config.build.reuse == BuildReuse::Never {
             return Ok(Lookup::NoKey(None));
-        };
-        let repository = Repository::new(client, self.env.cluster, &config.registry).await;
+        }
+        let Some(repository) = self.repository().await else { return Ok(Lookup::NoKey(None)) };
         let read = self.reader().read(self.reader().open().await?).await?;
         let mirrors = Mirrors::new(&config.registry);
-        let credentials = repository.credentials();
-        let base_images = BaseImages { client, mirrors: &mirrors, credentials };
+        let base_images = BaseImages {
+            client: repository.client(),
+            mirrors: &mirrors,
+            credentials: repository.credentials(),
+        };
         let bases = match tokio::time::timeout(TIMEOUT, base_images.resolve(&read.images)).await {
             Ok(Ok(bases)) => bases,
             Ok(Err(error)) => return Ok(Lookup::NoKey(Some(report(&error)))),
-            Err(_) => return Ok(Lookup::NoKey(Some(late("the registries of its base images")))),
+            Err(_) => return Ok(Lookup::NoKey(Some(late("registries of its base images")))),
         };
         let endpoint = EndpointConfig::new(&config.registry, &self.destination, &read.images);
         let endpoint = endpoint.pinned(&bases);
@@ -107,13 +108,19 @@ impl Build<'_> {
             Ingredients { context: &context, dockerfile: &dockerfile, bases: &bases, job: &job };
         let key = BuildKey::new(&ingredients)?;
         let tag = built_tags::of_key(key.hex(), Timestamp::now(), config.registry.max_age);
-        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &tag)).await;
+        let found = tokio::time::timeout(TIMEOUT, self.find(repository, &tag)).await;
         match found {
             Ok(Ok(Some(digest))) => self.found(&key, digest, session).await.map(Lookup::Found),
             Ok(Ok(None)) => Ok(Lookup::Missing(Box::new(Recipe { key, tag, bases, endpoint }))),
             Ok(Err(error)) => Ok(Lookup::NoKey(Some(report(&error)))),
-            Err(_) => Ok(Lookup::NoKey(Some(late("the registry of built images")))),
+            Err(_) => Ok(Lookup::NoKey(Some(late("registry of built images")))),
         }
+    }
+
+    /// The digest of the image with the key, if it can be found out now.
+    pub(super) async fn shared(&self, recipe: &Recipe) -> Option<String> {
+        let repository = self.repository().await?;
+        tokio::time::timeout(TIMEOUT, self.find(repository, &recipe.tag)).await.ok()?.ok()?
     }
 
     async fn find(
@@ -125,12 +132,11 @@ impl Build<'_> {
         Ok(tags::find(&session, tag).await?.map(|manifest| manifest.digest))
     }
 
-    /// The digest of the image with the key, if it can be found out now.
-    pub(super) async fn shared(&self, recipe: &Recipe) -> Option<String> {
-        let repository =
-            Repository::new(self.env.registry?, self.env.cluster, &self.env.config.registry).await;
-        let found = tokio::time::timeout(TIMEOUT, self.find(&repository, &recipe.tag)).await;
-        found.ok()?.ok()?
+    /// The repository, with credentials that are read once a call.
+    async fn repository(&self) -> Option<&Repository<'_>> {
+        let (client, cluster) = (self.env.registry?, self.env.cluster);
+        let made = || Repository::new(client, cluster, &self.env.config.registry);
+        Some(self.repository.get_or_init(made).await)
     }
 
     pub(super) async fn found(
@@ -172,15 +178,13 @@ impl Build<'_> {
         let error = match shared {
             Ok(Ok(())) => return,
             Ok(Err(error)) => report(&error),
-            Err(_) => late("the registry of built images"),
+            Err(_) => late("registry of built images"),
         };
         tracing::warn!(key = %recipe.key, error, "the image will be built again");
     }
 
     async fn give_tag(&self, tag: &str, digest: &str) -> Result<(), RegistryError> {
-        let Some(client) = self.env.registry else { return Ok(()) };
-        let config = &self.env.config.registry;
-        let repository = Repository::new(client, self.env.cluster, config).await;
+        let Some(repository) = self.repository().await else { return Ok(()) };
         let session = repository.session(&self.destination, Access::Push)?;
         match tags::find(&session, digest).await? {
             Some(manifest) => tags::set(&session, tag, &manifest).await,
@@ -193,5 +197,5 @@ impl Build<'_> {
 }
 
 fn late(who: &str) -> String {
-    format!("{who} do not answer within {} s", TIMEOUT.as_secs())
+    format!("no answer of the {who} within {} s", TIMEOUT.as_secs())
 }

@@ -91,7 +91,7 @@ impl BaseImages<'_> {
         let user = Credentials::find(self.credentials, &place.registry, &place.repository);
         let (host, repository) = (&place.registry, &place.repository);
         let session = self.client.session(host, repository, user.cloned(), Access::Pull)?;
-        Ok(tags::find(&session, &place.version).await?.map(|manifest| manifest.digest))
+        tags::digest(&session, &place.version).await
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use crate::build::dockerfile;
     use crate::config::RegistryConfig;
     use crate::registry::client::ClientOptions;
-    use crate::registry::client::fake::{self, FakeRegistry};
+    use crate::registry::client::fake::{self, FakeRegistry, Reply};
 
     async fn resolve(mirror: &str, text: &str) -> Result<Vec<ResolvedImage>, UnresolvedImage> {
         let config = RegistryConfig {
@@ -126,6 +126,19 @@ mod tests {
         let found = resolve(&registry.host, &text).await.unwrap();
         let digests: Vec<_> = found.iter().map(|image| image.digest.as_str()).collect();
         assert_eq!(digests, [digest.as_str(), own.as_str()]);
+        let arrived = registry.arrived();
+        let methods: Vec<_> = arrived.iter().map(|arrived| arrived.method.as_str()).collect();
+        // The registry gives its digest with the manifest only.
+        assert_eq!(methods, ["HEAD", "GET"]);
+    }
+
+    #[tokio::test]
+    async fn a_digest_that_the_registry_names_needs_no_manifest() {
+        let digest = format!("sha256:{}", "1".repeat(64));
+        let header = format!("Docker-Content-Digest: {digest}");
+        let registry = FakeRegistry::start(move |_, _| Reply::ok("").with(header.clone()));
+        let found = resolve(&registry.host, "FROM busybox:1\n").await.unwrap();
+        assert_eq!(found[0].digest, digest);
         assert_eq!(registry.arrived().len(), 1);
     }
 

@@ -13,7 +13,7 @@ mod session;
 mod transport;
 
 pub use error::RegistryError;
-pub use image::{Description, MANIFEST_TYPES, describe, digest_of, read_bounded};
+pub use image::{Description, MANIFEST_TYPES, describe, digest_of, is_digest, read_bounded};
 pub use session::Session;
 pub use transport::{
     Access, CertificateAuthority, ClientOptions, RegistryClient, Request, Target, origin,

@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use crate::registry::client::{
-    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, read_bounded,
+    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, is_digest, read_bounded,
 };
 
 /// Tags that a registry is asked for at one time.
@@ -93,6 +93,27 @@ pub async fn list(session: &Session) -> Result<Vec<String>, RegistryError> {
 fn is_tag(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=128).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// The digest of what a tag names, as the registry says it; none: nothing. Who pulls by it gets that or an
+/// error. Registries that count pulls do not count this.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub async fn digest(session: &Session, tag: &str) -> Result<Option<String>, RegistryError> {
+    let mut request = Request::new(Method::HEAD, format!("manifests/{tag}"));
+    request.headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
+    let answer = session.send(request).await?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let digest = answer.headers().get("docker-content-digest");
+    let digest = digest.and_then(|digest| digest.to_str().ok()).filter(|digest| is_digest(digest));
+    match digest {
+        Some(digest) if answer.status() == StatusCode::OK => Ok(Some(digest.to_owned())),
+        // Not every registry answers HEAD, or with a digest.
+        _ => Ok(find(session, tag).await?.map(|manifest| manifest.digest)),
+    }
 }
 
 /// Gives a manifest that the repository has a tag.

@@ -204,7 +204,7 @@ fn invalid(session: &Session, what: &'static str) -> RegistryError {
 }
 
 /// `sha256:` and 64 hexadecimal digits; no other algorithm is in use.
-pub(super) fn is_digest(text: &str) -> bool {
+pub fn is_digest(text: &str) -> bool {
     let hex = text.strip_prefix("sha256:").unwrap_or_default();
     hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
