@@ -49,6 +49,10 @@ impl Build<'_> {
         if position.context_sent && found.is_some() {
             return Ok(found);
         }
+        if !position.context_sent && found.is_none() {
+            // Nothing has begun yet.
+            return Ok(None);
+        }
         self.next_attempt("hookd was interrupted while it sent it", session).await?;
         Ok(None)
     }
@@ -67,6 +71,8 @@ impl Build<'_> {
             let why = why.to_owned();
             return Err(BuildError::ContextNotSent { dockerfile, attempts, why }.into());
         }
+        log_group::end_line(session).await?;
+        let position = session.cursor.build.get_or_insert_default();
         let token = position.token.take();
         *position = BuildPosition { attempt, token, ..BuildPosition::default() };
         let (jobs, runner) = (self.env.cluster.jobs(), &self.env.config.pod_name);

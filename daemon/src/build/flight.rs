@@ -23,7 +23,7 @@ use crate::cluster::watch::PodWatch;
 use crate::cluster::{ContainerRef, objects};
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
-use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL, RUNNER_LABEL};
+use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL, RUNNER_LABEL, STEP_LABEL};
 use crate::objects::metadata::{self, Component};
 use crate::session::cursor::BuiltReference;
 use crate::session::events::Session;
@@ -110,19 +110,30 @@ impl Build<'_> {
                     break;
                 }
             }
-            let Some(job) = self.job_of(recipe).await else {
-                idle = self.watched(idle, recipe).await;
+            let Some(lease) = self.lease_of(recipe).await else {
                 backoff.wait().await;
                 continue;
             };
-            idle = None;
+            let Some(job) = self.job_of(recipe, &lease).await else {
+                if idle.is_none() {
+                    let message = "Another step is to build the image: waiting for its Job";
+                    session.progress(Phase::BuildPending, message).await?;
+                }
+                idle = self.watched(idle, recipe, lease).await;
+                backoff.wait().await;
+                continue;
+            };
+            (idle, backoff) = (None, Backoff::default());
             match self.follow(&job, recipe, deadline, session).await? {
                 Followed::Built(image) => return Ok(Turn::Built(image)),
                 Followed::Useless => break,
                 Followed::Gone => {}
             }
         }
-        Ok(Turn::Ours(None))
+        match self.shared(recipe).await {
+            Some(digest) => self.found(&recipe.key, digest, session).await.map(Turn::Built),
+            None => Ok(Turn::Ours(None)),
+        }
     }
 
     /// Another may have built it since it was looked for.
@@ -160,18 +171,20 @@ impl Build<'_> {
         }
     }
 
-    /// Watches a holder that has no Job, and deletes its Lease after a while: it has ended.
-    async fn watched(&self, idle: Option<Idle>, recipe: &Recipe) -> Option<Idle> {
-        let leases = self.env.cluster.leases();
-        let Some(idle) = idle else {
-            let lease = self.lease_of(recipe).await?;
-            return Some(Idle { since: Instant::now(), lease });
-        };
-        if idle.since.elapsed() < NO_JOB {
+    /// Watches a holder that has no Job, and deletes its Lease after a while: it has ended. At once if it
+    /// is an earlier call of this step.
+    async fn watched(&self, idle: Option<Idle>, recipe: &Recipe, lease: Lease) -> Option<Idle> {
+        let is_of_this =
+            |label: &str, own: &str| lease.labels().get(label).is_some_and(|of| of == own);
+        let is_own = is_of_this(RUNNER_LABEL, &self.env.runner.name)
+            && is_of_this(STEP_LABEL, self.step.as_str());
+        let same = idle.filter(|idle| idle.lease.uid() == lease.uid());
+        let idle = same.unwrap_or(Idle { since: Instant::now(), lease });
+        if !is_own && idle.since.elapsed() < NO_JOB {
             return Some(idle);
         }
         tracing::info!(key = %recipe.key, "a build's Lease has no Job: its holder has ended");
-        delete(&leases, &idle.lease).await;
+        delete(&self.env.cluster.leases(), &idle.lease).await;
         None
     }
 
@@ -187,9 +200,10 @@ impl Build<'_> {
         let _ = objects::delete(&leases, runner, &name, &retry).await;
     }
 
-    /// The Job that builds it.
-    async fn job_of(&self, recipe: &Recipe) -> Option<Job> {
-        let selector = format!("{BUILD_KEY_LABEL}={}", recipe.key.label());
+    /// The Job of the call that has the Lease: others may have the key's label, and another context.
+    async fn job_of(&self, recipe: &Recipe, lease: &Lease) -> Option<Job> {
+        let call = lease.labels().get(CALL_LABEL)?;
+        let selector = format!("{BUILD_KEY_LABEL}={},{CALL_LABEL}={call}", recipe.key.label());
         let params = ListParams::default().labels(&selector);
         let jobs = self.env.cluster.jobs();
         let list = Retry::new(LEASE_TIMEOUT).attempt(|| jobs.list(&params)).await.ok()?;

@@ -53,8 +53,8 @@ mod reading;
 pub mod repository;
 mod reuse;
 
-use flight::Turn;
-use reuse::Lookup;
+use flight::{HeldLease, Turn};
+use reuse::{Lookup, Recipe};
 
 pub use reading::{ContextReader, ReadContext, failure as context_failure};
 
@@ -113,6 +113,14 @@ impl Running {
     }
 }
 
+/// What a build is for.
+struct Plan {
+    /// Whether others may find its image.
+    lookup: Lookup,
+    /// Lets the next have its turn when the build is over.
+    lease: Option<Box<HeldLease>>,
+}
+
 /// How the builder ended.
 enum Finished {
     /// Well.
@@ -148,7 +156,8 @@ pub async fn build(
     let build = Build { env, step, dockerfile, destination, call, repository: OnceCell::new() };
     if let Some(job) = build.running_job(session).await? {
         let running = build.resume(job, session).await?;
-        return build.attend(running, &Lookup::NoKey(None), session).await;
+        let plan = Plan { lookup: Lookup::NoKey(None), lease: None };
+        return build.attend(running, plan, session).await;
     }
     if let Some(image) = build.built_before(session).await? {
         return Ok(image);
@@ -162,11 +171,7 @@ pub async fn build(
         Turn::Ours(lease) => lease,
     };
     let running = build.start(&lookup, session).await?;
-    // Others do not wait for an image that they cannot have.
-    let lease = lease.filter(|_| lookup.recipe().is_some_and(|recipe| running.is_of(&recipe.key)));
-    let built = build.attend(running, &lookup, session).await;
-    drop(lease);
-    built
+    build.attend(running, Plan { lookup, lease }, session).await
 }
 
 impl Build<'_> {
@@ -178,10 +183,14 @@ impl Build<'_> {
     async fn attend(
         &self,
         mut running: Running,
-        lookup: &Lookup,
+        plan: Plan,
         session: &mut Session,
     ) -> Result<BuiltReference, Failure> {
+        let Plan { lookup, mut lease } = plan;
         let ended = loop {
+            let is_of = |recipe: &Recipe| running.is_of(&recipe.key);
+            // Others do not wait for an image that they cannot have.
+            lease = lease.filter(|_| lookup.recipe().is_some_and(is_of));
             session.settled();
             match self.finish(&mut running, session).await? {
                 Finished::Succeeded(ended) => break ended,
@@ -189,7 +198,7 @@ impl Build<'_> {
                     // Its watch is of a Job that goes.
                     drop(running);
                     self.next_attempt(&why, session).await?;
-                    running = self.start(lookup, session).await?;
+                    running = self.start(&lookup, session).await?;
                 }
             }
         };
@@ -201,6 +210,7 @@ impl Build<'_> {
         if let Some(context_digest) = running.context_digest {
             self.env.cache.add(self.dockerfile, context_digest, image.clone());
         }
+        drop(lease);
         session.cursor.image = Some(image.clone());
         log_group::close(session).await?;
         Ok(image)

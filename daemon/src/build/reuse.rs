@@ -184,7 +184,10 @@ impl Build<'_> {
     }
 
     async fn give_tag(&self, tag: &str, digest: &str) -> Result<(), RegistryError> {
-        let Some(repository) = self.repository().await else { return Ok(()) };
+        // Read again: a build takes long enough for a Secret to change.
+        let Some(client) = self.env.registry else { return Ok(()) };
+        let config = &self.env.config.registry;
+        let repository = Repository::new(client, self.env.cluster, config).await;
         let session = repository.session(&self.destination, Access::Push)?;
         match tags::find(&session, digest).await? {
             Some(manifest) => tags::set(&session, tag, &manifest).await,

@@ -68,6 +68,21 @@ pub async fn of_image(
     session.output(Stream::Stderr, Bytes::from(lines), found).await
 }
 
+/// Ends the line that the log stands in, before another log follows it.
+///
+/// # Errors
+/// When the client is gone.
+pub async fn end_line(session: &mut Session) -> Result<(), Failure> {
+    let newline = session.cursor.build.as_ref().map_or("", line_end);
+    if newline.is_empty() {
+        return Ok(());
+    }
+    let ended = |cursor: &mut Cursor| {
+        cursor.build.get_or_insert_default().log.line_ended = true;
+    };
+    session.output(Stream::Stderr, Bytes::from(newline), ended).await
+}
+
 /// Ends what another's build has printed into the open group: what follows is a log of its own.
 ///
 /// # Errors
