@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use fake_runner::layout::guid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use test_support::wait::{s, until};
 use test_support::{IMAGE, JobRun, Outcome, Program, RunnerPod, Setup, images};
@@ -158,8 +158,16 @@ fn a_job_cannot_fill_the_nodes_disk_past_its_volumes_limit() {
         RunnerPod::with(&Setup { empty_dir: Some(("work", small)), ..Setup::in_runner_pod() });
     let mut job = JobRun::start(&runner);
     job.run("dd if=/dev/zero of=filler bs=1M count=64 conv=fsync").assert_code(0);
+    // Its status need not keep the reason: the event does.
     until("the kubelet evicts the pod", s(180), || {
-        let pod = runner.object("pod", "runner");
-        (pod["status"]["reason"] == "Evicted").then_some(())
+        let is_it = |event: &Value| {
+            let message = event["message"].as_str().unwrap_or_default();
+            event["reason"] == "Evicted" && message.contains("exceeds the limit")
+        };
+        runner.objects("events", &[]).iter().any(is_it).then_some(())
+    });
+    until("its containers are stopped", s(60), || {
+        let phase = runner.object("pod", "runner")["status"]["phase"].clone();
+        (phase != "Running").then_some(())
     });
 }
