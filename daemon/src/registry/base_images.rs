@@ -51,7 +51,7 @@ pub struct BaseImages<'a> {
 }
 
 impl BaseImages<'_> {
-    /// The digests of all images, in their order. A name with a digest is asked of nobody.
+    /// The digests of all images, in their order. For a name with a digest no registry is asked.
     ///
     /// # Errors
     /// The first image whose digest cannot be determined.

@@ -1,4 +1,4 @@
-//! An image that was built before of the same things is found by its key, whoever built it.
+//! An image that any runner has built before of the same things is found by its key.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,7 @@ fn keeping(setup: Setup) -> RunnerPod {
     RunnerPod::with(&setup.set("HOOKD_BUILT_IMAGES", "keep"))
 }
 
-/// A Dockerfile that nobody has built before.
+/// A Dockerfile that was not built before.
 fn dockerfile(base: &str) -> String {
     format!("FROM {base}\nCOPY a /a\nCMD [\"cat\", \"/a\"]\nLABEL test={}\n", guid().unwrap())
 }
