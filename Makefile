@@ -17,7 +17,7 @@ TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/nul
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build demo test test-unit test-examples test-cluster faults fuzz bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,11 @@ test-cluster: build cluster-up python ## run the tests on the cluster
 faults: build cluster-up python ## break everything while steps run; FAULTS=<n> runs it n times
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	cargo test --locked -p e2e --features cluster --test faults
+
+# A line for each that differs comes on standard output, one for each context on standard error.
+parity: build cluster-up python ## build Dockerfiles and compare with docker's images; PARITY_ONLY=<names> for some
+	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
+	cargo test --locked -p e2e --features cluster --test parity
 
 # Each parser of what a job writes; FUZZ_SEED begins elsewhere. `make test` gives each a second.
 fuzz: export FUZZ_SECONDS ?= 60

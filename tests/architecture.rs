@@ -22,7 +22,7 @@ const ROOMS: [&[&str]; 13] = [
     &["workload"],
     &["stepd", "work_volume", "forward"],
     &["objects"],
-    &["session", "endpoint", "runner", "install"],
+    &["session", "endpoint", "runner", "install", "dockerfile"],
     &["cluster", "registry"],
     // The ground.
     &["beneath", "blocking", "config", "error", "ids", "names", "yaml"],

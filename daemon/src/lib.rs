@@ -14,6 +14,7 @@ pub mod build;
 pub mod cluster;
 pub mod config;
 pub mod context;
+pub mod dockerfile;
 pub mod endpoint;
 pub mod error;
 pub mod forward;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use hookd::build::context::{self, Bounds, ContextError};
-use hookd::build::dockerfile;
 use hookd::cluster::logs::{Lines, LogPosition};
+use hookd::dockerfile::{self, Builder, ContextFiles, Entry};
 use hookd::hooks::action_args;
 use hookd::objects::container::ContainerStep;
 use hookd::objects::docker::args;
@@ -17,7 +17,7 @@ use hookd::objects::docker::options;
 use hookd::objects::docker::ports;
 use hookd::objects::template::Template;
 use hookd::registry::image_config::ImageConfig;
-use hookd::registry::reference::Reference;
+use hookd::registry::reference::{NamedImage, Reference};
 use hookd::session::cursor::{BUILD_ATTEMPTS, Cursor};
 use hookd_api::v1::ContainerSpec;
 use tokio_util::sync::CancellationToken;
@@ -95,19 +95,77 @@ fn dockerignores() {
     });
 }
 
+/// A context with a few files.
+struct Few;
+
+impl ContextFiles for Few {
+    fn entry(&self, path: &str) -> Option<Entry> {
+        match path {
+            "" | "d" => Some(Entry::Directory(0o755)),
+            "a" | "d/b" => Some(Entry::File(0o644)),
+            "l" => Some(Entry::Symlink("../d/b".to_owned())),
+            _ => None,
+        }
+    }
+
+    fn names(&self, directory: &str) -> Option<Vec<String>> {
+        let names: &[&str] = if directory.is_empty() { &["a", "d", "l"] } else { &["b"] };
+        Some(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn matches(&self, patterns: &[String], _: &str) -> Option<bool> {
+        Some(patterns.iter().any(|pattern| pattern.contains('*')))
+    }
+
+    fn begin(&self, _: &str) -> Vec<u8> {
+        vec![0x1f, 0x8b, 0x08]
+    }
+}
+
 #[test]
-fn images_that_a_dockerfile_names() {
+fn dockerfiles_that_are_written_anew() {
     let seeds = [
         "ARG V=1\nFROM --platform=$BUILDPLATFORM a:$V AS b\nCOPY --from=b /x /y\nFROM scratch\n",
         "# escape=`\nFROM x`\n:1\nRUN --mount=type=bind,from=c,target=/c <<EOF\nFROM no\nEOF\n",
         "FROM a@sha256:0\nCOPY --from=0 a b\nONBUILD COPY --from=${X:-y} a b\n",
+        "FROM a\nENV X=1\nCOPY --chmod=u+s <<EOF l d/* /$X/\n$X\nEOF\nVOLUME $X\nENV X=2\n",
+        "FROM a\nCOPY --parents --exclude=*.b d/./b /\nADD --chown=:x a l /\nEXPOSE 1-9/TCP\n",
+        "FROM a AS b\nRUN --mount=type=cache,id=\"x\",target=$T/c,uid=5 [\"x\"]\nFROM b\nUSER 5:$X\n",
     ];
-    let tokens =
-        ["FROM ", "COPY --from=", "ARG ", "$", "${", "}", ":-", "<<E\n", "\\\n", "AS ", "\n", "#"];
+    let tokens = [
+        "FROM ",
+        "COPY --from=",
+        "ARG ",
+        "$",
+        "${",
+        "}",
+        ":-",
+        "<<E\n",
+        "\\\n",
+        "AS ",
+        "\n",
+        "#",
+        "[\"",
+        "--mount=",
+        "VOLUME ",
+        "ENV ",
+        ",target=/",
+        "--chmod=",
+    ];
     fuzz("Dockerfile", &seeds, &tokens, |input| {
-        for image in dockerfile::images(input).into_iter().flatten() {
+        let Ok(named) = dockerfile::images(input) else { return };
+        for image in &named {
             let name = image.reference.to_string();
             assert_eq!(name.parse::<Reference>().unwrap().to_string(), name, "read again");
+        }
+        for builder in [Builder::Original, Builder::Fork] {
+            let Ok(lowered) = dockerfile::lower(input, &Few, builder) else { continue };
+            // The builder gets no image that the Dockerfile does not name.
+            let found = dockerfile::images(lowered.dockerfile.as_bytes()).into_iter().flatten();
+            for image in found {
+                let is_it = |one: &NamedImage| one.reference == image.reference;
+                assert!(named.iter().any(is_it), "{}: {}", image.reference, lowered.dockerfile);
+            }
         }
     });
 }

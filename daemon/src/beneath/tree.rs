@@ -53,11 +53,6 @@ impl Tree {
         fs::open(path, flags, Mode::empty()).map(Self)
     }
 
-    /// A directory that is open.
-    pub(crate) fn of(directory: OwnedFd) -> Self {
-        Self(directory)
-    }
-
     /// The type of what lies at a path; symlinks are followed as long as they stay beneath.
     pub(crate) fn kind(&self, path: &Path) -> Result<FileType, Errno> {
         let found = available(openat2(&self.0, path, OFlags::PATH, ResolveFlags::empty()))?;

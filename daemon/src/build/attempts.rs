@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Build, Lookup, Running, plan};
+use super::{Build, Lookup, ReadContext, Running, plan};
 use crate::build::context::ContextError;
 use crate::build::error::BuildError;
 use crate::cluster::error::ClusterError;
@@ -19,14 +19,6 @@ use crate::session::events::Session;
 use crate::session::log_group;
 use crate::workload::quota::with_room;
 use crate::workload::start::{Awaited, started};
-
-/// What a Job is made from.
-#[derive(Clone, Copy)]
-struct JobOf<'a> {
-    dockerfile: &'a str,
-    endpoint: &'a EndpointConfig,
-    lookup: &'a Lookup,
-}
 
 /// A Job of this call.
 struct Created {
@@ -91,11 +83,7 @@ impl Build<'_> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
-        let source = self.reader().open().await;
-        let endpoint = match source {
-            Ok(source) => plan::of(self, source).await.ok().map(|(_, endpoint)| endpoint),
-            Err(_) => None,
-        };
+        let endpoint = plan::of(self).await.ok().map(|(_, endpoint)| endpoint);
         let registry = &self.env.config.registry;
         let without = || EndpointConfig::new(registry, &self.destination, &[]);
         let shown = Shown::new(&endpoint.unwrap_or_else(without));
@@ -124,12 +112,11 @@ impl Build<'_> {
     ) -> Result<Running, Failure> {
         loop {
             // Read first: a context that cannot be read needs no Job.
-            let source = self.reader().open().await?;
-            let (source, endpoint) = plan::of(self, source).await?;
+            let (ReadContext { source, warnings, .. }, endpoint) = plan::of(self).await?;
             // What the key was computed from, should the Dockerfile name other images by now.
             let endpoint = lookup.recipe().map_or(endpoint, |recipe| recipe.endpoint.clone());
-            let of = JobOf { dockerfile: source.dockerfile_name(), endpoint: &endpoint, lookup };
-            let Created { job, is_of_key } = match self.create(of, session).await {
+            let created = self.create(&endpoint, lookup, session).await;
+            let Created { job, is_of_key } = match created {
                 Err(failure) if is_of_another_call(&failure) => {
                     self.next_attempt("an earlier call's Job has its name", session).await?;
                     continue;
@@ -139,7 +126,7 @@ impl Build<'_> {
             let (namespace, builder) =
                 (&self.env.cluster.namespace, &self.env.config.build.kaniko_image);
             let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
-            let lines: Vec<_> = lookup.line().into_iter().chain([place]).collect();
+            let lines: Vec<_> = lookup.line().into_iter().chain(warnings).chain([place]).collect();
             log_group::open(self.dockerfile, &lines, session).await?;
             let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
             let pod = match self.started(&job, &mut watch, session).await {
@@ -171,8 +158,12 @@ impl Build<'_> {
         }
     }
 
-    async fn create(&self, of: JobOf<'_>, session: &mut Session) -> Result<Created, Failure> {
-        let JobOf { dockerfile, endpoint, lookup } = of;
+    async fn create(
+        &self,
+        endpoint: &EndpointConfig,
+        lookup: &Lookup,
+        session: &mut Session,
+    ) -> Result<Created, Failure> {
         let attempt = session.cursor.build.get_or_insert_default().attempt;
         if let Err(error) = self.env.built_tags.add(self.step).await {
             tracing::warn!(
@@ -180,7 +171,7 @@ impl Build<'_> {
                 "the image of this build will stay in the registry"
             );
         }
-        let placed = plan::job(self, attempt, dockerfile, endpoint)?;
+        let placed = plan::job(self, attempt, endpoint)?;
         for warning in self.env.warnings.only_new(placed.warnings) {
             session.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
         }
@@ -189,7 +180,7 @@ impl Build<'_> {
         job.labels_mut().insert(CALL_LABEL.to_owned(), self.call.clone());
         let mut is_of_key = false;
         if let Some(recipe) = lookup.recipe() {
-            is_of_key = self.is_of_key(recipe, &job, dockerfile)?;
+            is_of_key = self.is_of_key(recipe, &job)?;
             let key = recipe.key.label().to_owned();
             job.labels_mut().insert(BUILD_KEY_LABEL.to_owned(), key);
         }

@@ -11,6 +11,7 @@ mod archive;
 mod bounds;
 mod dockerignore;
 mod error;
+mod files;
 mod glob;
 mod listing;
 mod walk;
@@ -26,6 +27,7 @@ use rustix::fs::{self, FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::beneath::{self, Refused};
+use crate::dockerfile::BuilderFile;
 
 pub use crate::beneath::normalised;
 pub use bounds::Bounds;
@@ -33,6 +35,7 @@ use dockerignore::{LONGEST_PATTERN, MOST_RULES, Rules, Unfit};
 pub use error::ContextError;
 #[cfg(test)]
 pub(crate) use error::examples;
+pub use files::Files;
 
 /// Bytes that a `.dockerignore` file may have.
 const RULES_LIMIT: u64 = 256 << 10;
@@ -47,10 +50,12 @@ pub struct BuildContext {
     /// For messages only.
     path: PathBuf,
     directory: OwnedFd,
-    dockerfile: String,
-    /// Files in the context's root that the builder needs, ignored or not, open already.
-    needed: Vec<(String, File)>,
+    dockerfile: File,
+    /// Its name.
+    name: String,
     rules: Rules,
+    /// What the builder gets beside the context.
+    added: Vec<BuilderFile>,
 }
 
 /// SHA-256 of a context's entries, in their order, as they are sent and before compression: names, modes,
@@ -96,17 +101,16 @@ pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, Contex
     if u64::try_from(stat.st_size).is_ok_and(|size| size > DOCKERFILE_LIMIT) {
         return Err(ContextError::FileTooLarge { path: file, limit: DOCKERFILE_LIMIT });
     }
-    let mut needed = vec![(name.to_owned(), found)];
     let mut rules = Rules::default();
     for ignore in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
         let file = path.join(&ignore);
         if let Some(found) = regular_file(roots, &file)? {
             rules = read_rules(&file, &found)?;
-            needed.push((ignore, found));
             break;
         }
     }
-    Ok(BuildContext { path: path.into(), directory, dockerfile: name.to_owned(), needed, rules })
+    let (path, name, added) = (path.into(), name.to_owned(), Vec::new());
+    Ok(BuildContext { path, directory, dockerfile: found, name, rules, added })
 }
 
 impl ContextDigest {
@@ -117,19 +121,23 @@ impl ContextDigest {
 }
 
 impl BuildContext {
-    /// The Dockerfile's name, relative to the context.
+    /// The Dockerfile's name in the context.
     pub fn dockerfile_name(&self) -> &str {
-        &self.dockerfile
+        &self.name
     }
 
-    /// Reads the Dockerfile, without moving to another place in the file that is sent.
+    /// Adds files for the builder, which no instruction takes for the context's own.
+    pub fn add(&mut self, files: Vec<BuilderFile>) {
+        self.added.extend(files);
+    }
+
+    /// Reads the Dockerfile.
     ///
     /// # Errors
     /// A file that may not be read, or has more than `limit` bytes.
     pub fn read_dockerfile(&self, limit: u64) -> Result<Vec<u8>, ContextError> {
-        let path = self.path.join(&self.dockerfile);
-        let needed = self.needed.iter().find(|(name, _)| *name == self.dockerfile);
-        let (_, file) = needed.ok_or_else(|| ContextError::NotFound { path: path.clone() })?;
+        let path = self.path.join(&self.name);
+        let file = &self.dockerfile;
         let mut text = Vec::new();
         let mut chunk = vec![0; 64 << 10];
         loop {
@@ -146,11 +154,11 @@ impl BuildContext {
         }
     }
 
-    /// Sends the context as a tar.gz stream.
+    /// Sends the context as a tar.gz stream: the builder's files in [`BUILDER_DIR`](crate::dockerfile::BUILDER_DIR), the context in
+    /// [`CONTEXT_DIR`](crate::dockerfile::CONTEXT_DIR).
     ///
-    /// What the `.dockerignore` file names is left out, but not the Dockerfile and that file
-    /// itself, since the builder reads them; these two are sent as files even if they are
-    /// symlinks. `<Dockerfile>.dockerignore` goes before `.dockerignore`. Entries come sorted,
+    /// What the `.dockerignore` file names is left out, as docker does it: the Dockerfile, too, if it is
+    /// named. `<Dockerfile>.dockerignore` goes before `.dockerignore`. Entries come sorted,
     /// directories before what they hold. Permissions stay as they are, but for the setgid bit of
     /// directories, which Kubernetes sets on volumes with an fsGroup; owner, group and time are
     /// the same for all. Hard links are sent as files of their own; extended attributes are not

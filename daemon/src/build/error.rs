@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::build::dockerfile::DockerfileError;
 use crate::build::failure::KanikoFailure;
 #[cfg(test)]
-use crate::build::{context, dockerfile, failure};
+use crate::build::{context, failure};
+#[cfg(test)]
+use crate::dockerfile;
+use crate::dockerfile::DockerfileError;
 use crate::error::{Explain, Reason};
 
 /// Why there is no image. What is wrong with a context is a
@@ -27,6 +29,15 @@ pub enum BuildError {
         "The build of {} failed: dockerfile parse error on {source}", .dockerfile.display()
     )]
     ImagesUnknown {
+        /// The Dockerfile.
+        dockerfile: PathBuf,
+        /// The line, and what is wrong with it.
+        source: DockerfileError,
+    },
+
+    /// The builder would make another image than docker, or docker makes none.
+    #[error("The build of {} failed: {source}", .dockerfile.display())]
+    Unsupported {
         /// The Dockerfile.
         dockerfile: PathBuf,
         /// The line, and what is wrong with it.
@@ -82,7 +93,9 @@ impl Explain for BuildError {
     fn reason(&self) -> Reason {
         match self {
             Self::ForeignImage { .. } => Reason::InvalidInput,
-            Self::ImagesUnknown { .. } | Self::NoDigest { .. } => Reason::BuildFailed,
+            Self::ImagesUnknown { .. } | Self::Unsupported { .. } | Self::NoDigest { .. } => {
+                Reason::BuildFailed
+            }
             Self::ContextStalled { .. } => Reason::ContextInvalid,
             Self::ContextNotSent { .. } => Reason::ApiUnreachable,
             Self::Kaniko { failure, .. } => failure.reason,
@@ -97,6 +110,9 @@ impl Explain for BuildError {
             }
             Self::ImagesUnknown { .. } => {
                 "Correct the Dockerfile: the images that it names must be known before it is built"
+            }
+            Self::Unsupported { .. } => {
+                "Change the line; docs/dockerfile-support.md says what hookd builds, and how"
             }
             Self::ContextStalled { .. } => "Check the storage of the volume that the context is on",
             Self::ContextNotSent { .. } => {
@@ -125,6 +141,13 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
         Box::new(BuildError::ImagesUnknown {
             dockerfile: dockerfile.clone(),
             source: dockerfile::images(unknown).unwrap_err(),
+        }),
+        Box::new(BuildError::Unsupported {
+            dockerfile: dockerfile.clone(),
+            source: DockerfileError {
+                line: 2,
+                problem: "--checksum is not supported: the builder would not check it".to_owned(),
+            },
         }),
         Box::new(BuildError::ContextStalled {
             dockerfile: dockerfile.clone(),

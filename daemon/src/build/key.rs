@@ -13,7 +13,7 @@ use crate::error::{CommonError, Failure};
 use crate::registry::base_images::ResolvedImage;
 
 /// Changes with what goes into a key.
-const VERSION: &str = "hookd build 1";
+const VERSION: &str = "hookd build 2";
 /// Digits of a label.
 const LABEL: usize = 40;
 /// Digits that people read.
@@ -29,10 +29,8 @@ pub struct BuildKey {
 /// What goes into a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Ingredients<'a> {
-    /// The context, its Dockerfile included.
+    /// The context, with the Dockerfile that the builder reads.
     pub context: &'a ContextDigest,
-    /// Name of the Dockerfile in the context.
-    pub dockerfile: &'a str,
     /// The images that the Dockerfile names.
     pub bases: &'a [ResolvedImage],
     /// The Job that builds it: its names and the image's tag do not count.
@@ -45,7 +43,7 @@ impl BuildKey {
     /// # Errors
     /// The Job cannot be written as JSON.
     pub fn new(ingredients: &Ingredients<'_>) -> Result<Self, Failure> {
-        let Ingredients { context, dockerfile, bases, job } = ingredients;
+        let Ingredients { context, bases, job } = ingredients;
         let mut hash = Sha256::new();
         // Each with its length: none can be taken for the end of one and the begin of another.
         let mut add = |bytes: &[u8]| {
@@ -54,7 +52,6 @@ impl BuildKey {
         };
         add(VERSION.as_bytes());
         add(context.as_bytes());
-        add(dockerfile.as_bytes());
         add(&(bases.len() as u64).to_be_bytes());
         for base in *bases {
             add(base.reference.to_string().as_bytes());

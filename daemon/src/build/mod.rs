@@ -41,7 +41,6 @@ mod arrival;
 mod attempts;
 pub mod cache;
 pub mod context;
-pub mod dockerfile;
 pub mod error;
 pub mod failure;
 mod flight;
@@ -221,8 +220,8 @@ impl Build<'_> {
         if session.cursor.build.is_some() || !self.env.cache.knows(self.dockerfile) {
             return Ok(None);
         }
-        let source = self.reader().open().await?;
-        let context_digest = self.reader().digest(source).await?;
+        let read = self.reader().read().await?;
+        let context_digest = self.reader().digest(read.source).await?;
         let Some(image) = self.env.cache.find(self.dockerfile, &context_digest) else {
             return Ok(None);
         };

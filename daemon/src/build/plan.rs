@@ -1,7 +1,6 @@
 //! What a build may push and pull, from its Dockerfile and the settings; and its Job.
 
-use super::Build;
-use crate::build::context::BuildContext;
+use super::{Build, ReadContext};
 use crate::config::ProxySource;
 use crate::endpoint::EndpointConfig;
 use crate::error::Failure;
@@ -14,14 +13,11 @@ use crate::objects::template::build::{Placed, place};
 ///
 /// # Errors
 /// As [`ContextReader::read`](super::ContextReader::read).
-pub(super) async fn of(
-    build: &Build<'_>,
-    source: BuildContext,
-) -> Result<(BuildContext, EndpointConfig), Failure> {
-    let read = build.reader().read(source).await?;
+pub(super) async fn of(build: &Build<'_>) -> Result<(ReadContext, EndpointConfig), Failure> {
+    let read = build.reader().read().await?;
     let registry = &build.env.config.registry;
     let endpoint = EndpointConfig::new(registry, &build.destination, &read.images);
-    Ok((read.source, endpoint))
+    Ok((read, endpoint))
 }
 
 /// The Job of attempt number `attempt`: Kaniko and its endpoint, with the sidecar's proxy, placed as the
@@ -32,14 +28,13 @@ pub(super) async fn of(
 pub(super) fn job(
     build: &Build<'_>,
     attempt: u32,
-    dockerfile: &str,
     endpoint: &EndpointConfig,
 ) -> Result<Placed, Failure> {
     let runner = build.env.runner;
     let config = &build.env.config;
     let attempt = Attempt { step: build.step, number: attempt };
     let (registry, settings) = (&config.registry, &config.build);
-    let mut job = build_job::job(runner, attempt, dockerfile, endpoint, registry, settings)?;
+    let mut job = build_job::job(runner, attempt, endpoint, registry, settings)?;
     let proxy = Proxy::of_process().bypassed_for(Some(&build.destination), registry);
     proxy.apply_to_endpoint(&mut job);
     if settings.proxy == ProxySource::Sidecar {

@@ -8,12 +8,12 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Build;
-use crate::build::context::{self, Bounds, BuildContext, ContextDigest, ContextError};
-use crate::build::dockerfile;
+use crate::build::context::{self, Bounds, BuildContext, ContextDigest, ContextError, Files};
 use crate::build::error::BuildError;
 use crate::cluster::ContainerRef;
 use crate::cluster::exec::stdin::{self, ChunkWriter};
 use crate::config::Config;
+use crate::dockerfile::{self, Builder, Lowered};
 use crate::error::{CommonError, Failure};
 use crate::names;
 use crate::registry::reference::NamedImage;
@@ -31,44 +31,59 @@ pub struct ContextReader<'a> {
     pub dockerfile: &'a Path,
 }
 
-/// A context that is open, and what its Dockerfile says.
+/// A context that is open, with what the builder is to do with it.
 #[derive(Debug)]
 pub struct ReadContext {
-    /// The context.
+    /// The context, with the Dockerfile that the builder reads.
     pub source: BuildContext,
-    /// The Dockerfile's text.
-    pub dockerfile: Vec<u8>,
     /// The images that it names.
     pub images: Vec<NamedImage>,
+    /// What the image will differ in from docker's, a line each.
+    pub warnings: Vec<String>,
 }
 
 impl ContextReader<'_> {
-    /// Opens the Dockerfile's directory.
+    /// Opens the Dockerfile's directory, and reads the Dockerfile.
     ///
     /// # Errors
-    /// See [`context::open`].
-    pub async fn open(&self) -> Result<BuildContext, Failure> {
-        let roots = self.config.context_roots();
-        let dockerfile = self.dockerfile.to_owned();
-        self.on_thread(move || context::open(&roots, &dockerfile)).await?.map_err(failure)
+    /// As [`context::open`]; a Dockerfile whose images cannot be determined, or that the builder would not
+    /// build as docker does.
+    pub async fn read(&self) -> Result<ReadContext, Failure> {
+        self.read_for(|lowered| lowered).await
     }
 
-    /// Reads the Dockerfile, and which images it names.
+    /// As [`ContextReader::read`], with a Dockerfile that is changed once more.
     ///
     /// # Errors
-    /// A Dockerfile that cannot be read, or whose images cannot be determined.
-    pub async fn read(&self, source: BuildContext) -> Result<ReadContext, Failure> {
+    /// As [`ContextReader::read`].
+    pub async fn read_for(
+        &self,
+        change: impl FnOnce(Lowered) -> Lowered + Send + 'static,
+    ) -> Result<ReadContext, Failure> {
+        let roots = self.config.context_roots();
+        let dockerfile = self.dockerfile.to_owned();
+        let is_strict = self.config.build.strict;
+        let builder = Builder::of_image(&self.config.build.kaniko_image);
+        let (bounds, _guard) = self.bounds();
         let read = self.on_thread(move || {
+            let mut source = context::open(&roots, &dockerfile).map_err(failure)?;
             let text = source.read_dockerfile(dockerfile::LIMIT).map_err(failure)?;
-            let images = dockerfile::images(&text);
-            Ok::<_, Failure>((source, text, images))
+            let unknown =
+                |source| BuildError::ImagesUnknown { dockerfile: dockerfile.clone(), source };
+            let images = dockerfile::images(&text).map_err(unknown)?;
+            let refused =
+                |source| BuildError::Unsupported { dockerfile: dockerfile.clone(), source };
+            let files = Files::of(&source, &bounds);
+            let lowered = dockerfile::lower(&text, &files, builder).map_err(refused)?;
+            if let Some(first) = lowered.warnings.first().filter(|_| is_strict) {
+                return Err(refused(first.clone().into()).into());
+            }
+            let name = source.dockerfile_name();
+            let warnings = lowered.warnings.iter().map(|warning| warning.of(name)).collect();
+            source.add(change(lowered).into_files());
+            Ok::<_, Failure>(ReadContext { source, images, warnings })
         });
-        let (source, text, images) = read.await??;
-        let images = images.map_err(|source| {
-            let dockerfile = self.dockerfile.to_owned();
-            BuildError::ImagesUnknown { dockerfile, source }
-        })?;
-        Ok(ReadContext { source, dockerfile: text, images })
+        read.await?
     }
 
     /// Reads the context without sending it.

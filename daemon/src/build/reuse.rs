@@ -87,7 +87,7 @@ impl Build<'_> {
             return Ok(Lookup::NoKey(None));
         }
         let Some(repository) = self.repository().await else { return Ok(Lookup::NoKey(None)) };
-        let read = self.reader().read(self.reader().open().await?).await?;
+        let read = self.reader().read().await?;
         let mirrors = Mirrors::new(&config.registry);
         let base_images = BaseImages {
             client: repository.client(),
@@ -101,11 +101,9 @@ impl Build<'_> {
         };
         let endpoint = EndpointConfig::new(&config.registry, &self.destination, &read.images);
         let endpoint = endpoint.pinned(&bases);
-        let dockerfile = read.source.dockerfile_name().to_owned();
-        let job = plan::job(self, 0, &dockerfile, &endpoint)?.job;
+        let job = plan::job(self, 0, &endpoint)?.job;
         let context = self.reader().digest(read.source).await?;
-        let ingredients =
-            Ingredients { context: &context, dockerfile: &dockerfile, bases: &bases, job: &job };
+        let ingredients = Ingredients { context: &context, bases: &bases, job: &job };
         let key = BuildKey::new(&ingredients)?;
         let tag = built_tags::of_key(key.hex(), Timestamp::now(), config.registry.max_age);
         let found = tokio::time::timeout(TIMEOUT, self.find(repository, &tag)).await;
@@ -156,14 +154,9 @@ impl Build<'_> {
     ///
     /// # Errors
     /// The Job cannot be written as JSON.
-    pub(super) fn is_of_key(
-        &self,
-        recipe: &Recipe,
-        job: &Job,
-        dockerfile: &str,
-    ) -> Result<bool, Failure> {
+    pub(super) fn is_of_key(&self, recipe: &Recipe, job: &Job) -> Result<bool, Failure> {
         let context = recipe.key.context();
-        let ingredients = Ingredients { context, dockerfile, bases: &recipe.bases, job };
+        let ingredients = Ingredients { context, bases: &recipe.bases, job };
         Ok(BuildKey::new(&ingredients)? == recipe.key)
     }
 

@@ -84,6 +84,12 @@ pub struct BuildConfig {
     )]
     pub reuse: BuildReuse,
 
+    /// Fails a build whose image would differ from docker's, in place of a warning.
+    #[arg(
+        long = "build-strict", env = "HOOKD_BUILD_STRICT", value_parser = BoolishValueParser::new()
+    )]
+    pub strict: bool,
+
     /// Bytes that a build context may have.
     #[arg(
         long = "build-context-limit",

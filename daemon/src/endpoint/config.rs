@@ -191,7 +191,7 @@ pub(super) fn prefix(registry: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::dockerfile;
+    use crate::dockerfile;
     use crate::registry::destination;
 
     fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
@@ -207,7 +207,8 @@ mod tests {
             secret: Some("push".into()),
             ..RegistryConfig::default()
         };
-        let text = "FROM busybox:1\nFROM docker.io/a/b\nFROM r.example:5000/c@sha256:0\n";
+        let text = "FROM busybox:1\nCOPY --from=docker.io/a/b / /\n\
+                    COPY --from=r.example:5000/c@sha256:0 / /\n";
         let config = config(&registry, text);
         assert_eq!(config.destination(), "127.0.0.1:5077/push/org/hookd/build:s1");
         assert_eq!(
@@ -239,7 +240,7 @@ mod tests {
             mirrors: vec!["mirror:1".into()],
             ..RegistryConfig::default()
         };
-        let config = config(&registry, "FROM busybox\nFROM quay.io/a/b\n");
+        let config = config(&registry, "FROM busybox\nCOPY --from=quay.io/a/b / /\n");
         let places = |at: usize| {
             let sources = config.images[at].sources.iter();
             sources.map(|one| format!("{}/{}", one.registry, one.repository)).collect::<Vec<_>>()
@@ -257,7 +258,8 @@ mod tests {
             digest: format!("digest of {name}"),
         };
         let all = [resolved("docker.io/a:1"), resolved("localhost/a:1"), resolved("b:2")];
-        let config = config(&registry, "FROM localhost/a:1\nFROM a:1\nFROM b:1\n").pinned(&all);
+        let text = "FROM localhost/a:1\nCOPY --from=a:1 / /\nCOPY --from=b:1 / /\n";
+        let config = config(&registry, text).pinned(&all);
         let digests: Vec<_> = config.images.iter().map(|image| image.digest.as_deref()).collect();
         assert_eq!(
             digests,

@@ -111,8 +111,8 @@ fn replaced(data: &[u8], wanted: &[u8], other: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::dockerfile;
     use crate::config::RegistryConfig;
+    use crate::dockerfile;
     use crate::registry::destination;
 
     #[test]
@@ -124,7 +124,8 @@ mod tests {
             ..RegistryConfig::default()
         };
         let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
-        let images = dockerfile::images(b"FROM busybox\nFROM r.example:5000/c\n").unwrap();
+        let images =
+            dockerfile::images(b"FROM busybox\nCOPY --from=r.example:5000/c / /\n").unwrap();
         let shown = Shown::new(&EndpointConfig::new(&registry, &destination, &images));
         for (printed, expected) in [
             ("no address", "no address"),

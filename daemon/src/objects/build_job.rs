@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::config::{BuildConfig, RegistryConfig};
+use crate::dockerfile::{CONTEXT_DIR, DOCKERFILE};
 use crate::endpoint::EndpointConfig;
 use crate::error::Failure;
 use crate::ids::StepId;
@@ -49,12 +50,11 @@ pub struct Attempt<'a> {
 pub fn job(
     runner: &Runner,
     attempt: Attempt<'_>,
-    dockerfile: &str,
     endpoint: &EndpointConfig,
     registry: &RegistryConfig,
     build: &BuildConfig,
 ) -> Result<Job, Failure> {
-    let arguments = arguments(dockerfile, endpoint);
+    let arguments = arguments(endpoint);
     let endpoint = registry_endpoint::endpoint(runner, endpoint, registry)?;
     let container = Container {
         name: names::BUILD_CONTAINER.to_owned(),
@@ -88,10 +88,9 @@ fn switched_on(name: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some("true".to_owned()), ..EnvVar::default() }
 }
 
-fn arguments(dockerfile: &str, endpoint: &EndpointConfig) -> Vec<String> {
+fn arguments(endpoint: &EndpointConfig) -> Vec<String> {
     let mut arguments = vec![
         "--context=tar://stdin".to_owned(),
-        format!("--dockerfile={dockerfile}"),
         // The kubelet hands it over as the container's termination message.
         "--digest-file=/dev/termination-log".to_owned(),
         // After 1, 2, 4, 8 and 16 s: a registry that is restarted. One that cannot be pushed to is
@@ -105,6 +104,8 @@ fn arguments(dockerfile: &str, endpoint: &EndpointConfig) -> Vec<String> {
 /// Arguments for Kaniko, wherever it builds.
 pub fn arguments_of_all(endpoint: &EndpointConfig) -> Vec<String> {
     let mut arguments = vec![
+        format!("--context-sub-path={CONTEXT_DIR}"),
+        format!("--dockerfile={DOCKERFILE}"),
         format!("--destination={}", endpoint.destination()),
         // Kaniko leaves it out of images by default: nothing is mounted there.
         "--ignore-var-run=false".to_owned(),
@@ -135,8 +136,8 @@ fn resources(build: &BuildConfig) -> ResourceRequirements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::dockerfile;
     use crate::config::Config;
+    use crate::dockerfile;
     use crate::registry::destination;
 
     fn made(settings: &[&str]) -> Job {
@@ -152,7 +153,7 @@ mod tests {
         let images = dockerfile::images(b"FROM busybox:1\n").unwrap();
         let endpoint = EndpointConfig::new(&config.registry, &destination, &images);
         let attempt = Attempt { step: &step, number: 0 };
-        job(runner, attempt, "Dockerfile", &endpoint, &config.registry, &config.build)
+        job(runner, attempt, &endpoint, &config.registry, &config.build)
     }
 
     fn pod(job: Job) -> PodSpec {

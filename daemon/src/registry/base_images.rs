@@ -98,8 +98,8 @@ impl BaseImages<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::dockerfile;
     use crate::config::RegistryConfig;
+    use crate::dockerfile;
     use crate::registry::client::ClientOptions;
     use crate::registry::client::fake::{self, FakeRegistry, Reply};
 
@@ -122,7 +122,7 @@ mod tests {
         let (all, digest) = fake::image("library/busybox", "{}");
         let registry = FakeRegistry::of(all);
         let own = format!("sha256:{}", "0".repeat(64));
-        let text = format!("FROM busybox:1\nFROM a/b@{own}\n");
+        let text = format!("FROM busybox:1\nCOPY --from=a/b@{own} / /\n");
         let found = resolve(&registry.host, &text).await.unwrap();
         let digests: Vec<_> = found.iter().map(|image| image.digest.as_str()).collect();
         assert_eq!(digests, [digest.as_str(), own.as_str()]);

@@ -1,4 +1,5 @@
-//! The fault suite, which the tests on the cluster and `make faults` share.
+//! The fault suite and the parity suite, which the tests on the cluster share with `make faults` and
+//! `make parity`.
 //!
 //! The tests stand in `tests/cluster`, the benchmarks in `benches/cluster`; both need the feature
 //! `cluster` and the cluster of deploy/devcluster.
@@ -9,3 +10,4 @@
 )]
 
 pub mod faults;
+pub mod parity;

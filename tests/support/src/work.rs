@@ -45,7 +45,8 @@ impl RunnerPod {
     fn make_folder(&self, path: &Path) {
         if !path.is_dir() {
             self.make_folder(path.parent().unwrap());
-            fs::create_dir(path).unwrap();
+            // Another thread may have made it.
+            fs::create_dir_all(path).unwrap();
             chown(path, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Fault {
 pub(super) enum Content<'a> {
     Directory,
     Symlink(&'a CStr),
+    /// Another name of an earlier file.
+    Link(&'a CStr),
     /// A file of so many bytes, which must follow.
     File(u64),
 }
@@ -79,6 +81,7 @@ impl<W: Write> Archive<W> {
         let (kind, target, size) = match content {
             Content::Directory => (EntryType::Directory, &b""[..], 0),
             Content::Symlink(target) => (EntryType::Symlink, target.to_bytes(), 0),
+            Content::Link(target) => (EntryType::Link, target.to_bytes(), 0),
             Content::File(size) => (EntryType::Regular, &b""[..], *size),
         };
         if kind == EntryType::Directory {

@@ -30,18 +30,16 @@ pub(super) enum Fault {
     Bounds(ContextError),
 }
 
-/// The first names after `after`, as many as fit into `limit` bytes but one at least; `extra` names count
-/// as entries of the directory. A directory that does not fit is read once for each window.
-pub(super) fn window<'a>(
+/// The first names after `after`, as many as fit into `limit` bytes but one at least. A directory that does
+/// not fit is read once for each window.
+pub(super) fn window(
     directory: &OwnedFd,
-    extra: impl Iterator<Item = &'a OsStr>,
     after: Option<&OsStr>,
     limit: usize,
     meter: &Meter,
 ) -> Result<Window, Fault> {
     let mut kept = Kept { names: BTreeSet::new(), bytes: 0, limit, bound: None };
     let is_next = |name: &OsStr| after.is_none_or(|after| name > after);
-    extra.filter(|name| is_next(name)).for_each(|name| kept.add(name.to_owned()));
     for entry in Dir::read_from(directory).map_err(Fault::Kernel)? {
         meter.spend(ENTRY).map_err(Fault::Bounds)?;
         let entry = entry.map_err(Fault::Kernel)?;
@@ -87,7 +85,7 @@ mod tests {
     #[test]
     fn windows_join_to_the_sorted_directory_whatever_their_size() {
         let directory = tempfile::tempdir().unwrap();
-        let mut expected = BTreeSet::from([OsString::from("extra")]);
+        let mut expected = BTreeSet::<OsString>::new();
         for number in 0..300_u32 {
             // Names of all lengths: a long one that has no room must not be passed over.
             let name =
@@ -105,8 +103,7 @@ mod tests {
         for limit in [1, 100, 1000, 5000, 1 << 20] {
             let (mut all, mut after, mut reads) = (Vec::new(), None::<OsString>, 0);
             loop {
-                let extra = [OsStr::new("extra")].into_iter();
-                let Ok(next) = window(&open, extra, after.as_deref(), limit, &meter) else {
+                let Ok(next) = window(&open, after.as_deref(), limit, &meter) else {
                     panic!("the directory cannot be read")
                 };
                 reads += 1;

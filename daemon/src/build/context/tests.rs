@@ -112,7 +112,15 @@ fn entries(stream: &[u8]) -> Vec<Entry> {
             content,
         }
     });
-    entries.collect()
+    // What every archive begins with.
+    let mut entries: Vec<_> = entries.collect();
+    for directory in ["context/", "hookd/"] {
+        assert_eq!(entries.remove(0).name, directory.as_bytes());
+    }
+    for entry in &mut entries {
+        entry.name.drain(.."context/".len());
+    }
+    entries
 }
 
 fn by_name(stream: &[u8]) -> BTreeMap<Vec<u8>, Entry> {

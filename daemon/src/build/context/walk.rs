@@ -16,8 +16,10 @@ use super::archive::{Archive, Content, Fault, Finished};
 use super::bounds::{Bounds, Meter};
 use super::listing::OVERHEAD;
 use super::{BuildContext, ContextError, ContextSummary, READ_FLAGS, failed_at, kind};
+use crate::dockerfile::CONTEXT_DIR;
 use directories::Level;
 
+mod added;
 mod directories;
 
 /// Bytes read at a time.
@@ -60,6 +62,7 @@ pub(super) fn send<W: Write>(
         files: 0,
         limit: bounds.bytes,
     };
+    walk.added()?;
     walk.enter(None)?;
     while let Some(level) = walk.levels.last_mut() {
         if let Some(name) = level.below.pop() {
@@ -71,6 +74,7 @@ pub(super) fn send<W: Write>(
             walk.leave();
         }
     }
+    walk.added_again()?;
     let finished = walk.archive.finish().map_err(|source| ContextError::Output { source })?;
     let Finished { bytes, digest } = finished;
     Ok(ContextSummary { files: walk.files, bytes, digest })
@@ -94,11 +98,6 @@ impl<W: Write> Walk<'_, W> {
     /// Sends what is no directory; true for a directory that is to be entered.
     fn entry(&mut self, directory: &OwnedFd, name: &OsStr) -> Result<bool, ContextError> {
         let path = self.path.join(name);
-        let needed = self.context.needed.iter().find(|(needed, _)| path == Path::new(needed));
-        if let Some((_, file)) = needed {
-            self.file(&path, file)?;
-            return Ok(false);
-        }
         let (left_out, ignored) = self.is_left_out(&path)?;
         if left_out {
             return Ok(false);
@@ -132,12 +131,21 @@ impl<W: Write> Walk<'_, W> {
 
     /// Sends an open file, which may be anything by now.
     fn file(&mut self, path: &Path, file: &File) -> Result<(), ContextError> {
+        let stat = self.stat(path, file)?;
+        self.begin(path, mode(&stat), &Content::File(stat.st_size as u64))?;
+        self.bytes(path, file, stat.st_size as u64)
+    }
+
+    fn stat(&self, path: &Path, file: &File) -> Result<Stat, ContextError> {
         let stat = fs::fstat(file).map_err(|cause| self.failed(path, cause))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(self.changed(path));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(stat),
+            _ => Err(self.changed(path)),
         }
-        let size = stat.st_size as u64;
-        self.begin(path, mode(&stat), &Content::File(size))?;
+    }
+
+    /// Sends the bytes of an entry.
+    fn bytes(&mut self, path: &Path, file: &File, size: u64) -> Result<(), ContextError> {
         let mut sent = 0;
         while sent < size {
             let length = (size - sent).min(CHUNK_SIZE as u64) as usize;
@@ -161,7 +169,8 @@ impl<W: Write> Walk<'_, W> {
     /// Begins an entry, once the directories that it lies in are there.
     fn begin(&mut self, path: &Path, mode: u32, content: &Content<'_>) -> Result<(), ContextError> {
         self.release()?;
-        self.archive.entry(path, mode, content).map_err(|fault| self.fault(fault))
+        let path = Path::new(CONTEXT_DIR).join(path);
+        self.archive.entry(&path, mode, content).map_err(|fault| self.fault(fault))
     }
 
     /// Sends the directories that were withheld on the way to the present one.
@@ -174,6 +183,7 @@ impl<W: Write> Walk<'_, W> {
             let Some(mode) = level.withheld.take() else { continue };
             let path =
                 Path::new(OsStr::from_bytes(&self.path.as_os_str().as_bytes()[..level.length]));
+            let path = &Path::new(CONTEXT_DIR).join(path);
             if let Err(fault) = self.archive.entry(path, mode, &Content::Directory) {
                 return Err(self.fault(fault));
             }

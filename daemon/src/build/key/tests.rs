@@ -129,15 +129,13 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
     let bases = [base("a:1", "sha256:0"), base("b:1", "sha256:1")];
     let moved = [base("a:1", "sha256:2"), base("b:1", "sha256:1")];
     let plain = job(|_| {});
-    let first =
-        Ingredients { context: &contexts[0], dockerfile: "Dockerfile", bases: &bases, job: &plain };
+    let first = Ingredients { context: &contexts[0], bases: &bases, job: &plain };
     let other_image = job(|container| container.image = Some("kaniko:2".into()));
     let other_flags = job(|container| container.args = Some(vec!["--single-snapshot".into()]));
     let other_variable = job(|container| container.env = Some(Vec::new()));
     let all = [
         first,
         Ingredients { context: &contexts[1], ..first },
-        Ingredients { dockerfile: "dockerfile", ..first },
         Ingredients { bases: &bases[..1], ..first },
         Ingredients { bases: &moved, ..first },
         Ingredients { job: &other_image, ..first },

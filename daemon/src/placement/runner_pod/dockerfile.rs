@@ -58,10 +58,11 @@ async fn build(
     let volumes = containers::volumes(context).await?;
     let attempt = begin(call, dockerfile, session).await?;
     let reader = ContextReader { config: &context.config, dockerfile };
-    // Read first: a context that cannot be read needs no container.
-    let read = reader.read(reader.open().await?).await?;
-    let endpoint = endpoint(context, &read).await?;
     let mut address = containers::of_step(context, step, attempt);
+    let unpacking = kaniko::unpacking(&address);
+    // Read first: a context that cannot be read needs no container.
+    let read = reader.read_for(move |lowered| lowered.with_files_of_base(&unpacking)).await?;
+    let endpoint = endpoint(context, &read).await?;
     let watch = context.agents.for_job().watch();
     let settings = &context.config.build;
     let rights = build_job::security_context(settings);
@@ -78,7 +79,8 @@ async fn build(
     containers::listening(context, &mut address, &watch, session, |_, _| {}).await?;
     let (builder, container, pod) = (&settings.kaniko_image, &address.container, &address.pod);
     let place = format!("Builder {builder}, container {container} of pod {pod}");
-    log_group::open(dockerfile, &[place], session).await?;
+    let about: Vec<_> = read.warnings.iter().cloned().chain([place]).collect();
+    log_group::open(dockerfile, &about, session).await?;
     let build = kaniko::Build { context, reader, address: &address, endpoint: &endpoint };
     let limit = settings.timeout;
     let built = tokio::time::timeout(limit, kaniko::run(build, read, session)).await;

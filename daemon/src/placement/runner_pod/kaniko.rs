@@ -17,12 +17,12 @@ use hookd_api::v1::Stream;
 
 use super::context_pipe::{self, ContextPipe};
 use super::error::KanikoError;
-use crate::beneath::{Kept, Tree};
 use crate::build::context::{BuildContext, ContextError};
 use crate::build::error::BuildError;
-use crate::build::{self, ContextReader, ReadContext, dockerfile, failure};
+use crate::build::{self, ContextReader, ReadContext, failure};
 use crate::config::ProxySource;
 use crate::context::Context;
+use crate::dockerfile::BUILDER_DIR;
 use crate::endpoint::{ENDPOINT, LocalEndpoint, Shown};
 use crate::error::{Failure, report};
 use crate::objects::build_job;
@@ -43,8 +43,6 @@ pub(super) const KANIKO: &str = "/kaniko";
 const EXECUTOR: &str = "/kaniko/executor";
 /// Its name for stepd: that of no step, which ends with a letter or digit.
 const STEP: &str = "build-";
-/// Name of a Dockerfile that hookd has changed.
-const DOCKERFILE: &str = "Dockerfile";
 /// Until the last process of a build is gone.
 const ENDED: Duration = Duration::from_secs(15);
 /// Bytes of a line that are held back until it ends.
@@ -81,16 +79,7 @@ pub(super) async fn run(
         let (pod, container) = (pod.clone(), container.clone());
         return Err(PlacementError::NoSocket { pod, container }.into());
     };
-    let name = read.source.dockerfile_name().to_owned();
-    let unpacking = unpacking(&name, &in_container(build.address));
-    let text = dockerfile::with_files_of_base(&read.dockerfile, &unpacking);
-    let name = match &text {
-        Some(text) => {
-            changed_dockerfile(socket, text).map_err(|error| unwritable(socket, error))?
-        }
-        None => name,
-    };
-    let start = build.program(&name);
+    let start = build.program();
     let pipe = ContextPipe::make(socket).map_err(|error| unwritable(socket, error))?;
     let mut log = BuildLog::new(Shown::new(build.endpoint.config()), session);
     let ended = build.with_context(&pipe, read.source, &start, &mut log).await?;
@@ -121,12 +110,11 @@ pub(super) async fn run(
 
 impl Build<'_> {
     /// Kaniko's program.
-    fn program(&self, dockerfile: &str) -> StartStepRequest {
+    fn program(&self) -> StartStepRequest {
         let directory = in_container(self.address);
         let mut argv = vec![
             EXECUTOR.to_owned(),
             format!("--context=tar://{directory}/{}", context_pipe::NAME),
-            format!("--dockerfile={dockerfile}"),
             // How the node shows that this is a container differs from runtime to runtime.
             "--force".to_owned(),
         ];
@@ -208,24 +196,8 @@ fn in_container(address: &AgentAddress) -> String {
 
 /// An instruction that needs the files of the base image, and leaves nothing in the image: what is mounted
 /// is left out of it. The fork of Kaniko copies nothing into its own directory.
-fn unpacking(dockerfile: &str, directory: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if dockerfile.bytes().all(plain) {
-        format!("COPY [\"{dockerfile}\", \"{directory}/unpacked\"]")
-    } else {
-        // Slower, since Kaniko looks for what it has changed.
-        "RUN [\"/__hookd/stepd\", \"--version\"]".to_owned()
-    }
-}
-
-/// Writes a Dockerfile where Kaniko finds it; its path there. What its rules leave out was not sent.
-fn changed_dockerfile(socket: &SocketDir, text: &[u8]) -> io::Result<String> {
-    let path = std::path::Path::new(&socket.name);
-    let (directory, _) = Tree::open(&socket.root)?.directory(path, Kept::Nothing)?;
-    let tree = Tree::of(directory);
-    tree.put(DOCKERFILE, text, 0o644)?;
-    tree.put(&format!("{DOCKERFILE}.dockerignore"), b"\n", 0o644)?;
-    Ok(format!("{STEPD_DIR}/{}/{DOCKERFILE}", socket.name))
+pub(super) fn unpacking(address: &AgentAddress) -> String {
+    format!("COPY [\"../{BUILDER_DIR}/Dockerfile\", \"{}/unpacked\"]", in_container(address))
 }
 
 fn unwritable(socket: &SocketDir, error: io::Error) -> Failure {
@@ -291,15 +263,6 @@ impl TakeOutput for BuildLog<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_dockerfile_of_any_name_unpacks_its_base() {
-        let copied = unpacking("Dockerfile", "/__hookd_run/step-1");
-        assert_eq!(copied, r#"COPY ["Dockerfile", "/__hookd_run/step-1/unpacked"]"#);
-        for odd in ["a b", "$x", "\"", "[a]*"] {
-            assert!(unpacking(odd, "/d").starts_with("RUN ["), "{odd}");
-        }
-    }
 
     #[test]
     fn a_build_has_the_name_of_no_step() {

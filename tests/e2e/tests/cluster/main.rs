@@ -34,6 +34,7 @@ mod options;
 mod outages;
 mod output;
 mod parallel_steps;
+mod parity;
 mod policies;
 mod preparing;
 mod pull_secrets;

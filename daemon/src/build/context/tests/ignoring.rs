@@ -1,6 +1,7 @@
 //! What `.dockerignore` files leave out.
 
 use super::*;
+use crate::dockerfile::{Content, ContextFiles, Entry};
 
 #[test]
 fn ignored_files_and_directories_are_left_out() {
@@ -29,17 +30,83 @@ fn exceptions_are_found_in_ignored_directories() {
     {
         place.write(name, "");
     }
-    let kept =
-        [".dockerignore", "Dockerfile", "docs/", "docs/a/", "docs/a/keep.md", "src/", "src/x"];
+    let kept = ["docs/", "docs/a/", "docs/a/keep.md", "src/", "src/x"];
     assert_eq!(place.sent(), kept);
 }
 
 #[test]
-fn the_builders_own_files_are_sent_even_if_they_are_ignored() {
+fn a_dockerfile_that_is_ignored_is_not_sent() {
     let place = place();
-    place.write(".dockerignore", "**\n");
+    place.write(".dockerignore", "**\n!.dockerignore\n");
     place.write("sub/Dockerfile", "");
-    assert_eq!(place.sent(), [".dockerignore", "Dockerfile"]);
+    assert_eq!(place.sent(), [".dockerignore"]);
+}
+
+#[test]
+fn what_the_builder_gets_is_not_in_the_context() {
+    let place = place();
+    place.write(".dockerignore", "*\n!kept\n");
+    place.write("kept", "kept");
+    place.write("Dockerfile", "FROM x\n");
+    let mut context = place.open("action/Dockerfile").unwrap();
+    let file = |path: &str, mode, content| BuilderFile { path: path.to_owned(), mode, content };
+    context.add(vec![
+        file("copy-1/again", 0o4755, Content::Copy("kept".to_owned())),
+        file("copy-1/same", 0o644, Content::Link("kept".to_owned())),
+        file("copy-1/to", 0o777, Content::Symlink("same".to_owned())),
+        file("copy-2", 0o700, Content::Directory),
+        file("Dockerfile", 0o644, Content::Bytes(b"FROM y\n".to_vec())),
+    ]);
+    let mut stream = Vec::new();
+    context.write_tar_gz(&mut stream, &plenty()).unwrap();
+    let mut archive = tar::Archive::new(GzDecoder::new(&stream[..]));
+    let entries = archive.entries().unwrap().map(Result::unwrap);
+    let shown = |mut entry: tar::Entry<'_, _>| {
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        let to = entry.link_name().unwrap().map(|to| to.display().to_string()).unwrap_or_default();
+        let (path, mode) = (entry.path().unwrap().display().to_string(), entry.header().mode());
+        format!("{path} {:o} {to}{}", mode.unwrap(), text.trim_end())
+    };
+    let sent: Vec<_> = entries.map(shown).collect();
+    let expected = [
+        "context/ 755 ",
+        "hookd/ 755 ",
+        "hookd/copy-1/ 755 ",
+        "hookd/copy-2/ 700 ",
+        "hookd/Dockerfile 644 FROM y",
+        "context/kept 644 kept",
+        "hookd/copy-1/again 4755 kept",
+        "hookd/copy-1/same 644 context/kept",
+        "hookd/copy-1/to 777 same",
+    ];
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn files_are_looked_at_beneath_the_context_only() {
+    let place = place();
+    place.write(".dockerignore", "ignored\n*.log\n");
+    for name in ["ignored", "a.log", "dir/file"] {
+        place.write(name, name);
+    }
+    symlink(&place.outside, place.context.join("out")).unwrap();
+    symlink("file", place.context.join("dir/link")).unwrap();
+    place.fifo("pipe");
+    let context = place.open("action/Dockerfile").unwrap();
+    let files = Files::of(&context, &plenty());
+    assert_eq!(files.entry("dir/file"), Some(Entry::File(0o644)));
+    assert_eq!(files.entry("dir"), Some(Entry::Directory(0o755)));
+    assert_eq!(files.entry("dir/link"), Some(Entry::Symlink("file".to_owned())));
+    for hidden in ["ignored", "a.log", "none", "pipe", "out/secret", "../outside/secret"] {
+        assert_eq!(files.entry(hidden), None, "{hidden}");
+        assert_eq!(files.begin(&format!("{hidden}/x")), b"");
+    }
+    assert_eq!(files.begin("out/secret"), b"");
+    assert_eq!(files.begin("dir/file"), b"dir/file");
+    assert_eq!(files.names("dir"), Some(vec!["file".to_owned(), "link".to_owned()]));
+    assert_eq!(files.matches(&["*.md".to_owned()], "a.md"), Some(true));
+    assert_eq!(files.matches(&["[".to_owned()], "a.md"), None);
 }
 
 #[test]

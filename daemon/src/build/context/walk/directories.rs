@@ -160,9 +160,7 @@ impl<W: Write> Walk<'_, W> {
     }
 
     fn window(&self, open: &OwnedFd, after: Option<&OsStr>) -> Result<Window, ContextError> {
-        let needed = self.context.needed.iter().map(|(name, _)| OsStr::new(name));
-        let needed = needed.take(if self.levels.len() == 1 { usize::MAX } else { 0 });
-        listing::window(open, needed, after, WINDOW, &self.meter).map_err(|fault| match fault {
+        listing::window(open, after, WINDOW, &self.meter).map_err(|fault| match fault {
             listing::Fault::Kernel(cause) => self.failed(&self.path, cause),
             listing::Fault::Bounds(error) => error,
         })

@@ -1,0 +1,220 @@
+//! COPY and ADD.
+
+use super::modes::Modes;
+use super::stage::Writer;
+use super::staging::{self, Sources};
+use super::{Builder, archive, traces, variables};
+use crate::dockerfile::DockerfileError;
+use crate::dockerfile::files::{self, Entry};
+use crate::dockerfile::heredoc;
+use crate::dockerfile::lines::Instruction;
+
+/// Files that the container runtime mounts into every container, the builder's too.
+const MOUNTED: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+/// Directories that base images have, some of them as symlinks.
+const USUAL: [&str; 10] =
+    ["bin", "etc", "home", "lib", "lib64", "opt", "root", "sbin", "tmp", "usr"];
+
+/// The flags of a COPY or an ADD.
+#[derive(Default)]
+pub(super) struct Flags {
+    /// Those that Kaniko reads.
+    pub(super) kept: Vec<String>,
+    /// The stage or image that the files are of.
+    pub(super) from: Option<String>,
+    /// The names of the directories above are kept.
+    pub(super) parents: bool,
+    /// Patterns of what is not copied.
+    pub(super) excluded: Vec<String>,
+    /// Permissions that Kaniko does not set.
+    pub(super) modes: Option<Modes>,
+    /// Whether ADD unpacks archives; none: those of the context.
+    pub(super) unpack: Option<bool>,
+    pub(super) has_owner: bool,
+    has_mode: bool,
+}
+
+impl Flags {
+    fn read(writer: &mut Writer<'_>, copy: &Instruction) -> Result<Self, DockerfileError> {
+        let mut flags = Self::default();
+        for flag in &copy.flags {
+            let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+            let is_true = matches!(value, "" | "1" | "t" | "true");
+            match name {
+                "--from" => flags.from = Some(value.to_owned()),
+                // The files are the same without it.
+                "--link" => {}
+                "--parents" => flags.parents = is_true,
+                "--exclude" => flags.excluded.push(value.to_owned()),
+                "--unpack" => flags.unpack = Some(is_true),
+                "--chown" => flags.owner(writer, copy, value),
+                "--chmod" => flags.mode(writer, value),
+                "--checksum" => {
+                    let problem = "--checksum is not supported: the builder would not check it";
+                    return Err(DockerfileError::new(copy.line, problem));
+                }
+                _ => flags.kept.push(flag.clone()),
+            }
+        }
+        if let Some(from) = &flags.from {
+            if flags.parents || !flags.excluded.is_empty() {
+                let problem = "--parents and --exclude are not supported with --from";
+                return Err(DockerfileError::new(copy.line, problem));
+            }
+            let name = writer.stage_name(from).unwrap_or_else(|| from.clone());
+            flags.kept.push(format!("--from={name}"));
+            if let Some(Modes::Octal(mode)) = flags.modes.take() {
+                flags.kept.push(format!("--chmod={mode:o}"));
+                writer.warn(copy.line, "setuid, setgid and sticky bits of --chmod are not set");
+            }
+        }
+        Ok(flags)
+    }
+
+    fn owner(&mut self, writer: &mut Writer<'_>, copy: &Instruction, value: &str) {
+        self.has_owner = true;
+        let known = writer.scope.expand(value, writer.escape);
+        let owner = known.as_deref().unwrap_or(value);
+        // Without a user docker takes root; Kaniko finds no such user.
+        let root = if owner.starts_with(':') { "0" } else { "" };
+        self.kept.push(format!("--chown={root}{value}"));
+        let is_name = owner.starts_with(|letter: char| letter.is_ascii_alphabetic());
+        if is_name && owner != "root" && !owner.contains(':') {
+            let problem = "--chown without a group sets the user's number as the group";
+            writer.warn(copy.line, format!("{problem}: write --chown={owner}:GROUP"));
+        }
+    }
+
+    fn mode(&mut self, writer: &Writer<'_>, value: &str) {
+        self.has_mode = true;
+        let known = writer.scope.expand(value, writer.escape);
+        match known.and_then(|value| Modes::parse(&value)).filter(|modes| !modes.are_plain()) {
+            Some(modes) => self.modes = Some(modes),
+            None => self.kept.push(format!("--chmod={value}")),
+        }
+    }
+
+    /// Kaniko knows nothing of what decides which files are copied, and how.
+    pub(super) fn are_staged(&self) -> bool {
+        self.parents || !self.excluded.is_empty() || self.modes.is_some()
+    }
+}
+
+/// Writes a COPY or an ADD.
+pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), DockerfileError> {
+    let flags = Flags::read(writer, copy)?;
+    let list = copy.json();
+    let words = list.clone().unwrap_or_else(|| words(&copy.rest));
+    let Some((target, sources)) = words.split_last().filter(|(_, sources)| !sources.is_empty())
+    else {
+        writer.same(copy);
+        return Ok(());
+    };
+    let keyword = archive::keyword(writer, copy, &flags, sources)?;
+    let mut written = Sources::default();
+    let mut heredocs = copy.heredocs.iter();
+    for source in sources {
+        let begun = list.is_none().then(|| heredoc::alone(source)).flatten();
+        match begun.and_then(|_| heredocs.next()) {
+            Some(heredoc) => match staging::heredoc(writer, &flags, heredoc) {
+                Some(path) => written.add(path),
+                None => {
+                    writer.same(copy);
+                    return Ok(());
+                }
+            },
+            None if flags.from.is_some() || is_remote(writer, source) => {
+                written.same(variables::with_backslash(source, writer.escape));
+            }
+            None => staging::source(writer, copy, &flags, source, &mut written)?,
+        }
+    }
+    if let Some(from) = &flags.from {
+        traces::check(writer, copy, from);
+    }
+    check_target(writer, copy, &flags, sources, target);
+    let target = variables::with_backslash(target, writer.escape);
+    let is_same = keyword == copy.keyword && flags.kept == copy.flags && written.are_same();
+    let is_directory = target.ends_with('/') || target == "." || written.words.len() < 2;
+    if is_same && is_directory && writer.escape == '\\' {
+        writer.same(copy);
+        return Ok(());
+    }
+    let flags = flags.kept.iter().map(|flag| format!("{flag} ")).collect::<String>();
+    let instruction = format!("{} {flags}", keyword.to_ascii_uppercase());
+    // Where the target is no directory yet, docker copies one source after the other onto it.
+    let size = if is_directory { written.words.len().max(1) } else { 1 };
+    for words in written.words.chunks(size) {
+        let words: Vec<_> = words.iter().chain([&target]).collect();
+        // To a list of texts it cannot fail.
+        let list = serde_json::to_string(&words).unwrap_or_default();
+        writer.line(&format!("{instruction}{list}"));
+    }
+    Ok(())
+}
+
+/// Warns of targets that Kaniko treats otherwise.
+fn check_target(
+    writer: &mut Writer<'_>,
+    copy: &Instruction,
+    flags: &Flags,
+    sources: &[String],
+    target: &str,
+) {
+    let target = writer.scope.expand(target, writer.escape).unwrap_or_else(|| target.to_owned());
+    if MOUNTED.contains(&target.as_str()) {
+        let problem =
+            format!("{target} is not in the image: the runtime mounts it while it builds");
+        writer.warn(copy.line, problem);
+    }
+    let path = files::clean(&target);
+    let parent =
+        if target.ends_with('/') { &path } else { path.rsplit_once('/').map_or("", |two| two.0) };
+    let first = parent.split('/').next().unwrap_or_default();
+    let may_be_new =
+        !parent.is_empty() && (!USUAL.contains(&first) || parent.matches('/').count() > 1);
+    if flags.has_mode && may_be_new && writer.builder == Builder::Original {
+        let problem =
+            format!("directories above {target} that are new do not have the mode of --chmod");
+        writer.warn(copy.line, problem);
+    }
+    if path.is_empty() && flags.from.is_none() {
+        let is_usual = |source: &String| {
+            let source = files::clean(source);
+            let is_directory = |name: &&str| {
+                let entry = writer.files.entry(&files::below(&source, name));
+                matches!(entry, Some(Entry::Directory(_)))
+            };
+            ["bin", "lib", "lib64", "sbin"].iter().any(is_directory)
+        };
+        if sources.iter().any(is_usual) {
+            let problem =
+                "where the base image has a symlink in place of a directory, docker fails";
+            writer.warn(copy.line, problem);
+        }
+    }
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// A source that is none of the context's: an address, or a repository.
+pub(super) fn is_remote(writer: &Writer<'_>, source: &str) -> bool {
+    let known = writer.scope.expand(source, writer.escape);
+    let source = known.as_deref().unwrap_or(source);
+    source.contains("://") || source.starts_with("git@")
+}
+
+/// The source beneath the root of the context, as docker resolves `..`; Kaniko would leave it.
+pub(super) fn beneath(source: &str) -> String {
+    if !source.split('/').any(|part| part == "..") {
+        return source.to_owned();
+    }
+    let path = files::clean(source);
+    match (path.is_empty(), source.ends_with('/')) {
+        (true, _) => ".".to_owned(),
+        (false, true) => path + "/",
+        (false, false) => path,
+    }
+}

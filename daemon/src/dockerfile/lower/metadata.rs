@@ -1,0 +1,62 @@
+//! EXPOSE and HEALTHCHECK.
+
+use super::stage::Writer;
+use crate::dockerfile::lines::Instruction;
+
+/// Ports that one word may name.
+const MOST_PORTS: u32 = 1000;
+
+/// Writes EXPOSE with each port by itself, and its protocol in lower case.
+pub(super) fn expose(writer: &mut Writer<'_>, instruction: &Instruction) {
+    let words: Vec<_> = instruction.rest.split_whitespace().collect();
+    let ports: Option<Vec<_>> = words.iter().map(|word| ports(word)).collect();
+    match ports {
+        Some(ports) => writer.line(&format!("EXPOSE {}", ports.concat().join(" "))),
+        None => writer.same(instruction),
+    }
+}
+
+/// `8000-8001/TCP` is two ports; none: it has variables, or is no port.
+fn ports(word: &str) -> Option<Vec<String>> {
+    let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+    // Docker leaves out the port of the host.
+    let ports = ports.rsplit(':').next()?;
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+    if last < first || last - first > MOST_PORTS || protocol.contains('$') {
+        return None;
+    }
+    let protocol = protocol.to_ascii_lowercase();
+    Some((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Writes HEALTHCHECK. Kaniko does not know how often a starting container is checked.
+pub(super) fn healthcheck(writer: &mut Writer<'_>, instruction: &Instruction) {
+    let is_interval = |flag: &String| flag.starts_with("--start-interval=");
+    if instruction.flags.iter().any(is_interval) {
+        writer.warn(instruction.line, "--start-interval is not in the image");
+    }
+    writer.same(instruction);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_each_of_its_ports() {
+        let written = |word| ports(word).unwrap_or_default().join(" ");
+        for (word, expected) in [
+            ("80", "80/tcp"),
+            ("9000/UDP", "9000/udp"),
+            ("80-82/Tcp", "80/tcp 81/tcp 82/tcp"),
+            ("8080:80", "80/tcp"),
+            ("$P/tcp", ""),
+            ("1-99999999", ""),
+            ("82-80", ""),
+            ("x", ""),
+        ] {
+            assert_eq!(written(word), expected, "{word}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A Dockerfile in the subset that Kaniko builds as docker does.
+//!
+//! Kaniko builds some instructions into an image that differs from docker's, without a word
+//! (docs/dockerfile-support.md). Here they become others whose image is docker's. What has no such others
+//! is a warning or, where the image would be wrong without a trace, an error; both name the line.
+
+mod archive;
+mod copy;
+mod metadata;
+mod modes;
+mod mounts;
+mod run;
+mod stage;
+mod staging;
+mod traces;
+mod user;
+mod variables;
+mod volume;
+
+use super::files::ContextFiles;
+use super::stages::Stages;
+use super::{DockerfileError, lines};
+
+use stage::{Source, Writer};
+
+/// Directory of the context in the builder's archive.
+pub const CONTEXT_DIR: &str = "context";
+/// Directory of what hookd adds to it.
+pub const BUILDER_DIR: &str = "hookd";
+/// Where Kaniko unpacks the archive.
+pub const ARCHIVE_ROOT: &str = "/kaniko/buildcontext";
+/// The Dockerfile there.
+pub const DOCKERFILE: &str = "/kaniko/buildcontext/hookd/Dockerfile";
+
+/// The Kaniko that builds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builder {
+    /// Google's, which ended with 1.24.0.
+    Original,
+    /// What goes on from it, from 1.25.
+    Fork,
+    /// The fork's 1.28.3, which expands the values of LABEL twice.
+    ForkThatReadsTwice,
+}
+
+impl Builder {
+    /// By the name and tag of its image; one that says nothing counts as the original, which differs from
+    /// docker in more.
+    pub fn of_image(image: &str) -> Self {
+        let name = image.split('@').next().unwrap_or_default();
+        let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+        let mut numbers = tag.trim_start_matches('v').split(['.', '-']);
+        let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+        let version = number().zip(number());
+        if version == Some((1, 28)) && number() == Some(3) {
+            return Self::ForkThatReadsTwice;
+        }
+        let is_new = version.is_some_and(|version| ((1, 25)..(1000, 0)).contains(&version));
+        if is_new || name.contains("osscontainertools/") { Self::Fork } else { Self::Original }
+    }
+}
+
+/// What Kaniko is to build.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lowered {
+    /// The Dockerfile.
+    pub dockerfile: String,
+    /// Files that its instructions use, beside the context.
+    pub files: Vec<BuilderFile>,
+    /// Where the image will differ from docker's.
+    pub warnings: Vec<Finding>,
+    /// Lines of the instructions that have become others.
+    pub rewritten: Vec<usize>,
+}
+
+/// A file that hookd adds to the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuilderFile {
+    /// Below [`BUILDER_DIR`].
+    pub path: String,
+    /// Its permissions.
+    pub mode: u32,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What hookd adds to the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A file with these bytes.
+    Bytes(Vec<u8>),
+    /// The file at this path of the context, as a hard link.
+    Link(String),
+    /// The file at this path of the context, with permissions of its own.
+    Copy(String),
+    /// A symlink with this target.
+    Symlink(String),
+    /// A directory.
+    Directory,
+}
+
+/// What is worth knowing of a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The line, from 1.
+    pub line: usize,
+    /// A sentence without its full stop.
+    pub problem: String,
+}
+
+impl Lowered {
+    /// What the builder gets beside the context, the Dockerfile first.
+    pub fn into_files(self) -> Vec<BuilderFile> {
+        // What `.dockerignore` names is not in the archive.
+        let nothing = b"\n".to_vec();
+        let own =
+            [("Dockerfile", self.dockerfile.into_bytes()), ("Dockerfile.dockerignore", nothing)];
+        let own = own.map(|(path, bytes)| BuilderFile {
+            path: path.to_owned(),
+            mode: 0o644,
+            content: Content::Bytes(bytes),
+        });
+        own.into_iter().chain(self.files).collect()
+    }
+
+    /// With a last instruction, if nothing in the last stage needs the files of its base: Kaniko unpacks
+    /// them only then.
+    pub fn with_files_of_base(mut self, instruction: &str) -> Self {
+        let (_, stage) = self.dockerfile.rsplit_once("\nFROM ").unwrap_or(("", &self.dockerfile));
+        let needs_files =
+            |line: &str| ["RUN ", "COPY ", "ADD "].iter().any(|one| line.starts_with(one));
+        if !stage.lines().any(needs_files) {
+            self.dockerfile.push_str(instruction);
+            self.dockerfile.push('\n');
+        }
+        self
+    }
+}
+
+impl Finding {
+    /// As users read it.
+    pub fn of(&self, dockerfile: &str) -> String {
+        // The name is the job's and may hold anything.
+        let name = dockerfile.escape_debug();
+        format!("{name}:{}: warning: {}", self.line, self.problem.escape_debug())
+    }
+}
+
+impl From<Finding> for DockerfileError {
+    fn from(finding: Finding) -> Self {
+        Self { line: finding.line, problem: finding.problem }
+    }
+}
+
+/// Writes the Dockerfile anew for Kaniko.
+///
+/// # Errors
+/// What docker refuses, and what Kaniko would build wrongly without a trace.
+pub fn lower(
+    text: &[u8],
+    files: &dyn ContextFiles,
+    builder: Builder,
+) -> Result<Lowered, DockerfileError> {
+    let parsed = lines::parse(&String::from_utf8_lossy(text))?;
+    if let Some(syntax) = &parsed.syntax {
+        frontend(&syntax.value).map_err(|problem| DockerfileError::new(syntax.line, problem))?;
+    }
+    let stages = Stages::of(&parsed)?;
+    let mut lowered = Lowered::default();
+    let source = Source { stages: &stages, escape: parsed.escape, files, builder };
+    let mut writer = Writer::new(source, &mut lowered);
+    for (at, stage) in stages.all.iter().enumerate().filter(|(_, stage)| stage.is_needed) {
+        writer.stage(at, stage)?;
+    }
+    Ok(lowered)
+}
+
+/// Kaniko reads every Dockerfile itself.
+fn frontend(syntax: &str) -> Result<(), String> {
+    let image = syntax.split_whitespace().next().unwrap_or_default();
+    let name = image.strip_prefix("docker.io/").unwrap_or(image);
+    let name = name.split(['@', ':']).next().unwrap_or_default();
+    if matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream") {
+        return Ok(());
+    }
+    Err(format!("the syntax {image} is not supported: hookd reads docker/dockerfile only"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! RUN: heredocs and mounts, which Kaniko does not build as docker does.
+
+use super::mounts::{self, Mount};
+use super::stage::Writer;
+use super::{ARCHIVE_ROOT, BUILDER_DIR, BuilderFile, Content};
+use crate::dockerfile::DockerfileError;
+use crate::dockerfile::heredoc;
+use crate::dockerfile::lines::Instruction;
+use crate::dockerfile::stages::Base;
+
+/// Writes a RUN.
+pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), DockerfileError> {
+    let mut mounts = Vec::new();
+    for flag in &run.flags {
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        match (name, value) {
+            ("--mount", _) => mounts.extend(Mount::read(writer, value, run.line)?),
+            ("--network", "default") | ("--security", "sandbox") => {}
+            ("--network", "none") => {
+                writer.warn(run.line, "--network=none has no effect: the command has a network");
+            }
+            ("--network" | "--security" | "--device", _) => {
+                let problem = format!("{flag} is not supported: a build has no such rights");
+                return Err(DockerfileError::new(run.line, problem));
+            }
+            _ => {
+                let problem = format!("unknown flag {name} of RUN");
+                return Err(DockerfileError::new(run.line, problem));
+            }
+        }
+    }
+    if mounts.is_empty() && run.heredocs.is_empty() && is_plain(run) {
+        writer.line(&format!("RUN {}", run.rest));
+        return Ok(());
+    }
+    let is_empty = writer.stages.all[writer.at].base == Base::Scratch;
+    if !mounts.is_empty() && is_empty && writer.is_first(run) {
+        let problem = "a mount needs /bin/sh in the image, and there is none yet";
+        return Err(DockerfileError::new(run.line, problem));
+    }
+    let program = program(writer, run);
+    if mounts.is_empty() {
+        writer.program(&program);
+        return Ok(());
+    }
+    mounts::write(writer, run.line, &mounts, program)
+}
+
+/// Kaniko reads it as docker reads the Dockerfile, whose escape character may be another.
+fn is_plain(run: &Instruction) -> bool {
+    !run.rest.ends_with('\\') || run.rest.ends_with("\\\\")
+}
+
+/// The program that docker runs, with its arguments.
+fn program(writer: &mut Writer<'_>, run: &Instruction) -> Vec<String> {
+    if run.heredocs.is_empty()
+        && let Some(program) = run.json()
+    {
+        return program;
+    }
+    let text = match (heredoc::alone(&run.rest), run.heredocs.first()) {
+        (Some(_), Some(heredoc)) => {
+            let content = heredoc.content();
+            if content.starts_with("#!") {
+                return script(writer, &heredoc.name, content);
+            }
+            content
+        }
+        _ => {
+            let more = |text: String, heredoc: &heredoc::Heredoc| {
+                format!("{text}\n{}{}", heredoc.text, heredoc.name)
+            };
+            run.heredocs.iter().fold(run.rest.clone(), more)
+        }
+    };
+    let mut program = writer.shell.clone();
+    program.push(text);
+    program
+}
+
+/// A heredoc that names its interpreter is a program of its own.
+fn script(writer: &mut Writer<'_>, name: &str, content: String) -> Vec<String> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let name: String = name.chars().filter(|letter| plain(*letter)).collect();
+    let path = format!("run-{}/{name}", writer.number());
+    let program = format!("{ARCHIVE_ROOT}/{BUILDER_DIR}/{path}");
+    writer.add_file(BuilderFile {
+        path,
+        mode: 0o755,
+        content: Content::Bytes(content.into_bytes()),
+    });
+    vec![program]
+}

@@ -1,0 +1,281 @@
+//! Writes a stage.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Builder, BuilderFile, Finding, Lowered};
+use super::{copy, metadata, run, user, variables, volume};
+use crate::dockerfile::DockerfileError;
+use crate::dockerfile::files::ContextFiles;
+use crate::dockerfile::lines::Instruction;
+use crate::dockerfile::scope::Scope;
+use crate::dockerfile::stages::{Base, Stage, Stages};
+
+/// What docker runs a RUN with, unless SHELL says otherwise.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// Instructions in whose words docker reads quotes, variables, and the escape character.
+const WITH_WORDS: [&str; 10] =
+    ["add", "arg", "copy", "env", "expose", "label", "stopsignal", "user", "volume", "workdir"];
+
+/// What is read.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) stages: &'a Stages,
+    /// The escape character of the Dockerfile.
+    pub(super) escape: char,
+    pub(super) files: &'a dyn ContextFiles,
+    pub(super) builder: Builder,
+}
+
+/// The Dockerfile as far as it is written.
+pub(super) struct Writer<'a> {
+    pub(super) stages: &'a Stages,
+    /// The escape character of the Dockerfile that is read.
+    pub(super) escape: char,
+    pub(super) files: &'a dyn ContextFiles,
+    pub(super) builder: Builder,
+    lowered: &'a mut Lowered,
+    /// Of the stages that are written, what those that begin with them inherit.
+    ends: BTreeMap<usize, End>,
+    /// The number of each stage that is written: those that are not needed are left out.
+    numbers: BTreeMap<usize, usize>,
+    /// The stage that is being written.
+    pub(super) at: usize,
+    pub(super) scope: Scope,
+    pub(super) shell: Vec<String>,
+    /// USER is set, and not to root.
+    pub(super) has_user: bool,
+    /// Arguments of the stages before, which the original Kaniko does not forget.
+    leaked: BTreeSet<String>,
+    /// VOLUME instructions, which come last.
+    pub(super) volumes: Vec<Instruction>,
+    /// Names of what hookd adds to the archive, and of temporary files, are numbered.
+    pub(super) count: usize,
+}
+
+/// What a stage hands on.
+#[derive(Clone)]
+struct End {
+    scope: Scope,
+    shell: Vec<String>,
+    has_user: bool,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(source: Source<'a>, lowered: &'a mut Lowered) -> Self {
+        let Source { stages, escape, files, builder } = source;
+        for instruction in &stages.global {
+            let text = variables::with_backslash(&instruction.text, escape);
+            lowered.dockerfile.push_str(&format!("ARG {text}\n"));
+        }
+        Self {
+            stages,
+            escape,
+            files,
+            builder,
+            lowered,
+            ends: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            at: 0,
+            scope: Scope::default(),
+            shell: Vec::new(),
+            has_user: false,
+            leaked: BTreeSet::new(),
+            volumes: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Writes a stage from its FROM to its end.
+    pub(super) fn stage(&mut self, at: usize, stage: &Stage) -> Result<(), DockerfileError> {
+        self.at = at;
+        let inherited = match stage.base {
+            Base::Stage(base) => self.ends.get(&base),
+            Base::Scratch | Base::Image(_) => None,
+        };
+        match inherited {
+            Some(End { scope, shell, has_user }) => {
+                (self.scope, self.shell) = (scope.clone(), shell.clone());
+                self.has_user = *has_user;
+            }
+            None => {
+                self.scope = Scope::of_image(stage.base == Base::Scratch);
+                self.shell = SHELL.map(str::to_owned).into();
+                self.has_user = false;
+            }
+        }
+        self.from(stage);
+        self.forget(stage);
+        if stage.base == Base::Scratch {
+            // As docker's empty image has it.
+            self.line("WORKDIR /");
+        }
+        for instruction in &stage.instructions {
+            let before = self.lowered.dockerfile.len();
+            self.instruction(instruction)?;
+            if self.lowered.dockerfile[before..] != self.as_it_is(instruction) {
+                self.lowered.rewritten.push(instruction.line);
+            }
+        }
+        volume::write(self);
+        self.leaked.extend(self.scope.arguments().cloned());
+        self.numbers.insert(at, self.numbers.len());
+        let (scope, shell, has_user) = (self.scope.clone(), self.shell.clone(), self.has_user);
+        let end = End { scope, shell, has_user };
+        self.ends.insert(at, end);
+        Ok(())
+    }
+
+    /// Empties arguments that this stage uses and has not: the original Kaniko has those of other stages.
+    fn forget(&mut self, stage: &Stage) {
+        if self.builder != Builder::Original {
+            return;
+        }
+        let texts = |one: &Instruction| {
+            let heredocs = one.heredocs.iter().map(|heredoc| heredoc.text.as_str());
+            [one.text.as_str()].into_iter().chain(heredocs).collect::<Vec<_>>().join("\n")
+        };
+        let text: String = stage.instructions.iter().map(texts).collect();
+        let own: BTreeSet<String> = self.scope.arguments().cloned().collect();
+        let used = |name: &&String| !own.contains(*name) && text.contains(name.as_str());
+        let names: Vec<_> = self.leaked.iter().filter(used).cloned().collect();
+        for name in names {
+            self.line(&format!("ARG {name}="));
+        }
+    }
+
+    /// FROM without variables: Kaniko does not know those that docker predefines.
+    fn from(&mut self, stage: &Stage) {
+        let image = match &stage.base {
+            Base::Scratch => "scratch".to_owned(),
+            Base::Image(name) => name.clone(),
+            Base::Stage(base) => self.stages.all[*base].name.clone(),
+        };
+        let mut words = vec!["FROM".to_owned()];
+        let is_one_word = |platform: &&String| !platform.contains(char::is_whitespace);
+        let platform = stage.platform.as_ref().filter(is_one_word);
+        words.extend(platform.map(|platform| format!("--platform={platform}")));
+        words.push(image);
+        if !stage.name.is_empty() {
+            words.extend(["AS".to_owned(), stage.name.clone()]);
+        }
+        self.line(&words.join(" "));
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileError> {
+        match instruction.keyword.as_str() {
+            "run" => run::write(self, instruction),
+            "copy" | "add" => copy::write(self, instruction),
+            "volume" => {
+                self.volumes.push(instruction.clone());
+                Ok(())
+            }
+            "arg" | "env" => {
+                volume::before_variables(self, instruction);
+                variables::write(self, instruction);
+                Ok(())
+            }
+            "user" | "workdir" => {
+                user::check(self, instruction);
+                self.same(instruction);
+                Ok(())
+            }
+            "label" => {
+                variables::write_label(self, instruction);
+                Ok(())
+            }
+            "shell" => {
+                if let Some(shell) = instruction.json() {
+                    self.shell = shell;
+                }
+                self.same(instruction);
+                Ok(())
+            }
+            "expose" => {
+                metadata::expose(self, instruction);
+                Ok(())
+            }
+            "healthcheck" => {
+                metadata::healthcheck(self, instruction);
+                Ok(())
+            }
+            _ => {
+                self.same(instruction);
+                Ok(())
+            }
+        }
+    }
+
+    /// True for an instruction before which no other of its stage has made a file.
+    pub(super) fn is_first(&self, instruction: &Instruction) -> bool {
+        let stage = &self.stages.all[self.at].instructions;
+        let before = stage.iter().take_while(|one| one.line < instruction.line);
+        before.into_iter().all(|one| !matches!(one.keyword.as_str(), "add" | "copy" | "run"))
+    }
+
+    /// The name that Kaniko knows a stage by; none: it is no stage.
+    pub(super) fn stage_name(&self, name: &str) -> Option<String> {
+        let at = self.stages.find(name, self.at)?;
+        let stage = &self.stages.all[at];
+        let number = self.numbers.get(&at).copied().unwrap_or_default();
+        Some(if stage.name.is_empty() { number.to_string() } else { stage.name.clone() })
+    }
+
+    /// Writes an instruction as it stands, on one line.
+    pub(super) fn same(&mut self, instruction: &Instruction) {
+        let text = self.as_it_is(instruction);
+        self.lowered.dockerfile.push_str(&text);
+    }
+
+    fn as_it_is(&self, instruction: &Instruction) -> String {
+        let keyword = instruction.keyword.to_ascii_uppercase();
+        let has_words = WITH_WORDS.contains(&instruction.keyword.as_str());
+        let escape = if has_words { self.escape } else { '\\' };
+        let text = variables::with_backslash(&instruction.text, escape);
+        let mut written = format!("{keyword} {text}");
+        written.truncate(written.trim_end().len());
+        written.push('\n');
+        for heredoc in &instruction.heredocs {
+            written.push_str(&heredoc.text);
+            written.push_str(&heredoc.name);
+            written.push('\n');
+        }
+        written
+    }
+
+    /// Writes a line.
+    pub(super) fn line(&mut self, line: &str) {
+        self.lowered.dockerfile.push_str(line.trim_end());
+        self.lowered.dockerfile.push('\n');
+    }
+
+    /// Writes a RUN of a program with its arguments.
+    pub(super) fn program(&mut self, arguments: &[String]) {
+        // To a list of texts it cannot fail.
+        let list = serde_json::to_string(arguments).unwrap_or_default();
+        self.line(&format!("RUN {list}"));
+    }
+
+    /// Says where the image will differ, once a line.
+    pub(super) fn warn(&mut self, line: usize, problem: impl Into<String>) {
+        let problem = problem.into();
+        let known = |one: &Finding| one.line == line && one.problem == problem;
+        if self.lowered.warnings.iter().any(known) {
+            return;
+        }
+        self.lowered.warnings.push(Finding { line, problem });
+    }
+
+    /// Adds a file to the archive, unless it is there.
+    pub(super) fn add_file(&mut self, file: BuilderFile) {
+        if !self.lowered.files.iter().any(|known| known.path == file.path) {
+            self.lowered.files.push(file);
+        }
+    }
+
+    /// The next number of a name.
+    pub(super) fn number(&mut self) -> usize {
+        self.count += 1;
+        self.count
+    }
+}

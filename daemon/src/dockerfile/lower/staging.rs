@@ -1,0 +1,263 @@
+//! Files beside the context that a COPY takes in place of its own sources.
+
+use super::copy::{Flags, beneath};
+use super::stage::Writer;
+use super::{BUILDER_DIR, BuilderFile, Content, variables};
+use crate::dockerfile::DockerfileError;
+use crate::dockerfile::files::{self, Entry};
+use crate::dockerfile::heredoc::Heredoc;
+use crate::dockerfile::lines::Instruction;
+
+/// Files that one instruction may pick out of the context.
+const MOST_FILES: usize = 10_000;
+
+/// The sources of a COPY as they are written.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) words: Vec<String>,
+    is_changed: bool,
+}
+
+impl Sources {
+    /// One that is written anew.
+    pub(super) fn add(&mut self, word: String) {
+        self.words.push(word);
+        self.is_changed = true;
+    }
+
+    fn add_all(&mut self, words: Vec<String>) {
+        self.words.extend(words);
+        self.is_changed = true;
+    }
+
+    /// One that stays.
+    pub(super) fn same(&mut self, word: String) {
+        self.words.push(word);
+    }
+
+    pub(super) fn are_same(&self) -> bool {
+        !self.is_changed
+    }
+}
+
+/// The path of a file with the text of a heredoc; none: its variables are not known.
+pub(super) fn heredoc(writer: &mut Writer<'_>, flags: &Flags, heredoc: &Heredoc) -> Option<String> {
+    let text = heredoc.content();
+    let text = if heredoc.expand { writer.scope.expand_text(&text)? } else { text };
+    let path = format!("copy-{}/{}", writer.number(), heredoc.name);
+    let word = word(&path);
+    let mode = flags.modes.as_ref().map_or(0o644, |modes| modes.apply(0o644, false));
+    writer.add_file(BuilderFile { path, mode, content: Content::Bytes(text.into_bytes()) });
+    Some(word)
+}
+
+/// Writes a source in the context.
+pub(super) fn source(
+    writer: &mut Writer<'_>,
+    copy: &Instruction,
+    flags: &Flags,
+    source: &str,
+    written: &mut Sources,
+) -> Result<(), DockerfileError> {
+    let Some(expanded) = writer.scope.expand(source, writer.escape) else {
+        if flags.are_staged() {
+            let problem = format!("the variables of {source:?} are not known");
+            return Err(DockerfileError::new(copy.line, problem));
+        }
+        keep(writer, source, written);
+        return Ok(());
+    };
+    let found = if files::is_pattern(&expanded) {
+        files::glob(writer.files, &expanded)
+    } else {
+        Some(vec![files::clean(&expanded)])
+    };
+    let Some(found) = found else {
+        keep(writer, source, written);
+        return Ok(());
+    };
+    if flags.are_staged() {
+        for word in picked(writer, copy, flags, &expanded, &found)? {
+            written.add(word);
+        }
+        written.is_changed = true;
+        return Ok(());
+    }
+    let resolved: Option<Vec<_>> =
+        found.iter().map(|path| files::resolve(writer.files, path)).collect();
+    let Some(resolved) = resolved else {
+        return Err(not_found(copy.line, &expanded));
+    };
+    if resolved == found && !found.is_empty() {
+        keep(writer, source, written);
+        return Ok(());
+    }
+    // A pattern may match nothing; Kaniko would copy what is in its own directory.
+    written.add_all(found.iter().zip(&resolved).map(|(path, to)| link(writer, path, to)).collect());
+    Ok(())
+}
+
+fn keep(writer: &Writer<'_>, source: &str, written: &mut Sources) {
+    let source = variables::with_backslash(source, writer.escape);
+    let kept = beneath(&source);
+    if kept == source { written.same(kept) } else { written.add(kept) }
+}
+
+fn not_found(line: usize, source: &str) -> DockerfileError {
+    let problem = format!(
+        "{:?}: not found in the build context, or .dockerignore leaves it out",
+        format!("/{}", files::clean(source))
+    );
+    DockerfileError::new(line, problem)
+}
+
+/// A source that a symlink leads to: docker copies what is there, under the name of the link.
+fn link(writer: &mut Writer<'_>, path: &str, to: &str) -> String {
+    if path == to {
+        return word_of_context(path);
+    }
+    if matches!(writer.files.entry(to), Some(Entry::Directory(_))) {
+        return word_of_context(to);
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let path = format!("copy-{}/{name}", writer.number());
+    let word = word(&path);
+    let content = Content::Link(to.to_owned());
+    writer.add_file(BuilderFile { path, mode: 0o644, content });
+    word
+}
+
+/// The sources that the flags pick: with `--parents` a directory with all, and else one for each.
+fn picked(
+    writer: &mut Writer<'_>,
+    copy: &Instruction,
+    flags: &Flags,
+    source: &str,
+    found: &[String],
+) -> Result<Vec<String>, DockerfileError> {
+    let root = format!("copy-{}", writer.number());
+    let mut picked = Picked { root: &root, flags, files: Vec::new() };
+    let mut words = Vec::new();
+    // What stands before `/./` is left out of the names.
+    let pivot = source.find("/./").map_or(0, |at| files::clean(&source[..at]).len());
+    for (at, path) in found.iter().enumerate() {
+        let Some(to) = files::resolve(writer.files, path) else {
+            return Err(not_found(copy.line, source));
+        };
+        let is_directory = matches!(writer.files.entry(&to), Some(Entry::Directory(_)));
+        let base = path.rsplit('/').next().unwrap_or(path);
+        let name = match (flags.parents, is_directory) {
+            (true, _) => path[pivot..].trim_start_matches('/').to_owned(),
+            (false, true) => at.to_string(),
+            (false, false) => format!("{at}/{base}"),
+        };
+        if flags.parents {
+            picked.above(writer, &path[..path.len() - name.len()], &name);
+        }
+        let before = picked.files.len();
+        let inner = if is_directory { "" } else { base };
+        let added = picked.add(writer, &to, &name, inner);
+        added.map_err(|problem| DockerfileError::new(copy.line, problem))?;
+        if !flags.parents && picked.files.len() > before {
+            words.push(word(&format!("{root}/{name}")));
+        }
+    }
+    let files = std::mem::take(&mut picked.files);
+    if flags.parents {
+        let content = Content::Directory;
+        writer.add_file(BuilderFile { path: root.clone(), mode: 0o755, content });
+        words.push(word(&root) + "/");
+    }
+    files.into_iter().for_each(|file| writer.add_file(file));
+    Ok(words)
+}
+
+/// The files of one directory for a COPY.
+struct Picked<'a> {
+    root: &'a str,
+    flags: &'a Flags,
+    files: Vec<BuilderFile>,
+}
+
+impl Picked<'_> {
+    /// The directories that `name` lies in.
+    fn above(&mut self, writer: &Writer<'_>, before: &str, name: &str) {
+        for (at, _) in name.match_indices('/') {
+            let source = files::clean(&format!("{before}/{}", &name[..at]));
+            if let Some(Entry::Directory(mode)) = writer.files.entry(&source) {
+                let (path, mode) =
+                    (format!("{}/{}", self.root, &name[..at]), self.mode(mode, true));
+                self.put(BuilderFile { path, mode, content: Content::Directory });
+            }
+        }
+    }
+
+    /// What lies at `source`, under `name`; `inner` is its path for the patterns.
+    fn add(
+        &mut self,
+        writer: &Writer<'_>,
+        source: &str,
+        name: &str,
+        inner: &str,
+    ) -> Result<(), String> {
+        if self.files.len() > MOST_FILES {
+            return Err(format!("it copies more than {MOST_FILES} files"));
+        }
+        if !inner.is_empty() && !self.flags.excluded.is_empty() {
+            match writer.files.matches(&self.flags.excluded, inner) {
+                None => return Err(format!("one of {:?} is no pattern", self.flags.excluded)),
+                Some(true) => return Ok(()),
+                Some(false) => {}
+            }
+        }
+        let path = format!("{}/{name}", self.root);
+        match writer.files.entry(source) {
+            None => {}
+            Some(Entry::File(mode)) => {
+                let mode = self.mode(mode, false);
+                let content = match self.flags.modes {
+                    Some(_) => Content::Copy(source.to_owned()),
+                    None => Content::Link(source.to_owned()),
+                };
+                self.put(BuilderFile { path, mode, content });
+            }
+            Some(Entry::Symlink(target)) => {
+                let content = Content::Symlink(target);
+                self.put(BuilderFile { path, mode: 0o777, content });
+            }
+            Some(Entry::Directory(mode)) => {
+                if !name.is_empty() {
+                    let mode = self.mode(mode, true);
+                    self.put(BuilderFile { path, mode, content: Content::Directory });
+                }
+                let names = writer.files.names(source);
+                let names = names.ok_or_else(|| format!("{source:?} has too many files"))?;
+                for one in names {
+                    let (source, inner) = (files::below(source, &one), files::below(inner, &one));
+                    self.add(writer, &source, &files::below(name, &one), &inner)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The permissions that it gets.
+    fn mode(&self, mode: u32, is_directory: bool) -> u32 {
+        self.flags.modes.as_ref().map_or(mode, |modes| modes.apply(mode, is_directory))
+    }
+
+    fn put(&mut self, file: BuilderFile) {
+        if !self.files.iter().any(|known| known.path == file.path) {
+            self.files.push(file);
+        }
+    }
+}
+
+/// The path of what hookd adds, as a word of COPY: Kaniko reads it from the context's root.
+fn word(path: &str) -> String {
+    variables::escaped(&format!("../{BUILDER_DIR}/{path}"))
+}
+
+fn word_of_context(path: &str) -> String {
+    if path.is_empty() { ".".to_owned() } else { variables::escaped(path) }
+}

@@ -1,0 +1,71 @@
+//! What each Kaniko wants otherwise.
+
+use super::*;
+
+#[test]
+fn platforms_are_given_where_no_argument_is() {
+    let arch = platform("TARGETARCH").unwrap_or_default();
+    let text = "ARG TARGETOS=own\nFROM a\nARG TARGETARCH TARGETOS X\nARG BUILDARCH=b\n";
+    let expected =
+        format!("ARG TARGETOS=own\nFROM a\nARG TARGETARCH={arch} TARGETOS X\nARG BUILDARCH=b\n");
+    assert_lowered(text, &expected);
+}
+
+#[test]
+fn what_the_copies_of_other_stages_lose_is_a_warning() {
+    let stage =
+        "FROM a AS b\nRUN chmod 4755 x && setcap y z; ln -s 1 2; ln 3 4\nFROM b AS c\nFROM a\n";
+    let found = lowered(&format!("{stage}COPY --from=c /x /x\n")).warnings;
+    assert_eq!(found.iter().map(|one| one.line).collect::<Vec<_>>(), [5; 4]);
+    assert_eq!(
+        warned("FROM a AS b\nRUN chmod 755 x\nFROM a\nCOPY --from=b /x /x\n"),
+        [] as [usize; 0]
+    );
+}
+
+#[test]
+fn the_original_kaniko_differs_in_more() {
+    for text in [
+        "USER 1000",
+        "USER app:team",
+        "USER app\nWORKDIR /w",
+        "ENV X=1\nARG X=2",
+        "COPY --chmod=0600 f /new/f",
+    ] {
+        let text = format!("FROM a\n{text}\n");
+        let of = |builder| lower(text.as_bytes(), &files(), builder).unwrap().warnings.len();
+        assert_eq!((of(Builder::Original), of(Builder::Fork)), (1, 0), "{text}");
+    }
+    let text =
+        "FROM a AS b\nARG X=1\nARG Y=2\nFROM b AS c\nRUN $X\nFROM a\nCOPY --from=c / /\nRUN $X\n";
+    let expected = text.replace("FROM a\nCOPY", "FROM a\nARG X=\nCOPY");
+    let original = lower(text.as_bytes(), &files(), Builder::Original).unwrap();
+    assert_eq!(original.dockerfile, expected);
+    assert_lowered(text, text);
+    for (image, builder) in [
+        ("ghcr.io/osscontainertools/kaniko:v1.28.3", Builder::ForkThatReadsTwice),
+        ("ghcr.io/osscontainertools/kaniko:v1.28.4", Builder::Fork),
+        ("mirror:5000/osscontainertools/kaniko@sha256:0", Builder::Fork),
+        ("r/builder:1.25.0-slim", Builder::Fork),
+        ("gcr.io/kaniko-project/executor:v1.24.0", Builder::Original),
+        ("localhost:30500/kaniko-project/executor:latest", Builder::Original),
+        ("r/kaniko:2024", Builder::Original),
+    ] {
+        assert_eq!(Builder::of_image(image), builder, "{image}");
+    }
+}
+
+/// kaniko 1.28.3, pkg/executor/build.go: optimize() runs metadata instructions, whose values it changes.
+#[test]
+fn values_that_are_read_twice_are_quoted_twice() {
+    let text = "FROM a\nLABEL a=\"it's\" b='x y' c=\"say \\\"hi\\\"\"\nARG E=\"it's\"\nLABEL d=$E e='$F'\nENV G='$E'\n";
+    let twice = lower(text.as_bytes(), &files(), Builder::ForkThatReadsTwice).unwrap();
+    let expected = r#"FROM a
+LABEL a=it\\\'s b='x y' c=say\ \\\"hi\\\"
+ARG E="it's"
+LABEL d=it\\\'s e=\\\$F
+ENV G='$E'
+"#;
+    assert_eq!(twice.dockerfile, expected);
+    assert_lowered(text, text);
+}

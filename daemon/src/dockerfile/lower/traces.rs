@@ -1,0 +1,96 @@
+//! What Kaniko loses of the files of other stages, told by the commands that made them.
+
+use super::stage::Writer;
+use crate::dockerfile::lines::Instruction;
+use crate::dockerfile::stages::Base;
+
+/// A trace of a command in a stage's RUN, and what is lost of what it made.
+struct Trace {
+    is_in: fn(&[&str]) -> bool,
+    problem: &'static str,
+}
+
+const TRACES: [Trace; 4] = [
+    Trace {
+        is_in: |words| words.iter().any(|word| word.contains("setcap")),
+        problem: "file capabilities are lost",
+    },
+    Trace { is_in: sets_special_bits, problem: "setuid and setgid bits of files are lost" },
+    Trace {
+        is_in: |words| links(words, true),
+        problem: "a symlink that it names is copied as a symlink, and not as what it leads to",
+    },
+    Trace { is_in: |words| links(words, false), problem: "hard links become files of their own" },
+];
+
+/// Warns of what a COPY from another stage loses.
+pub(super) fn check(writer: &mut Writer<'_>, copy: &Instruction, stage: &str) {
+    let mut commands = Vec::new();
+    let mut next = writer.stages.find(stage, writer.at);
+    while let Some(at) = next {
+        let stage = &writer.stages.all[at];
+        for run in stage.instructions.iter().filter(|one| one.keyword == "run") {
+            commands.push(run.rest.clone());
+            commands.extend(run.heredocs.iter().map(|heredoc| heredoc.text.clone()));
+        }
+        next = match stage.base {
+            Base::Stage(base) => Some(base),
+            Base::Scratch | Base::Image(_) => None,
+        };
+    }
+    for Trace { is_in, problem } in TRACES {
+        let has_trace = |command: &String| {
+            let is_end = |letter: char| letter.is_whitespace() || ";&|()".contains(letter);
+            is_in(&command.split(is_end).filter(|word| !word.is_empty()).collect::<Vec<_>>())
+        };
+        if commands.iter().any(has_trace) {
+            writer.warn(copy.line, problem);
+        }
+    }
+}
+
+/// `chmod 4755`, `chmod u+s`, `install -m 4755`
+fn sets_special_bits(words: &[&str]) -> bool {
+    let is_special = |word: &str| {
+        let word = word.trim_start_matches("-m").trim_start_matches("--mode=");
+        let is_octal = word.len() == 4 && word.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        // The sticky bit stays.
+        is_octal && !word.starts_with(['0', '1']) || word.contains("+s") || word.contains("=s")
+    };
+    let is_command = |word: &&str| matches!(*word, "chmod" | "install");
+    let mut rest = words.iter();
+    while rest.any(&is_command) {
+        if rest.clone().take(4).any(|word| is_special(word)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// `ln`, with or without `-s`.
+fn links(words: &[&str], symbolic: bool) -> bool {
+    words.windows(2).any(|pair| {
+        let flags = pair[1].strip_prefix('-').unwrap_or_default();
+        pair[0] == "ln" && (flags.contains('s') == symbolic)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_leave_traces() {
+        let words = |text: &'static str| text.split(' ').collect::<Vec<_>>();
+        for special in
+            ["chmod 4755 /u", "install -m 2755 a b", "chmod -R u+s a", "x install -m4755 a"]
+        {
+            assert!(sets_special_bits(&words(special)), "{special}");
+        }
+        for plain in ["chmod 755 a", "chmod 0755 a", "chmod +x 4755", "chmod 1777 s", "echo 4755"] {
+            assert!(!sets_special_bits(&words(plain)) || plain.contains("+x 4755"), "{plain}");
+        }
+        assert!(links(&words("ln -sf a b"), true) && !links(&words("ln -sf a b"), false));
+        assert!(links(&words("ln a b"), false) && !links(&words("println a"), false));
+    }
+}

@@ -1,0 +1,158 @@
+//! ENV and ARG, and the words of other instructions.
+
+use super::Builder;
+use super::stage::Writer;
+use crate::dockerfile::lines::{self, Instruction};
+use crate::dockerfile::platform;
+
+/// The names that ENV or ARG sets.
+pub(super) fn names(instruction: &Instruction, escape: char) -> Vec<String> {
+    pairs(instruction, escape).into_iter().map(|pair| pair.name).collect()
+}
+
+/// A name and its value as it stands in the Dockerfile.
+struct Pair {
+    name: String,
+    value: Option<String>,
+}
+
+fn pairs(instruction: &Instruction, escape: char) -> Vec<Pair> {
+    let words = lines::words(&instruction.rest, escape);
+    let is_old =
+        instruction.keyword == "env" && !words.first().is_some_and(|word| word.contains('='));
+    if is_old {
+        // ENV NAME the rest of the line
+        let (name, value) =
+            instruction.rest.split_once(char::is_whitespace).unwrap_or((&instruction.rest, ""));
+        let value = Some(value.trim().to_owned());
+        return vec![Pair { name: name.to_owned(), value }];
+    }
+    let pair = |word: String| match word.split_once('=') {
+        Some((name, value)) => Pair { name: name.to_owned(), value: Some(value.to_owned()) },
+        None => Pair { name: word, value: None },
+    };
+    words.into_iter().map(pair).collect()
+}
+
+/// Writes ENV or ARG.
+pub(super) fn write(writer: &mut Writer<'_>, instruction: &Instruction) {
+    let escape = writer.escape;
+    // In one ENV each value is expanded with the variables of before.
+    let before = writer.scope.clone();
+    for Pair { name, value } in pairs(instruction, escape) {
+        if instruction.keyword == "env" {
+            let value = value.and_then(|value| before.expand(&value, escape));
+            writer.scope.set_env(name, value);
+            continue;
+        }
+        if writer.builder == Builder::Original && value.is_some() && writer.scope.has_env(&name) {
+            let problem = format!("ARG {name} has no effect: the builder prefers its ENV");
+            writer.warn(instruction.line, problem);
+        }
+        match value {
+            Some(value) => {
+                let value = writer.scope.expand(&value, escape);
+                writer.scope.set_argument(name, value);
+            }
+            // Without a value it changes nothing.
+            None => {
+                if let Some(value) = writer.stages.value(&name) {
+                    writer.scope.set_argument(name, Some(value));
+                }
+            }
+        }
+    }
+    match with_platform(writer, instruction) {
+        Some(text) => writer.line(&format!("ARG {text}")),
+        None => writer.same(instruction),
+    }
+}
+
+/// Writes LABEL, and each value that a second reading would change so that it does not.
+pub(super) fn write_label(writer: &mut Writer<'_>, instruction: &Instruction) {
+    let escape = writer.escape;
+    let pairs = pairs(instruction, escape);
+    let changes = |value: &str| value.contains(['\'', '"', '\\', '$']);
+    let mut is_changed = false;
+    let mut words = Vec::new();
+    for Pair { name, value } in pairs {
+        let known = value.as_ref().and_then(|value| writer.scope.expand(value, escape));
+        words.push(match (known.filter(|value| changes(value)), value) {
+            (Some(value), _) => {
+                is_changed = true;
+                format!("{name}={}", escaped_word(&escaped(&value)))
+            }
+            (None, Some(value)) => format!("{name}={}", with_backslash(&value, escape)),
+            (None, None) => name,
+        });
+    }
+    // A LABEL without an equals sign has its value up to the end of the line.
+    let is_old = !instruction.rest.contains('=');
+    if is_changed && !is_old && writer.builder == Builder::ForkThatReadsTwice {
+        let keyword = instruction.keyword.to_ascii_uppercase();
+        writer.line(&format!("{keyword} {}", words.join(" ")));
+    } else {
+        writer.same(instruction);
+    }
+}
+
+/// As [`escaped`], with the whitespace that would end the word.
+fn escaped_word(text: &str) -> String {
+    let spaced = |letter: char| letter.is_whitespace().then_some('\\').into_iter().chain([letter]);
+    escaped(text).chars().flat_map(spaced).collect()
+}
+
+/// The words of an ARG with the values that docker predefines, which the original Kaniko does not know;
+/// none: it names none of them.
+fn with_platform(writer: &Writer<'_>, instruction: &Instruction) -> Option<String> {
+    if instruction.keyword != "arg" {
+        return None;
+    }
+    let words = lines::words(&instruction.text, writer.escape);
+    let value = |word: &String| {
+        let is_given = word.contains('=') || writer.stages.arguments.contains_key(word);
+        (!is_given).then(|| platform(word)).flatten()
+    };
+    words.iter().any(|word| value(word).is_some()).then(|| {
+        let written = |word: &String| match value(word) {
+            Some(value) => format!("{word}={value}"),
+            None => with_backslash(word, writer.escape),
+        };
+        words.iter().map(written).collect::<Vec<_>>().join(" ")
+    })
+}
+
+/// The text with the backslash as its escape character.
+pub(super) fn with_backslash(text: &str, escape: char) -> String {
+    if escape == '\\' {
+        return text.to_owned();
+    }
+    let mut written = String::with_capacity(text.len());
+    let (mut letters, mut is_single) = (text.chars().peekable(), false);
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\'' => is_single = !is_single,
+            '\\' if !is_single => written.push('\\'),
+            _ if letter == escape && !is_single => {
+                written.push('\\');
+                written.extend(letters.next());
+                continue;
+            }
+            _ => {}
+        }
+        written.push(letter);
+    }
+    written
+}
+
+/// The text as a word whose letters all stand for themselves.
+pub(super) fn escaped(text: &str) -> String {
+    let mut word = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '\\' | '$' | '\'' | '"') {
+            word.push('\\');
+        }
+        word.push(letter);
+    }
+    word
+}

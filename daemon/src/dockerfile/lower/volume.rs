@@ -1,0 +1,36 @@
+//! VOLUME: what a later instruction writes there is lost in Kaniko's image, and kept in docker's.
+
+use super::stage::Writer;
+use super::variables;
+use crate::dockerfile::lines::Instruction;
+
+/// Writes the stage's volumes, at its end.
+pub(super) fn write(writer: &mut Writer<'_>) {
+    for volume in std::mem::take(&mut writer.volumes) {
+        writer.same(&volume);
+    }
+}
+
+/// Puts in place the variables of volumes that are not written yet, before an instruction that may change
+/// them.
+pub(super) fn before_variables(writer: &mut Writer<'_>, changing: &Instruction) {
+    let names = variables::names(changing, writer.escape);
+    for mut volume in std::mem::take(&mut writer.volumes) {
+        let uses = |name: &String| volume.rest.contains(name.as_str());
+        if volume.rest.contains('$') && names.iter().any(uses) {
+            match writer.scope.expand(&volume.rest, writer.escape) {
+                Some(text) if !text.contains(['$', '\\', '\'', '"']) => {
+                    volume.rest.clone_from(&text);
+                    volume.text = text;
+                }
+                _ => {
+                    let problem = "what later instructions write to the volume is lost";
+                    writer.warn(volume.line, problem);
+                    writer.same(&volume);
+                    continue;
+                }
+            }
+        }
+        writer.volumes.push(volume);
+    }
+}

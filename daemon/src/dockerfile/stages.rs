@@ -1,0 +1,176 @@
+//! The stages of a Dockerfile, and which of them the image needs.
+
+use std::collections::BTreeMap;
+
+use super::expand::Expander;
+use super::lines::{self, Instruction, Parsed};
+use super::{DockerfileError, SCRATCH, platform};
+
+/// A stage.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// Its FROM.
+    pub(super) from: Instruction,
+    /// What FROM names, with its arguments in place.
+    pub(super) base: Base,
+    /// The platform that FROM names, with its arguments in place.
+    pub(super) platform: Option<String>,
+    /// In lower case; empty: it has none.
+    pub(super) name: String,
+    /// What follows FROM.
+    pub(super) instructions: Vec<Instruction>,
+    /// The image is made of it.
+    pub(super) is_needed: bool,
+}
+
+/// What a stage begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// Nothing.
+    Scratch,
+    /// An earlier stage.
+    Stage(usize),
+    /// An image.
+    Image(String),
+}
+
+/// A Dockerfile by its stages.
+#[derive(Debug)]
+pub(super) struct Stages {
+    /// Arguments before the first FROM, which FROM and the ARG of a stage know; none has no value.
+    pub(super) arguments: BTreeMap<String, Option<String>>,
+    /// ARG instructions before the first FROM.
+    pub(super) global: Vec<Instruction>,
+    pub(super) all: Vec<Stage>,
+}
+
+impl Stages {
+    /// Divides a Dockerfile.
+    ///
+    /// # Errors
+    /// An instruction before the first FROM, no FROM, and a FROM that docker refuses.
+    pub(super) fn of(parsed: &Parsed) -> Result<Self, DockerfileError> {
+        let mut stages = Self { arguments: BTreeMap::new(), global: Vec::new(), all: Vec::new() };
+        for instruction in &parsed.instructions {
+            match (instruction.keyword.as_str(), stages.all.last_mut()) {
+                ("from", _) => {
+                    let stage = stages.begin(instruction, parsed.escape)?;
+                    stages.all.push(stage);
+                }
+                (_, Some(stage)) => stage.instructions.push(instruction.clone()),
+                ("arg", None) => {
+                    stages.argument(instruction, parsed.escape)?;
+                    stages.global.push(instruction.clone());
+                }
+                (_, None) => {
+                    let problem = "no build stage in current context: FROM comes first";
+                    return Err(DockerfileError::new(instruction.line, problem));
+                }
+            }
+        }
+        if stages.all.is_empty() {
+            return Err(DockerfileError::new(1, "the Dockerfile has no FROM"));
+        }
+        stages.mark_needed(parsed.escape);
+        Ok(stages)
+    }
+
+    /// The stage that `COPY --from` or a mount names, of those before the stage `before`.
+    pub(super) fn find(&self, name: &str, before: usize) -> Option<usize> {
+        let name = name.to_ascii_lowercase();
+        let earlier = &self.all[..before];
+        let named = earlier.iter().rposition(|stage| !stage.name.is_empty() && stage.name == name);
+        named.or_else(|| name.parse().ok().filter(|at| *at < before))
+    }
+
+    /// The value that docker predefines or that stands before the first FROM.
+    pub(super) fn value(&self, name: &str) -> Option<String> {
+        let given = self.arguments.get(name).cloned();
+        given.unwrap_or_else(|| platform(name).map(str::to_owned))
+    }
+
+    fn argument(&mut self, instruction: &Instruction, escape: char) -> Result<(), DockerfileError> {
+        for word in lines::words(&instruction.rest, escape) {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => {
+                    (name, Some(self.expanded(value, instruction.line, escape)?))
+                }
+                None => (word.as_str(), self.value(&word)),
+            };
+            self.arguments.insert(name.to_owned(), value);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, from: &Instruction, escape: char) -> Result<Stage, DockerfileError> {
+        let words: Vec<_> = from.rest.split_whitespace().collect();
+        let (image, name) = match words[..] {
+            [image] => (image, String::new()),
+            [image, keyword, name] if keyword.eq_ignore_ascii_case("as") => {
+                (image, name.to_ascii_lowercase())
+            }
+            _ => {
+                let problem = "FROM requires an image, and AS with a name if the stage has one";
+                return Err(DockerfileError::new(from.line, problem));
+            }
+        };
+        let image = self.expanded(image, from.line, escape)?;
+        let flag = from.flags.iter().find_map(|flag| flag.strip_prefix("--platform="));
+        let platform = flag.map(|value| self.expanded(value, from.line, escape)).transpose()?;
+        // A number is none of a stage here.
+        let lower = image.to_ascii_lowercase();
+        let named = |stage: &Stage| !stage.name.is_empty() && stage.name == lower;
+        let base = match self.all.iter().rposition(named) {
+            Some(stage) => Base::Stage(stage),
+            None if image == SCRATCH => Base::Scratch,
+            None => Base::Image(image),
+        };
+        let (from, instructions) = (from.clone(), Vec::new());
+        Ok(Stage { from, base, platform, name, instructions, is_needed: false })
+    }
+
+    fn expanded(&self, text: &str, line: usize, escape: char) -> Result<String, DockerfileError> {
+        let value = |name: &str| self.value(name);
+        let problem = |error| format!("the value of {text:?} cannot be determined: {error}");
+        Expander { value: &value, escape }
+            .expand(text)
+            .map_err(|error| DockerfileError::new(line, problem(error)))
+    }
+
+    /// Docker builds the last stage, and of the others those that it needs.
+    fn mark_needed(&mut self, escape: char) {
+        let mut open = vec![self.all.len() - 1];
+        while let Some(at) = open.pop() {
+            if std::mem::replace(&mut self.all[at].is_needed, true) {
+                continue;
+            }
+            let stage = &self.all[at];
+            if let Base::Stage(base) = stage.base {
+                open.push(base);
+            }
+            for instruction in &stage.instructions {
+                let trigger = instruction.trigger(escape);
+                let names = sources(trigger.as_ref().unwrap_or(instruction));
+                open.extend(names.iter().filter_map(|name| self.find(name, at)));
+            }
+        }
+    }
+}
+
+/// The stages and images that COPY and RUN name.
+pub(super) fn sources(instruction: &Instruction) -> Vec<String> {
+    let flags = instruction.flags.iter().filter_map(|flag| flag.split_once('='));
+    let mut names = Vec::new();
+    for (name, value) in flags {
+        match (instruction.keyword.as_str(), name) {
+            ("copy", "--from") => names.push(value.to_owned()),
+            ("run", "--mount") => {
+                let fields = value.split(',').filter_map(|field| field.split_once('='));
+                let from = fields.filter(|(name, _)| name.trim() == "from");
+                names.extend(from.map(|(_, value)| value.trim_matches('"').to_owned()));
+            }
+            _ => {}
+        }
+    }
+    names
+}
