@@ -115,12 +115,18 @@ fn a_context_that_links_out_of_the_work_directory_is_refused() {
 #[test]
 fn a_link_in_the_context_travels_as_a_link() {
     let runner = RunnerPod::start();
-    let dockerfile = "FROM busybox:1\nCOPY token /token\nRUN readlink /token; cat /token; true\n\
+    let dockerfile = "FROM busybox:1\nCOPY . /all\nRUN readlink /all/token; cat /all/token; true\n\
                       ENTRYPOINT [\"true\"]\n";
-    let step = runner.action("link", &[("Dockerfile", dockerfile)]);
-    let token = runner.local(&format!("{WORK}/_actions/test/link/v1/token"));
-    symlink("/var/run/secrets/kubernetes.io/serviceaccount/token", token).unwrap();
-    let outcome = runner.run(&step);
+    let link = |name: &str, dockerfile: &str| {
+        let step = runner.action(name, &[("Dockerfile", dockerfile)]);
+        let token = runner.local(&format!("{WORK}/_actions/test/{name}/v1/token"));
+        symlink("/var/run/secrets/kubernetes.io/serviceaccount/token", token).unwrap();
+        step
+    };
+    let named = link("named", "FROM busybox:1\nCOPY token /token\n");
+    // As docker, which follows it beneath the context only.
+    runner.run(&named).assert_failed_with(15, &["line 2: \"/token\": not found"]);
+    let outcome = runner.run(&link("link", dockerfile));
     let target = "/var/run/secrets/kubernetes.io/serviceaccount/token".to_owned();
     assert!(outcome.assert_code(0).log_lines().contains(&target), "{}", outcome.printed());
     // A token begins with the base64 of `{"alg"`.
