@@ -1,10 +1,17 @@
 //! Arguments within a word, as docker expands them.
 
+use std::cell::Cell;
 use std::iter::Peekable;
 use std::str::Chars;
 
 /// Letters that a value may have: arguments that contain each other twice grow without end.
 const LONGEST: usize = 4096;
+/// Searches of values for patterns, in one stage.
+pub(super) const MOST_SEARCHES: u32 = 1000;
+/// Letters of a value that is searched.
+const LONGEST_SEARCHED: usize = 256;
+/// Letters of a pattern that is cut off a value.
+const LONGEST_PATTERN: usize = 64;
 /// Letters that a heredoc may have.
 const LONGEST_TEXT: usize = 1 << 20;
 /// Substitutions within each other.
@@ -15,6 +22,8 @@ pub(super) struct Expander<'a> {
     /// The value of an argument, if it is set.
     pub(super) value: &'a dyn Fn(&str) -> Option<String>,
     pub(super) escape: char,
+    /// How often a value may still be searched for a pattern, which takes time.
+    pub(super) searches: &'a Cell<u32>,
 }
 
 /// Why a word has no value.
@@ -136,6 +145,14 @@ impl Expander<'_> {
         }
         let word = self.until(Some('}'), letters, depth + 1)?;
         let given = value.clone().filter(|value| !colon || !value.is_empty());
+        if matches!(modifier, '#' | '%') && word.contains(['*', '?']) {
+            let longest = value.as_ref().map_or(0, String::len);
+            let left = self.searches.get().checked_sub(1);
+            self.searches.set(left.unwrap_or_default());
+            if word.len() > LONGEST_PATTERN || longest > LONGEST_SEARCHED || left.is_none() {
+                return Err(ExpandError::Unknown(name));
+            }
+        }
         match modifier {
             '-' => Ok(given.unwrap_or(word)),
             '+' => Ok(given.map(|_| word).unwrap_or_default()),
@@ -172,6 +189,10 @@ fn name(letters: &mut Letters<'_>) -> String {
 
 /// The value without the part at its begin, or at its end, that matches the pattern.
 fn trimmed(value: &str, pattern: &str, longest: bool, at_end: bool) -> String {
+    if !pattern.contains(['*', '?']) {
+        let rest = if at_end { value.strip_suffix(pattern) } else { value.strip_prefix(pattern) };
+        return rest.unwrap_or(value).to_owned();
+    }
     let ends: Vec<_> = value.char_indices().map(|(at, _)| at).chain([value.len()]).collect();
     let matching = |at: &&usize| {
         let part = if at_end { &value[**at..] } else { &value[..**at] };

@@ -83,17 +83,25 @@ pub(super) fn below(directory: &str, name: &str) -> String {
 /// directories are too large.
 pub(super) fn glob(files: &dyn ContextFiles, pattern: &str) -> Option<Vec<String>> {
     let mut found = vec![String::new()];
+    if pattern.split('/').any(|part| part == "**") {
+        return None;
+    }
     for part in clean(pattern).split('/') {
         let mut next = Vec::new();
         for directory in &found {
+            let Some(directory) = &resolve(files, directory) else { continue };
+            if !matches!(files.entry(directory), Some(Entry::Directory(_))) {
+                continue;
+            }
             if !is_pattern(part) {
                 let path = below(directory, part);
                 next.extend(files.entry(&path).map(|_| path));
                 continue;
             }
             for name in files.names(directory)? {
-                if files.matches(&[part.to_owned()], &name)? {
-                    next.push(below(directory, &name));
+                let path = below(directory, &name);
+                if files.matches(&[part.to_owned()], &name)? && files.entry(&path).is_some() {
+                    next.push(path);
                 }
             }
         }

@@ -2,8 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::expand::{ExpandError, Expander};
+use super::expand::{ExpandError, Expander, MOST_SEARCHES};
+
+/// Variables that a stage may have; of further ones nothing is known.
+const MOST_VARIABLES: usize = 1000;
+/// Bytes of a name and its value that are kept.
+const LONGEST: usize = 1024;
 
 /// What a stage's instructions have set.
 #[derive(Clone, Debug, Default)]
@@ -14,23 +20,41 @@ pub(super) struct Scope {
     arguments: BTreeMap<String, Option<String>>,
     /// The base image's own variables are not known: a name that is not set may be one of them.
     has_unknown: bool,
+    /// Left of those that its text may make.
+    searches: Rc<Cell<u32>>,
 }
 
 impl Scope {
     /// Of a stage that begins with an image of a registry, or with nothing.
     pub(super) fn of_image(is_scratch: bool) -> Self {
-        Self { has_unknown: !is_scratch, ..Self::default() }
+        let searches = Rc::new(Cell::new(MOST_SEARCHES));
+        Self { has_unknown: !is_scratch, searches, ..Self::default() }
     }
 
     /// ENV.
     pub(super) fn set_env(&mut self, name: String, value: Option<String>) {
         self.arguments.remove(&name);
-        self.envs.insert(name, value);
+        let has_room = self.has_room(&name);
+        put(&mut self.envs, name, value, has_room);
     }
 
     /// ARG, which hides a variable of the same name from then on; stages inherit both.
     pub(super) fn set_argument(&mut self, name: String, value: Option<String>) {
-        self.arguments.insert(name, value);
+        let has_room = self.has_room(&name);
+        put(&mut self.arguments, name, value, has_room);
+    }
+
+    /// Bytes that it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        let all = self.envs.iter().chain(&self.arguments);
+        all.map(|(name, value)| 64 + name.len() + value.as_ref().map_or(0, String::len)).sum()
+    }
+
+    fn has_room(&mut self, name: &str) -> bool {
+        let count = self.envs.len() + self.arguments.len();
+        let has_room = count < MOST_VARIABLES && name.len() < LONGEST;
+        self.has_unknown |= !has_room;
+        has_room
     }
 
     /// The names of arguments.
@@ -65,8 +89,23 @@ impl Scope {
             is_unknown.set(is_unknown.get() || unknown);
             found.cloned().flatten()
         };
-        let expanded = expand(&Expander { value: &value, escape }).ok();
+        let expanded = expand(&Expander { value: &value, escape, searches: &self.searches }).ok();
         expanded.filter(|_| !is_unknown.get())
+    }
+}
+
+/// Sets a variable, or forgets it if it takes too much.
+fn put(
+    variables: &mut BTreeMap<String, Option<String>>,
+    name: String,
+    value: Option<String>,
+    has_room: bool,
+) {
+    let value = value.filter(|value| value.len() < LONGEST);
+    if has_room {
+        variables.insert(name, value);
+    } else {
+        variables.remove(&name);
     }
 }
 

@@ -1,10 +1,14 @@
 //! The stages of a Dockerfile, and which of them the image needs.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::expand::Expander;
+use super::expand::{Expander, MOST_SEARCHES};
 use super::lines::{self, Instruction, Parsed};
 use super::{DockerfileError, SCRATCH, platform};
+
+/// Stages that a Dockerfile may have.
+const MOST_STAGES: usize = 1000;
 
 /// A stage.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(super) struct Stages {
     /// ARG instructions before the first FROM.
     pub(super) global: Vec<Instruction>,
     pub(super) all: Vec<Stage>,
+    /// Left of those that FROM and its arguments may make.
+    searches: Cell<u32>,
 }
 
 impl Stages {
@@ -50,10 +56,16 @@ impl Stages {
     /// # Errors
     /// An instruction before the first FROM, no FROM, and a FROM that docker refuses.
     pub(super) fn of(parsed: &Parsed) -> Result<Self, DockerfileError> {
-        let mut stages = Self { arguments: BTreeMap::new(), global: Vec::new(), all: Vec::new() };
+        let searches = Cell::new(MOST_SEARCHES);
+        let (arguments, global, all) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut stages = Self { arguments, global, all, searches };
         for instruction in &parsed.instructions {
             match (instruction.keyword.as_str(), stages.all.last_mut()) {
                 ("from", _) => {
+                    if stages.all.len() == MOST_STAGES {
+                        let problem = format!("the Dockerfile has more than {MOST_STAGES} stages");
+                        return Err(DockerfileError::new(instruction.line, problem));
+                    }
                     let stage = stages.begin(instruction, parsed.escape)?;
                     stages.all.push(stage);
                 }
@@ -132,7 +144,7 @@ impl Stages {
     fn expanded(&self, text: &str, line: usize, escape: char) -> Result<String, DockerfileError> {
         let value = |name: &str| self.value(name);
         let problem = |error| format!("the value of {text:?} cannot be determined: {error}");
-        Expander { value: &value, escape }
+        Expander { value: &value, escape, searches: &self.searches }
             .expand(text)
             .map_err(|error| DockerfileError::new(line, problem(error)))
     }

@@ -54,8 +54,13 @@ impl ContextFiles for Files<'_> {
         let found = self.open(path, OFlags::PATH)?;
         let stat = fs::fstat(&found).ok()?;
         let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_ignored = !path.is_empty() && self.is_ignored(path)?;
         // What lies in an ignored directory may be none of the ignored.
-        if kind != FileType::Directory && self.is_ignored(path)? {
+        let rules = &self.context.rules;
+        if is_ignored
+            && (kind != FileType::Directory
+                || !rules.may_except_below(path.as_bytes(), &self.meter).ok()?)
+        {
             return None;
         }
         match kind {

@@ -114,7 +114,7 @@ fn entries(stream: &[u8]) -> Vec<Entry> {
     });
     // What every archive begins with.
     let mut entries: Vec<_> = entries.collect();
-    for directory in ["context/", "hookd/"] {
+    for directory in ["./", "context/", "hookd/"] {
         assert_eq!(entries.remove(0).name, directory.as_bytes());
     }
     for entry in &mut entries {

@@ -145,6 +145,9 @@ pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), D
     // Where the target is no directory yet, docker copies one source after the other onto it.
     let size = if is_directory { written.words.len().max(1) } else { 1 };
     for words in written.words.chunks(size) {
+        if writer.is_full() {
+            break;
+        }
         let words: Vec<_> = words.iter().chain([&target]).collect();
         // To a list of texts it cannot fail.
         let list = serde_json::to_string(&words).unwrap_or_default();

@@ -1,4 +1,6 @@
-//! EXPOSE and HEALTHCHECK.
+//! EXPOSE, HEALTHCHECK and ONBUILD.
+
+use std::collections::BTreeSet;
 
 use super::stage::Writer;
 use crate::dockerfile::lines::Instruction;
@@ -8,12 +10,14 @@ const MOST_PORTS: u32 = 1000;
 
 /// Writes EXPOSE with each port by itself, and its protocol in lower case.
 pub(super) fn expose(writer: &mut Writer<'_>, instruction: &Instruction) {
-    let words: Vec<_> = instruction.rest.split_whitespace().collect();
-    let ports: Option<Vec<_>> = words.iter().map(|word| ports(word)).collect();
-    match ports {
-        Some(ports) => writer.line(&format!("EXPOSE {}", ports.concat().join(" "))),
-        None => writer.same(instruction),
+    let mut all = BTreeSet::new();
+    for word in instruction.rest.split_whitespace() {
+        match ports(word) {
+            Some(ports) if all.len() < MOST_PORTS as usize => all.extend(ports),
+            _ => return writer.same(instruction),
+        }
     }
+    writer.line(&format!("EXPOSE {}", all.into_iter().collect::<Vec<_>>().join(" ")));
 }
 
 /// `8000-8001/TCP` is two ports; none: it has variables, or is no port.
@@ -28,6 +32,18 @@ fn ports(word: &str) -> Option<Vec<String>> {
     }
     let protocol = protocol.to_ascii_lowercase();
     Some((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Writes ONBUILD, whose instruction Kaniko keeps as it stands.
+pub(super) fn onbuild(writer: &mut Writer<'_>, instruction: &Instruction) {
+    let trigger = instruction.trigger(writer.escape);
+    let is_rewritten = |one: &Instruction| {
+        !one.heredocs.is_empty() || one.flags.iter().any(|flag| flag.starts_with("--mount"))
+    };
+    if trigger.as_ref().is_some_and(is_rewritten) {
+        writer.warn(instruction.line, "heredocs and mounts have no effect in ONBUILD");
+    }
+    writer.same(instruction);
 }
 
 /// Writes HEALTHCHECK. Kaniko does not know how often a starting container is checked.

@@ -178,9 +178,11 @@ pub fn lower(
 /// Kaniko reads every Dockerfile itself.
 fn frontend(syntax: &str) -> Result<(), String> {
     let image = syntax.split_whitespace().next().unwrap_or_default();
-    let name = image.strip_prefix("docker.io/").unwrap_or(image);
-    let name = name.split(['@', ':']).next().unwrap_or_default();
-    if matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream") {
+    // A mirror's, too; a port comes before the path.
+    let name = image.split('@').next().unwrap_or_default();
+    let mut path = name.rsplit('/');
+    let base = path.next().and_then(|last| last.split(':').next()).unwrap_or_default();
+    if matches!(base, "dockerfile" | "dockerfile-upstream") && path.next() == Some("docker") {
         return Ok(());
     }
     Err(format!("the syntax {image} is not supported: hookd reads docker/dockerfile only"))

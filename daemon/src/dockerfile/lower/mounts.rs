@@ -136,6 +136,19 @@ impl Mount {
     }
 }
 
+impl Mount {
+    /// The fork of Kaniko mounts it as docker does.
+    pub(super) fn is_of_the_fork(&self) -> bool {
+        let is_absolute = self.target.starts_with('/') && !self.target.contains('$');
+        is_absolute
+            && match &self.kind {
+                Kind::Cache { is_seeded, .. } => !is_seeded,
+                Kind::Bind { from, .. } => from.is_none(),
+                Kind::Tmpfs => false,
+            }
+    }
+}
+
 fn or_root(id: Option<String>) -> String {
     id.unwrap_or_else(|| "0".to_owned())
 }
@@ -146,44 +159,47 @@ fn is_safe(word: &str) -> bool {
     !word.contains('$') || word.chars().all(plain)
 }
 
+/// Warns of what no Kaniko mounts as docker does.
+pub(super) fn check(writer: &mut Writer<'_>, line: usize, mounts: &[Mount]) {
+    for Mount { kind, target } in mounts {
+        match kind {
+            Kind::Bind { is_writable: false, .. } => {
+                let problem = "is not read-only: what the command writes there is discarded";
+                writer.warn(line, format!("the mount {target} {problem}"));
+            }
+            Kind::Cache { is_seeded: true, .. } => {
+                writer.warn(line, format!("the cache {target} begins empty: from= has no effect"));
+            }
+            Kind::Bind { .. } | Kind::Cache { .. } | Kind::Tmpfs => {}
+        }
+    }
+}
+
 /// Writes a RUN with mounts.
-pub(super) fn write(
-    writer: &mut Writer<'_>,
-    line: usize,
-    mounts: &[Mount],
-    program: Vec<String>,
-) -> Result<(), DockerfileError> {
+pub(super) fn write(writer: &mut Writer<'_>, mounts: &[Mount], program: Vec<String>) {
     let mut arguments = vec!["/bin/sh".to_owned(), format!("{ARCHIVE_ROOT}/{BUILDER_DIR}/{PATH}")];
     for mount in mounts {
-        arguments.extend(argument(writer, line, mount));
+        arguments.extend(argument(writer, mount));
     }
     arguments.push("--".to_owned());
     arguments.extend(program);
     let content = Content::Bytes(SCRIPT.as_bytes().to_owned());
     writer.add_file(BuilderFile { path: PATH.to_owned(), mode: 0o755, content });
-    writer.program(&arguments);
-    Ok(())
+    writer.program("", &arguments);
 }
 
 /// The arguments of the script for a mount, after what must come before.
-fn argument(writer: &mut Writer<'_>, line: usize, mount: &Mount) -> Vec<String> {
+fn argument(writer: &mut Writer<'_>, mount: &Mount) -> Vec<String> {
     let target = mount.target.clone();
     match &mount.kind {
         Kind::Tmpfs => vec!["tmpfs".to_owned(), target],
-        Kind::Cache { id, mode, owner, is_seeded } => {
-            if *is_seeded {
-                writer.warn(line, format!("the cache {target} begins empty: from= has no effect"));
-            }
+        Kind::Cache { id, mode, owner, .. } => {
             let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let id: String =
                 Sha256::digest(id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
             vec!["cache".to_owned(), id, target, or_none(mode), or_none(owner)]
         }
-        Kind::Bind { from, source, is_writable } => {
-            if !is_writable {
-                let problem = "is not read-only: what the command writes there is discarded";
-                writer.warn(line, format!("the mount {target} {problem}"));
-            }
+        Kind::Bind { from, source, .. } => {
             let Some(from) = from else {
                 return vec!["context".to_owned(), source.clone(), target];
             };

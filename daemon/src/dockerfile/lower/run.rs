@@ -2,7 +2,7 @@
 
 use super::mounts::{self, Mount};
 use super::stage::Writer;
-use super::{ARCHIVE_ROOT, BUILDER_DIR, BuilderFile, Content};
+use super::{ARCHIVE_ROOT, BUILDER_DIR, Builder, BuilderFile, Content};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::heredoc;
 use crate::dockerfile::lines::Instruction;
@@ -40,10 +40,23 @@ pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), Do
     }
     let program = program(writer, run);
     if mounts.is_empty() {
-        writer.program(&program);
+        writer.program("", &program);
         return Ok(());
     }
-    mounts::write(writer, run.line, &mounts, program)
+    mounts::check(writer, run.line, &mounts);
+    // The fork has mounts of its own, as root has them.
+    if writer.builder != Builder::Original && mounts.iter().all(Mount::is_of_the_fork) {
+        let mounts = run.flags.iter().filter(|flag| flag.starts_with("--mount"));
+        let flags: String = mounts.map(|flag| format!("{flag} ")).collect();
+        if run.heredocs.is_empty() {
+            writer.line(&format!("RUN {flags}{}", run.rest));
+        } else {
+            writer.program(&flags, &program);
+        }
+        return Ok(());
+    }
+    mounts::write(writer, &mounts, program);
+    Ok(())
 }
 
 /// Kaniko reads it as docker reads the Dockerfile, whose escape character may be another.

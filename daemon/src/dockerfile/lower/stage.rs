@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Builder, BuilderFile, Finding, Lowered};
+use super::{Builder, BuilderFile, Content, Finding, Lowered};
 use super::{copy, metadata, run, user, variables, volume};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::ContextFiles;
@@ -16,6 +16,15 @@ const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 /// Instructions in whose words docker reads quotes, variables, and the escape character.
 const WITH_WORDS: [&str; 10] =
     ["add", "arg", "copy", "env", "expose", "label", "stopsignal", "user", "volume", "workdir"];
+
+/// Bytes that the Dockerfile for the builder, its files, and what is known of its stages may take.
+const MOST_BYTES: usize = 8 << 20;
+/// VOLUME instructions of a stage.
+const MOST_VOLUMES: usize = 100;
+/// Warnings of a Dockerfile.
+const MOST_WARNINGS: usize = 100;
+/// Names of arguments that are remembered.
+const MOST_LEAKED: usize = 1000;
 
 /// What is read.
 #[derive(Clone, Copy)]
@@ -47,6 +56,10 @@ pub(super) struct Writer<'a> {
     pub(super) has_user: bool,
     /// Arguments of the stages before, which the original Kaniko does not forget.
     leaked: BTreeSet<String>,
+    /// Bytes of files and of what stages hand on.
+    weight: usize,
+    /// What the commands of each stage have left, once it was asked for.
+    pub(super) traces: BTreeMap<usize, Vec<&'static str>>,
     /// VOLUME instructions, which come last.
     pub(super) volumes: Vec<Instruction>,
     /// Names of what hookd adds to the archive, and of temporary files, are numbered.
@@ -81,6 +94,8 @@ impl<'a> Writer<'a> {
             shell: Vec::new(),
             has_user: false,
             leaked: BTreeSet::new(),
+            weight: 0,
+            traces: BTreeMap::new(),
             volumes: Vec::new(),
             count: 0,
         }
@@ -116,9 +131,16 @@ impl<'a> Writer<'a> {
             if self.lowered.dockerfile[before..] != self.as_it_is(instruction) {
                 self.lowered.rewritten.push(instruction.line);
             }
+            if self.is_full() {
+                let problem =
+                    format!("the build takes more than {MOST_BYTES} bytes of instructions");
+                return Err(DockerfileError::new(instruction.line, problem));
+            }
         }
         volume::write(self);
-        self.leaked.extend(self.scope.arguments().cloned());
+        let room = MOST_LEAKED.saturating_sub(self.leaked.len());
+        self.leaked.extend(self.scope.arguments().take(room).cloned());
+        self.weight += self.scope.weight();
         self.numbers.insert(at, self.numbers.len());
         let (scope, shell, has_user) = (self.scope.clone(), self.shell.clone(), self.has_user);
         let end = End { scope, shell, has_user };
@@ -166,8 +188,16 @@ impl<'a> Writer<'a> {
         match instruction.keyword.as_str() {
             "run" => run::write(self, instruction),
             "copy" | "add" => copy::write(self, instruction),
+            "volume" if self.volumes.len() == MOST_VOLUMES => {
+                let problem = format!("a stage has more than {MOST_VOLUMES} VOLUME instructions");
+                Err(DockerfileError::new(instruction.line, problem))
+            }
             "volume" => {
                 self.volumes.push(instruction.clone());
+                Ok(())
+            }
+            "onbuild" => {
+                metadata::onbuild(self, instruction);
                 Ok(())
             }
             "arg" | "env" => {
@@ -224,7 +254,9 @@ impl<'a> Writer<'a> {
     /// Writes an instruction as it stands, on one line.
     pub(super) fn same(&mut self, instruction: &Instruction) {
         let text = self.as_it_is(instruction);
-        self.lowered.dockerfile.push_str(&text);
+        if !self.is_full() {
+            self.lowered.dockerfile.push_str(&text);
+        }
     }
 
     fn as_it_is(&self, instruction: &Instruction) -> String {
@@ -245,22 +277,25 @@ impl<'a> Writer<'a> {
 
     /// Writes a line.
     pub(super) fn line(&mut self, line: &str) {
+        if self.is_full() {
+            return;
+        }
         self.lowered.dockerfile.push_str(line.trim_end());
         self.lowered.dockerfile.push('\n');
     }
 
     /// Writes a RUN of a program with its arguments.
-    pub(super) fn program(&mut self, arguments: &[String]) {
+    pub(super) fn program(&mut self, flags: &str, arguments: &[String]) {
         // To a list of texts it cannot fail.
         let list = serde_json::to_string(arguments).unwrap_or_default();
-        self.line(&format!("RUN {list}"));
+        self.line(&format!("RUN {flags}{list}"));
     }
 
     /// Says where the image will differ, once a line.
     pub(super) fn warn(&mut self, line: usize, problem: impl Into<String>) {
         let problem = problem.into();
         let known = |one: &Finding| one.line == line && one.problem == problem;
-        if self.lowered.warnings.iter().any(known) {
+        if self.lowered.warnings.len() == MOST_WARNINGS || self.lowered.warnings.iter().any(known) {
             return;
         }
         self.lowered.warnings.push(Finding { line, problem });
@@ -269,8 +304,20 @@ impl<'a> Writer<'a> {
     /// Adds a file to the archive, unless it is there.
     pub(super) fn add_file(&mut self, file: BuilderFile) {
         if !self.lowered.files.iter().any(|known| known.path == file.path) {
+            let bytes = if let Content::Bytes(bytes) = &file.content { bytes.len() } else { 0 };
+            self.weight += 256 + file.path.len() + bytes;
             self.lowered.files.push(file);
         }
+    }
+
+    /// No more is written: the build fails.
+    pub(super) fn is_full(&self) -> bool {
+        self.lowered.dockerfile.len() + self.weight > MOST_BYTES
+    }
+
+    /// Files that it has added.
+    pub(super) fn file_count(&self) -> usize {
+        self.lowered.files.len()
     }
 
     /// The next number of a name.

@@ -8,7 +8,9 @@ use crate::dockerfile::files::{self, Entry};
 use crate::dockerfile::heredoc::Heredoc;
 use crate::dockerfile::lines::Instruction;
 
-/// Files that one instruction may pick out of the context.
+/// Directories that lie in each other.
+const DEEPEST: usize = 200;
+/// Files that a Dockerfile may pick out of the context.
 const MOST_FILES: usize = 10_000;
 
 /// The sources of a COPY as they are written.
@@ -42,6 +44,11 @@ impl Sources {
 
 /// The path of a file with the text of a heredoc; none: its variables are not known.
 pub(super) fn heredoc(writer: &mut Writer<'_>, flags: &Flags, heredoc: &Heredoc) -> Option<String> {
+    // It is the name of a file: what is none would lead elsewhere.
+    let is_name = !heredoc.name.contains(['/', '\0']) && heredoc.name.len() < 256;
+    if !is_name || heredoc.name.starts_with('.') || writer.is_full() {
+        return None;
+    }
     let text = heredoc.content();
     let text = if heredoc.expand { writer.scope.expand_text(&text)? } else { text };
     let path = format!("copy-{}/{}", writer.number(), heredoc.name);
@@ -73,6 +80,11 @@ pub(super) fn source(
         Some(vec![files::clean(&expanded)])
     };
     let Some(found) = found else {
+        if flags.are_staged() {
+            let problem =
+                format!("the files of {source:?} cannot be determined: ** is not supported");
+            return Err(DockerfileError::new(copy.line, problem));
+        }
         keep(writer, source, written);
         return Ok(());
     };
@@ -139,7 +151,8 @@ fn picked(
     let mut picked = Picked { root: &root, flags, files: Vec::new() };
     let mut words = Vec::new();
     // What stands before `/./` is left out of the names.
-    let pivot = source.find("/./").map_or(0, |at| files::clean(&source[..at]).len());
+    let before = source.split_once("/./").map_or(String::new(), |(before, _)| files::clean(before));
+    let pivot = before.split('/').filter(|part| !part.is_empty()).count();
     for (at, path) in found.iter().enumerate() {
         let Some(to) = files::resolve(writer.files, path) else {
             return Err(not_found(copy.line, source));
@@ -147,7 +160,7 @@ fn picked(
         let is_directory = matches!(writer.files.entry(&to), Some(Entry::Directory(_)));
         let base = path.rsplit('/').next().unwrap_or(path);
         let name = match (flags.parents, is_directory) {
-            (true, _) => path[pivot..].trim_start_matches('/').to_owned(),
+            (true, _) => path.splitn(pivot + 1, '/').nth(pivot).unwrap_or_default().to_owned(),
             (false, true) => at.to_string(),
             (false, false) => format!("{at}/{base}"),
         };
@@ -200,8 +213,13 @@ impl Picked<'_> {
         name: &str,
         inner: &str,
     ) -> Result<(), String> {
-        if self.files.len() > MOST_FILES {
-            return Err(format!("it copies more than {MOST_FILES} files"));
+        if writer.file_count() + self.files.len() > MOST_FILES {
+            return Err(format!(
+                "--parents, --exclude and --chmod pick more than {MOST_FILES} files"
+            ));
+        }
+        if name.matches('/').count() > DEEPEST {
+            return Err(format!("it copies directories more than {DEEPEST} levels deep"));
         }
         if !inner.is_empty() && !self.flags.excluded.is_empty() {
             match writer.files.matches(&self.flags.excluded, inner) {

@@ -113,51 +113,6 @@ fn heredocs_of_copy_are_files() {
 }
 
 #[test]
-fn mounts_become_arguments_of_a_script() {
-    let script = "/kaniko/buildcontext/hookd/with-mounts";
-    let run = |mounts: &str| {
-        format!("RUN [\"/bin/sh\",\"{script}\",{mounts},\"--\",\"/bin/sh\",\"-c\",\"x\"]")
-    };
-    for (flags, mounts) in [
-        ("--mount=type=tmpfs,target=/t", r#""tmpfs","/t""#),
-        ("--mount=target=/s,rw", r#""context","/","/s""#),
-        ("--mount=type=bind,from=context,src=a,dst=b,rw=true", r#""context","a","b""#),
-        ("--mount=type=cache,target=/c", r#""cache","facd442ef6304543","/c","-","-""#),
-    ] {
-        let lowered = lowered(&format!("FROM a\nRUN {flags} x\n"));
-        assert_eq!(lowered.dockerfile, format!("FROM a\n{}\n", run(mounts)), "{flags}");
-        assert_eq!(lowered.files.len(), 1);
-        assert_eq!(lowered.warnings, []);
-    }
-}
-
-#[test]
-fn a_cache_has_its_id_mode_and_owner() {
-    let arguments = |flag: &str| {
-        let text = format!("FROM a\nRUN --mount=type=cache,{flag} [\"x\"]\n");
-        let lowered = lowered(&text);
-        let (_, list) = lowered.dockerfile.split_once("RUN ").unwrap();
-        serde_json::from_str::<Vec<String>>(list).unwrap()[2..].to_vec()
-    };
-    let [one, same, other] =
-        ["target=/a,id=x", "target=/b,id=x,sharing=locked", "target=/x"].map(arguments);
-    assert_eq!(one[1], same[1]);
-    assert_ne!(one[1], other[1]);
-    assert_eq!(arguments("target=/a,mode=0700,uid=5")[3..5], ["0700", "5:0"]);
-    assert_eq!(arguments("target=/a,gid=6")[3..], ["-", "0:6", "--", "x"]);
-}
-
-#[test]
-fn a_mount_of_a_stage_or_image_is_copied_first() {
-    let text = "FROM a\nFROM b\nRUN --mount=from=0,source=/o,target=/m,rw --mount=from=c:1,target=/n,rw x\n";
-    let expected = "FROM a\nFROM b\nCOPY --from=0 [\"/o\",\"/tmp/apt-key-gpghome.hookd-1\"]\n\
-                    COPY --from=c:1 [\"/\",\"/tmp/apt-key-gpghome.hookd-2\"]\n";
-    let lowered = lowered(text);
-    assert!(lowered.dockerfile.starts_with(expected), "{}", lowered.dockerfile);
-    assert!(lowered.dockerfile.contains(r#""moved","/tmp/apt-key-gpghome.hookd-2","/n","--""#));
-}
-
-#[test]
 fn what_a_build_has_not_is_left_out_or_refused() {
     assert_body("RUN --mount=type=secret,id=t x", "RUN x");
     assert_body("RUN --network=default --security=sandbox x", "RUN x");
@@ -200,7 +155,14 @@ fn volumes_come_last_with_their_variables() {
         "RUN x\nCMD y\nVOLUME /v\nVOLUME [\"/w\"]",
     );
     assert_body("ENV D=/a\nVOLUME $D/v\nENV E=1\nRUN x", "ENV D=/a\nENV E=1\nRUN x\nVOLUME $D/v");
-    assert_body("ENV D=/a\nVOLUME $D/v\nENV D=/b\nRUN x", "ENV D=/a\nENV D=/b\nRUN x\nVOLUME /a/v");
+    assert_body(
+        "ENV D=/a\nVOLUME $D/v\nENV D=/b\nRUN x",
+        "ENV D=/a\nENV D=/b\nRUN x\nVOLUME [\"/a/v\"]",
+    );
+    assert_body(
+        "ENV D=/a\nVOLUME [\"$D\", \"/b c\"]\nENV D=1",
+        "ENV D=/a\nENV D=1\nVOLUME [\"/a\",\"/b c\"]",
+    );
     // Not known: it stays where it is.
     assert_eq!(warned("FROM a\nVOLUME $D/v\nENV D=/b\nRUN x\n"), [2]);
 }
@@ -247,6 +209,7 @@ fn another_syntax_is_refused() {
         "docker/dockerfile:1",
         "docker.io/docker/dockerfile:1.7-labs",
         "docker/dockerfile@sha256:0",
+        "mirror:5000/hub/docker/dockerfile:1",
     ];
     for syntax in known {
         assert_eq!(lowered(&format!("# syntax={syntax}\nFROM a\n")).dockerfile, "FROM a\n");
@@ -272,3 +235,4 @@ fn a_stage_without_files_gets_those_of_its_base() {
 
 mod copies;
 mod kanikos;
+mod mounts;

@@ -25,28 +25,36 @@ const TRACES: [Trace; 4] = [
 
 /// Warns of what a COPY from another stage loses.
 pub(super) fn check(writer: &mut Writer<'_>, copy: &Instruction, stage: &str) {
-    let mut commands = Vec::new();
     let mut next = writer.stages.find(stage, writer.at);
     while let Some(at) = next {
         let stage = &writer.stages.all[at];
-        for run in stage.instructions.iter().filter(|one| one.keyword == "run") {
-            commands.push(run.rest.clone());
-            commands.extend(run.heredocs.iter().map(|heredoc| heredoc.text.clone()));
+        let problems =
+            writer.traces.entry(at).or_insert_with(|| left_by(&stage.instructions)).clone();
+        for problem in problems {
+            writer.warn(copy.line, problem);
         }
         next = match stage.base {
             Base::Stage(base) => Some(base),
             Base::Scratch | Base::Image(_) => None,
         };
     }
-    for Trace { is_in, problem } in TRACES {
-        let has_trace = |command: &String| {
+}
+
+/// What is lost of what the commands of a stage made.
+fn left_by(instructions: &[Instruction]) -> Vec<&'static str> {
+    let mut problems = Vec::new();
+    for run in instructions.iter().filter(|one| one.keyword == "run") {
+        let heredocs = run.heredocs.iter().map(|heredoc| heredoc.text.as_str());
+        for command in [run.rest.as_str()].into_iter().chain(heredocs) {
             let is_end = |letter: char| letter.is_whitespace() || ";&|()".contains(letter);
-            is_in(&command.split(is_end).filter(|word| !word.is_empty()).collect::<Vec<_>>())
-        };
-        if commands.iter().any(has_trace) {
-            writer.warn(copy.line, problem);
+            let words: Vec<_> = command.split(is_end).filter(|word| !word.is_empty()).collect();
+            let found = TRACES.iter().filter(|trace| (trace.is_in)(&words));
+            problems.extend(found.map(|trace| trace.problem));
         }
     }
+    problems.sort_unstable();
+    problems.dedup();
+    problems
 }
 
 /// `chmod 4755`, `chmod u+s`, `install -m 4755`

@@ -37,14 +37,19 @@ fn pairs(instruction: &Instruction, escape: char) -> Vec<Pair> {
 /// Writes ENV or ARG.
 pub(super) fn write(writer: &mut Writer<'_>, instruction: &Instruction) {
     let escape = writer.escape;
-    // In one ENV each value is expanded with the variables of before.
-    let before = writer.scope.clone();
-    for Pair { name, value } in pairs(instruction, escape) {
-        if instruction.keyword == "env" {
-            let value = value.and_then(|value| before.expand(&value, escape));
+    let pairs = pairs(instruction, escape);
+    if instruction.keyword == "env" {
+        // Each value is expanded with the variables of before.
+        let value =
+            |pair: &Pair| pair.value.as_ref().and_then(|one| writer.scope.expand(one, escape));
+        let values: Vec<_> = pairs.iter().map(value).collect();
+        for (Pair { name, .. }, value) in pairs.into_iter().zip(values) {
             writer.scope.set_env(name, value);
-            continue;
         }
+        writer.same(instruction);
+        return;
+    }
+    for Pair { name, value } in pairs {
         if writer.builder == Builder::Original && value.is_some() && writer.scope.has_env(&name) {
             let problem = format!("ARG {name} has no effect: the builder prefers its ENV");
             writer.warn(instruction.line, problem);

@@ -18,12 +18,19 @@ pub(super) fn before_variables(writer: &mut Writer<'_>, changing: &Instruction) 
     for mut volume in std::mem::take(&mut writer.volumes) {
         let uses = |name: &String| volume.rest.contains(name.as_str());
         if volume.rest.contains('$') && names.iter().any(uses) {
-            match writer.scope.expand(&volume.rest, writer.escape) {
-                Some(text) if !text.contains(['$', '\\', '\'', '"']) => {
-                    volume.rest.clone_from(&text);
-                    volume.text = text;
+            let words = volume
+                .json()
+                .unwrap_or_else(|| volume.rest.split_whitespace().map(str::to_owned).collect());
+            let words = words.iter().map(|word| writer.scope.expand(word, writer.escape));
+            match words.collect::<Option<Vec<_>>>() {
+                Some(words) => {
+                    let words: Vec<_> = words.iter().map(|word| variables::escaped(word)).collect();
+                    // To a list of texts it cannot fail.
+                    let list = serde_json::to_string(&words).unwrap_or_default();
+                    volume.rest.clone_from(&list);
+                    volume.text = list;
                 }
-                _ => {
+                None => {
                     let problem = "what later instructions write to the volume is lost";
                     writer.warn(volume.line, problem);
                     writer.same(&volume);

@@ -8,98 +8,116 @@
 #   context SOURCE TARGET        a copy of what the context has there
 #   moved PATH TARGET            what lies at the path, which goes with the mount
 #   tmpfs TARGET                 an empty directory
+#
+# Its variables have a prefix: the program inherits those that the Dockerfile has set.
 set -e
 
-state=/kaniko/hookd-mounts
-[ -d $state ] || { mkdir -p $state && chmod 777 $state; }
-number=0
+_hookd_state=/kaniko/hookd-mounts
+[ -d $_hookd_state ] || { mkdir -p $_hookd_state && chmod 777 $_hookd_state; }
+_hookd_count=0
+_hookd_directory=$PWD
 
 # Only words of letters, digits, and a few signs have a $ here.
 expanded() {
   case $1 in
-  *\$*) eval "word=\"$1\"" ;;
-  *) word=$1 ;;
+  *\$*) eval "_hookd_word=\"$1\"" ;;
+  *) _hookd_word=$1 ;;
   esac
 }
 
 # Makes room at the target.
 begin() {
-  number=$((number + 1))
+  _hookd_count=$((_hookd_count + 1))
   expanded "$1"
-  target=$word
-  case $target in /*) ;; *) target=$PWD/$target ;; esac
-  while case $target in /) false ;; */) ;; *) false ;; esac; do target=${target%/}; done
-  made=
-  if [ -e "$target" ] || [ -L "$target" ]; then
-    mv "$target" "$state/aside-$$-$number"
+  _hookd_target=$_hookd_word
+  case $_hookd_target in /*) ;; *) _hookd_target=${_hookd_directory%/}/$_hookd_target ;; esac
+  while :; do
+    case $_hookd_target in
+    */) _hookd_target=${_hookd_target%/} ;;
+    */.) _hookd_target=${_hookd_target%/.} ;;
+    *) break ;;
+    esac
+  done
+  [ -n "$_hookd_target" ] || { echo "a mount cannot hide the root" >&2 && exit 1; }
+  _hookd_made=
+  if [ -e "$_hookd_target" ] || [ -L "$_hookd_target" ]; then
+    mv "$_hookd_target" "$_hookd_state/aside-$$-$_hookd_count"
   else
-    made=$target
-    while parent=${made%/*} && [ -n "$parent" ] && ! [ -e "$parent" ]; do made=$parent; done
-    mkdir -p "${target%/*}/"
+    _hookd_made=$_hookd_target
+    while _hookd_parent=${_hookd_made%/*} && [ -n "$_hookd_parent" ] && ! [ -e "$_hookd_parent" ]; do
+      _hookd_made=$_hookd_parent
+    done
+    mkdir -p "${_hookd_target%/*}/"
   fi
-  back=
+  _hookd_back=
 }
 
 # Remembers what is to be done at the end.
 begun() {
-  eval "target_$number=\$target made_$number=\$made back_$number=\$back"
+  eval "_hookd_target_$_hookd_count=\$_hookd_target _hookd_made_$_hookd_count=\$_hookd_made \
+    _hookd_back_$_hookd_count=\$_hookd_back"
 }
 
 end() {
-  eval "target=\$target_$number made=\$made_$number back=\$back_$number"
-  if [ -n "$back" ]; then mv "$target" "$back"; else rm -rf "$target"; fi
-  if [ -z "$made" ]; then
-    mv "$state/aside-$$-$number" "$target"
+  eval "_hookd_target=\$_hookd_target_$_hookd_count _hookd_made=\$_hookd_made_$_hookd_count \
+    _hookd_back=\$_hookd_back_$_hookd_count"
+  if [ -n "$_hookd_back" ]; then mv "$_hookd_target" "$_hookd_back"; else rm -rf "$_hookd_target"; fi
+  if [ -z "$_hookd_made" ]; then
+    mv "$_hookd_state/aside-$$-$_hookd_count" "$_hookd_target"
   fi
   # The directories that were made for it, unless the program has put something there.
-  while [ -n "$made" ] && [ "$target" != "$made" ]; do
-    target=${target%/*}
-    rmdir "$target" 2>/dev/null || break
+  while [ -n "$_hookd_made" ] && [ "$_hookd_target" != "$_hookd_made" ]; do
+    _hookd_target=${_hookd_target%/*}
+    rmdir "$_hookd_target" 2>/dev/null || break
   done
-  number=$((number - 1))
+  _hookd_count=$((_hookd_count - 1))
 }
 
+# The directory that it is in may be moved.
+cd /
 while [ "$1" != -- ]; do
   case $1 in
   cache)
     begin "$3"
-    back=$state/cache-$2
-    [ -d "$back" ] || mkdir -p "$back"
-    mv "$back" "$target"
-    [ "$4" = - ] || chmod "$4" "$target"
-    [ "$5" = - ] || chown "$5" "$target"
+    _hookd_back=$_hookd_state/cache-$2
+    [ -d "$_hookd_back" ] || mkdir -p "$_hookd_back"
+    mv "$_hookd_back" "$_hookd_target"
+    [ "$4" = - ] || chmod "$4" "$_hookd_target"
+    [ "$5" = - ] || chown "$5" "$_hookd_target"
     begun
     shift 5
     ;;
   context)
     expanded "$2"
-    source=/kaniko/buildcontext/context/$word
+    _hookd_source=/kaniko/buildcontext/context/$_hookd_word
     begin "$3"
-    if [ -d "$source" ]; then
-      mkdir "$target"
-      cp -a "$source/." "$target"
+    if [ -d "$_hookd_source" ]; then
+      mkdir "$_hookd_target"
+      cp -a "$_hookd_source/." "$_hookd_target"
     else
-      cp -p "$source" "$target"
+      cp -p "$_hookd_source" "$_hookd_target"
     fi
     begun
     shift 3
     ;;
   moved)
     begin "$3"
-    mv "$2" "$target"
+    mv "$2" "$_hookd_target"
     begun
     shift 3
     ;;
   tmpfs)
     begin "$2"
-    mkdir "$target"
+    mkdir "$_hookd_target"
     begun
     shift 2
     ;;
   esac
 done
 shift
-status=0
-"$@" || status=$?
-while [ $number -gt 0 ]; do end; done
-exit $status
+cd "$_hookd_directory"
+_hookd_status=0
+"$@" || _hookd_status=$?
+cd /
+while [ $_hookd_count -gt 0 ]; do end; done
+exit $_hookd_status

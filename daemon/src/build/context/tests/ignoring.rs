@@ -70,6 +70,7 @@ fn what_the_builder_gets_is_not_in_the_context() {
     };
     let sent: Vec<_> = entries.map(shown).collect();
     let expected = [
+        "./ 755 ",
         "context/ 755 ",
         "hookd/ 755 ",
         "hookd/copy-1/ 755 ",

@@ -17,7 +17,8 @@ impl<W: Write> Walk<'_, W> {
     /// Sends what the builder gets beside the context, and the context's root.
     pub(super) fn added(&mut self) -> Result<(), ContextError> {
         let root = |path: &str| (PathBuf::from(path), 0o755);
-        let mut directories = BTreeMap::from([root(CONTEXT_DIR), root(BUILDER_DIR)]);
+        // Kaniko lets root only into the directory that it unpacks into, unless it has an entry of its own.
+        let mut directories = BTreeMap::from([root("."), root(CONTEXT_DIR), root(BUILDER_DIR)]);
         for file in &self.context.added {
             let path = Path::new(BUILDER_DIR).join(&file.path);
             if let Some(parent) = path.parent() {

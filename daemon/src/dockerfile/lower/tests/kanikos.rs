@@ -69,3 +69,42 @@ ENV G='$E'
     assert_eq!(twice.dockerfile, expected);
     assert_lowered(text, text);
 }
+
+#[test]
+fn hostile_dockerfiles_end_at_limits() {
+    let refusal =
+        |text: String| lower(text.as_bytes(), &files(), Builder::Original).unwrap_err().problem;
+    let many = |line: &str, count: usize| line.repeat(count);
+    assert!(refusal(many("FROM a\n", 2000)).contains("stages"));
+    assert!(refusal(format!("FROM a\n{}", many("VOLUME /v\n", 200))).contains("VOLUME"));
+    let long = "x".repeat(1000);
+    let heredoc = format!("COPY <<E /x\n{}\nE\n", "$X".repeat(900));
+    let text = format!("FROM scratch\nENV X={long}\n{}", many(&heredoc, 20));
+    assert!(refusal(text).contains("bytes of instructions"));
+    // Each stage has the variables of all before it.
+    let mut chain = "FROM a AS s0\n".to_owned();
+    for at in 1..900 {
+        chain += &format!("ENV V{at}={long}\nFROM s{} AS s{at}\n", at - 1);
+    }
+    assert!(refusal(chain + "ENV X=1\nENV Y=1\n").contains("bytes of instructions"));
+    let warned = lowered(&format!("FROM a\n{}", many("RUN --network=none x\n", 5000))).warnings;
+    assert_eq!(warned.len(), 100);
+    // In time.
+    let copies = many("COPY --from=b /x /x\n", 20_000);
+    lowered(&format!("FROM a AS b\nRUN {}\nFROM a\n{copies}", many("ln a b;", 20_000)));
+    lowered(&format!("FROM a\n{}{}", many("ENV A=1\n", 30_000), many("ARG B$C\n", 30_000)));
+}
+
+#[test]
+fn a_heredoc_is_a_file_of_its_own_directory() {
+    for name in ["../../executor", "/x", "..", ".x/../y"] {
+        let text = format!("FROM scratch\nCOPY <<{name} /x\ny\n{name}\n");
+        assert_eq!(lowered(&text).files, [], "{name}");
+    }
+}
+
+#[test]
+fn what_onbuild_keeps_is_a_warning() {
+    assert_eq!(warned("FROM a\nONBUILD RUN <<E\nx\nE\nONBUILD RUN --mount=target=/x y\n"), [2, 5]);
+    assert_eq!(warned("FROM a\nONBUILD RUN x\n"), [] as [usize; 0]);
+}
