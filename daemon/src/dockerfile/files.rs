@@ -6,7 +6,7 @@ pub trait ContextFiles {
     /// nothing, or `.dockerignore` leaves it out.
     fn entry(&self, path: &str) -> Option<Entry>;
 
-    /// The names in a directory, sorted; none: there are more than hookd reads.
+    /// The names in a directory, sorted; none: there are more than hookd reads, or one is not UTF-8.
     fn names(&self, directory: &str) -> Option<Vec<String>>;
 
     /// Whether patterns of `.dockerignore`'s kind match the path; none: one of them is malformed.
@@ -27,6 +27,8 @@ pub enum Entry {
     Symlink(String),
 }
 
+/// Paths that a pattern may match.
+const MOST_MATCHES: usize = 10_000;
 /// Links that are followed on the way to a file, as the kernel has it.
 const MOST_LINKS: usize = 40;
 
@@ -79,8 +81,8 @@ pub(super) fn below(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }
 
-/// The paths that a pattern of COPY matches, part by part, in their order; none: it is malformed, or the
-/// directories are too large.
+/// The paths that a pattern of COPY matches, part by part, in their order; none: it is malformed, or it
+/// matches more than hookd keeps.
 pub(super) fn glob(files: &dyn ContextFiles, pattern: &str) -> Option<Vec<String>> {
     let mut found = vec![String::new()];
     if pattern.split('/').any(|part| part == "**") {
@@ -89,20 +91,23 @@ pub(super) fn glob(files: &dyn ContextFiles, pattern: &str) -> Option<Vec<String
     for part in clean(pattern).split('/') {
         let mut next = Vec::new();
         for directory in &found {
-            let Some(directory) = &resolve(files, directory) else { continue };
-            if !matches!(files.entry(directory), Some(Entry::Directory(_))) {
+            // The path keeps the names of links on the way: Kaniko does not follow them.
+            let Some(to) = resolve(files, directory) else { continue };
+            if !matches!(files.entry(&to), Some(Entry::Directory(_))) {
                 continue;
             }
             if !is_pattern(part) {
-                let path = below(directory, part);
-                next.extend(files.entry(&path).map(|_| path));
+                next.extend(files.entry(&below(&to, part)).map(|_| below(directory, part)));
                 continue;
             }
-            for name in files.names(directory)? {
-                let path = below(directory, &name);
-                if files.matches(&[part.to_owned()], &name)? && files.entry(&path).is_some() {
-                    next.push(path);
+            for name in files.names(&to)? {
+                let is_matched = files.matches(&[part.to_owned()], &name)?;
+                if is_matched && files.entry(&below(&to, &name)).is_some() {
+                    next.push(below(directory, &name));
                 }
+            }
+            if next.len() > MOST_MATCHES {
+                return None;
             }
         }
         found = next;

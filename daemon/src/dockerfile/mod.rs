@@ -42,7 +42,8 @@ pub struct DockerfileError {
 
 impl DockerfileError {
     fn new(line: usize, problem: impl Into<String>) -> Self {
-        Self { line, problem: problem.into() }
+        // It quotes the Dockerfile, and ends up in logs.
+        Self { line, problem: problem.into().replace(char::is_control, "?") }
     }
 }
 

@@ -1,6 +1,5 @@
 //! The context's files for instructions that name them, read as safely as when they are sent.
 
-use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -31,15 +30,14 @@ impl<'a> Files<'a> {
         Self { context, meter: Meter::new(context.path.clone(), bounds) }
     }
 
-    fn is_ignored(&self, path: &str) -> Option<bool> {
-        let mut matched = Matched::default();
-        let mut ignored = false;
+    /// Whether the rules name the path, given what they say of the directories that it lies in.
+    fn is_named_by(&self, rules: &Rules, path: &str) -> Option<bool> {
+        let (mut is_named, mut matched) = (false, Matched::default());
         for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
-            let evaluated =
-                self.context.rules.evaluate(&path.as_bytes()[..end], &matched, &self.meter);
-            (ignored, matched) = evaluated.ok()?;
+            let evaluated = rules.evaluate(&path.as_bytes()[..end], &matched, &self.meter);
+            (is_named, matched) = evaluated.ok()?;
         }
-        Some(ignored)
+        Some(is_named)
     }
 
     fn open(&self, path: &str, flags: OFlags) -> Option<OwnedFd> {
@@ -54,9 +52,9 @@ impl ContextFiles for Files<'_> {
         let found = self.open(path, OFlags::PATH)?;
         let stat = fs::fstat(&found).ok()?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        let is_ignored = !path.is_empty() && self.is_ignored(path)?;
-        // What lies in an ignored directory may be none of the ignored.
         let rules = &self.context.rules;
+        let is_ignored = !path.is_empty() && self.is_named_by(rules, path)?;
+        // What lies in an ignored directory may be none of the ignored.
         if is_ignored
             && (kind != FileType::Directory
                 || !rules.may_except_below(path.as_bytes(), &self.meter).ok()?)
@@ -80,19 +78,12 @@ impl ContextFiles for Files<'_> {
         if more {
             return None;
         }
-        let text = |name: &OsStr| name.to_str().map(str::to_owned);
-        Some(names.iter().filter_map(|name| text(name)).collect())
+        names.into_iter().map(|name| name.into_string().ok()).collect()
     }
 
     fn matches(&self, patterns: &[String], path: &str) -> Option<bool> {
         let rules = Rules::parse(patterns.join("\n").as_bytes()).ok()?;
-        let mut matched = Matched::default();
-        let mut is_matched = false;
-        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
-            (is_matched, matched) =
-                rules.evaluate(&path.as_bytes()[..end], &matched, &self.meter).ok()?;
-        }
-        Some(is_matched)
+        self.is_named_by(&rules, path)
     }
 
     fn begin(&self, path: &str) -> Vec<u8> {

@@ -131,16 +131,14 @@ impl<'a> Writer<'a> {
             if self.lowered.dockerfile[before..] != self.as_it_is(instruction) {
                 self.lowered.rewritten.push(instruction.line);
             }
-            if self.is_full() {
-                let problem =
-                    format!("the build takes more than {MOST_BYTES} bytes of instructions");
-                return Err(DockerfileError::new(instruction.line, problem));
-            }
+            self.check_size(instruction.line)?;
         }
         volume::write(self);
         let room = MOST_LEAKED.saturating_sub(self.leaked.len());
         self.leaked.extend(self.scope.arguments().take(room).cloned());
-        self.weight += self.scope.weight();
+        self.weight += self.scope.weight() + self.shell.iter().map(String::len).sum::<usize>();
+        // Before it is kept for the stages that begin with it.
+        self.check_size(stage.from.line)?;
         self.numbers.insert(at, self.numbers.len());
         let (scope, shell, has_user) = (self.scope.clone(), self.shell.clone(), self.has_user);
         let end = End { scope, shell, has_user };
@@ -313,6 +311,14 @@ impl<'a> Writer<'a> {
     /// No more is written: the build fails.
     pub(super) fn is_full(&self) -> bool {
         self.lowered.dockerfile.len() + self.weight > MOST_BYTES
+    }
+
+    fn check_size(&self, line: usize) -> Result<(), DockerfileError> {
+        if !self.is_full() {
+            return Ok(());
+        }
+        let problem = format!("the build takes more than {MOST_BYTES} bytes of instructions");
+        Err(DockerfileError::new(line, problem))
     }
 
     /// Files that it has added.

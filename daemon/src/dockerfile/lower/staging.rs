@@ -81,8 +81,9 @@ pub(super) fn source(
     };
     let Some(found) = found else {
         if flags.are_staged() {
-            let problem =
-                format!("the files of {source:?} cannot be determined: ** is not supported");
+            let problem = format!(
+                "the files of {source:?} cannot be determined: ** and too many are not read"
+            );
             return Err(DockerfileError::new(copy.line, problem));
         }
         keep(writer, source, written);
@@ -249,7 +250,9 @@ impl Picked<'_> {
                     self.put(BuilderFile { path, mode, content: Content::Directory });
                 }
                 let names = writer.files.names(source);
-                let names = names.ok_or_else(|| format!("{source:?} has too many files"))?;
+                let names = names.ok_or_else(|| {
+                    format!("the files in {source:?} are too many, or the name of one is not UTF-8")
+                })?;
                 for one in names {
                     let (source, inner) = (files::below(source, &one), files::below(inner, &one));
                     self.add(writer, &source, &files::below(name, &one), &inner)?;

@@ -1,4 +1,4 @@
-//! What Kaniko loses of the files of other stages, told by the commands that made them.
+//! What Kaniko loses when it copies files of other stages: the commands that made them show it.
 
 use super::stage::Writer;
 use crate::dockerfile::lines::Instruction;

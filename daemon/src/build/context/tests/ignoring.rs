@@ -1,5 +1,7 @@
 //! What `.dockerignore` files leave out.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::*;
 use crate::dockerfile::{Content, ContextFiles, Entry};
 
@@ -106,6 +108,10 @@ fn files_are_looked_at_beneath_the_context_only() {
     assert_eq!(files.begin("out/secret"), b"");
     assert_eq!(files.begin("dir/file"), b"dir/file");
     assert_eq!(files.names("dir"), Some(vec!["file".to_owned(), "link".to_owned()]));
+    place.write("odd/x", "");
+    let odd = std::ffi::OsStr::from_bytes(b"odd/\xff");
+    std::fs::write(place.context.join(odd), "").unwrap();
+    assert_eq!(files.names("odd"), None);
     assert_eq!(files.matches(&["*.md".to_owned()], "a.md"), Some(true));
     assert_eq!(files.matches(&["[".to_owned()], "a.md"), None);
 }

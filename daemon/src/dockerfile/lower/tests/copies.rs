@@ -91,3 +91,18 @@ fn sources_without_a_directory_are_copied_in_turn() {
     }
     assert_body("COPY --chown=:team f /x", "COPY --chown=0:team [\"f\",\"/x\"]");
 }
+
+/// Below a symlink, which Kaniko's patterns do not follow.
+#[test]
+fn a_pattern_goes_through_symlinks() {
+    let (copy, files) = copied("COPY dir/*.txt /x/");
+    assert_eq!(copy, r#"COPY ["../hookd/copy-1/a.txt","../hookd/copy-2/b.txt","/x/"]"#);
+    assert_eq!(files, ["copy-1/a.txt = src/two/a.txt", "copy-2/b.txt = src/two/b.txt"]);
+}
+
+#[test]
+fn names_are_kept_from_the_pivot_on() {
+    let (_, files) = copied("COPY --parents src/*/./a.txt /cut/");
+    assert_eq!(files, ["copy-1/", "copy-1/a.txt = src/one/a.txt"]);
+    assert_eq!(refused("FROM a\nCOPY --parents **/a.txt /b\n").0, 2);
+}

@@ -87,6 +87,14 @@ fn hostile_dockerfiles_end_at_limits() {
         chain += &format!("ENV V{at}={long}\nFROM s{} AS s{at}\n", at - 1);
     }
     assert!(refusal(chain + "ENV X=1\nENV Y=1\n").contains("bytes of instructions"));
+    let chain = |first: &str| {
+        let stages = (1..900).map(|at| format!("FROM s{} AS s{at}\n", at - 1));
+        format!("FROM a AS s0\n{first}{}", stages.collect::<String>())
+    };
+    let variables: String = (0..100).map(|at| format!("ENV V{at}={long}\n")).collect();
+    assert!(refusal(chain(&variables)).contains("bytes of instructions"));
+    let shell = format!("SHELL [\"{}\"]\n", long.repeat(100));
+    assert!(refusal(chain(&shell)).contains("bytes of instructions"));
     let warned = lowered(&format!("FROM a\n{}", many("RUN --network=none x\n", 5000))).warnings;
     assert_eq!(warned.len(), 100);
     // In time.
