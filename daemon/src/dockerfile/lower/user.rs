@@ -1,4 +1,4 @@
-//! USER and WORKDIR. The original Kaniko takes the number of a user for its group.
+//! USER and WORKDIR. Kaniko takes the number of a user for its group, the fork if passwd has no such user.
 
 use super::Builder;
 use super::stage::Writer;
@@ -19,8 +19,15 @@ pub(super) fn check(writer: &mut Writer<'_>, instruction: &Instruction) {
     let (name, group) = user.split_once(':').unwrap_or((&user, ""));
     writer.has_user = !matches!(name, "root" | "0");
     let is_number = name.parse::<u32>().is_ok_and(|number| number > 0);
-    if writer.builder == Builder::Original && (is_number || !group.is_empty()) && user != "0:0" {
-        let problem = "programs have the user's number as their group, in place of docker's choice";
-        writer.warn(line, problem);
-    }
+    let problem = match writer.builder {
+        Builder::Original if (is_number || !group.is_empty()) && user != "0:0" => {
+            "programs have the user's number as their group, in place of docker's choice"
+        }
+        Builder::Fork | Builder::ForkThatReadsTwice if is_number && group.is_empty() => {
+            "programs have the user's number as their group, and not 0, unless the image's \
+             /etc/passwd has the user"
+        }
+        _ => return,
+    };
+    writer.warn(line, problem);
 }

@@ -26,7 +26,7 @@ fn what_the_copies_of_other_stages_lose_is_a_warning() {
 #[test]
 fn the_original_kaniko_differs_in_more() {
     for text in [
-        "USER 1000",
+        "USER 1000:1000",
         "USER app:team",
         "USER app\nWORKDIR /w",
         "ENV X=1\nARG X=2",
@@ -53,6 +53,20 @@ fn the_original_kaniko_differs_in_more() {
     ] {
         assert_eq!(Builder::of_image(image), builder, "{image}");
     }
+}
+
+/// kaniko 1.28.3, pkg/util/syscall_credentials.go: the group is the user's number, if passwd has no such user.
+#[test]
+fn a_number_alone_as_user_is_a_warning_with_each_kaniko() {
+    for (user, warned) in [("1000", true), ("1000:0", false), ("app", false), ("0", false)] {
+        for builder in [Builder::Fork, Builder::ForkThatReadsTwice] {
+            let text = format!("FROM a\nUSER {user}\n");
+            let warnings = lower(text.as_bytes(), &files(), builder).unwrap().warnings;
+            assert_eq!(warnings.iter().any(|one| one.line == 2), warned, "{user}");
+        }
+    }
+    let original = lower(b"FROM a\nUSER 1000\n", &files(), Builder::Original).unwrap();
+    assert_eq!(original.warnings.len(), 1);
 }
 
 /// kaniko 1.28.3, pkg/executor/build.go: optimize() runs metadata instructions, whose values it changes.
