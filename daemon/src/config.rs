@@ -16,7 +16,7 @@ mod values;
 
 pub use build::{BuildConfig, BuildReuse, ProxySource};
 pub use policy::PolicyConfig;
-pub use registry::{BuiltImages, RegistryConfig};
+pub use registry::{BuiltImages, RegistryConfig, TlsSecret};
 pub use tolerant::tolerant;
 use values::{seconds, switch};
 

@@ -15,11 +15,13 @@ use crate::cluster::Cluster;
 use crate::cluster::access::{self, Permission};
 use crate::cluster::retry::Retry;
 use crate::config::{AgentInjection, Config};
-use crate::error::Failure;
+use crate::error::{Failure, report};
 use crate::forward::JobNetwork;
 use crate::objects::agent::Injection;
 use crate::objects::template::Template;
+use crate::registry::client::{ClientOptions, RegistryClient, RegistryError, RegistryTls};
 use crate::registry::credentials::Credentials;
+use crate::registry::mirrors::Mirrors;
 use crate::registry::resolver::{ImageInfo, ImageResolver};
 use crate::runner::{HookTemplate, Runner};
 use crate::session::crashes::Crashes;
@@ -61,6 +63,7 @@ pub struct Context {
     known: OnceCell<ClusterInfo>,
     /// Those of the runner's pull Secrets and of the registry of built images.
     credentials: OnceCell<Vec<Credentials>>,
+    registries: OnceCell<RegistryClient>,
     missing: Mutex<Vec<Permission>>,
 }
 
@@ -135,6 +138,7 @@ impl Context {
             warnings: Warnings::default(),
             known: OnceCell::new(),
             credentials: OnceCell::new(),
+            registries: OnceCell::new(),
             missing: Mutex::default(),
             config,
             cluster,
@@ -213,7 +217,7 @@ impl Context {
             runner: &self.cluster_info().await?.runner,
             template: self.hook_template(),
             cache: &self.builds,
-            registry: self.images.client(),
+            registry: self.registries().await.ok(),
             built_tags: &self.built_tags,
             warnings: &self.warnings,
         })
@@ -223,7 +227,50 @@ impl Context {
     /// that pod alone.
     pub async fn image(&self, image: &str, more: &[Credentials]) -> Option<Arc<ImageInfo>> {
         let shared = self.credentials().await.ok()?;
-        self.images.find(image, more, shared).await
+        let client = self.registries().await.ok()?;
+        self.images.find(client, image, more, shared).await
+    }
+
+    /// The client for registries, with the certificates of the settings.
+    ///
+    /// # Errors
+    /// One of these is none; the log says so.
+    pub async fn registries(&self) -> Result<&RegistryClient, RegistryError> {
+        let made = || async {
+            let config = &self.config.registry;
+            let sources = Mirrors::new(config);
+            let mut tls = Vec::new();
+            for entry in &config.tls {
+                tls.extend(self.certificates(&entry.host, &entry.secret).await);
+            }
+            if let Some((file, host)) = config.ca_file.as_ref().zip(sources.push_host()) {
+                match std::fs::read(file) {
+                    Ok(pem) => tls.push(RegistryTls::of_authority(host, pem)),
+                    Err(error) => {
+                        let file = file.display();
+                        tracing::warn!(%file, %error, "HOOKD_REGISTRY_CA_FILE cannot be read");
+                    }
+                }
+            }
+            RegistryClient::new(&ClientOptions { insecure: sources.insecure().to_vec(), tls })
+        };
+        let client = self.registries.get_or_try_init(made).await;
+        client.inspect_err(|error| {
+            tracing::warn!(error = report(error), "registries cannot be asked: no client");
+        })
+    }
+
+    /// Those of a Secret; none if it cannot be read: its registry is asked as any other then.
+    async fn certificates(&self, host: &str, secret: &str) -> Option<RegistryTls> {
+        let (retry, secrets) = (self.cluster.retry(), self.cluster.secrets());
+        let found = retry.run(&format!("read Secret {secret}"), || secrets.get_opt(secret)).await;
+        let error = match found {
+            Ok(Some(found)) => return Some(RegistryTls::from_secret(host, &found)),
+            Ok(None) => "it does not exist".to_owned(),
+            Err(failure) => report(&failure),
+        };
+        tracing::warn!(host, secret, error, "a Secret of HOOKD_REGISTRY_TLS cannot be read");
+        None
     }
 
     /// Those of the runner's pull Secrets and of the registry of built images, as far as hookd may read

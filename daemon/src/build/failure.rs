@@ -17,6 +17,11 @@ const UNREACHABLE: [&str; 6] = [
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
 /// Phrases of the build's own registry endpoint.
 const NOT_NAMED: [&str; 2] = ["is no part of the images that", "is not part of this build"];
+/// Of a registry whose certificate is not known, or that does not know hookd's.
+const CERTIFICATE: [&str; 2] = ["its certificate, or that of hookd", "invalid peer certificate"];
+const TOO_MANY: [&str; 2] = ["TOOMANYREQUESTS", "429 "];
+/// How the endpoint names a registry's own failure.
+const FAILED: [&str; 1] = [" answers 5"];
 const UNKNOWN_IMAGE: [&str; 3] = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found"];
 /// Kaniko's phrases for a push, and for the check before the build that it may push.
 const PUSHING: [&str; 3] = ["pushing image", "push permission", "error pushing"];
@@ -39,7 +44,7 @@ struct Kind {
 const PUSHED_TO: &str = "{registry}";
 
 /// In the order in which they are tried: the message of a failed push may match any other.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 14] = [
     Kind {
         is: |message| message.contains(ENDPOINT),
         reason: Reason::BuildFailed,
@@ -55,11 +60,31 @@ const KINDS: [Kind; 9] = [
                  of ONBUILD in a base image",
     },
     Kind {
+        is: |message| has(message, &PUSHING) && has(message, &CERTIFICATE),
+        reason: Reason::RegistryUnreachable,
+        before: "registry {registry} cannot be reached: ",
+        remedy: "Name the Secret with the certificates for the registry that is pushed to in \
+                 HOOKD_REGISTRY_TLS",
+    },
+    Kind {
         is: |message| has(message, &PUSHING) && has(message, &UNREACHABLE),
         reason: Reason::RegistryUnreachable,
         before: "registry {registry} cannot be reached: ",
         remedy: "Check that the registry runs, and ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST and \
                  _REGISTRY_PORT",
+    },
+    Kind {
+        is: |message| has(message, &PUSHING) && has(message, &TOO_MANY),
+        reason: Reason::RegistryRefused,
+        before: "registry {registry} does not take the image: ",
+        remedy: "Run the job again later, or have the registry allow more requests",
+    },
+    Kind {
+        is: |message| has(message, &PUSHING) && has(message, &FAILED),
+        reason: Reason::RegistryRefused,
+        before: "registry {registry} does not take the image: ",
+        remedy: "Check the registry's own log, and that its storage is not full: deleted images take \
+                 room until its garbage collection has run",
     },
     Kind {
         is: |message| has(message, &PUSHING),
@@ -73,6 +98,21 @@ const KINDS: [Kind; 9] = [
         reason: Reason::BuildFailed,
         before: "",
         remedy: "Correct the Dockerfile",
+    },
+    Kind {
+        is: |message| has(message, &CERTIFICATE),
+        reason: Reason::RegistryUnreachable,
+        before: "",
+        remedy: "Name the Secret with the certificates for the registry of the base image in \
+                 HOOKD_REGISTRY_TLS",
+    },
+    Kind {
+        is: |message| has(message, &TOO_MANY),
+        reason: Reason::RegistryRefused,
+        before: "a registry answers no more requests for now: ",
+        remedy: "Run the job again later; with credentials in \
+                 ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET, or a mirror in \
+                 HOOKD_REGISTRY_MIRRORS, there may be more",
     },
     Kind {
         is: |message| has(message, &UNKNOWN_IMAGE),

@@ -13,7 +13,7 @@ use crate::config::RegistryConfig;
 use crate::error::report;
 use crate::registry::built_tags;
 use crate::registry::client::{
-    Access, CertificateAuthority, ClientOptions, RegistryClient, RegistryError, Session,
+    Access, ClientOptions, RegistryClient, RegistryError, RegistryTls, Session, UnreadableTls,
 };
 use crate::registry::credentials::Credentials;
 use crate::registry::destination::{self, Destination};
@@ -26,6 +26,8 @@ use crate::registry::tags;
 const GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(5 * 24);
 /// Images that are asked for at the same time.
 const MAX_REQUESTS: usize = 8;
+/// Where the certificates of registries are mounted.
+const TLS_DIR: &str = "/run/hookd/tls";
 
 /// What is deleted, and where.
 #[derive(Args, Clone, Debug)]
@@ -37,6 +39,10 @@ pub struct GcConfig {
     /// File in docker's form with the credentials for the registry. Default: none.
     #[arg(long)]
     pub credentials_file: Option<PathBuf>,
+
+    /// Directory with a folder for each Secret of HOOKD_REGISTRY_TLS, by its name.
+    #[arg(long, default_value = TLS_DIR)]
+    pub tls_dir: PathBuf,
 
     /// The registry, as builds push to it.
     #[command(flatten)]
@@ -59,6 +65,9 @@ pub enum GcError {
         /// Why.
         source: io::Error,
     },
+    /// A Secret of HOOKD_REGISTRY_TLS is not mounted.
+    #[error(transparent)]
+    Tls(#[from] UnreadableTls),
     /// The registry does not answer, or wrongly.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -151,11 +160,12 @@ fn session(
     let read = |path: &PathBuf| {
         std::fs::read(path).map_err(|source| GcError::Unreadable { path: path.clone(), source })
     };
-    let authority = registry.ca_file.as_ref().map(read).transpose()?;
-    let authority =
-        authority.map(|pem| CertificateAuthority { host: destination.push_host.clone(), pem });
+    let mut tls = RegistryTls::mounted(&config.tls_dir, &registry.tls)?;
+    if let Some(file) = &registry.ca_file {
+        tls.push(RegistryTls::of_authority(&destination.push_host, read(file)?));
+    }
     let insecure = Mirrors::new(registry).insecure().to_vec();
-    let client = RegistryClient::new(&ClientOptions { insecure, authority })?;
+    let client = RegistryClient::new(&ClientOptions { insecure, tls })?;
     let credentials = config.credentials_file.as_ref().map(read).transpose()?;
     let credentials = credentials.map(|file| Credentials::of_docker_config(&file));
     let (repository, _) = destination.repository_and_tag();

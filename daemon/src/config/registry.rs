@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
-use super::values::{port, seconds};
+use super::values::{port, repository, seconds, tls_secret};
 
 /// See [`RegistryConfig::built_images`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -15,6 +16,16 @@ pub enum BuiltImages {
     Delete,
     /// They stay.
     Keep,
+}
+
+/// A registry, and the Secret with its certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSecret {
+    /// Host, with its port if it has one; `*`: every host without an entry of its own.
+    pub host: String,
+    /// Name of the Secret, in the shape of kubernetes.io/tls.
+    pub secret: String,
 }
 
 /// The registry of built images, as ADR 0034 names it.
@@ -55,6 +66,22 @@ pub struct RegistryConfig {
     /// File in the hookd container with the same certificates, for hookd's own requests to the registry.
     #[arg(long = "registry-ca-file", env = "HOOKD_REGISTRY_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+
+    /// Secrets in the runner's namespace with certificates of registries:
+    /// "r.example:5000=secret,*=proxy-ca". Each has the shape of kubernetes.io/tls: `ca.crt` signs the
+    /// registry's certificate, beside the public authorities; `tls.crt` and `tls.key`, if both are there,
+    /// are the client's. `*` stands for every host without an entry; only its authority counts.
+    #[arg(
+        long = "registry-tls", env = "HOOKD_REGISTRY_TLS", value_delimiter = ',',
+        value_parser = tls_secret
+    )]
+    pub tls: Vec<TlsSecret>,
+
+    /// Repository of built images within the registry; `{path}` stands for the path of the registry's
+    /// host. Default: `{path}/hookd/build`, and `{path}/hookd-build` on Docker Hub, whose repositories
+    /// have two parts.
+    #[arg(long = "build-repository", env = "HOOKD_BUILD_REPOSITORY", value_parser = repository)]
+    pub repository: Option<String>,
 
     /// What happens to the images of a job when it ends: `delete`, if the registry supports that,
     /// or `keep`.
@@ -103,6 +130,7 @@ impl RegistryConfig {
             &mut self.secret,
             &mut self.ca_config_map,
             &mut self.map,
+            &mut self.repository,
         ];
         for text in texts {
             text.take_if(|text| text.trim().is_empty());
@@ -110,6 +138,7 @@ impl RegistryConfig {
         for list in [&mut self.mirrors, &mut self.insecure] {
             list.retain(|item| !item.trim().is_empty());
         }
+        self.tls.retain(|entry| !entry.host.is_empty());
         self.ca_file.take_if(|path| path.as_os_str().is_empty());
         self
     }

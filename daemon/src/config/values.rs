@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::TlsSecret;
+
 /// A port, or nothing.
 pub(super) fn port(text: &str) -> Result<String, String> {
     match text.trim().parse::<u16>() {
@@ -42,5 +44,68 @@ pub(super) fn quantity(text: &str) -> Result<String, String> {
     match crate::config::quantity::quantity(text) {
         Some(amount) if amount > 0.0 => Ok(text.trim().to_owned()),
         _ => Err("not an amount above 0 such as 500m, 2 or 4Gi".to_owned()),
+    }
+}
+
+/// "host=secret", or nothing.
+pub(super) fn tls_secret(text: &str) -> Result<TlsSecret, String> {
+    let text = text.trim();
+    let (host, secret) = text.split_once('=').unwrap_or_default();
+    let (host, secret) = (host.trim(), secret.trim());
+    let of_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_host = host == "*" || (!host.is_empty() && host.bytes().all(of_host));
+    let is_name = secret.split('.').all(|label| !label.is_empty() && label.bytes().all(of_name));
+    if !text.is_empty() && !(is_host && is_name) {
+        return Err(
+            "not a host and a Secret's name, such as r.example:5000=registry-tls".to_owned()
+        );
+    }
+    let host = if host == "docker.io" { "index.docker.io" } else { host };
+    Ok(TlsSecret { host: host.to_owned(), secret: secret.to_owned() })
+}
+
+/// A path within a registry, or nothing.
+pub(super) fn repository(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let path = text.strip_prefix("{path}/").unwrap_or(text);
+    let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_name = |name: &str| {
+        name.bytes().all(|byte| of_name(byte) || b"._-".contains(&byte))
+            && name.bytes().next().is_some_and(of_name)
+            && name.bytes().last().is_some_and(of_name)
+    };
+    if text.is_empty() || path.split('/').all(is_name) {
+        return Ok(text.to_owned());
+    }
+    Err("not a repository such as {path}/hookd-build, in lower case".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_named_by_host_and_secret() {
+        let parsed = |text| tls_secret(text).map(|entry| (entry.host, entry.secret));
+        let pair = |host: &str, secret: &str| Ok((host.to_owned(), secret.to_owned()));
+        assert_eq!(parsed(" r.example:5000=registry-tls "), pair("r.example:5000", "registry-tls"));
+        assert_eq!(parsed("docker.io=a.b"), pair("index.docker.io", "a.b"));
+        assert_eq!(parsed("[fd00::1]:5000=x"), pair("[fd00::1]:5000", "x"));
+        assert_eq!(parsed("*=proxy-ca"), pair("*", "proxy-ca"));
+        assert_eq!(parsed(""), pair("", ""));
+        for text in ["r", "r=", "=s", "r/path=s", "r=../s", "r=S", "r=a..b", "*.example=s"] {
+            assert!(parsed(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_a_path_that_registries_accept() {
+        for text in ["", "{path}/hookd-build", "a/b_c/d.e", " x "] {
+            assert_eq!(repository(text).as_deref(), Ok(text.trim()), "{text}");
+        }
+        for text in ["{path}", "a/{path}/b", "/a", "a/", "A", "a//b", "a:1", "a/..", "-a"] {
+            assert!(repository(text).is_err(), "{text}");
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Refusal {
             .ok()
             .and_then(|errors| errors.errors.into_iter().next());
         let (code, text) = match first {
-            Some(error) => (error.code, error.message),
+            Some(error) => (error.code, with_detail(error.message, error.detail)),
             None => (String::new(), String::from_utf8_lossy(body).into_owned()),
         };
         let known = match status.as_u16() {
@@ -132,6 +132,18 @@ impl Refusal {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         response
+    }
+}
+
+/// A registry whose storage fails says why in the detail alone.
+fn with_detail(message: String, detail: Option<serde_json::Value>) -> String {
+    use serde_json::Value;
+    match detail {
+        Some(Value::String(detail)) => format!("{message}: {detail}"),
+        Some(Value::Object(fields)) if !fields.is_empty() => {
+            format!("{message}: {}", Value::Object(fields))
+        }
+        _ => message,
     }
 }
 

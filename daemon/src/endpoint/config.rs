@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::RegistryConfig;
+use crate::config::{RegistryConfig, TlsSecret};
 use crate::registry::base_images::ResolvedImage;
 use crate::registry::destination::Destination;
 use crate::registry::mirrors::Mirrors;
@@ -42,6 +42,9 @@ pub struct EndpointConfig {
     pub credentials: bool,
     /// The certificate authority of the registry that is pushed to is mounted.
     pub authority: bool,
+    /// Secrets that are mounted with the certificates of registries, each in a folder of its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<TlsSecret>,
 }
 
 /// A repository of a registry.
@@ -85,6 +88,7 @@ impl EndpointConfig {
             tag: tag.to_owned(),
             credentials: registry.secret.is_some(),
             authority: registry.ca_config_map.is_some(),
+            tls: registry.tls.clone(),
             ..Self::of(registry, images, None)
         }
     }
@@ -105,6 +109,7 @@ impl EndpointConfig {
             insecure: sources.insecure().to_vec(),
             credentials: false,
             authority: false,
+            tls: Vec::new(),
         }
     }
 

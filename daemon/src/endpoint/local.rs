@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::config::EndpointConfig;
 use super::server::{Endpoint, EndpointError, accept};
-use super::upstream::Mounted;
+use super::upstream::Registries;
 
 /// Any free port of the loopback interface, which all containers of the pod share.
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -26,11 +26,14 @@ impl LocalEndpoint {
     ///
     /// # Errors
     /// See [`EndpointError`].
-    pub async fn start(config: EndpointConfig, mounted: Mounted) -> Result<Self, EndpointError> {
+    pub async fn start(
+        config: EndpointConfig,
+        registries: Registries,
+    ) -> Result<Self, EndpointError> {
         let listener = TcpListener::bind(ANY_PORT).await.map_err(EndpointError::Serve)?;
         let address = listener.local_addr().map_err(EndpointError::Serve)?.to_string();
         let config = EndpointConfig { address, ..config };
-        let endpoint = Arc::new(Endpoint::new(config.clone(), mounted)?);
+        let endpoint = Arc::new(Endpoint::new(config.clone(), registries)?);
         let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, endpoint.clone())));
         Ok(Self { endpoint, config, _accepting: accepting })
     }

@@ -12,6 +12,7 @@
 mod answer;
 mod config;
 mod kept;
+mod layer;
 mod local;
 mod manifest;
 mod pull;
@@ -26,7 +27,8 @@ pub use local::LocalEndpoint;
 pub use server::{EndpointError, is_ready, run};
 pub use shown::{ENDPOINT, Shown};
 pub use upstream::{
-    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, Mounted, UpstreamError,
+    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, Registries, TLS_DIR,
+    UpstreamError,
 };
 
 #[cfg(test)]

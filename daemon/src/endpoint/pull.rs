@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::{Body, Refusal, whole, with_headers};
 use super::config::{AllowedImage, Place};
+use super::layer;
 use super::manifest::{self, Reached};
 use super::route::{Item, is_digest};
 use super::upstream::{self, Upstream, bounded};
@@ -178,7 +179,8 @@ async fn fetch(
     Ok((media_type, body))
 }
 
-/// Streams a blob; its reader verifies it.
+/// Streams a blob: all of it is verified, and read on where a connection breaks. What is asked for in part
+/// its reader verifies.
 pub(super) async fn blob(
     upstream: &Upstream,
     place: &Place,
@@ -190,7 +192,13 @@ pub(super) async fn blob(
     let path = format!("blobs/{digest}");
     let range = only(headers, &[RANGE]);
     let answer = upstream::read(session, method, &path, &range, "BLOB_UNKNOWN").await?;
-    Ok(streamed(answer))
+    if method != Method::GET || answer.status() != StatusCode::OK {
+        return Ok(streamed(answer));
+    }
+    let mut response = whole(answer.status(), bytes::Bytes::new());
+    with_headers(&mut response, answer.headers());
+    *response.body_mut() = layer::body(session.clone(), digest, answer);
+    Ok(response)
 }
 
 /// The answer of a registry, as it comes.

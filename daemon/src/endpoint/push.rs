@@ -15,7 +15,7 @@ use super::manifest;
 use super::pull::{only, streamed};
 use super::route::{Item, Push, is_digest};
 use super::upstream::{self, refusal, refused};
-use crate::registry::client::{Request, Session, Target, origin};
+use crate::registry::client::{RegistryError, Request, Session, Target, origin};
 
 /// Uploads that may be open; the oldest one is forgotten.
 const MOST_UPLOADS: usize = 64;
@@ -114,13 +114,14 @@ impl Pushes {
             let message = "the manifest does not match its digest";
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
         }
-        let request = Request {
+        let headers = only(&sent.headers, &[CONTENT_TYPE]);
+        let request = || Request {
             method: Method::PUT,
             target: Target::Path(format!("manifests/{version}")),
-            headers: only(&sent.headers, &[CONTENT_TYPE]),
-            body: Some(body.into()),
+            headers: headers.clone(),
+            body: Some(body.clone().into()),
         };
-        let answer = send(session, request, "MANIFEST_UNKNOWN").await?;
+        let answer = send_again(session, request, "MANIFEST_UNKNOWN").await?;
         let mut state = self.lock();
         if state.manifests.len() < MOST_PUSHED {
             state.manifests.extend([version.to_owned(), digest.clone()]);
@@ -140,8 +141,9 @@ impl Pushes {
     ) -> Result<Response<Body>, Refusal> {
         let mut headers = HeaderMap::new();
         headers.insert("content-length", 0.into());
-        let request = Request { headers, ..Request::new(Method::POST, "blobs/uploads/") };
-        let answer = send(session, request, "NAME_UNKNOWN").await?;
+        let request =
+            || Request { headers: headers.clone(), ..Request::new(Method::POST, "blobs/uploads/") };
+        let answer = send_again(session, request, "NAME_UNKNOWN").await?;
         let place = location(config, session, &answer, None)?;
         let mut state = self.lock();
         state.next += 1;
@@ -245,7 +247,24 @@ async fn send(
     request: Request,
     missing: &str,
 ) -> Result<reqwest::Response, Refusal> {
-    let answer = session.send(request).await.map_err(|error| refusal(session, &error))?;
+    success(session, session.send(request).await, missing).await
+}
+
+/// As [`send`], of what may be sent again.
+async fn send_again(
+    session: &Session,
+    request: impl Fn() -> Request,
+    missing: &str,
+) -> Result<reqwest::Response, Refusal> {
+    success(session, upstream::repeated(session, request).await, missing).await
+}
+
+async fn success(
+    session: &Session,
+    sent: Result<reqwest::Response, RegistryError>,
+    missing: &str,
+) -> Result<reqwest::Response, Refusal> {
+    let answer = sent.map_err(|error| refusal(session, &error))?;
     match answer.status() {
         status if status.is_success() => Ok(answer),
         _ => Err(refused(session, answer, missing).await),

@@ -21,7 +21,7 @@ use super::kept::Kept;
 use super::pull::{Asked, Pulls};
 use super::push::{Pushes, Sent};
 use super::route::{Route, route};
-use super::upstream::{Mounted, Upstream, UpstreamError};
+use super::upstream::{Registries, Upstream, UpstreamError};
 
 /// Connections at one time: Kaniko has about ten.
 const MOST_CONNECTIONS: usize = 64;
@@ -56,8 +56,8 @@ pub async fn run() -> Result<(), EndpointError> {
     let text = std::env::var(VARIABLE).map_err(|error| EndpointError::Config(error.to_string()))?;
     let config: EndpointConfig =
         serde_json::from_str(&text).map_err(|error| EndpointError::Config(error.to_string()))?;
-    let mounted = Mounted::read(&config)?;
-    let endpoint = Arc::new(Endpoint::new(config, mounted)?);
+    let registries = Registries::mounted(&config)?;
+    let endpoint = Arc::new(Endpoint::new(config, registries)?);
     let mut terminate = signal(SignalKind::terminate()).map_err(EndpointError::Serve)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(EndpointError::Serve)?;
     let listener = TcpListener::bind(ADDRESS).await.map_err(EndpointError::Serve)?;
@@ -130,8 +130,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(config: EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
-        let upstream = Upstream::new(&config, mounted)?;
+    pub(super) fn new(
+        config: EndpointConfig,
+        registries: Registries,
+    ) -> Result<Self, UpstreamError> {
+        let upstream = Upstream::new(&config, &registries)?;
         let (pulls, pushes, kept) = (Pulls::default(), Pushes::default(), Kept::default());
         Ok(Self { config, upstream, pulls, pushes, kept, refusals: AtomicU64::new(0) })
     }

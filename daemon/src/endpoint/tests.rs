@@ -1,6 +1,7 @@
 //! Against registries on loopback: what a build needs, and what a hostile RUN tries.
 
 mod attacks;
+mod layers;
 mod pulls;
 mod pushes;
 mod upstream;
@@ -11,7 +12,8 @@ use tokio::net::TcpListener;
 
 use super::config::{ADDRESS, AllowedImage, EndpointConfig, Place};
 use super::server::{Endpoint, accept};
-use super::upstream::Mounted;
+use super::upstream::Registries;
+use crate::registry::client::{ClientOptions, RegistryClient};
 use crate::registry::credentials::Credentials;
 
 /// Where the tests' build pushes to.
@@ -41,6 +43,7 @@ fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
         insecure: [&[push], pulls].concat().iter().map(|host| (*host).to_owned()).collect(),
         credentials: true,
         authority: false,
+        tls: Vec::new(),
     }
 }
 
@@ -52,8 +55,10 @@ async fn started(config: EndpointConfig, hosts: &[&str]) -> String {
         .collect();
     let file = serde_json::json!({ "auths": auths }).to_string();
     let credentials = Credentials::of_docker_config(file.as_bytes());
-    let mounted = Mounted { credentials, authority: None };
-    let endpoint = Arc::new(Endpoint::new(config, mounted).unwrap());
+    let insecure = config.insecure.clone();
+    let client = RegistryClient::new(&ClientOptions { insecure, tls: Vec::new() }).unwrap();
+    let registries = Registries { client, credentials };
+    let endpoint = Arc::new(Endpoint::new(config, registries).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(accept(listener, endpoint));

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
 
@@ -12,8 +14,8 @@ use super::answer::Refusal;
 use super::config::{EndpointConfig, Place};
 use crate::error::report;
 use crate::registry::client::{
-    Access, CertificateAuthority, ClientOptions, RegistryClient, RegistryError, Request, Session,
-    Target,
+    Access, ClientOptions, RegistryClient, RegistryError, RegistryTls, Request, Session, Target,
+    UnreadableTls,
 };
 use crate::registry::credentials::Credentials;
 
@@ -25,8 +27,13 @@ pub const CREDENTIALS_FILE: &str = "config.json";
 pub const AUTHORITY_DIR: &str = "/run/hookd/ca";
 /// Its file.
 pub const AUTHORITY_FILE: &str = "ca.crt";
+/// Where the Secrets with certificates of registries are mounted, each in a folder of its name.
+pub const TLS_DIR: &str = "/run/hookd/tls";
 /// Waits before a request that changes nothing is repeated.
-const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(1)];
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
+/// A registry that asks for more patience has none of it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 /// Bytes of a registry's error that are read.
 const LONGEST_ERROR: usize = 64 << 10;
 
@@ -41,26 +48,29 @@ pub enum UpstreamError {
         /// Why.
         source: std::io::Error,
     },
-    /// A registry's name or the certificate authority is wrong.
+    /// See [`UnreadableTls`].
+    #[error(transparent)]
+    Tls(#[from] UnreadableTls),
+    /// A registry's name or a certificate is wrong.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
 
-/// Credentials and certificate authority as they are mounted.
-#[derive(Debug, Default)]
-pub struct Mounted {
+/// How registries are reached: what only the endpoint has.
+#[derive(Debug)]
+pub struct Registries {
+    /// With the certificates of registries.
+    pub client: RegistryClient,
     /// Of registries.
     pub credentials: Vec<Credentials>,
-    /// PEM of the push registry's.
-    pub authority: Option<Vec<u8>>,
 }
 
-impl Mounted {
-    /// Reads what the configuration says is mounted.
+impl Registries {
+    /// With what the configuration says is mounted.
     ///
     /// # Errors
-    /// [`UpstreamError::Unreadable`].
-    pub fn read(config: &EndpointConfig) -> Result<Self, UpstreamError> {
+    /// See [`UpstreamError`].
+    pub fn mounted(config: &EndpointConfig) -> Result<Self, UpstreamError> {
         let file = |directory: &str, name: &str| {
             let path = Path::new(directory).join(name);
             std::fs::read(&path).map_err(|source| UpstreamError::Unreadable {
@@ -68,15 +78,19 @@ impl Mounted {
                 source,
             })
         };
-        let mut mounted = Self::default();
+        let mut credentials = Vec::new();
         if config.credentials {
             let file = file(CREDENTIALS_DIR, CREDENTIALS_FILE)?;
-            mounted.credentials = Credentials::of_docker_config(&file);
+            credentials = Credentials::of_docker_config(&file);
         }
-        if config.authority {
-            mounted.authority = Some(file(AUTHORITY_DIR, AUTHORITY_FILE)?);
+        let mut tls = RegistryTls::mounted(Path::new(TLS_DIR), &config.tls)?;
+        if let Some(push) = config.push.as_ref().filter(|_| config.authority) {
+            let pem = file(AUTHORITY_DIR, AUTHORITY_FILE)?;
+            tls.push(RegistryTls::of_authority(&push.registry, pem));
         }
-        Ok(mounted)
+        let insecure = config.insecure.clone();
+        let client = RegistryClient::new(&ClientOptions { insecure, tls })?;
+        Ok(Self { client, credentials })
     }
 }
 
@@ -84,26 +98,24 @@ impl Mounted {
 #[derive(Debug)]
 pub(super) struct Upstream {
     push: Option<Session>,
-    pulls: HashMap<Place, Session>,
+    pulls: HashMap<Place, Arc<Session>>,
 }
 
 impl Upstream {
-    pub(super) fn new(config: &EndpointConfig, mounted: Mounted) -> Result<Self, UpstreamError> {
-        let authority = mounted.authority.zip(config.push.as_ref());
-        let authority =
-            authority.map(|(pem, push)| CertificateAuthority { host: push.registry.clone(), pem });
-        let options = ClientOptions { insecure: config.insecure.clone(), authority };
-        let client = RegistryClient::new(&options)?;
+    pub(super) fn new(
+        config: &EndpointConfig,
+        registries: &Registries,
+    ) -> Result<Self, UpstreamError> {
+        let Registries { client, credentials } = registries;
         let session = |place: &Place, access| {
-            let credentials =
-                Credentials::find(&mounted.credentials, &place.registry, &place.repository);
+            let credentials = Credentials::find(credentials, &place.registry, &place.repository);
             let credentials = credentials.cloned();
             client.session(&place.registry, &place.repository, credentials, access)
         };
         let mut pulls = HashMap::new();
         for place in config.images.iter().flat_map(|image| &image.sources) {
             if !pulls.contains_key(place) {
-                pulls.insert(place.clone(), session(place, Access::Pull)?);
+                pulls.insert(place.clone(), Arc::new(session(place, Access::Pull)?));
             }
         }
         let push = config.push.as_ref().map(|push| session(push, Access::Push)).transpose()?;
@@ -116,7 +128,7 @@ impl Upstream {
     }
 
     /// A repository that is pulled from.
-    pub(super) fn pull(&self, place: &Place) -> Result<&Session, Refusal> {
+    pub(super) fn pull(&self, place: &Place) -> Result<&Arc<Session>, Refusal> {
         self.pulls.get(place).ok_or_else(|| Refusal::denied("this build pulls nothing from there"))
     }
 }
@@ -129,28 +141,49 @@ pub(super) async fn read(
     headers: &HeaderMap,
     missing: &str,
 ) -> Result<Response, Refusal> {
-    let mut backoff = PAUSES.iter();
+    let request = || Request {
+        method: method.clone(),
+        target: Target::Path(path.to_owned()),
+        headers: headers.clone(),
+        body: None,
+    };
+    let answer = repeated(session, request).await.map_err(|error| refusal(session, &error))?;
+    match answer.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+        _ => Err(refused(session, answer, missing).await),
+    }
+}
+
+/// The answer to a request that may be sent again, as it is while the registry is away or busy.
+pub(super) async fn repeated(
+    session: &Session,
+    request: impl Fn() -> Request,
+) -> Result<Response, RegistryError> {
+    let mut pauses = PAUSES.iter();
     loop {
-        let request = Request {
-            method: method.clone(),
-            target: Target::Path(path.to_owned()),
-            headers: headers.clone(),
-            body: None,
-        };
-        let sent = session.send(request).await;
-        let away = match &sent {
-            Ok(answer) => answer.status().is_server_error(),
-            Err(error) => error.is_no_answer(),
-        };
-        if let (true, Some(pause)) = (away, backoff.next()) {
-            tokio::time::sleep(*pause).await;
-            continue;
+        let sent = session.send(request()).await;
+        let pause = pauses.next().and_then(|pause| wait(&sent, *pause));
+        let Some(pause) = pause else { return sent };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How long to wait before a request is sent again; none: that is of no use.
+fn wait(sent: &Result<Response, RegistryError>, pause: Duration) -> Option<Duration> {
+    match sent {
+        Err(error) => error.is_no_answer().then_some(pause),
+        Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+            // A date is not waited for: who has used up a day's requests waits for hours.
+            match answer.headers().get(RETRY_AFTER) {
+                None => Some(pause),
+                Some(after) => {
+                    let seconds = after.to_str().ok()?.trim().parse().ok()?;
+                    Some(Duration::from_secs(seconds).max(pause))
+                }
+            }
+            .filter(|pause| *pause <= LONGEST_PAUSE)
         }
-        let answer = sent.map_err(|error| refusal(session, &error))?;
-        return match answer.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
-            _ => Err(refused(session, answer, missing).await),
-        };
+        Ok(answer) => answer.status().is_server_error().then_some(pause),
     }
 }
 
@@ -201,6 +234,7 @@ pub(super) fn refusal(session: &Session, error: &RegistryError) -> Refusal {
                 ("host unreachable", "no route to host"),
                 ("no route", "no route to host"),
                 ("corrupt message", "the registry gave an HTTP response to HTTPS client"),
+                ("certificate", "its certificate, or that of hookd, is not accepted"),
             ];
             let known = known.iter().find(|(part, _)| lower.contains(part));
             let mark = known.map_or("no connection", |(_, mark)| mark);

@@ -34,7 +34,7 @@ pub async fn delete(context: &Context) {
         Ok(Err(error)) => tracing::warn!(
             count,
             host,
-            error = error.as_ref().map_or_else(|| "no client".to_owned(), |error| report(error)),
+            error = error.as_ref().map_or_else(|| "no registry".to_owned(), |error| report(error)),
             "the images that the job built stay in the registry; set HOOKD_BUILT_IMAGES=keep if it \
              cannot delete images"
         ),
@@ -60,11 +60,11 @@ async fn delete_all(
     Ok(deleted)
 }
 
-/// None: no registry is configured, or there is no client.
+/// None: no registry is configured.
 async fn session(context: &Context, step: &StepId) -> Result<Session, Option<RegistryError>> {
     let config = &context.config.registry;
     let Ok(destination) = destination::of_step(config, step) else { return Err(None) };
-    let Some(client) = context.images.client() else { return Err(None) };
+    let client = context.registries().await.map_err(Some)?;
     let repository = Repository::new(client, &context.cluster, config).await;
     Ok(repository.session(&destination, Access::Delete)?)
 }

@@ -237,13 +237,15 @@ mod tests {
         assert!(!arguments.iter().any(|argument| argument.contains("10.96.0.50")));
     }
 
-    const WITH_CREDENTIALS: [&str; 8] = [
+    const WITH_CREDENTIALS: [&str; 10] = [
         "--registry-host",
         "ghcr.io/org",
         "--registry-secret",
         "push",
         "--registry-ca",
         "authority",
+        "--registry-tls",
+        "r.example:5000=bases,ghcr.io=bases",
         "--kaniko-image",
         "kaniko:1",
     ];
@@ -262,7 +264,7 @@ mod tests {
         let endpoint = &pod.init_containers.unwrap()[0];
         let mounts = endpoint.volume_mounts.as_ref().unwrap();
         let paths: Vec<_> = mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
-        assert_eq!(paths, ["/run/hookd/credentials", "/run/hookd/ca"]);
+        assert_eq!(paths, ["/run/hookd/credentials", "/run/hookd/ca", "/run/hookd/tls/bases"]);
         assert!(mounts.iter().all(|mount| mount.read_only == Some(true)));
         let context = endpoint.security_context.as_ref().unwrap();
         assert_eq!(context.read_only_root_filesystem, Some(true));

@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::config::RegistryConfig;
 use crate::endpoint::{
-    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, EndpointConfig, VARIABLE,
+    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, EndpointConfig, TLS_DIR,
+    VARIABLE,
 };
 use crate::error::{CommonError, Failure};
 use crate::names;
@@ -28,7 +29,7 @@ const START_SECONDS: i32 = 60;
 pub struct RegistryEndpoint {
     /// A native sidecar: Kaniko starts when it listens, and it ends with Kaniko.
     pub container: Container,
-    /// Credentials and certificate authority, which only it mounts.
+    /// Credentials and certificates, which only it mounts.
     pub volumes: Vec<Volume>,
 }
 
@@ -140,5 +141,14 @@ fn files(registry: &RegistryConfig) -> (Vec<Volume>, Vec<VolumeMount>) {
         };
         (volume, mount("ca", AUTHORITY_DIR))
     });
-    credentials.into_iter().chain(authority).unzip()
+    let mut secrets: Vec<_> = registry.tls.iter().map(|entry| &entry.secret).collect();
+    secrets.sort();
+    secrets.dedup();
+    let certificates = secrets.into_iter().enumerate().map(|(number, secret)| {
+        let name = format!("tls-{number}");
+        let mount = mount(&name, &format!("{TLS_DIR}/{secret}"));
+        let source = SecretVolumeSource { secret_name: Some(secret.clone()), ..Default::default() };
+        (Volume { name, secret: Some(source), ..Volume::default() }, mount)
+    });
+    credentials.into_iter().chain(authority).chain(certificates).unzip()
 }

@@ -10,14 +10,14 @@ pub(crate) mod fake;
 mod image;
 mod redirect;
 mod session;
+mod tls;
 mod transport;
 
 pub use error::RegistryError;
 pub use image::{Description, MANIFEST_TYPES, describe, digest_of, is_digest, read_bounded};
 pub use session::Session;
-pub use transport::{
-    Access, CertificateAuthority, ClientOptions, RegistryClient, Request, Target, origin,
-};
+pub use tls::{RegistryTls, UnreadableTls};
+pub use transport::{Access, ClientOptions, RegistryClient, Request, Target, origin};
 
 #[cfg(test)]
 mod tests;

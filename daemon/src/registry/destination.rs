@@ -7,9 +7,14 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::registry::built_tags;
 use crate::registry::error::DestinationError;
+use crate::registry::reference::DOCKER_HUB;
 
+/// Stands for the path of the registry's host in the name of the repository.
+const PATH: &str = "{path}";
 /// Repository of built images within the registry.
-const REPOSITORY: &str = "hookd/build";
+const REPOSITORY: &str = "{path}/hookd/build";
+/// The same on Docker Hub, whose repositories have two parts.
+const DOCKER_HUB_REPOSITORY: &str = "{path}/hookd-build";
 
 /// Both names of a built image: Kaniko and the kubelet reach the registry in different ways.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +47,8 @@ pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, 
 /// When no registry is configured.
 pub fn of_tag(registry: &RegistryConfig, tag: &str) -> Result<Destination, DestinationError> {
     let given = registry.host.as_deref().ok_or(DestinationError::NotConfigured)?;
-    let path = given.split_once('/').map_or("", |(_, path)| path);
     let (pull_host, push_host) = hosts(registry, given);
-    let repository = match path.trim_matches('/') {
-        "" => REPOSITORY.to_owned(),
-        path => format!("{path}/{REPOSITORY}"),
-    };
+    let repository = repository(registry, given);
     Ok(Destination {
         push: format!("{push_host}/{repository}:{tag}"),
         pull: format!("{pull_host}/{repository}"),
@@ -56,9 +57,22 @@ pub fn of_tag(registry: &RegistryConfig, tag: &str) -> Result<Destination, Desti
     })
 }
 
+/// The repository of built images within the registry `given`.
+pub(super) fn repository(registry: &RegistryConfig, given: &str) -> String {
+    let (host, path) = given.split_once('/').unwrap_or((given, ""));
+    let usual = if api_host(host) == DOCKER_HUB { DOCKER_HUB_REPOSITORY } else { REPOSITORY };
+    let template = registry.repository.as_deref().unwrap_or(usual);
+    template.replace(PATH, path.trim_matches('/')).trim_start_matches('/').to_owned()
+}
+
+/// Docker Hub by the name that its credentials and its API have here.
+fn api_host(host: &str) -> &str {
+    if matches!(host, "docker.io" | "registry-1.docker.io") { DOCKER_HUB } else { host }
+}
+
 /// Host and port of the registry `given`, for the kubelet and for Kaniko.
 pub(super) fn hosts(registry: &RegistryConfig, given: &str) -> (String, String) {
-    let host = given.split_once('/').map_or(given, |(host, _)| host);
+    let host = api_host(given.split_once('/').map_or(given, |(host, _)| host));
     let port = registry.port.as_ref();
     let push_host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let pull_host = registry
@@ -114,6 +128,29 @@ mod tests {
         assert_eq!(destination.push, "ghcr.io/my-org/hookd/build:s");
         assert_eq!(destination.pull, "ghcr.io/my-org/hookd/build");
         assert!(!destination.insecure);
+    }
+
+    #[test]
+    fn the_repository_is_named_by_its_template() {
+        let named = |host: &str, template: Option<&str>| {
+            let repository = template.map(str::to_owned);
+            at(&RegistryConfig { repository, ..registry(host) }).push
+        };
+        let own = "{path}/ci-images";
+        for (host, template, push) in [
+            ("docker.io/org", None, "index.docker.io/org/hookd-build:s"),
+            ("index.docker.io/org/", None, "index.docker.io/org/hookd-build:s"),
+            ("docker.io/org", Some("{path}/ci"), "index.docker.io/org/ci:s"),
+            ("ghcr.io/org/team", Some(own), "ghcr.io/org/team/ci-images:s"),
+            ("r:5000", Some(own), "r:5000/ci-images:s"),
+            (
+                "1.dkr.ecr.eu-west-1.amazonaws.com",
+                Some("ci"),
+                "1.dkr.ecr.eu-west-1.amazonaws.com/ci:s",
+            ),
+        ] {
+            assert_eq!(named(host, template), push);
+        }
     }
 
     #[test]

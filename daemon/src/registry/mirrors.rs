@@ -18,17 +18,38 @@ pub struct Mirrors {
     map: Vec<(String, String)>,
     /// Of Docker Hub, likewise.
     mirrors: Vec<String>,
-    /// The registry of built images: its host for the kubelet, and for others.
-    own: Option<(String, String)>,
+    /// The registry of built images.
+    own: Option<Own>,
     insecure: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Own {
+    /// Its host for the kubelet.
+    pull: String,
+    /// Its host for others.
+    push: String,
+    /// That of built images.
+    repository: String,
+}
+
+impl Own {
+    /// True for what is asked of it by its other name, and for its own images, whatever the map says.
+    fn has(&self, image: &Reference) -> bool {
+        let is_renamed = self.pull != self.push;
+        self.pull == image.registry && (is_renamed || self.repository == image.repository)
+    }
 }
 
 impl Mirrors {
     /// Those of the settings.
     pub fn new(config: &RegistryConfig) -> Self {
         let map = config.map.iter().flat_map(|map| entries(map)).collect();
-        let own = config.host.as_deref().map(|given| destination::hosts(config, given));
-        let plain = own.iter().filter(|_| config.node_port.is_some()).map(|(_, push)| push);
+        let own = config.host.as_deref().map(|given| {
+            let (pull, push) = destination::hosts(config, given);
+            Own { pull, push, repository: destination::repository(config, given) }
+        });
+        let plain = own.iter().filter(|_| config.node_port.is_some()).map(|own| &own.push);
         let insecure = config.insecure.iter().chain(plain).cloned().collect();
         Self { map, mirrors: config.mirrors.clone(), own, insecure }
     }
@@ -38,11 +59,16 @@ impl Mirrors {
         &self.insecure
     }
 
+    /// The host of the registry of built images for hookd and for builds.
+    pub fn push_host(&self) -> Option<&str> {
+        self.own.as_ref().map(|own| own.push.as_str())
+    }
+
     /// Where to ask for an image, in this order, as it is called there.
     pub fn of(&self, image: &Reference) -> Vec<Reference> {
         let registry = image.registry.as_str();
-        if let Some((_, push)) = self.own.iter().find(|(pull, _)| pull == registry) {
-            return vec![within(image, push)];
+        if let Some(own) = self.own.iter().find(|own| own.has(image)) {
+            return vec![within(image, &own.push)];
         }
         let mapped = self.map.iter().filter(|(from, _)| from == registry);
         let mapped: Vec<_> = mapped.map(|(_, to)| within(image, to)).collect();
@@ -125,6 +151,18 @@ mod tests {
         assert_eq!(asked(&registry, &format!("a:1@{digest}")), both);
         assert_eq!(asked(&registry, "a:1"), ["index.docker.io/library/a:1"]);
         assert_eq!(asked(&registry, "ghcr.io/a/b:1"), ["ghcr.io/a/b:1"]);
+    }
+
+    #[test]
+    fn only_the_own_images_of_a_mapped_registry_are_asked_there() {
+        let registry = RegistryConfig {
+            host: Some("docker.io/org".into()),
+            map: Some("docker.io=hub".into()),
+            ..RegistryConfig::default()
+        };
+        assert_eq!(asked(&registry, "busybox:1"), ["hub/library/busybox:1"]);
+        let built = format!("org/hookd-build@{}", digest());
+        assert_eq!(asked(&registry, &built), [format!("index.docker.io/{built}")]);
     }
 
     #[test]

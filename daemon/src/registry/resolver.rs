@@ -4,7 +4,6 @@
 //! nodes reach, credentials that only nodes have) is left to the kubelet.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +13,8 @@ use tokio::time::Instant;
 
 use crate::config::RegistryConfig;
 use crate::error::report;
-use crate::registry::client::{
-    Access, CertificateAuthority, ClientOptions, Description, RegistryClient, RegistryError,
-    describe,
-};
+use crate::registry::client::{Access, Description, RegistryClient, RegistryError, describe};
 use crate::registry::credentials::Credentials;
-use crate::registry::destination;
 use crate::registry::image_config::ImageConfig;
 use crate::registry::mirrors::Mirrors;
 use crate::registry::reference::Reference;
@@ -53,8 +48,6 @@ pub struct ImageInfo {
 #[derive(Debug)]
 pub struct ImageResolver {
     sources: Mirrors,
-    /// None: it could not be made.
-    client: Option<RegistryClient>,
     known: Mutex<ClusterInfo>,
     unreachable: Mutex<HashMap<String, UnreachableBackoff>>,
     slots: Semaphore,
@@ -98,31 +91,19 @@ impl UnreachableBackoff {
 impl ImageResolver {
     /// Nothing is known yet.
     pub fn new(registry: &RegistryConfig) -> Self {
-        let sources = Mirrors::new(registry);
-        let authority = registry.ca_file.as_deref().and_then(|file| authority(registry, file));
-        let options = ClientOptions { insecure: sources.insecure().to_vec(), authority };
-        let client = RegistryClient::new(&options);
-        let client = client.inspect_err(|error| {
-            tracing::warn!(error = report(error), "images cannot be looked up: no registry client");
-        });
         Self {
-            sources,
-            client: client.ok(),
+            sources: Mirrors::new(registry),
             known: Mutex::default(),
             unreachable: Mutex::default(),
             slots: Semaphore::new(MAX_REQUESTS),
         }
     }
 
-    /// The client for registries, if it could be made.
-    pub fn client(&self) -> Option<&RegistryClient> {
-        self.client.as_ref()
-    }
-
     /// What a registry reports about the image; `own` are the credentials of the container that is
     /// to run it, which are tried before those that all pods share.
     pub async fn find(
         &self,
+        client: &RegistryClient,
         image: &str,
         own: &[Credentials],
         shared: &[Credentials],
@@ -140,7 +121,8 @@ impl ImageResolver {
             if silent.is_some_and(|silence| Instant::now() < silence.until) {
                 continue;
             }
-            let answer = tokio::time::timeout(LOOKUP_TIMEOUT, self.ask(&source, own, shared)).await;
+            let answer = ask(client, &source, own, shared);
+            let answer = tokio::time::timeout(LOOKUP_TIMEOUT, answer).await;
             match answer.unwrap_or_else(|_| Err(RegistryError::Timeout { host: host.clone() })) {
                 Ok(Description { digest, config }) => {
                     let reference = at_digest(image, &digest);
@@ -165,46 +147,31 @@ impl ImageResolver {
             silences.insert(host.to_owned(), silence);
         }
     }
-
-    /// Asks with each of the credentials that count for the image, as the kubelet does, until the
-    /// registry shows it to one; without any if there are none.
-    async fn ask(
-        &self,
-        image: &Reference,
-        own: &[Credentials],
-        shared: &[Credentials],
-    ) -> Result<Description, RegistryError> {
-        let (host, repository) = (&image.registry, &image.repository);
-        let no_client = || RegistryError::Timeout { host: host.clone() };
-        let client = self.client.as_ref().ok_or_else(no_client)?;
-        let own = Credentials::matching(own, host, repository);
-        let shared = Credentials::matching(shared, host, repository);
-        let mut users: Vec<_> = own.into_iter().chain(shared).cloned().map(Some).collect();
-        users.truncate(MAX_USERS);
-        let last = if users.is_empty() { None } else { users.pop().flatten() };
-        for user in users {
-            let session = client.session(host, repository, user, Access::Pull)?;
-            match describe(&session, &image.version).await {
-                Err(RegistryError::Refused { status, .. }) if is_denied(status) => {}
-                answer => return answer,
-            }
-        }
-        let session = client.session(host, repository, last, Access::Pull)?;
-        describe(&session, &image.version).await
-    }
 }
 
-/// Who signs the certificate of the registry of built images.
-fn authority(config: &RegistryConfig, file: &Path) -> Option<CertificateAuthority> {
-    let (_, host) = destination::hosts(config, config.host.as_deref()?);
-    match std::fs::read(file) {
-        Ok(pem) => Some(CertificateAuthority { host, pem }),
-        Err(error) => {
-            let file = file.display();
-            tracing::warn!(%file, %error, "HOOKD_REGISTRY_CA_FILE cannot be read");
-            None
+/// Asks with each of the credentials that count for the image, as the kubelet does, until the registry
+/// shows it to one; without any if there are none.
+async fn ask(
+    client: &RegistryClient,
+    image: &Reference,
+    own: &[Credentials],
+    shared: &[Credentials],
+) -> Result<Description, RegistryError> {
+    let (host, repository) = (&image.registry, &image.repository);
+    let own = Credentials::matching(own, host, repository);
+    let shared = Credentials::matching(shared, host, repository);
+    let mut users: Vec<_> = own.into_iter().chain(shared).cloned().map(Some).collect();
+    users.truncate(MAX_USERS);
+    let last = if users.is_empty() { None } else { users.pop().flatten() };
+    for user in users {
+        let session = client.session(host, repository, user, Access::Pull)?;
+        match describe(&session, &image.version).await {
+            Err(RegistryError::Refused { status, .. }) if is_denied(status) => {}
+            answer => return answer,
         }
     }
+    let session = client.session(host, repository, last, Access::Pull)?;
+    describe(&session, &image.version).await
 }
 
 /// The registry does not show the image to this user; some say that it does not exist.

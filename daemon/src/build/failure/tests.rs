@@ -16,10 +16,20 @@ pub(in crate::build) fn examples() -> Vec<KanikoFailure> {
          \"http://r:5000/v2/\": dial the build's registry endpoint: connect: connection refused",
         "error building image: GET https://index.docker.io/v2/a/b/manifests/1: DENIED: 1 is no part of \
          the images that FROM, COPY --from and RUN --mount name",
+        "error pushing image: Get \"https://r:5000/v2/\": UNAVAILABLE: registry r:5000 cannot be reached: \
+         its certificate, or that of hookd, is not accepted",
         "error pushing image: Get \"http://r:5000/v2/\": dial tcp: connect: connection refused",
+        "error pushing image: POST http://r:5000/v2/hookd/build/blobs/uploads/: TOOMANYREQUESTS: slow down \
+         (registry r:5000 answers 429 Too Many Requests)",
+        "error pushing image: PATCH http://r:5000/v2/hookd/build/blobs/uploads/1: UNKNOWN: unknown error \
+         (registry r:5000 answers 500 Internal Server Error)",
         "error pushing image: POST http://r:5000/v2/hookd/build/blobs/uploads/: DENIED: no",
         "error building image: parsing dockerfile: dockerfile parse error on line 2: unknown \
          instruction: FRMO",
+        "error building image: GET https://q.io/v2/a/b/manifests/1: UNAVAILABLE: registry q.io cannot be \
+         reached: its certificate, or that of hookd, is not accepted",
+        "error building image: GET https://index.docker.io/v2/library/busybox/manifests/1: TOOMANYREQUESTS: \
+         you have reached your pull rate limit (registry index.docker.io answers 429 Too Many Requests)",
         "error building image: GET http://r:5000/v2/library/nope/manifests/1: MANIFEST_UNKNOWN: manifest \
          unknown",
         "error building image: GET https://q.io/v2/a/b/manifests/1: UNAUTHORIZED: log in",

@@ -51,7 +51,8 @@ async fn collect(registry: &FakeRegistry, dry_run: bool) -> Result<String, GcErr
         ..RegistryConfig::default()
     };
     let mut output = Vec::new();
-    run(&GcConfig { dry_run, credentials_file: None, registry }, &mut output).await?;
+    let config = GcConfig { dry_run, credentials_file: None, tls_dir: TLS_DIR.into(), registry };
+    run(&config, &mut output).await?;
     Ok(String::from_utf8(output).unwrap())
 }
 

@@ -142,6 +142,23 @@ async fn a_registry_that_comes_back_within_a_moment_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_registry_that_is_busy_is_asked_again_when_it_says() {
+    for (after, shown, times) in [("1", 200, 2), ("3600", 429, 1), ("Fri, 27 Nov 2026", 429, 1)] {
+        let asked = std::sync::atomic::AtomicU32::new(0);
+        let registry = Registry::of(move |own, seen| {
+            match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => (429, vec![("retry-after", after.to_owned())], "".into()),
+                _ => serving(own, seen),
+            }
+        });
+        let registry = registry.await;
+        let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;
+        let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await;
+        assert_eq!((answer.status, registry.lines().len()), (shown, times), "{after}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirected_blob_comes_without_the_credentials() {
     let elsewhere = Registry::of(|_, _| reply(200, "layer")).await;
     let there = elsewhere.address.clone();

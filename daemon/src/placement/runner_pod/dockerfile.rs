@@ -16,7 +16,7 @@ use super::{containers, end};
 use crate::build::{ContextReader, ReadContext};
 use crate::cluster::logs::LogPosition;
 use crate::context::Context;
-use crate::endpoint::{EndpointConfig, LocalEndpoint, Mounted};
+use crate::endpoint::{EndpointConfig, EndpointError, LocalEndpoint, Registries, UpstreamError};
 use crate::error::Failure;
 use crate::ids;
 use crate::objects::build_job;
@@ -120,6 +120,10 @@ async fn endpoint(context: &Context, read: &ReadContext) -> Result<LocalEndpoint
         .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
     let config = EndpointConfig::keeping(&context.config.registry, &read.images, key);
     let credentials = context.credentials().await.map(<[_]>::to_vec).unwrap_or_default();
-    let started = LocalEndpoint::start(config, Mounted { credentials, authority: None }).await;
+    let started = async {
+        let client = context.registries().await.map_err(UpstreamError::from)?.clone();
+        LocalEndpoint::start(config, Registries { client, credentials }).await
+    };
+    let started: Result<_, EndpointError> = started.await;
     started.map_err(|source| KanikoError::NoEndpoint { source }.into())
 }

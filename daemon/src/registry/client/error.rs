@@ -8,6 +8,17 @@ pub enum RegistryError {
     /// The HTTP client cannot be built.
     #[error("the client for registries cannot be built")]
     Client(#[source] reqwest::Error),
+    /// What is given as a certificate or key for a registry is none.
+    #[error("{what} for registry {host} has no certificate and key that can be used")]
+    Certificate {
+        /// Host and port.
+        host: String,
+        /// Key of the Secret.
+        what: &'static str,
+        /// What is wrong with it, if it is known.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
     /// No connection, or it broke.
     #[error("{host} cannot be reached")]
     Unreachable {

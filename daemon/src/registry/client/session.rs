@@ -123,7 +123,11 @@ impl Session {
     fn client_for(&self, url: &Url) -> &Client {
         let same_host = url.host_str() == self.origin.host_str();
         let is_local = locality(url) == Locality::Loopback;
-        if same_host || is_local { self.own_client() } else { self.client.elsewhere() }
+        if same_host || is_local {
+            self.client.beside(&self.host, url)
+        } else {
+            self.client.elsewhere(url)
+        }
     }
 
     async fn follow(

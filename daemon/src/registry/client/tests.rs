@@ -16,7 +16,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 fn session(host: &str, known: &[&str], access: Access) -> Session {
     let insecure = [host, "localhost"].map(str::to_owned).to_vec();
-    let client = RegistryClient::new(&ClientOptions { insecure, authority: None }).unwrap();
+    let client = RegistryClient::new(&ClientOptions { insecure, tls: Vec::new() }).unwrap();
     let credentials = known.iter().map(|host| user_of(host)).next();
     client.session(host, "a/b", credentials, access).unwrap()
 }

@@ -1,16 +1,18 @@
 //! Connections to registries: certificates, plain HTTP, and what is asked of whom.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::tls::Certificate;
-use reqwest::{Body, Client, Method, Url};
+use reqwest::{Body, Client, ClientBuilder, Method, Url};
 use tokio::sync::Mutex;
 
 use super::error::RegistryError;
 use super::redirect::PublicResolver;
 use super::session::Session;
+use super::tls::{ANY_HOST, RegistryTls};
 use crate::registry::credentials::Credentials;
 use crate::registry::reference::DOCKER_HUB;
 
@@ -21,29 +23,39 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct ClientOptions {
     /// Hosts, with their port, that speak plain HTTP; all others speak HTTPS.
     pub insecure: Vec<String>,
-    /// Certificate authority of one registry, beside the public ones.
-    pub authority: Option<CertificateAuthority>,
-}
-
-/// Who signs the certificate of a registry.
-#[derive(Clone, Debug)]
-pub struct CertificateAuthority {
-    /// Host of the registry, with its port if it has one; the authority counts for no other.
-    pub host: String,
-    /// One or more certificates in PEM.
-    pub pem: Vec<u8>,
+    /// Certificates of single registries; of two for one host the first counts.
+    pub tls: Vec<RegistryTls>,
 }
 
 /// Connections to registries, which stay open between requests; a clone shares them.
 #[derive(Clone, Debug)]
 pub struct RegistryClient {
     insecure: Arc<[String]>,
-    /// For registries themselves.
+    /// For hosts without certificates of their own.
+    public: Connections,
+    /// For the others, by host and port.
+    private: Arc<HashMap<String, Connections>>,
+}
+
+/// Connections that show and accept the same certificates.
+#[derive(Clone, Debug)]
+struct Connections {
+    /// To registries themselves.
     direct: Client,
-    /// For the registry with an authority of its own.
-    private: Option<(String, Client)>,
-    /// For hosts that registries lead to.
+    /// To hosts that registries lead to.
     elsewhere: Client,
+}
+
+impl Connections {
+    fn new(
+        builder: impl Fn() -> Result<ClientBuilder, RegistryError>,
+    ) -> Result<Self, RegistryError> {
+        let elsewhere = builder()?.dns_resolver(Arc::new(PublicResolver));
+        Ok(Self {
+            direct: builder()?.build().map_err(RegistryError::Client)?,
+            elsewhere: elsewhere.build().map_err(RegistryError::Client)?,
+        })
+    }
 }
 
 /// What the requests of a session may do; a token is good for no more.
@@ -115,7 +127,7 @@ impl RegistryClient {
     /// Builds the client; nothing is connected yet.
     ///
     /// # Errors
-    /// [`RegistryError::Client`] when the authority is no certificate.
+    /// [`RegistryError::Certificate`] when one is none.
     pub fn new(options: &ClientOptions) -> Result<Self, RegistryError> {
         // A second call finds the provider there, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -123,23 +135,26 @@ impl RegistryClient {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
         let roots: Vec<_> =
             roots.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+        let of_any = options.tls.iter().find(|tls| tls.host == ANY_HOST);
+        let of_any = of_any.map(RegistryTls::authorities).transpose()?.unwrap_or_default();
         let builder = |more: Vec<Certificate>| {
             Client::builder()
-                .tls_certs_only(roots.iter().cloned().chain(more))
+                .tls_certs_only(roots.iter().chain(&of_any).cloned().chain(more))
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
                 .user_agent(concat!("hookd/", env!("CARGO_PKG_VERSION")))
         };
-        let private = options.authority.as_ref().map(|authority| {
-            let own = Certificate::from_pem_bundle(&authority.pem)?;
-            Ok((authority.host.clone(), builder(own).build()?))
-        });
-        let elsewhere = builder(Vec::new()).dns_resolver(Arc::new(PublicResolver));
+        let mut private = HashMap::new();
+        for tls in options.tls.iter().filter(|tls| tls.host != ANY_HOST) {
+            if !private.contains_key(&tls.host) {
+                let own = Connections::new(|| tls.identify(builder(tls.authorities()?)));
+                private.insert(tls.host.clone(), own.map_err(|error| tls.unusable(error))?);
+            }
+        }
         Ok(Self {
             insecure: options.insecure.clone().into(),
-            direct: builder(Vec::new()).build().map_err(RegistryError::Client)?,
-            private: private.transpose().map_err(RegistryError::Client)?,
-            elsewhere: elsewhere.build().map_err(RegistryError::Client)?,
+            public: Connections::new(|| Ok(builder(Vec::new())))?,
+            private: private.into(),
         })
     }
 
@@ -174,12 +189,22 @@ impl RegistryClient {
 
     /// The client for the registry itself.
     pub(super) fn direct(&self, host: &str) -> &Client {
-        let private = self.private.as_ref().filter(|(of, _)| of == host);
-        private.map_or(&self.direct, |(_, client)| client)
+        &self.private.get(host).unwrap_or(&self.public).direct
     }
 
-    /// The client for hosts that registries lead to.
-    pub(super) fn elsewhere(&self) -> &Client {
-        &self.elsewhere
+    /// The client for a place on the host of the registry: another port may have certificates of its own.
+    pub(super) fn beside(&self, host: &str, url: &Url) -> &Client {
+        self.private.get(&authority(url)).map_or_else(|| self.direct(host), |own| &own.direct)
     }
+
+    /// The client for a place elsewhere that a registry leads to: the certificates are those of that place.
+    pub(super) fn elsewhere(&self, url: &Url) -> &Client {
+        &self.private.get(&authority(url)).unwrap_or(&self.public).elsewhere
+    }
+}
+
+/// Host and port, as an image's name has them.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

@@ -1,8 +1,33 @@
 //! Against registries on loopback.
 
 use super::*;
+use crate::registry::client::ClientOptions;
 use crate::registry::client::fake::{self, FakeRegistry, Reply};
 use std::slice::from_ref;
+
+/// With a client of its own.
+struct Lookup {
+    client: RegistryClient,
+    resolver: ImageResolver,
+}
+
+impl Lookup {
+    fn new(config: &RegistryConfig) -> Self {
+        let insecure = Mirrors::new(config).insecure().to_vec();
+        let options = ClientOptions { insecure, ..ClientOptions::default() };
+        let client = RegistryClient::new(&options).unwrap();
+        Self { client, resolver: ImageResolver::new(config) }
+    }
+
+    async fn find(
+        &self,
+        image: &str,
+        own: &[Credentials],
+        shared: &[Credentials],
+    ) -> Option<Arc<ImageInfo>> {
+        self.resolver.find(&self.client, image, own, shared).await
+    }
+}
 
 fn config(json: &str) -> ImageConfig {
     serde_json::from_str(json).unwrap()
@@ -36,9 +61,9 @@ fn a_digest_goes_behind_the_name_that_was_given() {
 #[tokio::test]
 async fn a_registry_that_is_away_costs_one_attempt() {
     let registry = RegistryConfig { insecure: vec!["localhost:1".into()], ..Default::default() };
-    let lookup = ImageResolver::new(&registry);
+    let lookup = Lookup::new(&registry);
     assert_eq!(lookup.find("localhost:1/a/b:1", &[], &[]).await, None);
-    assert!(lock(&lookup.unreachable).contains_key("localhost:1"));
+    assert!(lock(&lookup.resolver.unreachable).contains_key("localhost:1"));
     assert_eq!(lookup.find("not a name", &[], &[]).await, None);
 }
 
@@ -62,9 +87,9 @@ fn program(info: Option<Arc<ImageInfo>>) -> Option<String> {
 }
 
 /// Docker Hub is `origin`, as a map has it, or has `mirrors`.
-fn lookup(origin: Option<&FakeRegistry>, mirrors: &[&FakeRegistry]) -> ImageResolver {
+fn lookup(origin: Option<&FakeRegistry>, mirrors: &[&FakeRegistry]) -> Lookup {
     let hosts = origin.into_iter().chain(mirrors.iter().copied());
-    ImageResolver::new(&RegistryConfig {
+    Lookup::new(&RegistryConfig {
         map: origin.map(|origin| format!("index.docker.io={}", origin.host)),
         insecure: hosts.map(|registry| registry.host.clone()).collect(),
         mirrors: mirrors.iter().map(|mirror| mirror.host.clone()).collect(),
@@ -78,7 +103,8 @@ async fn a_mirror_does_not_choose_the_program_of_a_tag() {
     let (evil, _) = image_of("evil");
     let lookup = lookup(None, &[&evil]);
     // Docker Hub itself is away.
-    lock(&lookup.unreachable).insert("index.docker.io".to_owned(), UnreachableBackoff::after(None));
+    lock(&lookup.resolver.unreachable)
+        .insert("index.docker.io".to_owned(), UnreachableBackoff::after(None));
     assert_eq!(lookup.find("a:1", &[], &[]).await, None);
     assert!(evil.arrived().is_empty());
 }
