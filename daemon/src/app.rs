@@ -13,7 +13,7 @@ use crate::cluster::client;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Failure, report};
-use crate::hooks::{built_images, orphans};
+use crate::hooks::{built_images, orphans, prebuild};
 use crate::install::{self, InstallError};
 use crate::placement;
 use crate::rpc::{self, Service, listener};
@@ -61,8 +61,10 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             pod_security::warn_if_unenforced(&security.cluster.client, &known.runner).await;
         }
     });
+    prebuild::delete_left(&context).await;
     tokio::spawn(async move { orphans::delete_orphans(&orphaned).await });
     let served = serve(context.clone(), listener).await;
+    let _ = tokio::time::timeout(STOP_TIMEOUT, prebuild::end(&context)).await;
     stop(&context).await;
     built_images::delete(&context).await;
     served

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::build::BuildEnvironment;
 use crate::build::cache::BuildCache;
+use crate::build::prebuild::Prebuilds;
 use crate::cluster::Cluster;
 use crate::cluster::access::{self, Permission};
 use crate::cluster::retry::Retry;
@@ -51,6 +52,8 @@ pub struct Context {
     pub lacks_image_volumes: AtomicBool,
     /// How steps reach the services of the job.
     pub network: JobNetwork,
+    /// Builds ahead of the steps that need them.
+    pub prebuilds: Prebuilds,
     /// The steps that built images; their ids are the images' tags.
     pub built_tags: RememberedSteps,
     /// The steps that made Secrets for a job's pod; the Secrets' names derive from their ids.
@@ -132,6 +135,7 @@ impl Context {
             builds: BuildCache::default(),
             lacks_image_volumes: AtomicBool::new(false),
             network: JobNetwork::default(),
+            prebuilds: Prebuilds::new(RememberedSteps::new(&config.socket_dir, "prebuilds")),
             built_tags: RememberedSteps::new(&config.socket_dir, "built-images"),
             job_secrets: RememberedSteps::new(&config.socket_dir, "job-secrets"),
             tools: OnceCell::new(),

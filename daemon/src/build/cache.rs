@@ -56,7 +56,7 @@ mod tests {
             timeout: std::time::Duration::from_secs(60),
             cancelled: Default::default(),
         };
-        context.digest(&bounds).unwrap()
+        context.survey(&bounds).unwrap().digest
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod archive;
 mod bounds;
 mod dockerignore;
+mod entries;
 mod error;
 mod files;
 mod glob;
@@ -32,6 +33,7 @@ use crate::dockerfile::BuilderFile;
 pub use crate::beneath::normalised;
 pub use bounds::Bounds;
 use dockerignore::{LONGEST_PATTERN, MOST_RULES, Rules, Unfit};
+pub use entries::ContextEntry;
 pub use error::ContextError;
 #[cfg(test)]
 pub(crate) use error::examples;
@@ -58,8 +60,8 @@ pub struct BuildContext {
     added: Vec<BuilderFile>,
 }
 
-/// SHA-256 of a context's entries, in their order, as they are sent and before compression: names, modes,
-/// targets of links and contents.
+/// SHA-256 of a context's entries, in their order, as they are sent and before compression: of the hashes
+/// of their names, modes, targets of links and contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContextDigest([u8; 32]);
 
@@ -72,6 +74,10 @@ pub struct ContextSummary {
     pub bytes: u64,
     /// Of all that was sent.
     pub digest: ContextDigest,
+    /// The first entries.
+    pub entries: Vec<ContextEntry>,
+    /// There are no others.
+    pub has_all_entries: bool,
 }
 
 /// Opens the directory of a Dockerfile as a build context.
@@ -181,9 +187,8 @@ impl BuildContext {
     ///
     /// # Errors
     /// As [`BuildContext::write_tar_gz`].
-    pub fn digest(&self, bounds: &Bounds) -> Result<ContextDigest, ContextError> {
-        let summary = walk::send(self, io::sink(), Compression::none(), bounds)?;
-        Ok(summary.digest)
+    pub fn survey(&self, bounds: &Bounds) -> Result<ContextSummary, ContextError> {
+        walk::send(self, io::sink(), Compression::none(), bounds)
     }
 }
 

@@ -19,7 +19,7 @@ use super::{Build, log_position};
 use crate::cluster::error::ClusterError;
 use crate::cluster::pod::Termination;
 use crate::cluster::retry::{Backoff, Retry};
-use crate::cluster::watch::PodWatch;
+use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{ContainerRef, objects};
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
@@ -36,6 +36,10 @@ const NO_JOB: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Nor is any build for longer, whatever it prints.
 const LIMIT: Duration = Duration::from_secs(600);
+/// Nor are more builds than these, one after the other.
+const MOST_FOLLOWED: u32 = 3;
+/// Between two looks whether a build has its Lease yet.
+const LOOK: Duration = Duration::from_secs(3);
 /// From the end of a build until its image has the tag of its key.
 const UNTIL_SHARED: Duration = Duration::from_secs(10);
 /// A Lease that does not come is done without.
@@ -99,9 +103,9 @@ impl Build<'_> {
         session: &mut Session,
     ) -> Result<Turn, Failure> {
         let Some(recipe) = lookup.recipe() else { return Ok(Turn::Ours(None)) };
-        let (mut backoff, mut idle) = (Backoff::default(), None::<Idle>);
+        let (mut backoff, mut idle, mut followed) = (Backoff::default(), None::<Idle>, 0);
         let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && followed < MOST_FOLLOWED {
             match self.take(recipe).await {
                 Ok(Some(lease)) => return self.begin(recipe, lease, session).await,
                 Ok(None) => {}
@@ -123,8 +127,8 @@ impl Build<'_> {
                 backoff.wait().await;
                 continue;
             };
-            (idle, backoff) = (None, Backoff::default());
-            match self.follow(&job, recipe, deadline, session).await? {
+            (idle, backoff, followed) = (None, Backoff::default(), followed + 1);
+            match self.follow(&job, &lease, recipe, deadline, session).await? {
                 Followed::Built(image) => return Ok(Turn::Built(image)),
                 Followed::Useless => break,
                 Followed::Gone => {}
@@ -150,7 +154,7 @@ impl Build<'_> {
     }
 
     /// The Lease; none: another has it.
-    async fn take(&self, recipe: &Recipe) -> Result<Option<Box<HeldLease>>, Failure> {
+    pub(super) async fn take(&self, recipe: &Recipe) -> Result<Option<Box<HeldLease>>, Failure> {
         let runner = self.env.runner;
         let name = names::build_lease(recipe.key.label());
         let mut lease = Lease {
@@ -213,35 +217,87 @@ impl Build<'_> {
     async fn follow(
         &self,
         job: &Job,
+        lease: &Lease,
         recipe: &Recipe,
         deadline: Instant,
         session: &mut Session,
     ) -> Result<Followed, Failure> {
         session.settled();
         let holder = job.labels().get(RUNNER_LABEL).map(String::as_str).unwrap_or_default();
-        let line = format!("Key {}: runner {holder} builds it, this is its log", recipe.key);
+        let line = format!("{}; runner {holder} builds it, this is its log", recipe.line());
         log_group::open(self.dockerfile, &[line], session).await?;
         session.cursor.build.get_or_insert_default().following = true;
         session.checkpoint(Phase::BuildRunning).await?;
-        let followed = match self.log_of(job, recipe, deadline, session).await {
-            Err(failure) if failure.is_cancelled() => return Err(failure),
-            Err(failure) => {
-                tracing::info!(error = report(&failure), "the build that was followed has ended");
-                let retry = Retry::new(LEASE_TIMEOUT);
-                let found = objects::find(&self.env.cluster.jobs(), &job.name_any(), &retry).await;
-                let is_there = found.ok().flatten().is_some_and(|found| found.uid() == job.uid());
-                if is_there { Followed::Useless } else { Followed::Gone }
-            }
-            Ok(Some(ended)) if ended.exit_code == 0 => match self.wait_until_shared(recipe).await {
+        let ended = tokio::select! {
+            ended = self.log_of(job, recipe, deadline, session) => Some(ended),
+            () = self.lost(lease) => None,
+        };
+        let followed = match ended {
+            // It may be given up because it is done.
+            None => match self.shared(recipe).await {
                 Some(digest) => Followed::Built(self.found(&recipe.key, digest, session).await?),
-                None => Followed::Useless,
+                None => Followed::Gone,
             },
-            Ok(_) => Followed::Useless,
+            Some(Err(failure)) if failure.is_cancelled() => return Err(failure),
+            Some(Ok(Some(ended))) if ended.exit_code == 0 => {
+                match self.wait_until_shared(recipe).await {
+                    Some(digest) => {
+                        Followed::Built(self.found(&recipe.key, digest, session).await?)
+                    }
+                    None => {
+                        // Who was to share it has ended.
+                        delete(&self.env.cluster.leases(), lease).await;
+                        Followed::Gone
+                    }
+                }
+            }
+            Some(Ok(None)) => Followed::Useless,
+            // A builder whose runner is gone is ended, and has not failed.
+            Some(_) if self.is_gone(job).await => Followed::Gone,
+            Some(_) => Followed::Useless,
         };
         if !matches!(followed, Followed::Built(_)) {
             log_group::turn_over(session).await?;
         }
         Ok(followed)
+    }
+
+    /// True if the Job is deleted, or is being so.
+    async fn is_gone(&self, job: &Job) -> bool {
+        let retry = Retry::new(LEASE_TIMEOUT);
+        let found = objects::find(&self.env.cluster.jobs(), &job.name_any(), &retry).await;
+        let is_there =
+            |found: Job| found.uid() == job.uid() && found.metadata.deletion_timestamp.is_none();
+        found.is_ok_and(|found| !found.is_some_and(is_there))
+    }
+
+    /// Ends when nobody builds under the Lease any more: it is given up, or its runner goes, whose objects
+    /// the garbage collector finds later.
+    async fn lost(&self, lease: &Lease) {
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        let owner = lease.owner_references().first().map(|owner| owner.uid.clone());
+        let mut runner = PodWatch::for_pod(self.env.cluster.pods(), holder.unwrap_or_default());
+        let gone = runner.until(|seen| match seen {
+            PodState::NotCreated => false,
+            PodState::Deleted => true,
+            PodState::Present(pod) => {
+                pod.metadata.deletion_timestamp.is_some() || pod.metadata.uid != owner
+            }
+        });
+        let (name, leases) = (lease.name_any(), self.env.cluster.leases());
+        let given_up = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                match leases.get_opt(&name).await {
+                    Ok(found) if found.as_ref().and_then(ResourceExt::uid) != lease.uid() => return,
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            _ = gone => delete(&leases, lease).await,
+            () = given_up => {}
+        }
     }
 
     /// Streams the log; none: it is waited for no longer.
@@ -267,8 +323,7 @@ impl Build<'_> {
             if let Ok(ended) = timeout(SILENCE, streamed).await {
                 return ended.map(Some);
             }
-            // Without a Lease its image will not be that of the key.
-            if session.sent() == sent || self.lease_of(recipe).await.is_none() {
+            if session.sent() == sent {
                 break;
             }
         }

@@ -13,7 +13,7 @@ use crate::error::{CommonError, Failure};
 use crate::registry::base_images::ResolvedImage;
 
 /// Changes with what goes into a key.
-const VERSION: &str = "hookd build 2";
+const VERSION: &str = "hookd build 3";
 /// Digits of a label.
 const LABEL: usize = 40;
 /// Digits that people read.
@@ -89,14 +89,24 @@ impl fmt::Display for BuildKey {
     }
 }
 
+/// The first digits of a hash.
+pub(super) fn short(hash: &[u8]) -> String {
+    hash.iter().take(SHORT / 2).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// True for an argument that says where the image goes, and not what it is.
+pub(super) fn is_name(argument: &str) -> bool {
+    argument.starts_with("--destination=")
+}
+
 /// What of the Job decides about the image: not its names, and not what it may use.
-fn builder(job: &Job) -> Result<Vec<u8>, Failure> {
+pub(super) fn builder(job: &Job) -> Result<Vec<u8>, Failure> {
     let spec = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let parts = spec.map(|spec| {
         let mut container = spec.containers.first().cloned().unwrap_or_default();
         container.resources = None;
         if let Some(arguments) = &mut container.args {
-            arguments.retain(|argument| !argument.starts_with("--destination="));
+            arguments.retain(|argument| !is_name(argument));
         }
         (container, &spec.volumes, &spec.node_selector, &spec.affinity, &spec.runtime_class_name)
     });

@@ -37,9 +37,12 @@ use crate::session::remembered::RememberedSteps;
 use crate::session::warnings::Warnings;
 use crate::workload::output::{self, Place};
 
+pub mod actions;
 mod arrival;
 mod attempts;
+mod bases;
 pub mod cache;
+mod changes;
 pub mod context;
 pub mod error;
 pub mod failure;
@@ -47,6 +50,7 @@ mod flight;
 pub mod gc;
 pub mod key;
 mod plan;
+pub mod prebuild;
 pub mod progress;
 mod reading;
 pub mod repository;
@@ -221,7 +225,7 @@ impl Build<'_> {
             return Ok(None);
         }
         let read = self.reader().read().await?;
-        let context_digest = self.reader().digest(read.source).await?;
+        let context_digest = self.reader().survey(read.source).await?.digest;
         let Some(image) = self.env.cache.find(self.dockerfile, &context_digest) else {
             return Ok(None);
         };

@@ -8,7 +8,9 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Build;
-use crate::build::context::{self, Bounds, BuildContext, ContextDigest, ContextError, Files};
+use crate::build::context::{
+    self, Bounds, BuildContext, ContextDigest, ContextError, ContextSummary, Files,
+};
 use crate::build::error::BuildError;
 use crate::cluster::ContainerRef;
 use crate::cluster::exec::stdin::{self, ChunkWriter};
@@ -87,9 +89,9 @@ impl ContextReader<'_> {
     }
 
     /// Reads the context without sending it.
-    pub(super) async fn digest(&self, source: BuildContext) -> Result<ContextDigest, Failure> {
+    pub(super) async fn survey(&self, source: BuildContext) -> Result<ContextSummary, Failure> {
         let (bounds, _guard) = self.bounds();
-        self.on_thread(move || source.digest(&bounds)).await?.map_err(failure)
+        self.on_thread(move || source.survey(&bounds)).await?.map_err(failure)
     }
 
     /// The limits of reading; the work ends when the guard is dropped.

@@ -4,28 +4,36 @@
 //! that what was sent is what the key was computed from: a job may change the context in between, and its
 //! image would be taken for that of others.
 
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use sha2::{Digest, Sha256};
 
+use super::changes::MadeOf;
+use super::context::{ContextSummary, normalised};
 use super::key::{BuildKey, Ingredients};
 use super::repository::Repository;
 use super::{Build, Running, plan};
 use crate::config::{BuildReuse, BuiltImages};
 use crate::endpoint::EndpointConfig;
 use crate::error::{Failure, report};
-use crate::registry::base_images::{BaseImages, ResolvedImage};
+use crate::names;
+use crate::registry::base_images::ResolvedImage;
 use crate::registry::built_tags;
 use crate::registry::client::{Access, RegistryError};
-use crate::registry::mirrors::Mirrors;
-use crate::registry::tags;
+use crate::registry::notes;
+use crate::registry::reference::NamedImage;
+use crate::registry::tags::{self, Manifest};
 use crate::session::cursor::BuiltReference;
 use crate::session::events::Session;
 use crate::session::log_group;
 
 /// For all that registries are asked before a build, and after it.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// For a note, without which all goes on.
+pub(super) const NOTE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whether an image is there.
 pub(super) enum Lookup {
@@ -44,10 +52,16 @@ pub(super) struct Recipe {
     pub(super) key: BuildKey,
     /// The tag of the image.
     tag: String,
+    /// The base images, as the Dockerfile names them.
+    images: Vec<NamedImage>,
     /// What the names of base images stand for in this build.
     bases: Vec<ResolvedImage>,
     /// What such a build may push and pull.
     pub(super) endpoint: EndpointConfig,
+    /// For the next who builds the Dockerfile.
+    made_of: MadeOf,
+    /// What changed since the last who did.
+    changes: String,
 }
 
 impl Lookup {
@@ -55,7 +69,7 @@ impl Lookup {
     pub(super) fn line(&self) -> Option<String> {
         match self {
             Self::Found(_) | Self::NoKey(None) => None,
-            Self::Missing(recipe) => Some(format!("Key {}: not built before", recipe.key)),
+            Self::Missing(recipe) => Some(recipe.line()),
             Self::NoKey(Some(why)) => Some(format!("No key: {why}; the image is not reused")),
         }
     }
@@ -66,6 +80,13 @@ impl Lookup {
             Self::Missing(recipe) => Some(recipe),
             Self::Found(_) | Self::NoKey(_) => None,
         }
+    }
+}
+
+impl Recipe {
+    /// What the log says of an image that is not there.
+    pub(super) fn line(&self) -> String {
+        format!("Key {}: not built before; {}", self.key, self.changes)
     }
 }
 
@@ -88,46 +109,106 @@ impl Build<'_> {
         }
         let Some(repository) = self.repository().await else { return Ok(Lookup::NoKey(None)) };
         let read = self.reader().read().await?;
-        let mirrors = Mirrors::new(&config.registry);
-        let base_images = BaseImages {
-            client: repository.client(),
-            mirrors: &mirrors,
-            credentials: repository.credentials(),
-        };
-        let bases = match tokio::time::timeout(TIMEOUT, base_images.resolve(&read.images)).await {
-            Ok(Ok(bases)) => bases,
-            Ok(Err(error)) => return Ok(Lookup::NoKey(Some(report(&error)))),
-            Err(_) => return Ok(Lookup::NoKey(Some(late("registries of its base images")))),
-        };
-        let endpoint = EndpointConfig::new(&config.registry, &self.destination, &read.images);
-        let endpoint = endpoint.pinned(&bases);
-        let job = plan::job(self, 0, &endpoint)?.job;
-        let context = self.reader().digest(read.source).await?;
-        let ingredients = Ingredients { context: &context, bases: &bases, job: &job };
-        let key = BuildKey::new(&ingredients)?;
-        let tag = built_tags::of_key(key.hex(), Timestamp::now(), config.registry.max_age);
-        let found = tokio::time::timeout(TIMEOUT, self.find(repository, &tag)).await;
-        match found {
-            Ok(Ok(Some(digest))) => self.found(&key, digest, session).await.map(Lookup::Found),
-            Ok(Ok(None)) => Ok(Lookup::Missing(Box::new(Recipe { key, tag, bases, endpoint }))),
-            Ok(Err(error)) => Ok(Lookup::NoKey(Some(report(&error)))),
-            Err(_) => Ok(Lookup::NoKey(Some(late("registry of built images")))),
+        let (images, context) = (read.images, self.reader().survey(read.source).await?);
+        if let Some(bases) = self.noted_bases(repository, &images).await {
+            let recipe = self.recipe(&images, &context, bases)?;
+            if let Ok(Some(image)) = self.find_in_time(repository, &recipe.tag).await {
+                return self.found(&recipe.key, image.digest, session).await.map(Lookup::Found);
+            }
         }
+        // What is built is built of what they are now.
+        let bases = match self.asked_bases(repository, &images).await {
+            Ok(bases) => bases,
+            Err(why) => return Ok(Lookup::NoKey(Some(why))),
+        };
+        let mut recipe = self.recipe(&images, &context, bases)?;
+        match self.find_in_time(repository, &recipe.tag).await {
+            Ok(Some(image)) => {
+                self.note_bases(repository, &recipe.bases, &images, &image).await;
+                self.found(&recipe.key, image.digest, session).await.map(Lookup::Found)
+            }
+            Ok(None) => {
+                recipe.changes = self.changes(repository, &recipe).await;
+                Ok(Lookup::Missing(Box::new(recipe)))
+            }
+            Err(why) => Ok(Lookup::NoKey(Some(why))),
+        }
+    }
+
+    /// What the image is made of, with these base images.
+    fn recipe(
+        &self,
+        images: &[NamedImage],
+        context: &ContextSummary,
+        bases: Vec<ResolvedImage>,
+    ) -> Result<Recipe, Failure> {
+        let registry = &self.env.config.registry;
+        let endpoint = EndpointConfig::new(registry, &self.destination, images).pinned(&bases);
+        let job = plan::job(self, 0, &endpoint)?.job;
+        let ingredients = Ingredients { context: &context.digest, bases: &bases, job: &job };
+        let key = BuildKey::new(&ingredients)?;
+        let made_of = MadeOf::new(&ingredients, context)?;
+        let tag = built_tags::of_key(key.hex(), Timestamp::now(), registry.max_age);
+        let (images, changes) = (images.to_vec(), String::new());
+        Ok(Recipe { key, tag, images, bases, endpoint, made_of, changes })
+    }
+
+    async fn find_in_time(
+        &self,
+        repository: &Repository<'_>,
+        tag: &str,
+    ) -> Result<Option<Manifest>, String> {
+        match tokio::time::timeout(TIMEOUT, self.find(repository, tag)).await {
+            Ok(found) => found.map_err(|error| report(&error)),
+            Err(_) => Err(late("registry of built images")),
+        }
+    }
+
+    /// What changed since anyone built this Dockerfile, for people.
+    async fn changes(&self, repository: &Repository<'_>, recipe: &Recipe) -> String {
+        let read = async {
+            let session = repository.session(&self.destination, Access::Pull)?;
+            notes::read::<MadeOf>(&session, &self.tag_of_dockerfile()).await
+        };
+        match tokio::time::timeout(NOTE_TIMEOUT, read).await {
+            Ok(Ok(Some(before))) => recipe.made_of.since(&before, self.dockerfile),
+            Ok(Ok(None)) => "no build of this Dockerfile is known".to_owned(),
+            _ => "what changed is not known".to_owned(),
+        }
+    }
+
+    /// The tag of the note about the last build of this Dockerfile: an action's is the same at all its
+    /// versions.
+    fn tag_of_dockerfile(&self) -> String {
+        let path = normalised(self.dockerfile).unwrap_or_else(|| self.dockerfile.to_owned());
+        let path = path.strip_prefix(&self.env.config.work_dir).unwrap_or(&path);
+        let is_action = path.starts_with(names::ACTIONS_DIR);
+        let parts = path.components().enumerate();
+        let mut hash = Sha256::new();
+        // `_actions/<owner>/<repository>/<version>/...`
+        for (_, part) in parts.filter(|(number, _)| !(is_action && *number == 3)) {
+            hash.update(part.as_os_str().as_bytes());
+            hash.update(b"/");
+        }
+        let about: [u8; 32] = hash.finalize().into();
+        let max_age = self.env.config.registry.max_age;
+        built_tags::of_note("dockerfile", &about, Timestamp::now(), max_age)
     }
 
     /// The digest of the image with the key, if it can be found out now.
     pub(super) async fn shared(&self, recipe: &Recipe) -> Option<String> {
         let repository = self.repository().await?;
-        tokio::time::timeout(TIMEOUT, self.find(repository, &recipe.tag)).await.ok()?.ok()?
+        let found = self.find_in_time(repository, &recipe.tag).await.ok()?;
+        found.map(|image| image.digest)
     }
 
     async fn find(
         &self,
         repository: &Repository<'_>,
         tag: &str,
-    ) -> Result<Option<String>, RegistryError> {
+    ) -> Result<Option<Manifest>, RegistryError> {
         let session = repository.session(&self.destination, Access::Pull)?;
-        Ok(tags::find(&session, tag).await?.map(|manifest| manifest.digest))
+        tags::find(&session, tag).await
     }
 
     /// The repository, with credentials that are read once a call.
@@ -167,7 +248,7 @@ impl Build<'_> {
             tracing::info!(key = %recipe.key, "it was built of other things than its key: not shared");
             return;
         }
-        let shared = tokio::time::timeout(TIMEOUT, self.give_tag(&recipe.tag, digest)).await;
+        let shared = tokio::time::timeout(TIMEOUT, self.give_tag(recipe, digest)).await;
         let error = match shared {
             Ok(Ok(())) => return,
             Ok(Err(error)) => report(&error),
@@ -176,22 +257,27 @@ impl Build<'_> {
         tracing::warn!(key = %recipe.key, error, "the image will be built again");
     }
 
-    async fn give_tag(&self, tag: &str, digest: &str) -> Result<(), RegistryError> {
+    async fn give_tag(&self, recipe: &Recipe, digest: &str) -> Result<(), RegistryError> {
         // Read again: a build takes long enough for a Secret to change.
         let Some(client) = self.env.registry else { return Ok(()) };
         let config = &self.env.config.registry;
         let repository = Repository::new(client, self.env.cluster, config).await;
         let session = repository.session(&self.destination, Access::Push)?;
-        match tags::find(&session, digest).await? {
-            Some(manifest) => tags::set(&session, tag, &manifest).await,
-            None => {
-                let host = session.host().to_owned();
-                Err(RegistryError::Refused { host, status: reqwest::StatusCode::NOT_FOUND })
-            }
+        let Some(image) = tags::find(&session, digest).await? else {
+            let host = session.host().to_owned();
+            return Err(RegistryError::Refused { host, status: reqwest::StatusCode::NOT_FOUND });
+        };
+        tags::set(&session, &recipe.tag, &image).await?;
+        let tag = self.tag_of_dockerfile();
+        let note = notes::write(&session, &tag, &image, &recipe.made_of);
+        if let Err(error) = note.await {
+            tracing::info!(error = report(&error), "what was built cannot be noted");
         }
+        self.note_bases(&repository, &recipe.bases, &recipe.images, &image).await;
+        Ok(())
     }
 }
 
-fn late(who: &str) -> String {
+pub(super) fn late(who: &str) -> String {
     format!("no answer of the {who} within {} s", TIMEOUT.as_secs())
 }

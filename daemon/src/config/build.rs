@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
-use super::values::{bytes, quantity, seconds};
+use super::values::{bytes, quantity, seconds, switch};
 
 /// The builder.
 #[derive(Args, Clone, Debug)]
@@ -74,7 +74,8 @@ pub struct BuildConfig {
     pub proxy: ProxySource,
 
     /// Whether an image that was built before of the same things is used again: `check` looks for it, and
-    /// whether its base images are still the same; `never` builds in each job.
+    /// whether its base images are still the same; `trust` believes for a time that they are; `never`
+    /// builds in each job.
     #[arg(
         long = "build-reuse",
         env = "HOOKD_BUILD_REUSE",
@@ -83,6 +84,29 @@ pub struct BuildConfig {
         ignore_case = true
     )]
     pub reuse: BuildReuse,
+
+    /// Seconds for which an answer about a base image is believed, with `trust`.
+    #[arg(
+        long = "build-trust-bases", env = "HOOKD_BUILD_TRUST_BASES_SECONDS", default_value = "300",
+        value_parser = seconds
+    )]
+    pub trust_bases: Duration,
+
+    /// Builds the Dockerfile actions of a job while its containers start, where the images are kept and
+    /// used again.
+    #[arg(
+        long = "prebuild", env = "HOOKD_PREBUILD", default_value = "true",
+        action = ArgAction::Set, value_parser = switch
+    )]
+    pub prebuild: bool,
+
+    /// Dockerfiles that are built ahead for a job, at most.
+    #[arg(long = "prebuild-limit", env = "HOOKD_PREBUILD_LIMIT", default_value = "8")]
+    pub prebuild_limit: usize,
+
+    /// Of these, builds at the same time.
+    #[arg(long = "prebuild-at-once", env = "HOOKD_PREBUILD_AT_ONCE", default_value = "2")]
+    pub prebuild_at_once: usize,
 
     /// Fails a build whose image would differ from docker's, in place of a warning.
     #[arg(
@@ -112,6 +136,8 @@ pub struct BuildConfig {
 pub enum BuildReuse {
     /// Registries are asked what the base images are before each build.
     Check,
+    /// They are not asked again for a time, by any runner, as long as the image is there.
+    Trust,
     /// Each job builds its images.
     Never,
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::build::context;
 use crate::hooks::action_args::scalars::{Scalar, Scalars};
+use crate::names;
 use crate::objects::container::{ContainerStep, Source};
 use crate::objects::docker::args;
 use crate::yaml;
@@ -61,7 +62,7 @@ fn definition(step: &ContainerStep, work_dir: &Path, roots: &[PathBuf]) -> Optio
             let part = |name: &str| step.environment.get(name).filter(|part| !part.is_empty());
             let (repository, version) =
                 (part("GITHUB_ACTION_REPOSITORY")?, part("GITHUB_ACTION_REF")?);
-            work_dir.join("_actions").join(repository).join(version)
+            work_dir.join(names::ACTIONS_DIR).join(repository).join(version)
         }
     };
     if start.as_os_str().len() > LONGEST_PATH {

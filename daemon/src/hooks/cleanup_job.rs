@@ -1,10 +1,12 @@
 //! `cleanup_job`: nothing of ours stays.
 
+use std::sync::Arc;
+
 use hookd_api::v1::CleanupJobResponse;
 
 use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::built_images;
+use crate::hooks::{built_images, prebuild};
 use crate::placement;
 
 /// Ends and deletes everything of the runner's job. Returns the number of objects, and what the job's
@@ -12,8 +14,9 @@ use crate::placement;
 ///
 /// # Errors
 /// When the API refuses or stays away.
-pub async fn cleanup(context: &Context) -> Result<CleanupJobResponse, Failure> {
+pub async fn cleanup(context: &Arc<Context>) -> Result<CleanupJobResponse, Failure> {
     context.sessions.steps.cancel_all();
+    prebuild::end(context).await;
     context.network.clear().await;
     let cleaned = placement::known(context).clean_up(context).await?;
     context.agents.clear();

@@ -7,6 +7,7 @@ pub mod cancel_step;
 pub mod cleanup_job;
 pub mod error;
 pub mod orphans;
+pub mod prebuild;
 pub mod prepare_job;
 pub mod run_container_step;
 pub mod run_script_step;

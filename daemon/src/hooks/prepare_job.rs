@@ -8,6 +8,7 @@ use hookd_api::v1::JobPrepared;
 
 use crate::context::Context;
 use crate::error::Failure;
+use crate::hooks::prebuild;
 use crate::ids::StepId;
 use crate::objects::job_pod::JobSpec;
 use crate::placement::{self, Call};
@@ -44,6 +45,7 @@ impl Operation for PrepareJob {
             return Ok(JobPrepared::default());
         }
         context.warnings.clear();
+        prebuild::start(context);
         placement.start_job(Call { context, step }, spec, session).await
     }
 
@@ -51,7 +53,8 @@ impl Operation for PrepareJob {
         let (context, step) = (self.context.clone(), self.step.clone());
         async move {
             let call = Call { context: &context, step: &step };
-            placement::known(&context).end_job(call).await;
+            let ended = placement::known(&context).end_job(call);
+            tokio::join!(ended, prebuild::end(&context));
         }
         .boxed()
     }

@@ -17,6 +17,7 @@ use crate::session::events::{Acked, Event, EventKind, Session};
 mod cleanup_job;
 mod deletion;
 mod orphans;
+mod prebuild;
 mod prepare_job;
 mod run_container_step;
 

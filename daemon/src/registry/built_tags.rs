@@ -1,19 +1,33 @@
 //! Tags of built images that are kept. Each names its own end, so that it is known without asking how long
-//! an image is used: `key_<key>_<end>` and `step_<step>_<end>`, the end in seconds since 1970.
+//! an image is used: `key_<key>_<end>` and `step_<step>_<end>`, the end in seconds since 1970. So do notes,
+//! `note_<hash>_<end>`.
 //!
 //! No id of a step has an underscore: no caller can have its own build pushed under the tag of a key.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
 use crate::ids::StepId;
 
 const KEY: &str = "key_";
 const STEP: &str = "step_";
+const NOTE: &str = "note_";
 
 /// The tag of a key (hexadecimal digits) at this time. From its end on it is another.
 pub fn of_key(hex: &str, now: Timestamp, max_age: Duration) -> String {
+    until_end(KEY, hex, now, max_age)
+}
+
+/// The tag of a note of a kind, by the hash of what it is about. From its end on it is another.
+pub fn of_note(kind: &str, about: &[u8; 32], now: Timestamp, max_age: Duration) -> String {
+    let digest: [u8; 32] = Sha256::new().chain_update(kind).chain_update(about).finalize().into();
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    until_end(NOTE, &hex, now, max_age)
+}
+
+fn until_end(kind: &str, hex: &str, now: Timestamp, max_age: Duration) -> String {
     let age = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX).max(1);
     // Not all keys at the same time.
     let digits = hex.get(..8).unwrap_or_default();
@@ -23,7 +37,7 @@ pub fn of_key(hex: &str, now: Timestamp, max_age: Duration) -> String {
         .saturating_add(1)
         .saturating_mul(age)
         .saturating_sub(offset);
-    format!("{KEY}{hex}_{end}")
+    format!("{kind}{hex}_{end}")
 }
 
 /// The tag under which the build of a step pushes its image.
@@ -35,7 +49,7 @@ pub fn of_step(step: &StepId, now: Timestamp, max_age: Duration) -> String {
 
 /// The end that a tag names; none: it has another form.
 pub fn end_of(tag: &str) -> Option<Timestamp> {
-    let rest = tag.strip_prefix(KEY).or_else(|| tag.strip_prefix(STEP))?;
+    let rest = [KEY, STEP, NOTE].iter().find_map(|kind| tag.strip_prefix(kind))?;
     let (_, end) = rest.split_once('_')?;
     Timestamp::from_second(end.parse().ok()?).ok()
 }
@@ -61,6 +75,8 @@ mod tests {
         assert_eq!(end_of(&of_key(&key, at(end), WEEK)).unwrap().as_second(), end + 604_800);
         // Each key has an end of its own.
         assert_ne!(end_of(&of_key(&"a0".repeat(32), now, WEEK)), end_of(&tag));
+        let note = of_note("a", &[0; 32], now, WEEK);
+        assert!(end_of(&note).is_some() && note != of_note("b", &[0; 32], now, WEEK), "{note}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod destination;
 pub mod error;
 pub mod image_config;
 pub mod mirrors;
+pub mod notes;
 pub mod reference;
 pub mod resolver;
 pub mod tags;

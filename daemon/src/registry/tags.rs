@@ -24,8 +24,15 @@ const MAX_MANIFEST: usize = 4 << 20;
 pub struct Manifest {
     /// Digest of its bytes, computed here.
     pub digest: String,
-    media_type: Option<HeaderValue>,
-    bytes: Bytes,
+    pub(super) media_type: Option<HeaderValue>,
+    pub(super) bytes: Bytes,
+}
+
+impl Manifest {
+    /// Of these bytes.
+    pub(super) fn new(media_type: Option<HeaderValue>, bytes: Bytes) -> Self {
+        Self { digest: digest_of(&bytes), media_type, bytes }
+    }
 }
 
 #[derive(Deserialize)]
@@ -48,12 +55,12 @@ pub async fn find(session: &Session, version: &str) -> Result<Option<Manifest>, 
     }
     let media_type = answer.headers().get(CONTENT_TYPE).cloned();
     let bytes = read_bounded(session.host(), answer, "manifest", MAX_MANIFEST).await?;
-    let digest = digest_of(&bytes);
-    if version.contains(':') && digest != version {
+    let manifest = Manifest::new(media_type, bytes.into());
+    if version.contains(':') && manifest.digest != version {
         let (host, expected) = (session.host().to_owned(), version.to_owned());
         return Err(RegistryError::DigestMismatch { host, what: "manifest", expected });
     }
-    Ok(Some(Manifest { digest, media_type, bytes: bytes.into() }))
+    Ok(Some(manifest))
 }
 
 /// All tags of the repository, or as many as are looked at.

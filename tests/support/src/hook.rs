@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::outcome::Outcome;
 use crate::processes::{self, Process};
-use crate::runner::{RUNNER, RunnerPod};
+use crate::runner::RunnerPod;
 use crate::wait::{eventually, s, until};
 use crate::work::{WORK, WORKSPACE};
 
@@ -143,7 +143,7 @@ impl<'a> Call<'a> {
         let script = format!(
             "setsid -f /bin/bash {folder}/wrapper {delay} {piped} </dev/null >/dev/null 2>&1"
         );
-        runner.k(&["exec", RUNNER, "-c", "runner", "--", "/bin/bash", "-c", &script]);
+        runner.k(&["exec", &runner.name, "-c", "runner", "--", "/bin/bash", "-c", &script]);
         Hook { folder: runner.local(&folder), runner, prepared, tracking, started }
     }
 

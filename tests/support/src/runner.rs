@@ -93,6 +93,8 @@ impl Setup {
 pub struct RunnerPod {
     /// The namespace.
     pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
     /// uid of the pod.
     pub uid: String,
     /// The test's hold on the cluster.
@@ -101,6 +103,8 @@ pub struct RunnerPod {
     pub volume: PathBuf,
     environment: OnceLock<Vec<(String, String)>>,
     calls: AtomicU32,
+    /// Pods beside it that were made.
+    beside: AtomicU32,
 }
 
 impl RunnerPod {
@@ -122,19 +126,43 @@ impl RunnerPod {
         let volume = setup.sub_path.map_or_else(|| claim.clone(), |part| claim.join(part));
         fs::create_dir_all(&volume).unwrap();
         chown(&volume, Some(RUNNER_ID), Some(RUNNER_ID)).unwrap();
-        let (environment, calls) = (OnceLock::new(), AtomicU32::new(0));
         // First, so that what is made is deleted even if not all of it can be.
-        let mut runner = Self { namespace, uid: String::new(), turn, volume, environment, calls };
+        let mut runner = Self::new(namespace, RUNNER.to_owned(), turn, volume);
         if setup.own_file_system {
             volume::mount(&claim);
         }
         cluster::create(&manifests::of_runner(&runner.namespace, &claim, setup));
-        runner.k(&["wait", "--for=condition=Ready", "pod/runner", "--timeout=120s"]);
-        let pod = runner.object("pod", RUNNER);
-        pod["metadata"]["uid"].as_str().unwrap().clone_into(&mut runner.uid);
-        if setup.placement == Placement::RunnerPod {
-            runner.volume = runner.empty_dir("work");
+        runner.wait_until_ready(setup.placement);
+        runner
+    }
+
+    fn new(namespace: String, name: String, turn: Turn, volume: PathBuf) -> Self {
+        let (environment, calls, beside) = Default::default();
+        Self { namespace, name, uid: String::new(), turn, volume, environment, calls, beside }
+    }
+
+    fn wait_until_ready(&mut self, placement: Placement) {
+        let pod = format!("pod/{}", self.name);
+        self.k(&["wait", "--for=condition=Ready", &pod, "--timeout=120s"]);
+        let pod = self.object("pod", &self.name);
+        pod["metadata"]["uid"].as_str().unwrap().clone_into(&mut self.uid);
+        if placement == Placement::RunnerPod {
+            self.volume = self.empty_dir("work");
         }
+    }
+
+    /// Another runner pod in the same namespace, whose jobs run in it; it goes with this one.
+    pub fn beside(&self, setup: &Setup) -> Self {
+        assert_eq!(setup.placement, Placement::RunnerPod, "a claim has one runner");
+        let name = format!("{RUNNER}-{}", self.beside.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut pods = manifests::of_runner(&self.namespace, &self.volume, setup);
+        pods.retain(|object| object["kind"] == "Pod");
+        for pod in &mut pods {
+            pod["metadata"]["name"] = name.as_str().into();
+        }
+        cluster::create(&pods);
+        let mut runner = Self::new(self.namespace.clone(), name, Turn::Lent, self.volume.clone());
+        runner.wait_until_ready(setup.placement);
         runner
     }
 
@@ -156,7 +184,8 @@ impl RunnerPod {
 
     /// "kind/name" of all that hookd made for this runner and that is there.
     pub fn made(&self) -> Vec<String> {
-        let objects = self.objects("jobs,pods,secrets", &["-l", "runner-pod=runner"]);
+        let own = format!("runner-pod={}", self.name);
+        let objects = self.objects("jobs,pods,secrets", &["-l", &own]);
         let text =
             |object: &Value, at: &str| object.pointer(at).unwrap().as_str().unwrap().to_owned();
         let name = |object| format!("{}/{}", text(object, "/kind"), text(object, "/metadata/name"));
@@ -180,7 +209,7 @@ impl RunnerPod {
 
     /// What hookd logged.
     pub fn log(&self) -> String {
-        self.k(&["logs", RUNNER, "-c", "hookd", "--tail=-1"])
+        self.k(&["logs", &self.name, "-c", "hookd", "--tail=-1"])
     }
 
     /// The process `hookd daemon`.
@@ -251,7 +280,7 @@ impl RunnerPod {
             self.environment.get_or_init(|| self.runner_process().environment()).iter();
         let work = WorkDir::new(WORK, &self.volume);
         let hook = self.socket_directory().join("hook.sh");
-        let mut runner = Runner::new(work, Job::new("octo/demo", RUNNER), hook);
+        let mut runner = Runner::new(work, Job::new("octo/demo", &self.name), hook);
         runner.inherited = environment.map(|(name, value)| (name.into(), value.into())).collect();
         runner
     }
@@ -262,7 +291,7 @@ impl RunnerPod {
         for arguments in [
             &["get", "jobs,pods,secrets", "-o", "wide"][..],
             &["get", "events", "--sort-by=.metadata.creationTimestamp"],
-            &["logs", RUNNER, "-c", "hookd", "--tail=100"],
+            &["logs", &self.name, "-c", "hookd", "--tail=100"],
         ] {
             let output = try_kubectl(&[&["-n", namespace], arguments].concat(), None);
             eprintln!("--- {}\n{}", arguments.join(" "), output.unwrap_or_else(|error| error));
@@ -279,6 +308,8 @@ impl Drop for RunnerPod {
             eprintln!("kept: namespace {}, volume {}", self.namespace, self.volume.display());
             return;
         }
-        cluster().delete(&self.namespace);
+        if self.name == RUNNER {
+            cluster().delete(&self.namespace);
+        }
     }
 }

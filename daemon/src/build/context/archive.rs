@@ -12,10 +12,10 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use super::ContextDigest;
+use super::entries::{ContextEntry, Entries};
 
 /// 1980-02-01: zip files, and so Python wheels and jars, know no time before 1980. Equal for all,
 /// as in the archives that GitHub serves, so that make sees no file as older than another.
@@ -43,8 +43,7 @@ pub(super) enum Content<'a> {
 /// Writes the archive; dropped before [`Archive::finish`], it leaves a stream that is cut off.
 pub(super) struct Archive<W: Write> {
     gzip: GzEncoder<Valve<W>>,
-    /// Of what was written, before compression.
-    hash: Sha256,
+    entries: Entries,
     /// Bytes before compression.
     written: u64,
     limit: u64,
@@ -56,6 +55,10 @@ pub(super) struct Finished {
     pub(super) bytes: u64,
     /// Of its entries.
     pub(super) digest: ContextDigest,
+    /// The entries themselves.
+    pub(super) entries: Vec<ContextEntry>,
+    /// All of them have a place there.
+    pub(super) has_all: bool,
 }
 
 /// Lets through what is written until it is shut.
@@ -67,7 +70,12 @@ struct Valve<W> {
 impl<W: Write> Archive<W> {
     pub(super) fn new(output: W, limit: u64, compression: Compression) -> Self {
         let valve = Valve { output, shut: false };
-        Self { gzip: GzEncoder::new(valve, compression), hash: Sha256::new(), written: 0, limit }
+        Self {
+            gzip: GzEncoder::new(valve, compression),
+            entries: Entries::default(),
+            written: 0,
+            limit,
+        }
     }
 
     /// Begins an entry.
@@ -87,6 +95,7 @@ impl<W: Write> Archive<W> {
         if kind == EntryType::Directory {
             name.push(b'/');
         }
+        self.entries.begin(&name);
         // Before anything is read for it, and with room for long names.
         let least = BLOCK.saturating_add(size).saturating_add(self.written);
         if least > self.limit {
@@ -112,7 +121,7 @@ impl<W: Write> Archive<W> {
         if self.written > self.limit {
             return Err(Fault::Full);
         }
-        self.hash.update(bytes);
+        self.entries.add(bytes);
         self.gzip.write_all(bytes).map_err(Fault::Output)
     }
 
@@ -127,8 +136,9 @@ impl<W: Write> Archive<W> {
         self.gzip.write_all(&[0; 2 * BLOCK as usize])?;
         self.gzip.try_finish()?;
         self.gzip.get_mut().flush()?;
-        let digest = ContextDigest(self.hash.finalize_reset().into());
-        Ok(Finished { bytes: self.written + 2 * BLOCK, digest })
+        let (digest, entries, has_all) = std::mem::take(&mut self.entries).end();
+        let digest = ContextDigest(digest);
+        Ok(Finished { bytes: self.written + 2 * BLOCK, digest, entries, has_all })
     }
 
     /// An entry that holds the name or target of the next one, which its header has no room for.

@@ -21,7 +21,7 @@ fn digest_of(directory: &Path) -> ContextDigest {
     let context = context::open(&[directory.to_owned()], &dockerfile).unwrap();
     let bounds =
         Bounds { bytes: 1 << 20, timeout: Duration::from_secs(60), cancelled: Default::default() };
-    context.digest(&bounds).unwrap()
+    context.survey(&bounds).unwrap().digest
 }
 
 /// What an entry of a context is.

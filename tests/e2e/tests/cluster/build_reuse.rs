@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use fake_runner::Step;
 use fake_runner::layout::guid;
@@ -16,23 +16,23 @@ use test_support::wait::{s, until};
 use test_support::{Outcome, RunnerPod, Setup, WORK, cluster, images, manifests};
 
 /// As the log says it.
-const FOUND: &str = ": built before; the image is ";
-const MISSING: &str = ": not built before\n";
+pub(crate) const FOUND: &str = ": built before; the image is ";
+pub(crate) const MISSING: &str = ": not built before; ";
 
 /// User and group of the runner.
 const RUNNER: (u32, u32) = (1001, 1001);
 
 /// Images outlive jobs.
-fn keeping(setup: Setup) -> RunnerPod {
+pub(crate) fn keeping(setup: Setup) -> RunnerPod {
     RunnerPod::with(&setup.set("HOOKD_BUILT_IMAGES", "keep"))
 }
 
 /// A Dockerfile that was not built before.
-fn dockerfile(base: &str) -> String {
+pub(crate) fn dockerfile(base: &str) -> String {
     format!("FROM {base}\nCOPY a /a\nCMD [\"cat\", \"/a\"]\nLABEL test={}\n", guid().unwrap())
 }
 
-fn action(runner: &RunnerPod, name: &str, dockerfile: &str) -> Step {
+pub(crate) fn action(runner: &RunnerPod, name: &str, dockerfile: &str) -> Step {
     runner.action(name, &[("Dockerfile", dockerfile), ("a", "genuine\n")])
 }
 
@@ -42,7 +42,7 @@ fn file(runner: &RunnerPod, action: &str, name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn assert_says(outcome: &Outcome, text: &str, line: &str) {
+pub(crate) fn assert_says(outcome: &Outcome, text: &str, line: &str) {
     assert_eq!(outcome.assert_code(0).after_build(), text);
     assert!(outcome.log().contains(line), "{line:?} is not in:\n{}", outcome.log());
     let built = outcome.log().contains("Builder ");
@@ -138,64 +138,6 @@ fn a_job_of_an_earlier_call_does_not_make_the_image_of_a_key() {
     assert_says(&outcome, "genuine\n", FOUND);
 }
 
-/// As the log of who waits for another's build says it.
-const FOLLOWED: &str = " builds it, this is its log\n";
-
-#[test]
-fn eight_steps_that_need_one_image_at_once_build_it_once() {
-    let runner = keeping(Setup::default());
-    let dockerfile = dockerfile("busybox:1") + "RUN sleep 3; echo slowly\n";
-    let steps = (0..8).map(|number| action(&runner, &format!("a{number}"), &dockerfile));
-    let hooks: Vec<_> = steps.map(|step| runner.call(&step).start()).collect();
-    let outcomes: Vec<_> = hooks.into_iter().map(|hook| hook.end_within(s(180))).collect();
-    let with = |text: &str| outcomes.iter().filter(|outcome| outcome.log().contains(text)).count();
-    for outcome in &outcomes {
-        assert_eq!(outcome.assert_code(0).after_build(), "genuine\n");
-    }
-    let log = outcomes[0].log();
-    assert_eq!((with("Builder "), with(MISSING)), (1, 1), "{log}");
-    assert_eq!(with(FOUND), 7, "{log}");
-    // Who follows reads what the build prints.
-    let followed = outcomes.iter().filter(|outcome| outcome.log().contains(FOLLOWED));
-    assert!(followed.clone().count() > 0, "{log}");
-    for outcome in followed {
-        assert!(outcome.log().contains("\nslowly\n"), "{}", outcome.log());
-    }
-    runner.cleanup().run().assert_code(0);
-    runner.assert_nothing_left();
-}
-
-#[test]
-fn a_build_that_ends_without_an_image_is_taken_over() {
-    let runner = keeping(Setup::default().set("HOOKD_REATTACH_TIMEOUT_SECONDS", "2"));
-    let dockerfile = dockerfile("busybox:1") + "RUN echo begun; sleep 8\n";
-    let first = runner.call(&action(&runner, "first", &dockerfile)).start();
-    first.wait_for("\nbegun\n");
-    let second = runner.call(&action(&runner, "second", &dockerfile)).start();
-    second.wait_for(FOLLOWED);
-    first.signal(Signal::KILL);
-    let killed = Instant::now();
-    second.wait_for("Builder ");
-    let time = killed.elapsed();
-    assert!(time < s(20), "taken over after {time:?}");
-    let outcome = second.end_within(s(120));
-    assert_eq!(outcome.assert_code(0).after_build(), "genuine\n");
-    assert!(outcome.log().contains("Not waiting for that build any longer"));
-    first.end();
-}
-
-#[test]
-fn a_failed_build_fails_for_each_step_that_needs_it() {
-    let runner = keeping(Setup::default());
-    let dockerfile = dockerfile("busybox:1") + "RUN echo begun; sleep 2; exit 7\n";
-    let hooks: Vec<_> = ["first", "second"]
-        .map(|name| runner.call(&action(&runner, name, &dockerfile)).start())
-        .into();
-    for hook in hooks {
-        hook.end_within(s(120)).assert_failed_with(120, &["RUN", "exit code 7"]);
-    }
-}
-
 #[test]
 fn the_cron_job_deletes_what_no_build_uses() {
     let runner = keeping(Setup::default());
@@ -219,6 +161,60 @@ fn the_cron_job_deletes_what_no_build_uses() {
     let error = cluster::run(&mut manifest, None).unwrap_err();
     assert!(error.contains("MANIFEST_UNKNOWN") || error.contains("404"), "{error}");
     assert_says(&runner.run(&action(&runner, "same", &dockerfile)), "genuine\n", FOUND);
+}
+
+/// What an action's log says that changed.
+#[track_caller]
+fn assert_changed(outcome: &Outcome, what: &str) {
+    let line = format!("{MISSING}{what}\n");
+    assert!(outcome.assert_code(0).log().contains(&line), "{line:?}: {}", outcome.log());
+}
+
+#[test]
+fn the_log_says_what_changed_since_the_last_build() {
+    let name = format!("changes-{}", &guid().unwrap()[..8]);
+    let base = format!("test/base:{}", &guid().unwrap()[..8]);
+    images::publish(&base, "busybox:1", &[("one", "1")], &[]);
+    let text = dockerfile(&base);
+    let runners = [
+        keeping(Setup::default()),
+        keeping(Setup::in_runner_pod().with_registry().set("NO_PROXY", "example.invalid")),
+    ];
+    let run = |runner: &RunnerPod, text: &str, content: &str| {
+        let step = action(runner, &name, text);
+        fs::write(file(runner, &name, "a"), content).unwrap();
+        let outcome = runner.run(&step);
+        // Within a job an image is used again without a look at its base images.
+        runner.cleanup().run().assert_code(0);
+        outcome
+    };
+    let first = run(&runners[0], &text, "1\n");
+    assert_changed(&first, "no build of this Dockerfile is known");
+    assert_changed(&run(&runners[0], &text, "2\n"), "since its last build changed: a");
+    let text = text + "LABEL other=1\n";
+    let changed = run(&runners[0], &text, "2\n");
+    assert_changed(&changed, "since its last build changed: the Dockerfile");
+    images::publish(&base, "busybox:1", &[("one", "2")], &[]);
+    let changed = run(&runners[0], &text, "2\n");
+    let image = format!("base image index.docker.io/{base}");
+    assert_changed(&changed, &format!("since its last build changed: {image}"));
+    // Another runner reads what this one has built, and has other build arguments.
+    let changed = run(&runners[1], &text, "2\n");
+    assert_changed(&changed, "since its last build changed: the builder's arguments");
+}
+
+#[test]
+fn a_base_image_is_believed_to_be_the_same_for_a_time() {
+    let base = format!("test/base:{}", &guid().unwrap()[..8]);
+    images::publish(&base, "busybox:1", &[("one", "1")], &[]);
+    let dockerfile = dockerfile(&base);
+    let trusting = || keeping(Setup::default().set("HOOKD_BUILD_REUSE", "trust"));
+    let runners = [trusting(), trusting(), keeping(Setup::default())];
+    let run = |runner: &RunnerPod| runner.run(&action(runner, "action", &dockerfile));
+    assert_says(&run(&runners[0]), "genuine\n", MISSING);
+    images::publish(&base, "busybox:1", &[("one", "2")], &[]);
+    assert_says(&run(&runners[1]), "genuine\n", FOUND);
+    assert_says(&run(&runners[2]), "genuine\n", MISSING);
 }
 
 #[test]
