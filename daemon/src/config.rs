@@ -14,7 +14,7 @@ mod registry;
 mod tolerant;
 mod values;
 
-pub use build::{BuildConfig, BuildReuse, ProxySource};
+pub use build::{BuildConfig, BuildReuse, BuilderKind, ProxySource};
 pub use policy::PolicyConfig;
 pub use registry::{BuiltImages, RegistryConfig, TlsSecret};
 pub use tolerant::tolerant;

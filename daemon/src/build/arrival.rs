@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Build;
-use crate::build::progress::{Decision, Progress, decide, progress};
+use crate::build::progress::{Decision, Progress, decide};
 use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::retry::Retry;
 use crate::cluster::watch::{PodState, PodWatch};
@@ -77,7 +77,7 @@ impl Build<'_> {
         let (retry, pods) = (Retry::new(PROOF), self.env.cluster.pods());
         let container = ContainerRef { pod, container: names::BUILD_CONTAINER };
         match retry.attempt(|| logs::head(&pods, container, HEAD)).await {
-            Ok(head) => progress(&head),
+            Ok(head) => self.builder().progress(&head),
             Err(error) => {
                 tracing::info!(pod, error = report(&error), "the builder's log cannot be read");
                 Progress::Unknown

@@ -123,8 +123,8 @@ impl Build<'_> {
                 }
                 created => created?,
             };
-            let (namespace, builder) =
-                (&self.env.cluster.namespace, &self.env.config.build.kaniko_image);
+            let namespace = &self.env.cluster.namespace;
+            let builder = self.builder().image(&self.env.config.build);
             let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
             let lines: Vec<_> = lookup.line().into_iter().chain(warnings).chain([place]).collect();
             log_group::open(self.dockerfile, &lines, session).await?;

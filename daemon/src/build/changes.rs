@@ -14,6 +14,7 @@ use super::key::{self, Ingredients};
 use crate::dockerfile::{BUILDER_DIR, CONTEXT_DIR};
 use crate::error::Failure;
 use crate::names;
+use crate::objects::build_job;
 
 /// Changes of one kind that are named.
 const NAMED: usize = 3;
@@ -131,7 +132,7 @@ fn first_container(job: &Job) -> Option<(String, Vec<String>)> {
     let spec = job.spec.as_ref()?.template.spec.as_ref()?;
     let container = spec.containers.first()?;
     let arguments = container.args.iter().flatten();
-    let arguments = arguments.filter(|argument| !key::is_name(argument)).cloned();
+    let arguments = arguments.filter(|argument| !build_job::is_destination(argument)).cloned();
     Some((container.image.clone().unwrap_or_default(), arguments.collect()))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::build::failure::KanikoFailure;
+use crate::build::failure::BuilderFailure;
 #[cfg(test)]
 use crate::build::{context, failure};
 #[cfg(test)]
@@ -70,21 +70,23 @@ pub enum BuildError {
         why: String,
     },
 
-    /// Kaniko ended with an error.
+    /// The builder ended with an error.
     #[error("The build of {} failed: {}", .dockerfile.display(), .failure.why)]
-    Kaniko {
+    Builder {
         /// The Dockerfile.
         dockerfile: PathBuf,
         /// What its log says.
-        failure: KanikoFailure,
+        failure: BuilderFailure,
     },
 
-    /// Kaniko ended well, and its termination message is no digest.
-    #[error("Kaniko (Job {job}) succeeded but reported no image digest: {reported:?}")]
+    /// The builder ended well, and its termination message has no digest.
+    #[error("{builder} (Job {job}) succeeded but reported no image digest: {reported:?}")]
     NoDigest {
+        /// Its name.
+        builder: &'static str,
         /// Name of the Job.
         job: String,
-        /// Kaniko's termination message.
+        /// Its termination message.
         reported: String,
     },
 }
@@ -98,7 +100,7 @@ impl Explain for BuildError {
             }
             Self::ContextStalled { .. } => Reason::ContextInvalid,
             Self::ContextNotSent { .. } => Reason::ApiUnreachable,
-            Self::Kaniko { failure, .. } => failure.reason,
+            Self::Builder { failure, .. } => failure.reason,
         }
     }
 
@@ -118,17 +120,17 @@ impl Explain for BuildError {
             Self::ContextNotSent { .. } => {
                 "Check the API server and the kubelet of the build's node; run the job again"
             }
-            Self::Kaniko { failure, .. } => failure.remedy,
+            Self::Builder { failure, .. } => failure.remedy,
             Self::NoDigest { .. } => {
-                "Use a Kaniko image that knows --digest-file, such as the default of \
-                 HOOKD_KANIKO_IMAGE"
+                "Use an image whose builder reports what it pushed, such as the defaults of \
+                 HOOKD_KANIKO_IMAGE and HOOKD_BUILDKIT_IMAGE"
             }
         };
         help.to_owned()
     }
 }
 
-/// Each error once, and each kind of Kaniko's failures, for the list of all messages.
+/// Each error once, and each kind of builders' failures, for the list of all messages.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
     let dockerfile = PathBuf::from("/home/runner/_work/_actions/o/action/v1/Dockerfile");
@@ -159,13 +161,14 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
             why: "hookd was interrupted while it sent it".to_owned(),
         }),
         Box::new(BuildError::NoDigest {
+            builder: "Kaniko",
             job: "runner-1-build-1a2b-0".to_owned(),
             reported: String::new(),
         }),
     ];
     all.extend(failure::examples().into_iter().map(|failure| {
         let dockerfile = dockerfile.clone();
-        Box::new(BuildError::Kaniko { dockerfile, failure }) as Box<dyn Explain>
+        Box::new(BuildError::Builder { dockerfile, failure }) as Box<dyn Explain>
     }));
     all.extend(context::examples());
     all

@@ -1,7 +1,6 @@
-//! Why a build failed, from the end of Kaniko's log.
+//! Why a build failed, from the end of the builder's log.
 
-use crate::build::progress::plain;
-use crate::cluster::pod::one_line;
+use crate::build::builder::{Builder, LastError, NO_IMAGE};
 use crate::endpoint::ENDPOINT;
 use crate::error::Reason;
 
@@ -16,21 +15,26 @@ const UNREACHABLE: [&str; 6] = [
 ];
 const REFUSED: [&str; 5] = ["UNAUTHORIZED", "DENIED", "401 ", "403 ", "405 "];
 /// Phrases of the build's own registry endpoint.
-const NOT_NAMED: [&str; 2] = ["is no part of the images that", "is not part of this build"];
+const NOT_NAMED: [&str; 3] = [
+    "is no part of the images that",
+    "is not part of this build",
+    // BuildKit's own rules for sources of images.
+    "denied by policy",
+];
+/// BuildKit's phrase for a base image that it did not get.
+const NO_METADATA: &str = "failed to resolve source metadata";
 /// Of a registry whose certificate is not known, or that does not know hookd's.
 const CERTIFICATE: [&str; 2] = ["its certificate, or that of hookd", "invalid peer certificate"];
 const TOO_MANY: [&str; 2] = ["TOOMANYREQUESTS", "429 "];
 /// How the endpoint names a registry's own failure.
 const FAILED: [&str; 1] = [" answers 5"];
 const UNKNOWN_IMAGE: [&str; 3] = ["MANIFEST_UNKNOWN", "NAME_UNKNOWN", "404 Not Found"];
-/// Kaniko's phrases for a push, and for the check before the build that it may push.
-const PUSHING: [&str; 3] = ["pushing image", "push permission", "error pushing"];
-/// Kaniko's phrases for what is no Dockerfile.
+/// Builders' phrases for a push, and for the check before the build that it may push.
+const PUSHING: [&str; 4] = ["pushing image", "push permission", "error pushing", "failed to push"];
+/// Builders' phrases for what is no Dockerfile.
 const SYNTAX: [&str; 2] = ["parsing dockerfile", "dockerfile parse error"];
-/// Kaniko's phrase for a base image that it did not get, whatever the reason.
-const NO_IMAGE: &str = "image not found on";
 
-/// A kind of failure, by Kaniko's message.
+/// A kind of failure, by the builder's message.
 struct Kind {
     /// True of a message of this kind, if it is of no kind before it.
     is: fn(&str) -> bool,
@@ -115,7 +119,10 @@ const KINDS: [Kind; 14] = [
                  HOOKD_REGISTRY_MIRRORS, there may be more",
     },
     Kind {
-        is: |message| has(message, &UNKNOWN_IMAGE),
+        is: |message| {
+            let is_missing = message.contains(NO_METADATA) && message.contains(": not found");
+            is_missing || has(message, &UNKNOWN_IMAGE)
+        },
         reason: Reason::ImagePullFailed,
         before: "a base image does not exist: ",
         remedy: "Check the FROM lines for a misspelling, and HOOKD_REGISTRY_MAP if bases come from a \
@@ -135,7 +142,7 @@ const KINDS: [Kind; 14] = [
                  HOOKD_REGISTRY_MIRRORS",
     },
     Kind {
-        is: |message| message.contains(NO_IMAGE),
+        is: |message| message.contains(NO_IMAGE) || message.contains(NO_METADATA),
         reason: Reason::ImagePullFailed,
         before: "",
         remedy: "Check the FROM lines, and their registry",
@@ -150,9 +157,9 @@ const OTHER: Kind = Kind {
     remedy: "Read the build's log above",
 };
 
-/// What Kaniko's log says of its end.
+/// What a builder's log says of its end.
 #[derive(Debug)]
-pub struct KanikoFailure {
+pub struct BuilderFailure {
     /// The kind.
     pub reason: Reason,
     /// One sentence without its full stop.
@@ -161,62 +168,36 @@ pub struct KanikoFailure {
     pub remedy: &'static str,
 }
 
-/// Says in one sentence why Kaniko ended with `exit_code`; the whole story is in its log, which
-/// the user has seen.
-pub fn explain(push_host: &str, exit_code: i32, tail: &str) -> KanikoFailure {
-    let tail = &plain(tail);
-    let Some(message) = error_line(tail) else {
-        return KanikoFailure {
+/// Says in one sentence why the builder ended with `exit_code`; the whole story is in its log, which the
+/// user has seen.
+pub fn explain(
+    builder: &dyn Builder,
+    push_host: &str,
+    exit_code: i32,
+    tail: &str,
+) -> BuilderFailure {
+    let Some(LastError { line, message, exit_code: of_run }) = builder.last_error(tail) else {
+        return BuilderFailure {
             reason: Reason::BuildFailed,
-            why: format!("Kaniko ended with exit code {exit_code}"),
+            why: format!("{} ended with exit code {exit_code}", builder.name()),
             remedy: "Read the end of the build's log above",
         };
     };
-    let message = match registry_message(tail) {
-        Some(cause) if message.contains(NO_IMAGE) => format!("{message}: {cause}"),
-        _ => message,
-    };
-    if let Some(code) = run_exit_code(&message) {
-        return KanikoFailure {
+    let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    if let Some(code) = of_run {
+        return BuilderFailure {
             reason: Reason::BuildFailed,
-            why: format!("a RUN command ended with exit code {code}"),
+            why: format!("{place}a RUN command ended with exit code {code}"),
             remedy: "Read the command's own output in the build's log above",
         };
     }
     let kind = KINDS.iter().find(|kind| (kind.is)(&message)).unwrap_or(&OTHER);
     let before = kind.before.replace(PUSHED_TO, push_host);
-    KanikoFailure { reason: kind.reason, why: before + &message, remedy: kind.remedy }
+    BuilderFailure { reason: kind.reason, why: place + &before + &message, remedy: kind.remedy }
 }
 
 fn has(message: &str, marks: &[&str]) -> bool {
     marks.iter().any(|mark| message.contains(mark))
-}
-
-/// The registry's own message: for mapped and mirrored registries Kaniko has it in a warning only.
-fn registry_message(tail: &str) -> Option<String> {
-    let warning =
-        tail.lines().rev().find_map(|line| line.split_once("Failed to retrieve image "))?;
-    let (message, _) = warning.1.split_once(". Will try").unwrap_or((warning.1, ""));
-    Some(one_line(message))
-}
-
-/// Kaniko's own last error.
-fn error_line(tail: &str) -> Option<String> {
-    let line = tail.lines().rev().find(|line| {
-        let line = line.trim_start();
-        ["error ", "Error", "FATA["].iter().any(|start| line.starts_with(start))
-    })?;
-    let line = one_line(line);
-    let message = line.trim().strip_prefix("FATA[").and_then(|fatal| fatal.split_once("] "));
-    let message = message.map_or(line.trim(), |(_, message)| message);
-    let message = message.trim_start_matches("error building image: ");
-    Some(message.chars().take(600).collect())
-}
-
-/// The exit code of a failed RUN.
-fn run_exit_code(message: &str) -> Option<i32> {
-    let (_, code) = message.split_once("failed to execute command: ")?;
-    code.rsplit_once("exit status ")?.1.trim().parse().ok()
 }
 
 #[cfg(test)]

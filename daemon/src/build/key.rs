@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::context::ContextDigest;
 use crate::error::{CommonError, Failure};
+use crate::objects::build_job;
 use crate::registry::base_images::ResolvedImage;
 
 /// Changes with what goes into a key.
@@ -94,11 +95,6 @@ pub(super) fn short(hash: &[u8]) -> String {
     hash.iter().take(SHORT / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// True for an argument that says where the image goes, and not what it is.
-pub(super) fn is_name(argument: &str) -> bool {
-    argument.starts_with("--destination=")
-}
-
 /// What of the Job decides about the image: not its names, and not what it may use.
 pub(super) fn builder(job: &Job) -> Result<Vec<u8>, Failure> {
     let spec = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
@@ -106,7 +102,7 @@ pub(super) fn builder(job: &Job) -> Result<Vec<u8>, Failure> {
         let mut container = spec.containers.first().cloned().unwrap_or_default();
         container.resources = None;
         if let Some(arguments) = &mut container.args {
-            arguments.retain(|argument| !is_name(argument));
+            arguments.retain(|argument| !build_job::is_destination(argument));
         }
         (container, &spec.volumes, &spec.node_selector, &spec.affinity, &spec.runtime_class_name)
     });

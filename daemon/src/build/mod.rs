@@ -1,6 +1,6 @@
-//! A Dockerfile becomes an image in the registry, by a Kaniko Job.
+//! A Dockerfile becomes an image in the registry, by a Job of Kaniko or BuildKit (`builder.rs`).
 //!
-//! The context goes to Kaniko's standard input. A Job whose context did not arrive whole is deleted and
+//! The context goes to the builder's standard input. A Job whose context did not arrive whole is deleted and
 //! made again under the next name (`attempts.rs`; `arrival.rs` decides that). A Job that has its context
 //! ends by itself: another daemon can read its log and its digest.
 
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::sync::OnceCell;
 
+use crate::build::builder::Builder;
 use crate::build::cache::BuildCache;
 use crate::build::context::ContextDigest;
 use crate::build::error::BuildError;
@@ -41,6 +42,7 @@ pub mod actions;
 mod arrival;
 mod attempts;
 mod bases;
+pub mod builder;
 pub mod cache;
 mod changes;
 pub mod context;
@@ -179,7 +181,12 @@ pub async fn build(
 
 impl Build<'_> {
     fn reader(&self) -> ContextReader<'_> {
-        ContextReader { config: self.env.config, dockerfile: self.dockerfile }
+        let (config, builder) = (self.env.config, self.builder());
+        ContextReader { config, builder, dockerfile: self.dockerfile }
+    }
+
+    fn builder(&self) -> &'static dyn Builder {
+        builder::of(&self.env.config.build)
     }
 
     /// Follows the build to its image, and begins it again as often as its context does not arrive.
@@ -252,7 +259,7 @@ impl Build<'_> {
         if ended.exit_code == 0 {
             return Ok(Finished::Succeeded(ended));
         }
-        // Kaniko outlives a RUN that is killed for its memory, and ends with a code of its own.
+        // The builder outlives a RUN that is killed for its memory, and ends with a code of its own.
         if ended.reason == pod::OOM_KILLED {
             return Err(pod::oom_failure(pod, names::BUILD_CONTAINER));
         }
@@ -261,8 +268,9 @@ impl Build<'_> {
         }
         let tail = self.tail(&name).await;
         let tail = shown.restore(&tail);
-        let failure = failure::explain(&self.destination.push_host, ended.exit_code, &tail);
-        Err(BuildError::Kaniko { dockerfile: self.dockerfile.to_owned(), failure }.into())
+        let push_host = &self.destination.push_host;
+        let failure = failure::explain(self.builder(), push_host, ended.exit_code, &tail);
+        Err(BuildError::Builder { dockerfile: self.dockerfile.to_owned(), failure }.into())
     }
 
     /// The end of the log, once more: what of it was streamed may have been so by another daemon.
@@ -274,11 +282,13 @@ impl Build<'_> {
     }
 
     fn digest(&self, job: &Job, ended: &Termination) -> Result<String, Failure> {
-        let digest = ended.message.trim();
-        if digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64) {
-            return Ok(digest.to_owned());
-        }
-        Err(BuildError::NoDigest { job: job.name_any(), reported: digest.to_owned() }.into())
+        let builder = self.builder();
+        let none = || BuildError::NoDigest {
+            builder: builder.name(),
+            job: job.name_any(),
+            reported: ended.message.trim().to_owned(),
+        };
+        Ok(builder.digest(&ended.message).ok_or_else(none)?)
     }
 }
 

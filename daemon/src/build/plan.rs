@@ -20,7 +20,7 @@ pub(super) async fn of(build: &Build<'_>) -> Result<(ReadContext, EndpointConfig
     Ok((read, endpoint))
 }
 
-/// The Job of attempt number `attempt`: Kaniko and its endpoint, with the sidecar's proxy, placed as the
+/// The Job of attempt number `attempt`: the builder and its endpoint, with the sidecar's proxy, placed as the
 /// template says.
 ///
 /// # Errors
@@ -34,11 +34,13 @@ pub(super) fn job(
     let config = &build.env.config;
     let attempt = Attempt { step: build.step, number: attempt };
     let (registry, settings) = (&config.registry, &config.build);
-    let mut job = build_job::job(runner, attempt, endpoint, registry, settings)?;
+    let builder = build.builder();
+    let part = builder.part(endpoint, settings);
+    let mut job = build_job::job(runner, attempt, part, endpoint, registry, settings)?;
     let proxy = Proxy::of_process().bypassed_for(Some(&build.destination), registry);
     proxy.apply_to_endpoint(&mut job);
     if settings.proxy == ProxySource::Sidecar {
-        proxy.apply_to_build(&mut job);
+        proxy.apply_to_build(&mut job, |name| builder.build_argument(name));
     }
     place(Template::of(&build.env.template)?.as_ref(), job)
 }

@@ -1,10 +1,7 @@
-//! How far Kaniko came with its context, from the beginning of its log.
-//!
-//! Kaniko unpacks the whole context before it runs anything of the Dockerfile. So the first line of its
-//! log that decides is Kaniko's own: a `RUN` may print what it likes, but it prints it later.
+//! How far a builder came with its context, and what that means for its Job.
 
 /// Phrases of an error that is the pod's or the context's own: another attempt would end the same way.
-const LOCAL_CAUSES: [&str; 11] = [
+pub(super) const LOCAL_CAUSES: [&str; 11] = [
     "no space left on device",
     "disk quota exceeded",
     "read-only file system",
@@ -16,28 +13,6 @@ const LOCAL_CAUSES: [&str; 11] = [
     "references parent directory",
     "not a directory",
     "file exists",
-];
-/// How the last message of Kaniko begins once it has its context.
-const LATER_ERRORS: [&str; 6] = [
-    "error building image",
-    "error changing to root dir",
-    "error checking push permission",
-    "error pushing image",
-    "error resolving relative paths",
-    "kaniko should only be run inside of a container",
-];
-/// How lines begin that Kaniko writes once it has its context.
-const LATER_LINES: [&str; 10] = [
-    "Built cross stage deps",
-    "Building stage",
-    "Executing ",
-    "Found cached layer",
-    "Resolved base name",
-    "Retrieving image",
-    "Returning cached image",
-    "Storing source image",
-    "Unpacking rootfs",
-    "Using dockerignore file",
 ];
 
 /// What the builder says of its context.
@@ -62,12 +37,6 @@ pub enum Decision {
     Wait,
 }
 
-/// Reads the beginning of a log.
-pub fn progress(head: &str) -> Progress {
-    let plain = plain(head);
-    plain.lines().find_map(decisive).unwrap_or(Progress::Unknown)
-}
-
 /// What to do with a Job whose context was confirmed as `delivered` or was not, whose builder ended
 /// with `exit_code` or still runs, and says this in its log.
 pub fn decide(delivered: bool, exit_code: Option<i32>, progress: Progress) -> Decision {
@@ -80,38 +49,6 @@ pub fn decide(delivered: bool, exit_code: Option<i32>, progress: Progress) -> De
         }
         (Progress::Unknown, None, false) => Decision::Wait,
     }
-}
-
-/// What a line says of the context; nothing for lines that may come before and after it.
-fn decisive(line: &str) -> Option<Progress> {
-    let (is_fatal, message) = match line.trim_end().split_once("] ") {
-        Some((level, message)) if is_level(level) => (level.starts_with("FATA"), message),
-        _ => (false, line.trim_end()),
-    };
-    // What the command line's parser prints comes before anything is built.
-    let early = message.strip_prefix("Error: ");
-    let early = early.or(is_fatal.then_some(message));
-    let context = ["error resolving source context", "error resolving dockerfile path"];
-    match early {
-        // hookd sends no context without its Dockerfile.
-        Some(message) if context.iter().any(|mark| message.starts_with(mark)) => {
-            let local = LOCAL_CAUSES.iter().any(|cause| message.contains(cause));
-            let message: String = message.chars().take(300).collect();
-            Some(if local { Progress::Decided } else { Progress::Incomplete(message) })
-        }
-        Some(_) => Some(Progress::Decided),
-        None => {
-            let marks = LATER_ERRORS.iter().chain(&LATER_LINES);
-            marks.into_iter().any(|mark| message.starts_with(mark)).then_some(Progress::Decided)
-        }
-    }
-}
-
-/// "INFO[0003"
-fn is_level(text: &str) -> bool {
-    let Some((level, seconds)) = text.split_once('[') else { return false };
-    let levels = ["TRAC", "DEBU", "INFO", "WARN", "ERRO", "FATA", "PANI"];
-    levels.contains(&level) && seconds.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The text without the escape sequences that set colours and move the cursor.
@@ -129,6 +66,12 @@ pub fn plain(text: &str) -> String {
         result.push_str(end.map_or("", |end| &sequence[end + 1..]));
     }
     result
+}
+
+/// True of a message of these.
+pub(super) fn is_local(message: &str) -> bool {
+    let message = message.to_lowercase();
+    LOCAL_CAUSES.iter().any(|cause| message.contains(cause))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::Build;
+use crate::build::builder::Builder;
 use crate::build::context::{
     self, Bounds, BuildContext, ContextDigest, ContextError, ContextSummary, Files,
 };
@@ -15,7 +16,7 @@ use crate::build::error::BuildError;
 use crate::cluster::ContainerRef;
 use crate::cluster::exec::stdin::{self, ChunkWriter};
 use crate::config::Config;
-use crate::dockerfile::{self, Builder, Lowered};
+use crate::dockerfile::{self, Lowered};
 use crate::error::{CommonError, Failure};
 use crate::names;
 use crate::registry::reference::NamedImage;
@@ -29,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(15);
 pub struct ContextReader<'a> {
     /// The settings.
     pub config: &'a Config,
+    /// What builds it.
+    pub builder: &'static dyn Builder,
     /// The Dockerfile.
     pub dockerfile: &'a Path,
 }
@@ -65,7 +68,7 @@ impl ContextReader<'_> {
         let roots = self.config.context_roots();
         let dockerfile = self.dockerfile.to_owned();
         let is_strict = self.config.build.strict;
-        let builder = Builder::of_image(&self.config.build.kaniko_image);
+        let (builder, settings) = (self.builder, self.config.build.clone());
         let (bounds, _guard) = self.bounds();
         let read = self.on_thread(move || {
             let mut source = context::open(&roots, &dockerfile).map_err(failure)?;
@@ -76,7 +79,7 @@ impl ContextReader<'_> {
             let refused =
                 |source| BuildError::Unsupported { dockerfile: dockerfile.clone(), source };
             let files = Files::of(&source, &bounds);
-            let lowered = dockerfile::lower(&text, &files, builder).map_err(refused)?;
+            let lowered = builder.dockerfile(&text, &files, &settings).map_err(refused)?;
             if let Some(first) = lowered.warnings.first().filter(|_| is_strict) {
                 return Err(refused(first.clone().into()).into());
             }

@@ -10,6 +10,33 @@ use super::values::{bytes, quantity, seconds, switch};
 /// The builder.
 #[derive(Args, Clone, Debug)]
 pub struct BuildConfig {
+    /// What builds images in pods of their own: `kaniko`, or `buildkit`, which needs a seccomp profile on
+    /// the nodes (docs/operations.md).
+    #[arg(
+        long = "builder",
+        env = "HOOKD_BUILDER",
+        value_enum,
+        default_value = "kaniko",
+        ignore_case = true
+    )]
+    pub builder: BuilderKind,
+
+    /// Image of rootless BuildKit.
+    #[arg(
+        long = "buildkit-image",
+        env = "HOOKD_BUILDKIT_IMAGE",
+        default_value = "moby/buildkit:v0.34.2-rootless"
+    )]
+    pub buildkit_image: String,
+
+    /// Seccomp profile of BuildKit: a file below the kubelet's seccomp directory on each node.
+    #[arg(
+        long = "buildkit-seccomp-profile",
+        env = "HOOKD_BUILDKIT_SECCOMP_PROFILE",
+        default_value = "hookd/buildkit.json"
+    )]
+    pub buildkit_seccomp_profile: String,
+
     /// Image of the Kaniko executor.
     #[arg(
         long = "kaniko-image",
@@ -129,6 +156,16 @@ pub struct BuildConfig {
         default_value = "900", value_parser = seconds
     )]
     pub context_timeout: Duration,
+}
+
+/// See [`BuildConfig::builder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BuilderKind {
+    /// Builds onto its own root.
+    Kaniko,
+    /// Rootless BuildKit in the build's own pod.
+    #[value(name = "buildkit")]
+    BuildKit,
 }
 
 /// See [`BuildConfig::reuse`].

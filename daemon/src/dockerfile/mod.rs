@@ -4,6 +4,7 @@
 //! these rules do not determine is an error with its line. The text is hostile input: its size, the
 //! number of images and the length of each value are bounded.
 
+mod as_written;
 mod expand;
 mod files;
 mod heredoc;
@@ -14,6 +15,7 @@ mod stages;
 
 use crate::registry::reference::{NamedImage, Reference};
 
+pub use as_written::as_written;
 pub use files::{ContextFiles, Entry};
 pub use lower::{
     ARCHIVE_ROOT, BUILDER_DIR, Builder, BuilderFile, CONTEXT_DIR, Content, DOCKERFILE, Finding,

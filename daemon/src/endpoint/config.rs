@@ -155,6 +155,22 @@ impl EndpointConfig {
         entries.dedup();
         entries
     }
+
+    /// Each registry that the Dockerfile names, as docker writes it, and what the endpoint serves in its
+    /// place.
+    pub fn registries(&self) -> Vec<(String, String)> {
+        let entry = |image: &AllowedImage| {
+            let named = kaniko_registry(&image.registry);
+            let within = within(&image.registry);
+            let served = format!("{}/{}{within}", self.address, self.keyed(&prefix(named)));
+            let docker = if image.registry == DOCKER_HUB { "docker.io" } else { &image.registry };
+            (docker.to_owned(), served)
+        };
+        let mut entries: Vec<_> = self.images.iter().map(entry).collect();
+        entries.sort();
+        entries.dedup();
+        entries
+    }
 }
 
 fn allowed(image: &Reference, sources: &Mirrors) -> AllowedImage {
@@ -174,8 +190,12 @@ fn allowed(image: &Reference, sources: &Mirrors) -> AllowedImage {
 /// The repository under which an image is served.
 fn path(image: &Reference) -> String {
     let named = kaniko_registry(&image.registry);
-    let within = if named == image.registry { "" } else { "localhost/" };
-    format!("{}/{within}{}", prefix(named), image.repository)
+    format!("{}{}/{}", prefix(named), within(&image.registry), image.repository)
+}
+
+/// Where the repositories of a registry are that Kaniko takes for another one's.
+fn within(registry: &str) -> &'static str {
+    if kaniko_registry(registry) == registry { "" } else { "/localhost" }
 }
 
 /// The registry as Kaniko reads it from a name: a "localhost" without a port is none to it.

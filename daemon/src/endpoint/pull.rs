@@ -93,8 +93,11 @@ impl Pulls {
         for place in sources {
             match fetch(upstream, place, version, asked.headers).await {
                 Ok((media_type, body)) => {
-                    self.add(path, place, manifest::reached(&body))?;
                     let digest = manifest::digest(&body);
+                    let mut reached = manifest::reached(&body);
+                    // BuildKit asks for what a tag names by its digest.
+                    reached.manifests.push(digest.clone());
+                    self.add(path, place, reached)?;
                     let length = body.len();
                     let is_head = asked.method == Method::HEAD;
                     let mut answer =

@@ -1,13 +1,14 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::build::builder::{BUILDKIT, KANIKO};
 
-fn explained(tail: &str) -> KanikoFailure {
-    explain("r:5000", 1, tail)
+fn explained(tail: &str) -> BuilderFailure {
+    explain(KANIKO, "r:5000", 1, tail)
 }
 
 /// One failure of each kind, as Kaniko's log has it, for the list of all messages.
-pub(in crate::build) fn examples() -> Vec<KanikoFailure> {
+pub(in crate::build) fn examples() -> Vec<BuilderFailure> {
     let all = [
         "INFO[0001] Taking snapshot of full filesystem...",
         "error building image: error building stage: failed to execute command: waiting for process \
@@ -168,4 +169,44 @@ fn a_failure_of_the_endpoint_is_none_of_the_registry() {
 #[test]
 fn an_unknown_end_names_the_exit_code() {
     assert!(explained("INFO[0001] x\n").why.contains("exit code 1"));
+}
+
+#[test]
+fn a_failure_of_buildkit_is_of_the_same_kinds() {
+    let base = "busybox:9: failed to resolve source metadata for docker.io/library/busybox:9: ";
+    let request = "Head \"https://index.docker.io/v2/library/busybox/manifests/9\": ";
+    for (message, reason) in [
+        (
+            "dockerfile parse error on line 2: unknown instruction: FRMO".to_owned(),
+            Reason::BuildFailed,
+        ),
+        (format!("{base}index.docker.io/library/busybox:9: not found"), Reason::ImagePullFailed),
+        (
+            format!("{base}failed to do request: {request}dial tcp: connect: connection refused"),
+            Reason::RegistryUnreachable,
+        ),
+        (
+            format!("{base}unexpected status from HEAD request to https://x/: 403 Forbidden"),
+            Reason::RegistryRefused,
+        ),
+        (
+            format!(
+                "{base}source \"docker-image://x/y\" not allowed by policy: source denied by policy"
+            ),
+            Reason::BuildFailed,
+        ),
+        (
+            "failed to push r:5000/hookd/build:s: unexpected status from POST request to \
+             http://r:5000/v2/hookd/build/blobs/uploads/: 403 Forbidden"
+                .to_owned(),
+            Reason::RegistryRefused,
+        ),
+    ] {
+        let failure =
+            explain(BUILDKIT, "r:5000", 1, &format!("error: failed to solve: {message}\n"));
+        assert_eq!(failure.reason, reason, "{failure:?}");
+        assert!(failure.why.ends_with(&message), "{failure:?}");
+    }
+    let silent = explain(BUILDKIT, "r:5000", 137, "#4 [2/2] RUN kill -9 -1\n");
+    assert_eq!(silent.why, "BuildKit ended with exit code 137");
 }

@@ -161,10 +161,7 @@ pub fn lower(
     files: &dyn ContextFiles,
     builder: Builder,
 ) -> Result<Lowered, DockerfileError> {
-    let parsed = lines::parse(&String::from_utf8_lossy(text))?;
-    if let Some(syntax) = &parsed.syntax {
-        frontend(&syntax.value).map_err(|problem| DockerfileError::new(syntax.line, problem))?;
-    }
+    let parsed = parsed(text)?;
     let stages = Stages::of(&parsed)?;
     let mut lowered = Lowered::default();
     let source = Source { stages: &stages, escape: parsed.escape, files, builder };
@@ -175,7 +172,16 @@ pub fn lower(
     Ok(lowered)
 }
 
-/// Kaniko reads every Dockerfile itself.
+/// The instructions of a Dockerfile that a builder reads itself, without a frontend that is pulled.
+pub(super) fn parsed(text: &[u8]) -> Result<lines::Parsed, DockerfileError> {
+    let parsed = lines::parse(&String::from_utf8_lossy(text))?;
+    if let Some(syntax) = &parsed.syntax {
+        frontend(&syntax.value).map_err(|problem| DockerfileError::new(syntax.line, problem))?;
+    }
+    Ok(parsed)
+}
+
+/// Docker's own, which is the same as no syntax.
 fn frontend(syntax: &str) -> Result<(), String> {
     let image = syntax.split_whitespace().next().unwrap_or_default();
     // A mirror's, too; a port comes before the path.

@@ -1,4 +1,4 @@
-//! The proxy of a build: the sidecar's variables, for Kaniko and for what a `RUN` starts.
+//! The proxy of a build: the sidecar's variables, for the builder and for what a `RUN` starts.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -81,14 +81,15 @@ impl Proxy {
         self
     }
 
-    /// Sets the variables in Kaniko's container and names them as build arguments. Kaniko takes the
-    /// value of an argument without one from its own environment.
-    pub fn apply_to_build(&self, job: &mut Job) {
+    /// Sets the variables in the builder's container and names them as build arguments, as `argument` has
+    /// it: their values are in its environment only.
+    pub fn apply_to_build(&self, job: &mut Job, argument: impl Fn(&str) -> String) {
         let spec = job.spec.as_mut().and_then(|job| job.template.spec.as_mut());
         let containers = spec.into_iter().flat_map(|pod| &mut pod.containers);
         for container in containers.filter(|container| container.name == names::BUILD_CONTAINER) {
             container.env.get_or_insert_default().extend(self.container_variables());
-            container.args.get_or_insert_default().extend(self.build_arguments());
+            let arguments = self.names().map(&argument);
+            container.args.get_or_insert_default().extend(arguments);
         }
     }
 
@@ -103,9 +104,9 @@ impl Proxy {
         });
     }
 
-    /// Kaniko's arguments that name the variables as build arguments.
-    pub fn build_arguments(&self) -> impl Iterator<Item = String> {
-        self.0.keys().map(|name| format!("--build-arg={name}"))
+    /// The names of the variables.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
     }
 
     /// The variables with their values.

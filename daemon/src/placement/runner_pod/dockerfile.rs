@@ -13,13 +13,14 @@ use super::container_step::{self, Builder, Place, Root};
 use super::error::KanikoError;
 use super::kaniko;
 use super::{containers, end};
+use crate::build::builder::KANIKO;
 use crate::build::{ContextReader, ReadContext};
 use crate::cluster::logs::LogPosition;
 use crate::context::Context;
 use crate::endpoint::{EndpointConfig, EndpointError, LocalEndpoint, Registries, UpstreamError};
 use crate::error::Failure;
 use crate::ids;
-use crate::objects::build_job;
+use crate::objects::build_job::kaniko::security_context;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
@@ -57,7 +58,7 @@ async fn build(
     let Call { context, step } = call;
     let volumes = containers::volumes(context).await?;
     let attempt = begin(call, dockerfile, session).await?;
-    let reader = ContextReader { config: &context.config, dockerfile };
+    let reader = ContextReader { config: &context.config, builder: KANIKO, dockerfile };
     let mut address = containers::of_step(context, step, attempt);
     let unpacking = kaniko::unpacking(&address);
     // Read first: a context that cannot be read needs no container.
@@ -65,7 +66,7 @@ async fn build(
     let endpoint = endpoint(context, &read).await?;
     let watch = context.agents.for_job().watch();
     let settings = &context.config.build;
-    let rights = build_job::security_context(settings);
+    let rights = security_context(settings);
     let builder = Builder { rights: &rights, dockerfile };
     let root = Root { image: &settings.kaniko_image, builder: Some(builder) };
     let place = Place { volumes, address: &address };

@@ -17,6 +17,7 @@ use hookd_api::v1::Stream;
 
 use super::context_pipe::{self, ContextPipe};
 use super::error::KanikoError;
+use crate::build::builder::KANIKO as BUILDER;
 use crate::build::context::{BuildContext, ContextError};
 use crate::build::error::BuildError;
 use crate::build::{self, ContextReader, ReadContext, failure};
@@ -25,7 +26,7 @@ use crate::context::Context;
 use crate::dockerfile::BUILDER_DIR;
 use crate::endpoint::{ENDPOINT, LocalEndpoint, Shown};
 use crate::error::{Failure, report};
-use crate::objects::build_job;
+use crate::objects::build_job::kaniko;
 use crate::objects::build_job::proxy::Proxy;
 use crate::placement::error::PlacementError;
 use crate::registry::image_config::BuiltConfig;
@@ -99,8 +100,8 @@ pub(super) async fn run(
         .into());
     }
     if ended.exit_code != 0 {
-        let failure = failure::explain(ENDPOINT, ended.exit_code, &log.tail());
-        return Err(BuildError::Kaniko { dockerfile: path(), failure }.into());
+        let failure = failure::explain(BUILDER, ENDPOINT, ended.exit_code, &log.tail());
+        return Err(BuildError::Builder { dockerfile: path(), failure }.into());
     }
     let document = build.endpoint.image();
     let config = document.and_then(|document| BuiltConfig::read(&document).ok());
@@ -118,13 +119,13 @@ impl Build<'_> {
             // How the node shows that this is a container differs from runtime to runtime.
             "--force".to_owned(),
         ];
-        argv.extend(build_job::arguments_of_all(self.endpoint.config()));
-        let as_docker = build_job::AS_DOCKER.map(|name| (name.to_owned(), "true".to_owned()));
+        argv.extend(kaniko::arguments_of_all(self.endpoint.config()));
+        let as_docker = kaniko::AS_DOCKER.map(|name| (name.to_owned(), "true".to_owned()));
         let mut environment: HashMap<_, _> = as_docker.into();
         let settings = &self.context.config;
         if settings.build.proxy == ProxySource::Sidecar {
             let proxy = Proxy::of_process().bypassed_for(None, &settings.registry);
-            argv.extend(proxy.build_arguments());
+            argv.extend(proxy.names().map(kaniko::build_argument));
             environment.extend(proxy.variables());
         }
         StartStepRequest {

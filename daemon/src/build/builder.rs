@@ -1,0 +1,78 @@
+//! What builds images: Kaniko or BuildKit. All that differs between both stands behind one trait.
+
+use crate::build::progress::Progress;
+use crate::config::{BuildConfig, BuilderKind};
+use crate::dockerfile::{ContextFiles, DockerfileError, Lowered};
+use crate::endpoint::EndpointConfig;
+use crate::objects::build_job;
+
+mod buildkit;
+mod kaniko;
+
+pub(super) use kaniko::NO_IMAGE;
+
+/// Kaniko: it alone builds where the image is to run.
+pub const KANIKO: &dyn Builder = &kaniko::Kaniko;
+/// BuildKit.
+pub(super) const BUILDKIT: &dyn Builder = &buildkit::BuildKit;
+
+/// A program that makes an image of a Dockerfile and a context.
+pub trait Builder: Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Its image.
+    fn image<'c>(&self, settings: &'c BuildConfig) -> &'c str;
+
+    /// What it is to build so that the image is docker's.
+    ///
+    /// # Errors
+    /// What docker refuses, and what it would build wrongly without a trace.
+    fn dockerfile(
+        &self,
+        text: &[u8],
+        files: &dyn ContextFiles,
+        settings: &BuildConfig,
+    ) -> Result<Lowered, DockerfileError>;
+
+    /// Its part of the build's pod.
+    fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder;
+
+    /// The argument by which it takes a build argument of this name from its environment.
+    fn build_argument(&self, name: &str) -> String;
+
+    /// How far it came with its context, from the beginning of its log.
+    fn progress(&self, head: &str) -> Progress;
+
+    /// Why it failed, from the end of its log; none: the log does not say.
+    fn last_error(&self, tail: &str) -> Option<LastError>;
+
+    /// The digest of the image that it pushed, from its termination message; none: it is none.
+    fn digest(&self, message: &str) -> Option<String>;
+}
+
+/// A builder's own last error.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastError {
+    /// The line of the Dockerfile, if the builder names one and the message does not.
+    pub line: Option<u32>,
+    /// The message.
+    pub message: String,
+    /// Of a `RUN` that failed.
+    pub exit_code: Option<i32>,
+}
+
+/// The builder of the settings, for a build in a pod of its own.
+pub fn of(settings: &BuildConfig) -> &'static dyn Builder {
+    match settings.builder {
+        BuilderKind::Kaniko => KANIKO,
+        BuilderKind::BuildKit => BUILDKIT,
+    }
+}
+
+/// A digest of sha256, which alone hookd verifies.
+fn digest(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_digest = text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64);
+    is_digest.then(|| text.to_owned())
+}

@@ -1,0 +1,103 @@
+//! A Dockerfile for BuildKit, which builds it as docker does: as it is. What a rootless BuildKit makes
+//! otherwise is a warning with its line.
+
+use super::DockerfileError;
+use super::files::{self, ContextFiles, Entry};
+use super::lines::Instruction;
+use super::lower::{Finding, Lowered, parsed};
+use super::stages::Stages;
+
+/// Paths of the context that are looked at.
+const MOST_PATHS: usize = 10_000;
+/// The bits of a program that runs as another user or group.
+const SPECIAL: u32 = 0o6000;
+
+/// The Dockerfile as it is.
+///
+/// # Errors
+/// A text that exceeds a limit, a syntax that is no Dockerfile's, and a FROM that docker refuses.
+pub fn as_written(text: &[u8], files: &dyn ContextFiles) -> Result<Lowered, DockerfileError> {
+    let parsed = parsed(text)?;
+    let stages = Stages::of(&parsed)?;
+    let mut search = Search { files, left: MOST_PATHS };
+    let needed = stages.all.iter().filter(|stage| stage.is_needed);
+    let instructions = needed.flat_map(|stage| &stage.instructions);
+    let warnings = instructions.filter_map(|instruction| search.warning(instruction)).collect();
+    let dockerfile = String::from_utf8_lossy(text).into_owned();
+    Ok(Lowered { dockerfile, warnings, ..Lowered::default() })
+}
+
+/// Looks for programs with special bits.
+struct Search<'a> {
+    files: &'a dyn ContextFiles,
+    left: usize,
+}
+
+impl Search<'_> {
+    /// To write to a file takes these bits from it, where the writer is root of a user namespace only, and
+    /// BuildKit writes the context's files after it has set them.
+    fn warning(&mut self, copy: &Instruction) -> Option<Finding> {
+        let sets = |flag: &String| flag.starts_with("--from=") || flag.starts_with("--chmod=");
+        if !matches!(copy.keyword.as_str(), "add" | "copy") || copy.flags.iter().any(sets) {
+            return None;
+        }
+        let words = copy.json();
+        let words = words
+            .unwrap_or_else(|| copy.rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let (_, sources) = words.split_last()?;
+        let path = sources.iter().find_map(|source| self.special_of(source))?;
+        let problem = format!("{path} loses its setuid or setgid bit: set it with --chmod");
+        Some(Finding { line: copy.line, problem })
+    }
+
+    fn special_of(&mut self, source: &str) -> Option<String> {
+        let paths = match files::is_pattern(source) {
+            true => files::glob(self.files, source).unwrap_or_default(),
+            false => vec![files::clean(source)],
+        };
+        paths.into_iter().find_map(|path| {
+            let path = files::resolve(self.files, &path)?;
+            self.special(path)
+        })
+    }
+
+    fn special(&mut self, path: String) -> Option<String> {
+        self.left = self.left.checked_sub(1)?;
+        match self.files.entry(&path)? {
+            Entry::File(mode) => (mode & SPECIAL != 0).then_some(path),
+            Entry::Symlink(_) => None,
+            Entry::Directory(_) => {
+                let names = self.files.names(&path)?;
+                names.iter().find_map(|name| self.special(files::below(&path, name)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dockerfile::files::tests::Memory;
+
+    #[test]
+    fn a_dockerfile_for_buildkit_is_as_it_is() {
+        let text = "# syntax=docker/dockerfile:1\nFROM a\nRUN <<EOF\nx\nEOF\nCOPY f /\n";
+        let files = Memory::of(&["f"]);
+        let lowered = as_written(text.as_bytes(), &files).unwrap();
+        assert_eq!(lowered, Lowered { dockerfile: text.to_owned(), ..Lowered::default() });
+        let other = as_written(b"# syntax=evil/frontend\nFROM a\n", &files).unwrap_err();
+        assert_eq!(other.line, 1);
+    }
+
+    #[test]
+    fn a_program_that_loses_its_setuid_bit_is_warned_of() {
+        let mut files = Memory::of(&["m/su", "m/d/", "f"]);
+        files.0.insert("m/su".to_owned(), Entry::File(0o4755));
+        let lines = |text: &str| -> Vec<usize> {
+            let warnings = as_written(text.as_bytes(), &files).unwrap().warnings;
+            warnings.iter().map(|warning| warning.line).collect()
+        };
+        assert_eq!(lines("FROM a\nCOPY . /\nADD m/s* /\nCOPY [\"m\", \"/\"]\n"), [2, 3, 4]);
+        assert!(lines("FROM a\nCOPY f /\nCOPY --chmod=4755 m /\nCOPY --from=b m /\n").is_empty());
+    }
+}
