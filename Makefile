@@ -62,9 +62,12 @@ faults: build cluster-up python ## break everything while steps run; FAULTS=<n> 
 	cargo test --locked -p e2e --features cluster --test faults
 
 # A line for each that differs comes on standard output, one for each context on standard error.
-parity: build cluster-up python ## build Dockerfiles and compare with docker's images; PARITY_ONLY=<names> for some
+parity: export PARITY_BUILDER = $(BUILDER)
+parity: build cluster-up python ## build Dockerfiles and compare with docker's images; PARITY_ONLY=<names> for some, BUILDER=buildkit
+	@[ "$(BUILDER)" != buildkit ] || deploy/devcluster/buildkit.sh
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
-	cargo test --locked -p e2e --features cluster --test parity
+	cargo test --locked -p e2e --features cluster --test parity && \
+	{ [ "$(BUILDER)" != buildkit ] || cargo test --locked -p e2e --features cluster --test cluster -- --ignored buildkit; }
 
 # Each parser of what a job writes; FUZZ_SEED begins elsewhere. `make test` gives each a second.
 fuzz: export FUZZ_SECONDS ?= 60

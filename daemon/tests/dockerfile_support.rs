@@ -22,25 +22,27 @@ impossible the build's log has a warning that names the line, or the build fails
 `HOOKD_BUILD_STRICT=true` each warning is an error. The Dockerfile in the context stays as it is.
 
 The table is made of the contexts in `tests/parity`, each with what BuildKit makes of it. `make parity` builds all of
-them with the Kaniko of the development cluster, 1.24.0, and compares configuration and files; a test compares this page
-with the result. The rows are in the order of the contexts.
+them with the Kaniko of the development cluster, 1.24.0, and compares configuration and files; `make parity
+BUILDER=buildkit` does with rootless BuildKit. A test compares this page with both results. The rows are in the order of
+the contexts.
 
-- **Builder gets**: the instructions *as they are*, or *rewritten* into others of the same meaning, with the *warnings*
+- **Kaniko gets**: the instructions *as they are*, or *rewritten* into others of the same meaning, with the *warnings*
   that the log has; or the build is *refused* with this message.
-- **Image**: *as docker* (or both fail), *differs*, *fails* (docker builds it), *refused* (before the build), *builds*
+- **Its image**: *as docker* (or both fail), *differs*, *fails* (docker builds it), *refused* (before the build), *builds*
   (docker refuses it).
+- **BuildKit's image**: the same with `HOOKD_BUILDER=buildkit`, which gets all instructions as they are.
 
-| construct | builder gets | image |
-| --- | --- | --- |
+| construct | Kaniko gets | its image | BuildKit's image |
+| --- | --- | --- | --- |
 ";
 
 fn parity() -> PathBuf {
     Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../tests/parity")
 }
 
-/// The recorded outcomes by the names of contexts.
-fn record() -> BTreeMap<String, String> {
-    let text = fs::read_to_string(parity().join("expected-1.24")).unwrap();
+/// The recorded outcomes of a builder by the names of contexts.
+fn record(name: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(parity().join(name)).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = lines.filter_map(|line| line.split_once(' '));
     pairs.map(|(name, outcome)| (name.to_owned(), outcome.to_owned())).collect()
@@ -111,7 +113,7 @@ fn gets(name: &str, file: &str) -> String {
 }
 
 fn page() -> String {
-    let record = record();
+    let (record, buildkit) = (record("expected-1.24"), record("expected-buildkit"));
     let mut names: Vec<_> = record.keys().collect();
     let number = |name: &str| name.split('-').next().and_then(|number| number.parse::<u32>().ok());
     names.sort_by_key(|name| number(name));
@@ -120,14 +122,12 @@ fn page() -> String {
         let expected = fs::read(parity().join(format!("expect/{name}.json"))).unwrap();
         let expected: Value = serde_json::from_slice(&expected).unwrap();
         let file = expected["dockerfile"].as_str().unwrap();
-        let outcome = match record[name].as_str() {
-            "wrong" => "differs",
-            outcome => outcome,
-        };
+        let shown = |outcome: &str| outcome.replace("wrong", "differs");
+        let (kaniko, buildkit) = (shown(&record[name]), shown(&buildkit[name]));
         let plain = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
         let construct = plain(expected["construct"].as_str().unwrap());
         let gets = plain(&gets(name, file));
-        writeln!(page, "| {construct} | {gets} | {outcome} |").unwrap();
+        writeln!(page, "| {construct} | {gets} | {kaniko} | {buildkit} |").unwrap();
     }
     page
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# images.sh base            makes and pushes every image but hookd's
+# images.sh base            makes and pushes every image but hookd's and BuildKit's
+# images.sh buildkit <bindir>  makes that of BuildKit's binaries in <bindir> (buildkit.sh does)
 # images.sh hookd <bindir>  makes hookd:dev of hookd, hook and stepd in <bindir>
 # images.sh import          puts pause and registry into containerd (up.sh does)
 #
@@ -25,8 +26,9 @@ layer() {
     root=$(mktemp -d "$LAYERS/.root-$$-XXXXXX")
     chmod 755 "$root"
     "$make" "$root" "$@" >&2
+    # shellcheck disable=SC2086
     (cd "$root" && find . -mindepth 1 -maxdepth 1 -printf '%P\n' |
-      tar --files-from=- --sort=name --numeric-owner --mtime=@0 --format=gnu -cf "$root.tar")
+      tar --files-from=- --sort=name --numeric-owner --mtime=@0 ${LAYER_FORMAT:---format=gnu} -cf "$root.tar")
     rm -rf --one-file-system "$root"
     gzip -n -1 <"$root.tar" >"$path"
     sha256sum <"$path" | cut -d' ' -f1 >"$path.blob"
@@ -118,6 +120,30 @@ make_kaniko() {
   cp /etc/ssl/certs/ca-certificates.crt "$1/kaniko/ssl/certs/"
   # Without it the executor asks DNS before it looks at /etc/hosts.
   echo 'hosts: files dns' >"$1/etc/nsswitch.conf"
+}
+
+# make_buildkit <root> <folder of its binaries>: what moby/buildkit's rootless image
+# has of a base with a shell, as far as builds here need it.
+make_buildkit() {
+  local file
+  mkdir -p "$1/usr/bin" "$1/etc" "$1/run/user/1000" "$1/home/user/.local/tmp"
+  install -m 755 "$2"/{buildctl,buildkitd,rootlesskit} "$BIN/runc" /usr/bin/newuidmap /usr/bin/newgidmap "$1/usr/bin/"
+  for file in "$1"/usr/bin/*; do
+    { ldd "$file" 2>/dev/null | grep -oE '/[^ ]+' || true; } | while read -r file; do
+      mkdir -p "$1$(dirname "$file")"
+      cp -L "$file" "$1$file"
+    done
+  done
+  # What the setuid bit is for, and no more.
+  setcap cap_setuid=ep "$1/usr/bin/newuidmap"
+  setcap cap_setgid=ep "$1/usr/bin/newgidmap"
+  mkdir -p "$1/etc/ssl/certs"
+  cp /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/"
+  printf 'root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n' >"$1/etc/passwd"
+  printf 'root:x:0:\nuser:x:1000:\n' >"$1/etc/group"
+  echo user:100000:65536 | tee "$1/etc/subuid" >"$1/etc/subgid"
+  echo 'hosts: files dns' >"$1/etc/nsswitch.conf"
+  chown -R 1000:1000 "$1/run/user/1000" "$1/home/user"
 }
 
 make_hookd() {
@@ -230,6 +256,18 @@ kaniko_image() {
   push kaniko-project/executor:{$KANIKO_VERSION,latest}
 }
 
+buildkit_image() {
+  local busybox path key version
+  version=$(module_version buildkit github.com/moby/buildkit)
+  busybox=$(layer busybox "$(package_version busybox-static)" make_busybox)
+  key=$(cat "$1"/{buildctl,buildkitd,rootlesskit} "$BIN/runc" | sha256sum | cut -c1-12)
+  # Capabilities of files are in pax headers only.
+  path=$(LAYER_FORMAT='--format=pax --xattrs --xattrs-include=security.capability --pax-option=exthdr.name=%d/%f,delete=atime,delete=ctime' \
+    layer buildkit "$key" make_buildkit "$1")
+  image "{\"User\":\"1000:1000\",\"Entrypoint\":[\"rootlesskit\",\"buildkitd\"],\"Env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\",\"HOME=/home/user\",\"USER=user\",\"XDG_RUNTIME_DIR=/run/user/1000\",\"TMPDIR=/home/user/.local/tmp\"],\"Labels\":{\"org.opencontainers.image.version\":\"$version\"}}" "$busybox" "$path"
+  push moby/buildkit:{"$version-rootless",rootless}
+}
+
 hookd_image() {
   local name path
   for name in hookd hook stepd; do
@@ -241,13 +279,17 @@ hookd_image() {
   find "$LAYERS" -name 'hookd-*' ! -name "$(basename "$path")*" -delete
 }
 
-usage='usage: images.sh base | hookd <bindir> | import'
+usage='usage: images.sh base | buildkit <bindir> | hookd <bindir> | import'
 locate_binaries || die "the cluster is down (up.sh starts it)"
 mkdir -p "$LAYERS"
 OCI=$(mktemp -d "$LAYERS/.oci-XXXXXX")
 trap 'rm -rf "$OCI" "$LAYERS/.root-$$"-*' EXIT
 case ${1:-} in
   base) base_images ;;
+  buildkit)
+    [ $# = 2 ] || die "$usage"
+    buildkit_image "$2"
+    ;;
   hookd)
     [ $# = 2 ] || die "$usage"
     hookd_image "$2"

@@ -2,6 +2,7 @@
 //! hookd and compared with what docker makes of it. It prints a line for each that is not as docker
 //! builds it, and the counts.
 //!
+//! `PARITY_BUILDER` is `kaniko`, if it is not set, or `buildkit`.
 //! `PARITY_ONLY` is a comma-separated list of contexts: numbers, names or their beginnings.
 //! `PARITY_JOBS` is the number of builds at once, 2 if it is not set. `PARITY_DIR` has the contexts in
 //! another folder than tests/parity. `PARITY_AS_DOCKER` is how many must be as docker when all run;
@@ -14,12 +15,10 @@
 
 use std::process::ExitCode;
 
-use e2e::parity::{self, Outcome, RECORD, Record, Suite};
+use e2e::parity::{self, Builder, Outcome, Record, Suite};
 
 /// Builds at once.
 const JOBS: usize = 2;
-/// Contexts of which all that run must be as docker builds them.
-const LEAST_AS_DOCKER: usize = 130;
 
 fn main() -> ExitCode {
     let suite =
@@ -27,21 +26,24 @@ fn main() -> ExitCode {
     let only = setting("PARITY_ONLY").unwrap_or_default();
     let words: Vec<_> = only.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
     let contexts = suite.contexts(&words);
+    let builder = setting("PARITY_BUILDER").map_or(Builder::Kaniko, |name| {
+        Builder::named(&name).unwrap_or_else(|| panic!("PARITY_BUILDER is {name:?}"))
+    });
     let began = std::time::Instant::now();
-    let findings = parity::run(&suite, &contexts, number("PARITY_JOBS", JOBS));
+    let findings = parity::run(&suite, &contexts, builder, number("PARITY_JOBS", JOBS));
 
     println!();
     for finding in findings.iter().filter(|finding| finding.outcome != Outcome::AsDocker) {
         println!("{}", finding.line());
     }
     println!("{} in {} s", parity::counts(&findings), began.elapsed().as_secs());
-    let file = suite.file(RECORD);
+    let file = suite.file(builder.record());
     let mut record = Record::read(&file);
     if setting("PARITY_RECORD").is_some_and(|value| value == "1") {
         record.update(&findings);
         record.write(&file);
     }
-    let least = words.is_empty().then(|| number("PARITY_AS_DOCKER", LEAST_AS_DOCKER));
+    let least = words.is_empty().then(|| number("PARITY_AS_DOCKER", builder.least_as_docker()));
     let recorded = (!words.is_empty()).then_some(&record);
     let violations = parity::violations(&findings, recorded, least);
     violations.iter().for_each(|violation| println!("{violation}"));

@@ -44,6 +44,19 @@ pub fn cluster() -> &'static Cluster {
     })
 }
 
+impl Cluster {
+    /// Image of BuildKit, which `deploy/devcluster/buildkit.sh` makes.
+    ///
+    /// # Panics
+    /// If it has not been made.
+    pub fn buildkit_image(&self) -> String {
+        let name = format!("localhost:{}/moby/buildkit:rootless", self.registry_node_port);
+        by_digest(&name).unwrap_or_else(|error| {
+            panic!("there is no BuildKit: {error}. deploy/devcluster/buildkit.sh makes its image")
+        })
+    }
+}
+
 fn find() -> Result<Cluster, String> {
     let setting = |name: &str| {
         let value = env::var(name).ok().filter(|value| !value.is_empty());

@@ -28,7 +28,12 @@ impl Image {
         let mut config = json(&["config", reference])?;
         let (repository, _) = reference.split_once('@').ok_or("it is not named by digest")?;
         let mut files = Tree::default();
-        for layer in manifest["layers"].as_array().ok_or("its manifest has no layers")? {
+        // BuildKit writes null where there are none.
+        let layers = &manifest["layers"];
+        if !layers.is_array() && !layers.is_null() {
+            return Err(format!("its manifest has the layers {layers}"));
+        }
+        for layer in layers.as_array().into_iter().flatten() {
             let digest = layer["digest"].as_str().ok_or("a layer has no digest")?;
             let of_digest = |error| format!("layer {digest}: {error}");
             let layer = layer_of(repository, digest).map_err(of_digest)?;

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod build;
+mod builder;
 mod compare;
 mod context;
 mod image;
@@ -16,8 +17,9 @@ mod warning;
 
 use std::sync::Mutex;
 
+pub use builder::Builder;
 pub use context::{Context, Suite};
-pub use record::{RECORD, Record};
+pub use record::Record;
 pub use report::{Finding, Outcome, counts, violations};
 
 use build::{Built, Failure};
@@ -25,8 +27,8 @@ use image::Image;
 use test_support::RunnerPod;
 
 /// Builds these contexts in the cluster, so many at once; what came of them, in their order.
-pub fn run(suite: &Suite, contexts: &[Context], jobs: usize) -> Vec<Finding> {
-    let runner = RunnerPod::start();
+pub fn run(suite: &Suite, contexts: &[Context], builder: Builder, jobs: usize) -> Vec<Finding> {
+    let runner = RunnerPod::with(&builder.setup());
     let open = Mutex::new(contexts.iter().enumerate());
     let findings = Mutex::new(Vec::new());
     let work = || {

@@ -6,9 +6,6 @@ use std::path::Path;
 
 use super::report::Finding;
 
-/// Name of the file, with the version of Kaniko in the development cluster.
-pub const RECORD: &str = "expected-1.24";
-
 const HEAD: &str =
     "# What hookd makes of each context; `PARITY_RECORD=1 make parity` rewrites it.\n";
 

@@ -21,6 +21,7 @@ mod bad_registries;
 mod build_credentials;
 mod build_flight;
 mod build_reuse;
+mod buildkit;
 mod builds;
 mod builds_like_docker;
 mod cancels;

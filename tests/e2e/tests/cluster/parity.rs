@@ -1,6 +1,6 @@
 //! Some of the contexts of tests/parity; `make parity` has them all.
 
-use e2e::parity::{self, RECORD, Record, Suite};
+use e2e::parity::{self, Builder, Record, Suite};
 
 /// Builds at once, in each of these tests.
 const JOBS: usize = 2;
@@ -8,8 +8,8 @@ const JOBS: usize = 2;
 #[track_caller]
 fn assert_as_recorded(only: &[&str]) {
     let suite = Suite::of_repository();
-    let findings = parity::run(&suite, &suite.contexts(only), JOBS);
-    let record = Record::read(&suite.file(RECORD));
+    let findings = parity::run(&suite, &suite.contexts(only), Builder::Kaniko, JOBS);
+    let record = Record::read(&suite.file(Builder::Kaniko.record()));
     let violations = parity::violations(&findings, Some(&record), None);
     let lines: Vec<_> = findings.iter().map(parity::Finding::line).collect();
     assert!(violations.is_empty(), "{}\n{}", violations.join("\n"), lines.join("\n"));
