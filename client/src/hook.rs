@@ -109,7 +109,9 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
             respond(path, &Response::empty(), step_ended(ran))
         }
         Command::RunContainerStep(container) => {
-            let ran = run_call(connection, output, &mut signals, ContainerStep(*container)).await?;
+            let event = std::env::var("GITHUB_EVENT_NAME").unwrap_or_default();
+            let step = ContainerStep { container: *container, event };
+            let ran = run_call(connection, output, &mut signals, step).await?;
             respond(path, &Response::empty(), step_ended(ran))
         }
         Command::CleanupJob => {

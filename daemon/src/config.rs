@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use hookd_api::transport::AGENTS_DIR;
 
 mod build;
+mod cache;
 mod policy;
 pub mod quantity;
 mod registry;
@@ -15,9 +16,11 @@ mod tolerant;
 mod values;
 
 pub use build::{BuildConfig, BuildReuse, BuilderKind, ProxySource};
+pub use cache::{CacheConfig, Compression, LayerConfig, SnapshotMode};
 pub use policy::PolicyConfig;
 pub use registry::{BuiltImages, RegistryConfig, TlsSecret};
 pub use tolerant::tolerant;
+pub use values::count;
 use values::{seconds, switch};
 
 /// Settings of the daemon.

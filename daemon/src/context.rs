@@ -224,6 +224,7 @@ impl Context {
             registry: self.registries().await.ok(),
             built_tags: &self.built_tags,
             warnings: &self.warnings,
+            is_trusted: false,
         })
     }
 

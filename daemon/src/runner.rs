@@ -47,6 +47,9 @@ pub struct Runner {
     pub hookd_image: String,
     /// Image of the runner, which has the externals; likewise.
     pub runner_image: String,
+    /// No step of a job runs where hooks do: jobs must have a container, and hooks are started without a
+    /// shell, which jobs could replace.
+    pub hooks_are_alone: bool,
     /// The hook template that the runner container's environment names.
     pub hook_template: HookTemplate,
 }
@@ -117,6 +120,7 @@ impl Runner {
             job_volumes: job_volumes(pod, config, work.is_some()),
             work,
             work_refused,
+            hooks_are_alone: hooks_are_alone(pod, config),
             hook_template: hook_template::find(pod, config),
             hookd_image: image_that_mounts(pod, config, false),
             runner_image: config
@@ -154,6 +158,18 @@ fn that_mounts<'a>(pod: &'a Pod, config: &Config, read_only: bool) -> Option<&'a
     };
     let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
     containers.find(|container| container.volume_mounts.iter().flatten().any(is_it))
+}
+
+/// See [`Runner::hooks_are_alone`].
+fn hooks_are_alone(pod: &Pod, config: &Config) -> bool {
+    let Some(runner) = that_mounts(pod, config, true) else { return false };
+    let value = |name: &str| {
+        let found = runner.env.iter().flatten().rfind(|variable| variable.name == name);
+        found.and_then(|variable| variable.value.as_deref()).unwrap_or_default().trim()
+    };
+    let required = value("ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER").to_ascii_lowercase();
+    matches!(required.as_str(), "true" | "1")
+        && value("ACTIONS_RUNNER_CONTAINER_HOOKS").ends_with(".js")
 }
 
 /// Image of the container that mounts the socket's directory: read-only the runner, else hookd.

@@ -59,7 +59,12 @@ pub(crate) struct Positioned<R> {
 
 /// The container of a run_container_step.
 #[derive(Clone, Debug)]
-pub(crate) struct ContainerStep(pub(crate) ContainerSpec);
+pub(crate) struct ContainerStep {
+    /// What runs.
+    pub(crate) container: ContainerSpec,
+    /// The workflow's event.
+    pub(crate) event: String,
+}
 
 /// The program of a run_script_step.
 #[derive(Clone, Debug)]
@@ -94,8 +99,8 @@ impl Call for ContainerStep {
 
     fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
         use run_container_step_request::Message;
-        let container = Some(self.0.clone());
-        let start = RunContainerStepStart { step_id, container, resume, auto_ack: false };
+        let (container, event) = (Some(self.container.clone()), self.event.clone());
+        let start = RunContainerStepStart { step_id, container, resume, auto_ack: false, event };
         RunContainerStepRequest { message: Some(Message::Start(start)) }
     }
 

@@ -55,22 +55,27 @@ impl Build<'_> {
         why: &str,
         session: &mut Session,
     ) -> Result<(), Failure> {
-        let position = session.cursor.build.get_or_insert_default();
-        let name = names::build(&self.env.config.pod_name, self.step, position.attempt);
-        let attempt = position.attempt + 1;
+        let attempt = session.cursor.build.get_or_insert_default().attempt + 1;
         if attempt >= BUILD_ATTEMPTS {
             let (dockerfile, attempts) = (self.dockerfile.to_owned(), BUILD_ATTEMPTS);
             let why = why.to_owned();
             return Err(BuildError::ContextNotSent { dockerfile, attempts, why }.into());
         }
         log_group::end_line(session).await?;
-        let position = session.cursor.build.get_or_insert_default();
-        let token = position.token.take();
-        *position = BuildPosition { attempt, token, ..BuildPosition::default() };
-        let (jobs, runner) = (self.env.cluster.jobs(), &self.env.config.pod_name);
-        objects::delete(&jobs, runner, &name, &self.env.cluster.retry()).await?;
+        self.replace_job(session).await?;
         let message = "The build is started again: its context did not arrive whole";
         session.progress(Phase::BuildPending, message).await
+    }
+
+    /// Deletes the Job of this attempt, and counts on.
+    pub(super) async fn replace_job(&self, session: &mut Session) -> Result<(), Failure> {
+        let position = session.cursor.build.get_or_insert_default();
+        let (token, more_memory) = (position.token.take(), position.more_memory);
+        let name = names::build(&self.env.config.pod_name, self.step, position.attempt);
+        let attempt = position.attempt + 1;
+        *position = BuildPosition { attempt, token, more_memory, ..BuildPosition::default() };
+        let (jobs, runner) = (self.env.cluster.jobs(), &self.env.config.pod_name);
+        objects::delete(&jobs, runner, &name, &self.env.cluster.retry()).await.map(drop)
     }
 
     /// Waits for the pod of a Job that an earlier call has sent its context to.
@@ -112,9 +117,9 @@ impl Build<'_> {
     ) -> Result<Running, Failure> {
         loop {
             // Read first: a context that cannot be read needs no Job.
-            let (ReadContext { source, warnings, .. }, endpoint) = plan::of(self).await?;
-            // What the key was computed from, should the Dockerfile name other images by now.
-            let endpoint = lookup.recipe().map_or(endpoint, |recipe| recipe.endpoint.clone());
+            let (read, endpoint) = plan::of(self).await?;
+            let ReadContext { source, warnings, uncacheable, .. } = read;
+            let endpoint = self.endpoint(lookup, endpoint).await?;
             let created = self.create(&endpoint, lookup, session).await;
             let Created { job, is_of_key } = match created {
                 Err(failure) if is_of_another_call(&failure) => {
@@ -126,7 +131,11 @@ impl Build<'_> {
             let namespace = &self.env.cluster.namespace;
             let builder = self.builder().image(&self.env.config.build);
             let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
-            let lines: Vec<_> = lookup.line().into_iter().chain(warnings).chain([place]).collect();
+            let is_cached = self.env.config.build.cache.of(self.env.is_trusted).is_some();
+            let uncached = uncacheable.filter(|_| is_cached);
+            let uncached = uncached.map(|why| format!("Layers are not cached: {why}"));
+            let lines = lookup.line().into_iter().chain(warnings).chain(uncached);
+            let lines: Vec<_> = lines.chain([place]).collect();
             log_group::open(self.dockerfile, &lines, session).await?;
             let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
             let pod = match self.started(&job, &mut watch, session).await {
@@ -158,20 +167,40 @@ impl Build<'_> {
         }
     }
 
+    /// What this build may push and pull.
+    async fn endpoint(
+        &self,
+        lookup: &Lookup,
+        planned: EndpointConfig,
+    ) -> Result<EndpointConfig, Failure> {
+        match lookup.recipe() {
+            // What the key was computed from, should the Dockerfile name other images by now.
+            Some(recipe) => Ok(recipe.endpoint.clone()),
+            None if planned.cache.is_none() => Ok(planned),
+            None => {
+                let read = self.reader().read().await?;
+                let summary = self.reader().survey(read.source).await?;
+                plan::scoped(self, planned, &summary.names)
+            }
+        }
+    }
+
     async fn create(
         &self,
         endpoint: &EndpointConfig,
         lookup: &Lookup,
         session: &mut Session,
     ) -> Result<Created, Failure> {
-        let attempt = session.cursor.build.get_or_insert_default().attempt;
+        let position = session.cursor.build.get_or_insert_default();
+        let (attempt, more_memory) = (position.attempt, position.more_memory);
+        let more_memory = self.env.config.build.more_memory().filter(|_| more_memory);
         if let Err(error) = self.env.built_tags.add(self.step).await {
             tracing::warn!(
                 error = report(&error),
                 "the image of this build will stay in the registry"
             );
         }
-        let placed = plan::job(self, attempt, endpoint)?;
+        let placed = plan::job(self, attempt, more_memory.as_deref(), endpoint)?;
         for warning in self.env.warnings.only_new(placed.warnings) {
             session.progress(Phase::BuildPending, format!("Warning: {warning}")).await?;
         }

@@ -35,6 +35,9 @@ pub trait Builder: Sync {
         settings: &BuildConfig,
     ) -> Result<Lowered, DockerfileError>;
 
+    /// Why no layer of what it builds may be taken from a cache; none: each may.
+    fn uncacheable(&self, lowered: &Lowered, settings: &BuildConfig) -> Option<&'static str>;
+
     /// Its part of the build's pod.
     fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder;
 

@@ -78,6 +78,8 @@ pub struct ContextSummary {
     pub entries: Vec<ContextEntry>,
     /// There are no others.
     pub has_all_entries: bool,
+    /// SHA-256 of the entries without their contents.
+    pub names: [u8; 32],
 }
 
 /// Opens the directory of a Dockerfile as a build context.

@@ -1,38 +1,32 @@
 //! `hookd gc`: deletes the images of the repository of built images that no build uses any more.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use futures::{StreamExt, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use reqwest::StatusCode;
 
-use crate::config::RegistryConfig;
-use crate::error::report;
-use crate::registry::built_tags;
-use crate::registry::client::{
-    Access, ClientOptions, RegistryClient, RegistryError, RegistryTls, Session, UnreadableTls,
-};
-use crate::registry::credentials::Credentials;
-use crate::registry::destination::{self, Destination};
+use crate::config::{CacheConfig, RegistryConfig, count};
+use crate::registry::client::{RegistryError, UnreadableTls};
+use crate::registry::destination;
 use crate::registry::error::DestinationError;
-use crate::registry::mirrors::Mirrors;
-use crate::registry::tags;
 
-/// An image is deleted so long after its end: a job that found it just before may run for 5 days, and pull
-/// it again.
-const GRACE_PERIOD: SignedDuration = SignedDuration::from_hours(5 * 24);
-/// Images that are asked for at the same time.
-const MAX_REQUESTS: usize = 8;
+mod policy;
+mod repository;
+#[cfg(test)]
+mod tests;
+
+use policy::{Verdict, judge};
+use repository::Repository;
+
 /// Where the certificates of registries are mounted.
 const TLS_DIR: &str = "/run/hookd/tls";
 
 /// What is deleted, and where.
 #[derive(Args, Clone, Debug)]
 pub struct GcConfig {
-    /// Prints what would be deleted, and deletes nothing.
+    /// Prints what would be deleted and why, and deletes nothing.
     #[arg(long)]
     pub dry_run: bool,
 
@@ -44,9 +38,22 @@ pub struct GcConfig {
     #[arg(long, default_value = TLS_DIR)]
     pub tls_dir: PathBuf,
 
+    /// Images of one Dockerfile, the newest, that builds find; 0: all.
+    #[arg(
+        long = "keep-last",
+        env = "HOOKD_BUILT_IMAGES_KEEP_LAST",
+        default_value = "0",
+        value_parser = count
+    )]
+    pub keep_last: usize,
+
     /// The registry, as builds push to it.
     #[command(flatten)]
     pub registry: RegistryConfig,
+
+    /// The repositories of cached layers.
+    #[command(flatten)]
+    pub cache: CacheConfig,
 }
 
 /// Why images stay.
@@ -73,12 +80,26 @@ pub enum GcError {
     Registry(#[from] RegistryError),
     /// It deletes nothing.
     #[error(
-        "registry {host} does not delete images (405): give it a retention rule of its own, or set \
-         REGISTRY_STORAGE_DELETE_ENABLED if it is the one of deploy/registry.yaml"
+        "registry {host} does not delete images ({}): give it a retention rule of its own \
+         (docs/operations.md), or set REGISTRY_STORAGE_DELETE_ENABLED if it is the one of \
+         deploy/registry.yaml", .status.as_u16()
     )]
     DeletesNothing {
         /// The registry.
         host: String,
+        /// Its answer.
+        status: StatusCode,
+    },
+    /// The credentials may not delete.
+    #[error(
+        "registry {host} lets these credentials delete nothing ({}): give them the right to delete, or \
+         the registry a retention rule of its own (docs/operations.md)", .status.as_u16()
+    )]
+    MayNotDelete {
+        /// The registry.
+        host: String,
+        /// Its answer.
+        status: StatusCode,
     },
     /// The registry refused single requests; the log names them.
     #[error(
@@ -95,21 +116,19 @@ pub enum GcError {
     Output(#[source] io::Error),
 }
 
-/// An image of the repository.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Image {
-    tags: Vec<String>,
-    /// When no build uses it any more; none: a tag of it has another form.
-    end: Option<Timestamp>,
-}
-
-/// What the repository has.
+/// How many images there are, and what was done to them.
 #[derive(Debug, Default)]
-struct Images {
-    by_digest: BTreeMap<String, Image>,
-    tags: usize,
-    /// Tags whose image could not be read.
+struct Counts {
+    unused: usize,
+    deleted: usize,
+    replaced: usize,
+    withdrawn: usize,
+    found: usize,
+    may_run: usize,
+    foreign: usize,
     failed: usize,
+    /// The answer that the credentials do not suffice.
+    denied: Option<StatusCode>,
 }
 
 /// Deletes what is over and prints a line for each image of that kind.
@@ -118,105 +137,78 @@ struct Images {
 /// See [`GcError`]. What could be deleted is.
 pub async fn run(config: &GcConfig, output: &mut impl Write) -> Result<(), GcError> {
     let registry = config.registry.clone().without_empty();
-    let destination = destination::of_tag(&registry, "any").map_err(GcError::NotConfigured)?;
-    let session = session(config, &registry, &destination)?;
-    let images = images(&session).await?;
-    let now = Timestamp::now();
-    let (mut expired, mut deleted, mut failed) = (0, 0, images.failed);
-    for (digest, image) in &images.by_digest {
-        let Some(end) = image.end.filter(|end| now > *end + GRACE_PERIOD) else { continue };
-        expired += 1;
-        let mut done = "would delete";
-        if !config.dry_run {
-            match tags::delete_image(&session, digest).await {
-                Ok(_) => (deleted, done) = (deleted + 1, "deleted"),
-                Err(RegistryError::Refused { host, status: StatusCode::METHOD_NOT_ALLOWED }) => {
-                    return Err(GcError::DeletesNothing { host });
-                }
-                Err(error) => {
-                    tracing::warn!(digest, error = report(&error), "an image is not deleted");
-                    (failed, done) = (failed + 1, "could not delete");
-                }
-            }
-        }
-        let (repository, tags) = (&destination.pull, image.tags.join(", "));
-        writeln!(output, "{done} {repository}@{digest}: not used since {end}; tags {tags}")
-            .map_err(GcError::Output)?;
+    let built = destination::of_tag(&registry, "any").map_err(GcError::NotConfigured)?;
+    let layers = config.cache.all();
+    let layers = layers.iter().map(|name| destination::of_layers(&registry, name));
+    let layers: Vec<_> = layers.collect::<Result<_, _>>().map_err(GcError::NotConfigured)?;
+    let mut first = Ok(());
+    for destination in [built].into_iter().chain(layers) {
+        let repository = repository::open(config, &registry, &destination)?;
+        let collected = collect(config, &repository, output).await;
+        first = first.and(collected);
     }
-    let all = images.by_digest.len();
-    writeln!(output, "{all} images, {expired} not used any more, {deleted} deleted")
-        .map_err(GcError::Output)?;
-    match failed {
-        0 => Ok(()),
-        failed => Err(GcError::Incomplete { failed, all: images.tags }),
-    }
+    first
 }
 
-fn session(
+/// Deletes what is over of one repository.
+async fn collect(
     config: &GcConfig,
-    registry: &RegistryConfig,
-    destination: &Destination,
-) -> Result<Session, GcError> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| GcError::Unreadable { path: path.clone(), source })
-    };
-    let mut tls = RegistryTls::mounted(&config.tls_dir, &registry.tls)?;
-    if let Some(file) = &registry.ca_file {
-        tls.push(RegistryTls::of_authority(&destination.push_host, read(file)?));
-    }
-    let insecure = Mirrors::new(registry).insecure().to_vec();
-    let client = RegistryClient::new(&ClientOptions { insecure, tls })?;
-    let credentials = config.credentials_file.as_ref().map(read).transpose()?;
-    let credentials = credentials.map(|file| Credentials::of_docker_config(&file));
-    let (repository, _) = destination.repository_and_tag();
-    let all = credentials.unwrap_or_default();
-    let user = Credentials::find(&all, &destination.push_host, repository).cloned();
-    Ok(client.session(&destination.push_host, repository, user, Access::Delete)?)
-}
-
-/// All images: one is used for as long as one of its tags is.
-async fn images(session: &Session) -> Result<Images, RegistryError> {
-    let mut named = Vec::new();
-    for tag in tags::list(session).await? {
-        named.push(named_by(session, tag));
-    }
-    let mut images = Images { tags: named.len(), ..Images::default() };
-    let mut named = stream::iter(named).buffered(MAX_REQUESTS);
-    while let Some(Named { tag, digest }) = named.next().await {
-        let digest = match digest {
-            Ok(Some(digest)) => digest,
-            // It was deleted meanwhile.
-            Ok(None) => continue,
-            Err(error) => {
-                tracing::warn!(tag, error = report(&error), "an image cannot be read");
-                images.failed += 1;
+    repository: &Repository,
+    output: &mut impl Write,
+) -> Result<(), GcError> {
+    let images = repository::images(repository).await?;
+    let now = Timestamp::now();
+    let verdicts = judge(&images.by_digest, config.keep_last, now);
+    let mut counts = Counts { failed: images.failed, ..Counts::default() };
+    for (digest, verdict) in &verdicts {
+        let tags = &images.by_digest[*digest];
+        let (done, why) = match verdict {
+            Verdict::Unused { since } => {
+                let done = repository.delete(digest, tags, config.dry_run, &mut counts).await?;
+                (done, format!("not used since {since}"))
+            }
+            Verdict::Replaced { newer } => {
+                let done = repository.withdraw(digest, tags, config.dry_run, &mut counts).await;
+                (done, format!("{newer} newer images of its Dockerfile; it is deleted in 5 days"))
+            }
+            stays => {
+                counts.add(*stays);
                 continue;
             }
         };
-        let end = built_tags::end_of(&tag);
-        match images.by_digest.get_mut(&digest) {
-            Some(image) => {
-                image.tags.push(tag);
-                image.end = image.end.zip(end).map(|(one, other)| one.max(other));
-            }
-            None => {
-                images.by_digest.insert(digest, Image { tags: vec![tag], end });
-            }
+        let (name, tags) = (&repository.name, tags.join(", "));
+        writeln!(output, "{done} {name}@{digest}: {why}; tags {tags}").map_err(GcError::Output)?;
+    }
+    if counts.withdrawn > 0 || (images.has_nothing && !config.dry_run) {
+        repository.sweep().await;
+    }
+    let (name, summary) = (&repository.name, counts.summary(verdicts.len()));
+    writeln!(output, "{name}: {summary}").map_err(GcError::Output)?;
+    match (counts.failed, counts.denied) {
+        (0, _) => Ok(()),
+        (_, Some(status)) if counts.deleted == 0 => {
+            Err(GcError::MayNotDelete { host: repository.host().to_owned(), status })
+        }
+        (failed, _) => Err(GcError::Incomplete { failed, all: images.tags }),
+    }
+}
+
+impl Counts {
+    fn add(&mut self, stays: Verdict) {
+        match stays {
+            Verdict::Found => self.found += 1,
+            Verdict::MayRun => self.may_run += 1,
+            Verdict::Foreign => self.foreign += 1,
+            Verdict::Unused { .. } | Verdict::Replaced { .. } => {}
         }
     }
-    Ok(images)
-}
 
-/// A tag, and what it names.
-struct Named {
-    tag: String,
-    digest: Result<Option<String>, RegistryError>,
+    fn summary(&self, all: usize) -> String {
+        let Self { unused, deleted, replaced, withdrawn, found, may_run, foreign, .. } = self;
+        format!(
+            "{all} images: {unused} not used any more, {deleted} deleted; {replaced} replaced by newer \
+             ones, {withdrawn} withdrawn from builds; {found} stay for builds, {may_run} for jobs that \
+             may run them, {foreign} for tags that are not hookd's"
+        )
+    }
 }
-
-async fn named_by(session: &Session, tag: String) -> Named {
-    let found = tags::find(session, &tag).await;
-    Named { tag, digest: found.map(|found| found.map(|manifest| manifest.digest)) }
-}
-
-#[cfg(test)]
-mod tests;

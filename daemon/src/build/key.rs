@@ -15,6 +15,8 @@ use crate::registry::base_images::ResolvedImage;
 
 /// Changes with what goes into a key.
 const VERSION: &str = "hookd build 3";
+/// The same for what the layers of builds have in common.
+const LAYERS: &str = "hookd layers 1";
 /// Digits of a label.
 const LABEL: usize = 40;
 /// Digits that people read.
@@ -59,12 +61,16 @@ impl BuildKey {
             add(base.digest.as_bytes());
         }
         add(&builder(job)?);
-        let mut hex = String::new();
-        for byte in hash.finalize() {
-            // To a string it cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        Ok(Self { hex, context: (*context).clone() })
+        Ok(Self { hex: hex(hash), context: (*context).clone() })
+    }
+
+    /// What builds have in common whose layers Kaniko may take for each other's: the names of the files in
+    /// their contexts (a hash), and the builder.
+    ///
+    /// # Errors
+    /// The Job cannot be written as JSON.
+    pub fn of_layers(names: &[u8; 32], job: &Job) -> Result<String, Failure> {
+        Ok(hex(Sha256::new().chain_update(LAYERS).chain_update(names).chain_update(builder(job)?)))
     }
 
     /// All its digits.
@@ -81,6 +87,15 @@ impl BuildKey {
     pub fn context(&self) -> &ContextDigest {
         &self.context
     }
+}
+
+fn hex(hash: Sha256) -> String {
+    let mut hex = String::new();
+    for byte in hash.finalize() {
+        // To a string it cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 /// Its first digits.

@@ -51,12 +51,14 @@ pub mod failure;
 mod flight;
 pub mod gc;
 pub mod key;
+mod memory;
 mod plan;
 pub mod prebuild;
 pub mod progress;
 mod reading;
 pub mod repository;
 mod reuse;
+pub mod trust;
 
 use flight::{HeldLease, Turn};
 use reuse::{Lookup, Recipe};
@@ -84,6 +86,16 @@ pub struct BuildEnvironment<'a> {
     pub built_tags: &'a RememberedSteps,
     /// The warnings that the job's user has read.
     pub warnings: &'a Warnings,
+    /// The build may share layers with those of other trusted events: see [`trust`].
+    pub is_trusted: bool,
+}
+
+impl BuildEnvironment<'_> {
+    /// Where the image of a step's Dockerfile goes.
+    fn destination(&self, step: &StepId, dockerfile: &Path) -> Result<Destination, Failure> {
+        let path = dockerfile.strip_prefix(&self.config.work_dir).unwrap_or(dockerfile);
+        destination::of_step(&self.config.registry, step, path)
+    }
 }
 
 /// What is built and where to.
@@ -144,7 +156,7 @@ pub async fn build(
     dockerfile: &Path,
     session: &mut Session,
 ) -> Result<BuiltReference, Failure> {
-    let destination = destination::of_step(&env.config.registry, step)?;
+    let destination = env.destination(step, dockerfile)?;
     if let Some(image) = &session.cursor.image {
         // The caller may have written the cursor: only what is in our repository was built.
         if image.reference != destination.reference(&image.digest) {
@@ -202,9 +214,13 @@ impl Build<'_> {
             // Others do not wait for an image that they cannot have.
             lease = lease.filter(|_| lookup.recipe().is_some_and(is_of));
             session.settled();
-            match self.finish(&mut running, session).await? {
-                Finished::Succeeded(ended) => break ended,
-                Finished::WithoutContext(why) => {
+            match self.finish(&mut running, session).await {
+                Ok(Finished::Succeeded(ended)) => break ended,
+                Err(failure) => {
+                    drop(running);
+                    running = self.with_more_memory(failure, &lookup, session).await?;
+                }
+                Ok(Finished::WithoutContext(why)) => {
                     // Its watch is of a Job that goes.
                     drop(running);
                     self.next_attempt(&why, session).await?;

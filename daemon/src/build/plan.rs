@@ -1,13 +1,15 @@
 //! What a build may push and pull, from its Dockerfile and the settings; and its Job.
 
+use super::key::BuildKey;
 use super::{Build, ReadContext};
 use crate::config::ProxySource;
-use crate::endpoint::EndpointConfig;
+use crate::endpoint::{EndpointConfig, LayerCache, Place};
 use crate::error::Failure;
 use crate::objects::build_job::proxy::Proxy;
 use crate::objects::build_job::{self, Attempt};
 use crate::objects::template::Template;
 use crate::objects::template::build::{Placed, place};
+use crate::registry::destination;
 
 /// The settings of the build's registry endpoint.
 ///
@@ -16,27 +18,58 @@ use crate::objects::template::build::{Placed, place};
 pub(super) async fn of(build: &Build<'_>) -> Result<(ReadContext, EndpointConfig), Failure> {
     let read = build.reader().read().await?;
     let registry = &build.env.config.registry;
-    let endpoint = EndpointConfig::new(registry, &build.destination, &read.images);
+    let mut endpoint = EndpointConfig::new(registry, &build.destination, &read.images);
+    let cache = &build.env.config.build.cache;
+    let repository = cache.of(build.env.is_trusted).filter(|_| read.uncacheable.is_none());
+    if let Some(repository) = repository {
+        let layers = destination::of_layers(registry, &repository)?;
+        let (repository, _) = layers.repository_and_tag();
+        let place = Place { repository: repository.to_owned(), registry: layers.push_host.clone() };
+        let (scope, max_age) = (String::new(), cache.max_age.as_secs());
+        endpoint.cache = Some(LayerCache { place, scope, max_age });
+    }
     Ok((read, endpoint))
 }
 
-/// The Job of attempt number `attempt`: the builder and its endpoint, with the sidecar's proxy, placed as the
-/// template says.
+/// The same, with the layers that this build may share: `names` is a hash of the names in its context.
+///
+/// # Errors
+/// As [`job`].
+pub(super) fn scoped(
+    build: &Build<'_>,
+    mut endpoint: EndpointConfig,
+    names: &[u8; 32],
+) -> Result<EndpointConfig, Failure> {
+    if endpoint.cache.is_some() {
+        let job = job(build, 0, None, &endpoint)?.job;
+        let scope = BuildKey::of_layers(names, &job)?;
+        endpoint.cache = endpoint.cache.map(|cache| LayerCache { scope, ..cache });
+    }
+    Ok(endpoint)
+}
+
+/// The Job of attempt number `attempt`, with more memory or as much as the settings say: the builder and its
+/// endpoint, with the sidecar's proxy, placed as the template says.
 ///
 /// # Errors
 /// No endpoint can be made, or the template makes no pod of it.
 pub(super) fn job(
     build: &Build<'_>,
     attempt: u32,
+    more_memory: Option<&str>,
     endpoint: &EndpointConfig,
 ) -> Result<Placed, Failure> {
     let runner = build.env.runner;
     let config = &build.env.config;
     let attempt = Attempt { step: build.step, number: attempt };
-    let (registry, settings) = (&config.registry, &config.build);
+    let (registry, mut settings) = (&config.registry, config.build.clone());
+    if let Some(more) = more_memory {
+        more.clone_into(&mut settings.memory);
+        settings.layers.compressed_caching = false;
+    }
     let builder = build.builder();
-    let part = builder.part(endpoint, settings);
-    let mut job = build_job::job(runner, attempt, part, endpoint, registry, settings)?;
+    let part = builder.part(endpoint, &settings);
+    let mut job = build_job::job(runner, attempt, part, endpoint, registry, &settings)?;
     let proxy = Proxy::of_process().bypassed_for(Some(&build.destination), registry);
     proxy.apply_to_endpoint(&mut job);
     if settings.proxy == ProxySource::Sidecar {

@@ -13,7 +13,6 @@ use super::{Build, BuildEnvironment, Plan};
 use crate::config::{BuildReuse, BuiltImages, Config};
 use crate::error::Failure;
 use crate::ids::{self, InvalidStepId, StepId};
-use crate::registry::destination;
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::session::remembered::RememberedSteps;
@@ -107,7 +106,7 @@ pub async fn prebuild(
     dockerfile: &Path,
     session: &mut Session,
 ) -> Result<Prebuilt, Failure> {
-    let destination = destination::of_step(&env.config.registry, step)?;
+    let destination = env.destination(step, dockerfile)?;
     let call = ids::unguessable()
         .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
     let build = Build { env, step, dockerfile, destination, call, repository: OnceCell::new() };

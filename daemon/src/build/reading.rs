@@ -45,6 +45,8 @@ pub struct ReadContext {
     pub images: Vec<NamedImage>,
     /// What the image will differ in from docker's, a line each.
     pub warnings: Vec<String>,
+    /// Why none of its layers may be taken from a cache.
+    pub uncacheable: Option<&'static str>,
 }
 
 impl ContextReader<'_> {
@@ -85,8 +87,9 @@ impl ContextReader<'_> {
             }
             let name = source.dockerfile_name();
             let warnings = lowered.warnings.iter().map(|warning| warning.of(name)).collect();
+            let uncacheable = builder.uncacheable(&lowered, &settings);
             source.add(change(lowered).into_files());
-            Ok::<_, Failure>(ReadContext { source, images, warnings })
+            Ok::<_, Failure>(ReadContext { source, images, warnings, uncacheable })
         });
         read.await?
     }

@@ -108,10 +108,10 @@ impl Build<'_> {
             return Ok(Lookup::NoKey(None));
         }
         let Some(repository) = self.repository().await else { return Ok(Lookup::NoKey(None)) };
-        let read = self.reader().read().await?;
+        let (read, planned) = plan::of(self).await?;
         let (images, context) = (read.images, self.reader().survey(read.source).await?);
         if let Some(bases) = self.noted_bases(repository, &images).await {
-            let recipe = self.recipe(&images, &context, bases)?;
+            let recipe = self.recipe(&images, &planned, &context, bases)?;
             if let Ok(Some(image)) = self.find_in_time(repository, &recipe.tag).await {
                 return self.found(&recipe.key, image.digest, session).await.map(Lookup::Found);
             }
@@ -121,7 +121,7 @@ impl Build<'_> {
             Ok(bases) => bases,
             Err(why) => return Ok(Lookup::NoKey(Some(why))),
         };
-        let mut recipe = self.recipe(&images, &context, bases)?;
+        let mut recipe = self.recipe(&images, &planned, &context, bases)?;
         match self.find_in_time(repository, &recipe.tag).await {
             Ok(Some(image)) => {
                 self.note_bases(repository, &recipe.bases, &images, &image).await;
@@ -139,12 +139,13 @@ impl Build<'_> {
     fn recipe(
         &self,
         images: &[NamedImage],
+        planned: &EndpointConfig,
         context: &ContextSummary,
         bases: Vec<ResolvedImage>,
     ) -> Result<Recipe, Failure> {
         let registry = &self.env.config.registry;
-        let endpoint = EndpointConfig::new(registry, &self.destination, images).pinned(&bases);
-        let job = plan::job(self, 0, &endpoint)?.job;
+        let endpoint = plan::scoped(self, planned.clone().pinned(&bases), &context.names)?;
+        let job = plan::job(self, 0, None, &endpoint)?.job;
         let ingredients = Ingredients { context: &context.digest, bases: &bases, job: &job };
         let key = BuildKey::new(&ingredients)?;
         let made_of = MadeOf::new(&ingredients, context)?;
@@ -208,7 +209,8 @@ impl Build<'_> {
         tag: &str,
     ) -> Result<Option<Manifest>, RegistryError> {
         let session = repository.session(&self.destination, Access::Pull)?;
-        tags::find(&session, tag).await
+        let found = tags::find(&session, tag).await?;
+        Ok(found.filter(|manifest| !manifest.is_nothing()))
     }
 
     /// The repository, with credentials that are read once a call.

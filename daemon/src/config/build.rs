@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::cache::{CacheConfig, LayerConfig};
+use super::quantity;
 use super::values::{bytes, quantity, seconds, switch};
 
 /// The builder.
@@ -58,6 +60,11 @@ pub struct BuildConfig {
         value_parser = quantity
     )]
     pub memory: String,
+
+    /// Memory limit of the second and last attempt at a build that was killed for its memory, a Kubernetes
+    /// quantity; 0: there is none. Default: twice that of the first.
+    #[arg(long = "build-memory-retry", env = "HOOKD_BUILD_MEMORY_RETRY", value_parser = or_nothing)]
+    pub memory_retry: Option<String>,
 
     /// Ephemeral storage limit of a build, a Kubernetes quantity.
     #[arg(
@@ -156,6 +163,27 @@ pub struct BuildConfig {
         default_value = "900", value_parser = seconds
     )]
     pub context_timeout: Duration,
+
+    /// Where layers are cached.
+    #[command(flatten)]
+    pub cache: CacheConfig,
+
+    /// How they are made.
+    #[command(flatten)]
+    pub layers: LayerConfig,
+}
+
+impl BuildConfig {
+    /// The memory limit of a build after one that was killed for its memory; none: there is no other.
+    pub fn more_memory(&self) -> Option<String> {
+        let first = quantity::quantity(&self.memory)?;
+        let more = match self.memory_retry.as_deref().map(str::trim).filter(|text| !text.is_empty())
+        {
+            Some(more) => more.to_owned(),
+            None => doubled(first),
+        };
+        (quantity::quantity(&more)? > first).then_some(more)
+    }
 }
 
 /// See [`BuildConfig::builder`].
@@ -188,6 +216,23 @@ pub enum ProxySource {
     None,
 }
 
+/// Twice as many bytes, in the largest unit that has a whole number of them.
+fn doubled(bytes: f64) -> String {
+    let units = [("Gi", f64::from(1 << 30)), ("Mi", f64::from(1 << 20)), ("", 1.0)];
+    let amount = |unit: f64| 2.0 * bytes / unit;
+    let (name, unit) =
+        units.into_iter().find(|(_, unit)| amount(*unit).fract() == 0.0).unwrap_or(("", 1.0));
+    format!("{:.0}{name}", amount(unit))
+}
+
+/// A Kubernetes quantity, or nothing.
+fn or_nothing(text: &str) -> Result<String, String> {
+    match text.trim() {
+        none @ ("" | "0") => Ok(none.to_owned()),
+        text => quantity(text),
+    }
+}
+
 /// The name of a capability, as Kubernetes writes it, or nothing.
 pub(super) fn capability(text: &str) -> Result<String, String> {
     let name = text.trim().to_ascii_uppercase();
@@ -202,6 +247,17 @@ pub(super) fn capability(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_build_that_was_killed_gets_more_memory_or_none() {
+        let more = |settings: &[&str]| crate::config::Config::of(settings).build.more_memory();
+        assert_eq!(more(&[]).as_deref(), Some("8Gi"));
+        assert_eq!(more(&["--build-memory-retry", "6Gi"]).as_deref(), Some("6Gi"));
+        assert_eq!(doubled(1.5e9), "3000000000");
+        for none in ["0", "4Gi", "512Mi"] {
+            assert_eq!(more(&["--build-memory-retry", none]), None, "{none}");
+        }
+    }
 
     #[test]
     fn a_capability_is_named_with_or_without_its_prefix() {

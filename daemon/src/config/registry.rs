@@ -12,9 +12,9 @@ use super::values::{port, repository, seconds, tls_secret};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BuiltImages {
     /// They are deleted.
-    #[default]
     Delete,
     /// They stay.
+    #[default]
     Keep,
 }
 
@@ -83,13 +83,13 @@ pub struct RegistryConfig {
     #[arg(long = "build-repository", env = "HOOKD_BUILD_REPOSITORY", value_parser = repository)]
     pub repository: Option<String>,
 
-    /// What happens to the images of a job when it ends: `delete`, if the registry supports that,
-    /// or `keep`.
+    /// What happens to the images of a job when it ends: `keep`, and `hookd gc` deletes those that no
+    /// build uses any more, or `delete`.
     #[arg(
         long = "built-images",
         env = "HOOKD_BUILT_IMAGES",
         value_enum,
-        default_value = "delete",
+        default_value = "keep",
         ignore_case = true
     )]
     pub built_images: BuiltImages,

@@ -39,6 +39,14 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A whole number, or nothing, which is 0.
+pub fn count(text: &str) -> Result<usize, String> {
+    match text.trim() {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| "not a whole number from 0 on".to_owned()),
+    }
+}
+
 /// A Kubernetes quantity above zero.
 pub(super) fn quantity(text: &str) -> Result<String, String> {
     match crate::config::quantity::quantity(text) {

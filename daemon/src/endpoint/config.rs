@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cache::LayerCache;
 use crate::config::{RegistryConfig, TlsSecret};
 use crate::registry::base_images::ResolvedImage;
 use crate::registry::destination::Destination;
@@ -36,6 +37,9 @@ pub struct EndpointConfig {
     pub tag: String,
     /// The images that may be pulled.
     pub images: Vec<AllowedImage>,
+    /// Where layers are cached; none: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<LayerCache>,
     /// Hosts, with their ports, that speak plain HTTP.
     pub insecure: Vec<String>,
     /// Credentials are mounted.
@@ -103,6 +107,7 @@ impl EndpointConfig {
         Self {
             address: ADDRESS.to_owned(),
             images: images.iter().map(|image| allowed(&image.reference, &sources)).collect(),
+            cache: None,
             key,
             push: None,
             tag: "latest".to_owned(),
@@ -131,6 +136,12 @@ impl EndpointConfig {
     /// The destination for Kaniko.
     pub fn destination(&self) -> String {
         format!("{}/{}:{}", self.address, self.push_path(), self.tag)
+    }
+
+    /// Kaniko's repository of cached layers.
+    pub fn cache_repository(&self) -> Option<String> {
+        let cache = self.cache.as_ref()?;
+        Some(format!("{}/{}", self.address, self.keyed(&cache.path())))
     }
 
     /// The repository under which the endpoint takes the image.
@@ -220,7 +231,7 @@ mod tests {
     use crate::registry::destination;
 
     fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
-        let destination = destination::of_step(registry, &"s1".parse().unwrap()).unwrap();
+        let destination = destination::of_tag(registry, "s1").unwrap();
         let images = dockerfile::images(text.as_bytes()).unwrap();
         EndpointConfig::new(registry, &destination, &images)
     }

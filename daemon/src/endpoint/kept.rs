@@ -70,10 +70,10 @@ impl Kept {
                 Err(Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", message))
             }
             Push::Manifest(_) => self.manifest(sent.body).await,
-            Push::Open => Ok(accepted(config, self.open(), &HeaderMap::new())),
+            Push::Open => Ok(accepted(&config.push_path(), self.open(), &HeaderMap::new())),
             Push::Upload(id) => {
                 self.upload(id, sent.body).await?;
-                Ok(accepted(config, id, &HeaderMap::new()))
+                Ok(accepted(&config.push_path(), id, &HeaderMap::new()))
             }
             Push::Commit(id, digest) => {
                 self.upload(id, sent.body).await?;

@@ -4,12 +4,13 @@
 //! finds whatever Kaniko's container has. Therefore that container has no credentials. `hookd
 //! registry-endpoint` runs beside it, from hookd's own image, and speaks the distribution API on the
 //! pod's loopback interface. It pushes for this build's one repository and tag, and serves the images
-//! that the Dockerfile names; a RUN can do no more through it than the build may.
+//! that the Dockerfile names, and the layers of one repository that earlier builds have left; a RUN can do no more through it than the build may.
 //!
 //! Of a build in the runner pod hookd itself is the endpoint ([`LocalEndpoint`]). Other containers of the
 //! pod can connect to it, so that its repositories begin with a key that only the build gets.
 
 mod answer;
+mod cache;
 mod config;
 mod kept;
 mod layer;
@@ -22,6 +23,7 @@ mod server;
 mod shown;
 mod upstream;
 
+pub use cache::LayerCache;
 pub use config::{ADDRESS, AllowedImage, EndpointConfig, Place, VARIABLE};
 pub use local::LocalEndpoint;
 pub use server::{EndpointError, is_ready, run};

@@ -1,4 +1,4 @@
-//! The image that is built: blobs and manifests for one repository and one tag.
+//! What is pushed: blobs and manifests for one repository, the image's or that of cached layers.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,11 @@ const MOST_PUSHED: usize = 10_000;
 
 /// What this build has pushed so far.
 #[derive(Debug, Default)]
-pub(super) struct Pushes(Mutex<State>);
+pub(super) struct Pushes {
+    /// The repository, as it is named to the endpoint.
+    path: String,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -46,6 +50,11 @@ pub(super) struct Sent {
 }
 
 impl Pushes {
+    /// Into the repository that is named so.
+    pub(super) fn new(path: String) -> Self {
+        Self { path, state: Mutex::default() }
+    }
+
     pub(super) async fn serve(
         &self,
         config: &EndpointConfig,
@@ -153,7 +162,7 @@ impl Pushes {
             state.uploads.pop_first();
         }
         drop(state);
-        Ok(accepted(config, id, answer.headers()))
+        Ok(accepted(&self.path, id, answer.headers()))
     }
 
     async fn upload(
@@ -175,7 +184,7 @@ impl Pushes {
         if let Some(place) = self.lock().uploads.get_mut(&id) {
             *place = next;
         }
-        Ok(accepted(config, id, answer.headers()))
+        Ok(accepted(&self.path, id, answer.headers()))
     }
 
     async fn commit(
@@ -238,7 +247,7 @@ impl Pushes {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -301,10 +310,10 @@ fn location(
 }
 
 /// An upload goes on at the endpoint.
-pub(super) fn accepted(config: &EndpointConfig, id: u64, headers: &HeaderMap) -> Response<Body> {
+pub(super) fn accepted(path: &str, id: u64, headers: &HeaderMap) -> Response<Body> {
     let mut response = whole(StatusCode::ACCEPTED, Default::default());
     with_headers(&mut response, &only(headers, &[http::header::RANGE]));
-    let place = format!("/v2/{}/blobs/uploads/{id}", config.push_path());
+    let place = format!("/v2/{path}/blobs/uploads/{id}");
     if let Ok(place) = HeaderValue::try_from(place) {
         response.headers_mut().insert(LOCATION, place);
     }

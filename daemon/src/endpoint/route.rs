@@ -1,6 +1,7 @@
 //! Which request is one that the build may make: pure, from the request's head to a route.
 
 use http::{Method, Uri, header, request::Parts};
+use jiff::Timestamp;
 
 use super::answer::Refusal;
 use super::config::{AllowedImage, EndpointConfig};
@@ -12,6 +13,8 @@ pub(super) enum Route<'a> {
     Base,
     /// The push repository.
     Push(Push),
+    /// The repository of cached layers, whose tags are those in the registry.
+    Cache(Push),
     /// One of the repositories that images are pulled from.
     Pull { images: Vec<&'a AllowedImage>, item: Item },
 }
@@ -56,7 +59,8 @@ pub(super) fn route<'a>(config: &'a EndpointConfig, head: &Parts) -> Result<Rout
     }
     let rest = path.strip_prefix("/v2/").ok_or_else(|| Refusal::unknown_path(path))?;
     if let Some(rest) = rest.strip_prefix(&format!("{}/", config.push_path())) {
-        return push(config, head, rest).map(Route::Push);
+        let own = |tag: &str| (tag == config.tag).then(|| tag.to_owned());
+        return push(head, rest, own).map(Route::Push);
     }
     let rest = match &config.key {
         None => rest,
@@ -65,6 +69,12 @@ pub(super) fn route<'a>(config: &'a EndpointConfig, head: &Parts) -> Result<Rout
             .and_then(|rest| rest.strip_prefix('/'))
             .ok_or_else(|| Refusal::unknown_path(path))?,
     };
+    if let Some(cache) = &config.cache
+        && let Some(rest) = rest.strip_prefix(&format!("{}/", config.keyed(&cache.path())))
+    {
+        let now = Timestamp::now();
+        return push(head, rest, |name| cache.tag(name, now)).map(Route::Cache);
+    }
     let served = |image: &&AllowedImage| {
         let rest = rest.strip_prefix(&image.path).and_then(|rest| rest.strip_prefix('/'));
         rest.is_some_and(|rest| item(rest).is_some())
@@ -105,7 +115,9 @@ fn is_absolute(uri: &Uri) -> bool {
     uri.scheme().is_some() || uri.authority().is_some()
 }
 
-fn push(config: &EndpointConfig, head: &Parts, rest: &str) -> Result<Push, Refusal> {
+/// What is done in a repository that is pushed to; `tag` says which tag in the registry a name means, if the
+/// build may use it.
+fn push(head: &Parts, rest: &str, tag: impl Fn(&str) -> Option<String>) -> Result<Push, Refusal> {
     let unknown = || Refusal::unknown_path(rest);
     if let Some(upload) = rest.strip_prefix("blobs/uploads") {
         let id = upload.strip_prefix('/').unwrap_or_default();
@@ -118,13 +130,13 @@ fn push(config: &EndpointConfig, head: &Parts, rest: &str) -> Result<Push, Refus
             (method, _) => Err(Refusal::method(method)),
         };
     }
-    let item = item(rest).ok_or_else(unknown)?;
-    if let Item::Manifest(version) = &item
-        && !is_digest(version)
-        && *version != config.tag
-    {
-        return Err(Refusal::denied("this build may use its own tag only"));
-    }
+    let item = match item(rest).ok_or_else(unknown)? {
+        Item::Manifest(version) if !is_digest(&version) => {
+            let denied = || Refusal::denied("this build may use its own tag only");
+            Item::Manifest(tag(&version).ok_or_else(denied)?)
+        }
+        item => item,
+    };
     match (&head.method, item) {
         (&Method::GET | &Method::HEAD, item) => Ok(Push::Read(item)),
         (&Method::PUT, Item::Manifest(version)) => Ok(Push::Manifest(version)),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +21,7 @@ use super::config::{ADDRESS, EndpointConfig, VARIABLE};
 use super::kept::Kept;
 use super::pull::{Asked, Pulls};
 use super::push::{Pushes, Sent};
-use super::route::{Route, route};
+use super::route::{Item, Push, Route, is_digest, route};
 use super::upstream::{Registries, Upstream, UpstreamError};
 
 /// Connections at one time: Kaniko has about ten.
@@ -125,6 +126,7 @@ pub(super) struct Endpoint {
     upstream: Upstream,
     pulls: Pulls,
     pushes: Pushes,
+    layers: Pushes,
     kept: Kept,
     refusals: AtomicU64,
 }
@@ -135,8 +137,11 @@ impl Endpoint {
         registries: Registries,
     ) -> Result<Self, UpstreamError> {
         let upstream = Upstream::new(&config, &registries)?;
-        let (pulls, pushes, kept) = (Pulls::default(), Pushes::default(), Kept::default());
-        Ok(Self { config, upstream, pulls, pushes, kept, refusals: AtomicU64::new(0) })
+        let (pulls, kept) = (Pulls::default(), Kept::default());
+        let pushes = Pushes::new(config.push_path());
+        let layers = config.cache.as_ref().map(|cache| config.keyed(&cache.path()));
+        let layers = Pushes::new(layers.unwrap_or_default());
+        Ok(Self { config, upstream, pulls, pushes, layers, kept, refusals: AtomicU64::new(0) })
     }
 
     /// The configuration of the image that was pushed, if it is kept here.
@@ -171,12 +176,40 @@ impl Endpoint {
                 let asked = Asked { method: &head.method, item: &item, headers: &head.headers };
                 self.pulls.serve(&self.upstream, &images, asked).await
             }
+            Route::Cache(push) => self.cached(push, head, body).await,
             Route::Push(push) => {
                 let sent = Sent { method: head.method.clone(), headers: head.headers, body };
                 match self.upstream.push() {
                     Some(session) => self.pushes.serve(&self.config, session, push, sent).await,
                     None => self.kept.serve(&self.config, &self.pulls, push, sent).await,
                 }
+            }
+        }
+    }
+
+    /// Layers are pulled as images are; whether one is there is asked as of what is pushed.
+    async fn cached(
+        &self,
+        push: Push,
+        head: Parts,
+        body: Incoming,
+    ) -> Result<Response<Body>, Refusal> {
+        let session = self.upstream.cache()?;
+        let denied = || Refusal::denied("this build caches no layers");
+        let cache = self.config.cache.as_ref().ok_or_else(denied)?;
+        match push {
+            Push::Read(item) if head.method == Method::GET => {
+                // A digest is served if an entry that was leads to it.
+                let entry = match &item {
+                    Item::Manifest(tag) if !is_digest(tag) => cache.entry(tag),
+                    Item::Manifest(_) | Item::Blob(_) => cache.entry(""),
+                };
+                let asked = Asked { method: &head.method, item: &item, headers: &head.headers };
+                self.pulls.serve(&self.upstream, &[&entry], asked).await
+            }
+            push => {
+                let sent = Sent { method: head.method.clone(), headers: head.headers, body };
+                self.layers.serve(&self.config, session, push, sent).await
             }
         }
     }

@@ -38,6 +38,10 @@ impl Shown {
             ],
             None => vec![(config.destination(), IN_CONTAINER.to_owned())],
         };
+        if let Some((printed, cache)) = config.cache_repository().zip(config.cache.as_ref()) {
+            let Place { registry, repository } = &cache.place;
+            names.push((printed, format!("{registry}/{repository}")));
+        }
         for image in &config.images {
             let (host, prefix) = (&image.registry, config.keyed(&prefix(&image.registry)));
             let url = format!("{}://{host}/v2/", scheme(host));
@@ -123,7 +127,7 @@ mod tests {
             node_port: Some("30500".into()),
             ..RegistryConfig::default()
         };
-        let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
+        let destination = destination::of_tag(&registry, "s1").unwrap();
         let images =
             dockerfile::images(b"FROM busybox\nCOPY --from=r.example:5000/c / /\n").unwrap();
         let shown = Shown::new(&EndpointConfig::new(&registry, &destination, &images));

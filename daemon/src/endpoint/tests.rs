@@ -1,6 +1,7 @@
 //! Against registries on loopback: what a build needs, and what a hostile RUN tries.
 
 mod attacks;
+mod cache;
 mod layers;
 mod pulls;
 mod pushes;
@@ -40,6 +41,7 @@ fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
         push: Some(place(push, "org/hookd/build")),
         tag: "s1".into(),
         images: vec![image],
+        cache: None,
         insecure: [&[push], pulls].concat().iter().map(|host| (*host).to_owned()).collect(),
         credentials: true,
         authority: false,

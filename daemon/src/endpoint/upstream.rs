@@ -98,6 +98,7 @@ impl Registries {
 #[derive(Debug)]
 pub(super) struct Upstream {
     push: Option<Session>,
+    cache: Option<Session>,
     pulls: HashMap<Place, Arc<Session>>,
 }
 
@@ -113,18 +114,25 @@ impl Upstream {
             client.session(&place.registry, &place.repository, credentials, access)
         };
         let mut pulls = HashMap::new();
-        for place in config.images.iter().flat_map(|image| &image.sources) {
+        let cached = config.cache.iter().map(|cache| &cache.place);
+        for place in config.images.iter().flat_map(|image| &image.sources).chain(cached) {
             if !pulls.contains_key(place) {
                 pulls.insert(place.clone(), Arc::new(session(place, Access::Pull)?));
             }
         }
         let push = config.push.as_ref().map(|push| session(push, Access::Push)).transpose()?;
-        Ok(Self { push, pulls })
+        let cache = config.cache.as_ref().map(|cache| session(&cache.place, Access::Push));
+        Ok(Self { push, cache: cache.transpose()?, pulls })
     }
 
     /// The repository that is pushed to, if the image goes to one.
     pub(super) fn push(&self) -> Option<&Session> {
         self.push.as_ref()
+    }
+
+    /// The repository of cached layers.
+    pub(super) fn cache(&self) -> Result<&Session, Refusal> {
+        self.cache.as_ref().ok_or_else(|| Refusal::denied("this build caches no layers"))
     }
 
     /// A repository that is pulled from.

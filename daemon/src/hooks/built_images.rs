@@ -24,9 +24,11 @@ pub async fn delete(context: &Context) {
         return;
     }
     let tags = context.built_tags.all().await;
-    let Some(first) = tags.first() else { return };
+    if tags.is_empty() {
+        return;
+    }
     let (count, host) = (tags.len(), context.config.registry.host.as_deref().unwrap_or_default());
-    match tokio::time::timeout(TIMEOUT, delete_all(context, first, &tags)).await {
+    match tokio::time::timeout(TIMEOUT, delete_all(context, &tags)).await {
         Ok(Ok(deleted)) => {
             tracing::info!(deleted, "deleted the images that the job built");
             context.built_tags.forget().await;
@@ -47,12 +49,8 @@ pub async fn delete(context: &Context) {
 }
 
 /// The number of images that were there.
-async fn delete_all(
-    context: &Context,
-    first: &StepId,
-    tags: &[StepId],
-) -> Result<usize, Option<RegistryError>> {
-    let session = session(context, first).await?;
+async fn delete_all(context: &Context, tags: &[StepId]) -> Result<usize, Option<RegistryError>> {
+    let session = session(context).await?;
     let mut deleted = 0;
     for tag in tags {
         deleted += usize::from(tags::delete(&session, tag.as_str()).await?);
@@ -61,9 +59,9 @@ async fn delete_all(
 }
 
 /// None: no registry is configured.
-async fn session(context: &Context, step: &StepId) -> Result<Session, Option<RegistryError>> {
+async fn session(context: &Context) -> Result<Session, Option<RegistryError>> {
     let config = &context.config.registry;
-    let Ok(destination) = destination::of_step(config, step) else { return Err(None) };
+    let Ok(destination) = destination::of_tag(config, "any") else { return Err(None) };
     let client = context.registries().await.map_err(Some)?;
     let repository = Repository::new(client, &context.cluster, config).await;
     Ok(repository.session(&destination, Access::Delete)?)

@@ -81,9 +81,10 @@ pub fn job(
     Ok(step_job::one_pod_job(metadata, pod, build.timeout))
 }
 
-/// True of a builder's argument that only says where the image goes.
+/// True of a builder's argument that only says where the image goes, or how much memory it takes to make.
 pub fn is_destination(argument: &str) -> bool {
-    DESTINATIONS.iter().any(|start| argument.starts_with(start))
+    argument == kaniko::NOT_IN_MEMORY
+        || DESTINATIONS.iter().any(|start| argument.starts_with(start))
 }
 
 fn quoted(arguments: &[String]) -> Option<Vec<String>> {

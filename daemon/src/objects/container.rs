@@ -41,6 +41,8 @@ pub struct ContainerStep {
     pub volumes: UserVolumes,
     /// docker's options.
     pub options: CreateOptions,
+    /// The event that the hook's environment names; empty: none.
+    pub event: String,
 }
 
 /// Where a step's image comes from.
@@ -91,6 +93,7 @@ impl TryFrom<ContainerSpec> for ContainerStep {
             mounts: spec.system_mount_volumes,
             volumes,
             options,
+            event: String::new(),
         })
     }
 }

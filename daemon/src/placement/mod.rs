@@ -6,7 +6,7 @@ use std::path::Path;
 use futures::future::BoxFuture;
 use hookd_api::v1::{JobPrepared, ServiceLog};
 
-use crate::build;
+use crate::build::{self, trust};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::ids::StepId;
@@ -133,7 +133,8 @@ async fn run_pushed(
     dockerfile: &Path,
     session: &mut Session,
 ) -> Result<i32, Failure> {
-    let environment = call.context.build_environment().await?;
+    let mut environment = call.context.build_environment().await?;
+    environment.is_trusted = trust::is_trusted(&spec.event, environment.runner);
     // Boxed: it is large, and most steps build nothing.
     let built = Box::pin(build::build(&environment, call.step, dockerfile, session)).await?;
     placement.run_image(call, spec, built.reference, session).await

@@ -1,5 +1,7 @@
 //! Where a built image goes, and where the kubelet finds it.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use crate::config::{BuiltImages, RegistryConfig};
@@ -29,14 +31,21 @@ pub struct Destination {
     pub insecure: bool,
 }
 
-/// The destination of a step's build.
+/// The destination of a step's build. The path of its Dockerfile is the one in the work directory.
 ///
 /// # Errors
 /// When no registry is configured.
-pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, Failure> {
+pub fn of_step(
+    registry: &RegistryConfig,
+    step: &StepId,
+    dockerfile: &Path,
+) -> Result<Destination, Failure> {
     let tag = match registry.built_images {
         BuiltImages::Delete => step.to_string(),
-        BuiltImages::Keep => built_tags::of_step(step, Timestamp::now(), registry.max_age),
+        BuiltImages::Keep => {
+            let dockerfile = built_tags::dockerfile_id(dockerfile);
+            built_tags::of_step(step, &dockerfile, Timestamp::now(), registry.max_age)
+        }
     };
     Ok(of_tag(registry, &tag)?)
 }
@@ -47,14 +56,31 @@ pub fn of_step(registry: &RegistryConfig, step: &StepId) -> Result<Destination, 
 /// When no registry is configured.
 pub fn of_tag(registry: &RegistryConfig, tag: &str) -> Result<Destination, DestinationError> {
     let given = registry.host.as_deref().ok_or(DestinationError::NotConfigured)?;
+    Ok(in_registry(registry, given, &repository(registry, given), tag))
+}
+
+/// A repository of cached layers: its path follows that of the registry's host.
+///
+/// # Errors
+/// When no registry is configured.
+pub fn of_layers(
+    registry: &RegistryConfig,
+    repository: &str,
+) -> Result<Destination, DestinationError> {
+    let given = registry.host.as_deref().ok_or(DestinationError::NotConfigured)?;
+    let path = given.split_once('/').map_or("", |(_, path)| path.trim_matches('/'));
+    let repository = format!("{path}/{repository}");
+    Ok(in_registry(registry, given, repository.trim_start_matches('/'), "any"))
+}
+
+fn in_registry(registry: &RegistryConfig, given: &str, repository: &str, tag: &str) -> Destination {
     let (pull_host, push_host) = hosts(registry, given);
-    let repository = repository(registry, given);
-    Ok(Destination {
+    Destination {
         push: format!("{push_host}/{repository}:{tag}"),
         pull: format!("{pull_host}/{repository}"),
         insecure: registry.node_port.is_some(),
         push_host,
-    })
+    }
 }
 
 /// The repository of built images within the registry `given`.
@@ -101,11 +127,12 @@ mod tests {
     use super::*;
 
     fn registry(host: &str) -> RegistryConfig {
-        RegistryConfig { host: Some(host.to_owned()), ..RegistryConfig::default() }
+        let built_images = BuiltImages::Delete;
+        RegistryConfig { host: Some(host.to_owned()), built_images, ..RegistryConfig::default() }
     }
 
     fn at(registry: &RegistryConfig) -> Destination {
-        of_step(registry, &"s".parse().unwrap()).unwrap()
+        of_tag(registry, "s").unwrap()
     }
 
     #[test]
@@ -154,9 +181,21 @@ mod tests {
     }
 
     #[test]
+    fn the_tag_of_an_image_that_is_kept_names_its_dockerfile() {
+        let (step, path) = ("s".parse().unwrap(), Path::new("_actions/o/r/v1/Dockerfile"));
+        let deleted = of_step(&registry("r"), &step, path).unwrap();
+        assert_eq!(deleted.repository_and_tag(), ("hookd/build", "s"));
+        let kept = RegistryConfig { built_images: BuiltImages::Keep, ..registry("r") };
+        let kept = of_step(&kept, &step, path).unwrap();
+        let begin = format!("step_s_{}_", built_tags::dockerfile_id(path));
+        assert!(kept.repository_and_tag().1.starts_with(&begin), "{}", kept.push);
+    }
+
+    #[test]
     fn no_registry_is_an_error_with_the_settings_names() {
-        let error = of_step(&RegistryConfig { host: None, ..registry("") }, &"s".parse().unwrap())
-            .unwrap_err();
+        let registry = RegistryConfig { host: None, ..registry("") };
+        let step = "s".parse().unwrap();
+        let error = of_step(&registry, &step, Path::new("Dockerfile")).unwrap_err();
         assert!(error.remedy.contains("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST"));
     }
 }

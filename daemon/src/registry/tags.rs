@@ -19,6 +19,11 @@ const MAX_TAGS: usize = 100_000;
 /// As large as a registry accepts one.
 const MAX_MANIFEST: usize = 4 << 20;
 
+/// An index of no images: what a tag names that is to name nothing any more.
+const NOTHING: &[u8] =
+    br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+const NOTHING_TYPE: &str = "application/vnd.oci.image.index.v1+json";
+
 /// A manifest or an index, as a registry has it.
 #[derive(Clone, Debug)]
 pub struct Manifest {
@@ -32,6 +37,11 @@ impl Manifest {
     /// Of these bytes.
     pub(super) fn new(media_type: Option<HeaderValue>, bytes: Bytes) -> Self {
         Self { digest: digest_of(&bytes), media_type, bytes }
+    }
+
+    /// True if a tag was taken off its image by it: see [`take_off`].
+    pub fn is_nothing(&self) -> bool {
+        self.bytes.as_ref() == NOTHING
     }
 }
 
@@ -135,6 +145,24 @@ pub async fn set(session: &Session, tag: &str, manifest: &Manifest) -> Result<()
     request.body = Some(manifest.bytes.clone().into());
     let answer = session.send(request).await?;
     if answer.status().is_success() { Ok(()) } else { Err(refused(session, answer.status())) }
+}
+
+/// Takes a tag off its image, which stays: few registries delete a tag alone. It names an index of no
+/// images then, until [`sweep`] deletes that.
+///
+/// # Errors
+/// See [`RegistryError`].
+pub async fn take_off(session: &Session, tag: &str) -> Result<(), RegistryError> {
+    let media_type = HeaderValue::from_static(NOTHING_TYPE);
+    set(session, tag, &Manifest::new(Some(media_type), Bytes::from_static(NOTHING))).await
+}
+
+/// Deletes what [`take_off`] has left, with all its tags.
+///
+/// # Errors
+/// As [`delete_image`].
+pub async fn sweep(session: &Session) -> Result<bool, RegistryError> {
+    delete_image(session, &digest_of(NOTHING)).await
 }
 
 /// Deletes the image with a tag; true if it was there. Registries delete manifests by their digest only,

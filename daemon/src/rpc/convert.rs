@@ -46,7 +46,9 @@ pub(super) fn run_start(
     let Some(container) = start.container else {
         return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
+    bounds::check_text("event", &start.event).map_err(|error| status::of(&error.into()))?;
     let spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
+    let spec = ContainerStep { event: start.event, ..spec };
     Ok(Call { start: start_at, spec })
 }
 

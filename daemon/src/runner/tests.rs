@@ -107,3 +107,22 @@ fn only_a_shared_claim_lets_a_step_leave_the_runners_node() {
     assert!(!same_node(&claim("ReadWriteMany")).unwrap());
     assert_eq!(same_node(&claim("ReadWriteOncePod")).unwrap_err().reason, Reason::ClaimUnusable);
 }
+
+#[test]
+fn hooks_are_alone_if_jobs_need_containers_and_no_shell_runs() {
+    let is_alone = |required: &str, hook: &str| {
+        let variables = [
+            ("ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER", required),
+            ("ACTIONS_RUNNER_CONTAINER_HOOKS", hook),
+        ];
+        let variables = variables.map(|(name, value)| json!({"name": name, "value": value}));
+        let mount = json!({"name": "hookd", "mountPath": "/run/hookd", "readOnly": true});
+        let runner = json!({"name": "runner", "env": variables, "volumeMounts": [mount]});
+        let pod = serde_json::from_value(json!({"spec": {"containers": [runner]}})).unwrap();
+        Runner::from_pod(&pod, "ns", &Config::of(&[])).hooks_are_alone
+    };
+    assert!(is_alone("true", "/run/hookd/hook.js") && is_alone("True", "/run/hookd/hook.js"));
+    assert!(!is_alone("false", "/run/hookd/hook.js") && !is_alone("", "/run/hookd/hook.js"));
+    // The job chooses the shell that starts it.
+    assert!(!is_alone("true", "/run/hookd/hook.sh"));
+}

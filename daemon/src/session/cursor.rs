@@ -32,6 +32,9 @@ pub struct BuildPosition {
     pub attempt: u32,
     /// The whole context reached Kaniko: the Job can end without us.
     pub context_sent: bool,
+    /// An earlier Job was killed for its memory, and this one has more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_memory: bool,
     /// Token that the runner's `::stop-commands::` was given; present while the group is open.
     pub token: Option<String>,
     /// The log is that of another's build, which is followed.

@@ -24,6 +24,7 @@ pub(crate) fn step(container: v1::ContainerSpec, cursor: Vec<u8>) -> v1::RunCont
         container: Some(container),
         resume,
         auto_ack: true,
+        event: String::new(),
     };
     v1::RunContainerStepRequest {
         message: Some(v1::run_container_step_request::Message::Start(start)),

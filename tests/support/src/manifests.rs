@@ -161,11 +161,22 @@ fn set_empty_dir(pod: &mut Value, setup: &Setup) {
     volume["emptyDir"] = fields.clone();
 }
 
-/// Sets variables of the sidecar, in place of those that are there.
+/// Sets variables of both containers, in place of those that are there.
 fn set_environment(pod: &mut Value, setup: &Setup) {
-    let environment = pod["spec"]["initContainers"][0]["env"].as_array_mut().unwrap();
-    for (name, value) in &setup.environment {
-        environment.retain(|variable| variable["name"] != *name);
-        environment.push(json!({"name": name, "value": value}));
+    // A test builds its images itself, and leaves none.
+    let deleted = ("HOOKD_BUILT_IMAGES", "delete".to_owned());
+    let of_sidecar = [&deleted].into_iter().chain(&setup.environment);
+    set_variables(&mut pod["spec"]["initContainers"][0]["env"], of_sidecar);
+    set_variables(&mut pod["spec"]["containers"][0]["env"], &setup.of_runner);
+}
+
+fn set_variables<'a>(
+    variables: &mut Value,
+    values: impl IntoIterator<Item = &'a (&'static str, String)>,
+) {
+    let variables = variables.as_array_mut().unwrap();
+    for (name, value) in values {
+        variables.retain(|variable| variable["name"] != *name);
+        variables.push(json!({"name": name, "value": value}));
     }
 }

@@ -52,6 +52,8 @@ pub struct Setup {
     pub empty_dir: Option<(&'static str, Value)>,
     /// Variables of the sidecar.
     pub environment: Vec<(&'static str, String)>,
+    /// Variables of the runner container.
+    pub of_runner: Vec<(&'static str, String)>,
     /// Verb and resource that the Role lacks.
     pub forbidden: Option<(&'static str, &'static str)>,
     /// The part of the claim that is the work directory; none: all of it.
@@ -84,6 +86,12 @@ impl Setup {
     /// Sets a variable of the sidecar.
     pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.environment.push((name, value.into()));
+        self
+    }
+
+    /// Sets a variable of the runner container.
+    pub fn set_on_runner(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.of_runner.push((name, value.into()));
         self
     }
 }

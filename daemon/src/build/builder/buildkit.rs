@@ -53,6 +53,10 @@ impl Builder for BuildKit {
         dockerfile::as_written(text, files)
     }
 
+    fn uncacheable(&self, _: &Lowered, _: &BuildConfig) -> Option<&'static str> {
+        Some("BuildKit has no cache in the registry here")
+    }
+
     fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder {
         buildkit::builder(endpoint, settings)
     }

@@ -55,6 +55,10 @@ impl Builder for Kaniko {
         dockerfile::lower(text, files, dockerfile::Builder::of_image(&settings.kaniko_image))
     }
 
+    fn uncacheable(&self, lowered: &Lowered, settings: &BuildConfig) -> Option<&'static str> {
+        lowered.uncacheable(dockerfile::Builder::of_image(&settings.kaniko_image))
+    }
+
     fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder {
         kaniko::builder(endpoint, settings)
     }

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
 use super::ContextDigest;
@@ -44,6 +45,8 @@ pub(super) enum Content<'a> {
 pub(super) struct Archive<W: Write> {
     gzip: GzEncoder<Valve<W>>,
     entries: Entries,
+    /// Of the entries without their contents.
+    names: Sha256,
     /// Bytes before compression.
     written: u64,
     limit: u64,
@@ -59,6 +62,8 @@ pub(super) struct Finished {
     pub(super) entries: Vec<ContextEntry>,
     /// All of them have a place there.
     pub(super) has_all: bool,
+    /// Of its entries without their contents.
+    pub(super) names: [u8; 32],
 }
 
 /// Lets through what is written until it is shut.
@@ -73,6 +78,7 @@ impl<W: Write> Archive<W> {
         Self {
             gzip: GzEncoder::new(valve, compression),
             entries: Entries::default(),
+            names: Sha256::new(),
             written: 0,
             limit,
         }
@@ -101,6 +107,12 @@ impl<W: Write> Archive<W> {
         if least > self.limit {
             return Err(Fault::Full);
         }
+        for text in [&name[..], target] {
+            self.names.update((text.len() as u64).to_be_bytes());
+            self.names.update(text);
+        }
+        self.names.update(mode.to_be_bytes());
+        self.names.update([kind.as_byte()]);
         let mut header = header(kind, size);
         header.set_mode(mode);
         let long_link = put(&mut header.as_old_mut().linkname, target);
@@ -138,7 +150,8 @@ impl<W: Write> Archive<W> {
         self.gzip.get_mut().flush()?;
         let (digest, entries, has_all) = std::mem::take(&mut self.entries).end();
         let digest = ContextDigest(digest);
-        Ok(Finished { bytes: self.written + 2 * BLOCK, digest, entries, has_all })
+        let names = self.names.finalize_reset().into();
+        Ok(Finished { bytes: self.written + 2 * BLOCK, digest, entries, has_all, names })
     }
 
     /// An entry that holds the name or target of the next one, which its header has no room for.

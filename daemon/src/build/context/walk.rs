@@ -76,9 +76,9 @@ pub(super) fn send<W: Write>(
     }
     walk.added_again()?;
     let finished = walk.archive.finish().map_err(|source| ContextError::Output { source })?;
-    let Finished { bytes, digest, entries, has_all } = finished;
+    let Finished { bytes, digest, entries, has_all, names } = finished;
     let files = walk.files;
-    Ok(ContextSummary { files, bytes, digest, entries, has_all_entries: has_all })
+    Ok(ContextSummary { files, bytes, digest, entries, has_all_entries: has_all, names })
 }
 
 impl<W: Write> Walk<'_, W> {

@@ -11,17 +11,21 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
-use crate::build::context::{self, Bounds};
+use crate::build::context::{self, Bounds, ContextSummary};
 
 /// Contexts that are compared, each with all others.
 const CONTEXTS: u32 = 10_000;
 
 fn digest_of(directory: &Path) -> ContextDigest {
+    summary_of(directory).digest
+}
+
+fn summary_of(directory: &Path) -> ContextSummary {
     let dockerfile = directory.join("Dockerfile");
     let context = context::open(&[directory.to_owned()], &dockerfile).unwrap();
     let bounds =
         Bounds { bytes: 1 << 20, timeout: Duration::from_secs(60), cancelled: Default::default() };
-    context.survey(&bounds).unwrap().digest
+    context.survey(&bounds).unwrap()
 }
 
 /// What an entry of a context is.
@@ -155,4 +159,44 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
     });
     roomy.metadata.name = Some("another".into());
     assert_eq!(tag(&first), tag(&Ingredients { job: &roomy, ..first }));
+}
+
+#[test]
+fn an_image_is_not_found_by_builds_with_another_cache() {
+    let cached = |repository: &str| {
+        let argument = format!("--cache-repo=127.0.0.1:5077/cache/{repository}");
+        job(|container| container.args.as_mut().unwrap().push(argument))
+    };
+    let (directory, bases) = (tempfile::tempdir().unwrap(), [base("a:1", "sha256:0")]);
+    fs::write(directory.path().join("Dockerfile"), "FROM a:1\n").unwrap();
+    let context = digest_of(directory.path());
+    let tag = |job: Job| {
+        BuildKey::new(&Ingredients { context: &context, bases: &bases, job: &job }).unwrap().hex
+    };
+    assert_ne!(tag(cached("hookd/cache")), tag(cached("hookd/cache-untrusted")));
+    assert_ne!(tag(cached("hookd/cache")), tag(job(|_| {})));
+}
+
+#[test]
+fn layers_are_shared_by_contexts_of_the_same_names() {
+    let scope = |files: &[(&str, &str)], change: fn(&mut Container)| {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("Dockerfile"), "FROM a:1\n").unwrap();
+        for (name, content) in files {
+            fs::write(directory.path().join(name), content).unwrap();
+        }
+        let names = summary_of(directory.path()).names;
+        BuildKey::of_layers(&names, &job(change)).unwrap()
+    };
+    let first = scope(&[("a", "1"), ("b", "2")], |_| {});
+    assert_eq!(first, scope(&[("a", "3"), ("b", "4 and more")], |_| {}));
+    // More memory makes the same layers.
+    let roomy = |container: &mut Container| {
+        container.args.as_mut().unwrap().push("--compressed-caching=false".into());
+    };
+    assert_eq!(first, scope(&[("a", "1"), ("b", "2")], roomy));
+    assert_ne!(first, scope(&[("a", "1"), ("c", "2")], |_| {}));
+    assert_ne!(first, scope(&[("a", "1")], |_| {}));
+    let other = |container: &mut Container| container.image = Some("kaniko:2".into());
+    assert_ne!(first, scope(&[("a", "1"), ("b", "2")], other));
 }

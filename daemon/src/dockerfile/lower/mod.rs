@@ -123,6 +123,24 @@ impl Lowered {
         own.into_iter().chain(self.files).collect()
     }
 
+    /// Why no layer of it may be taken from a cache; none: each may. Kaniko names a layer by the
+    /// instructions and the files of `COPY` before it, and not by what else it is made of.
+    pub fn uncacheable(&self, builder: Builder) -> Option<&'static str> {
+        let why = |line: &str| match line.split_once(' ') {
+            Some(("RUN", rest)) if rest.contains(ARCHIVE_ROOT) || rest.starts_with("--mount") => {
+                Some("a RUN has a mount, or a heredoc with an interpreter of its own")
+            }
+            Some(("COPY", rest)) if rest.contains("--from=") && builder == Builder::Original => {
+                Some("this Kaniko does not tell apart what COPY --from copies by its names")
+            }
+            Some(("ADD", rest)) if rest.contains("://") || rest.contains("git@") => {
+                Some("what is at the URL of an ADD may change")
+            }
+            _ => None,
+        };
+        self.dockerfile.lines().find_map(why)
+    }
+
     /// With a last instruction, if nothing in the last stage needs the files of its base: Kaniko unpacks
     /// them only then.
     pub fn with_files_of_base(mut self, instruction: &str) -> Self {

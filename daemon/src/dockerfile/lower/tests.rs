@@ -236,3 +236,25 @@ fn a_stage_without_files_gets_those_of_its_base() {
 mod copies;
 mod kanikos;
 mod mounts;
+
+#[test]
+fn layers_that_kaniko_does_not_tell_apart_are_not_cached() {
+    let why = |text: &str, builder: Builder| {
+        lower(text.as_bytes(), &files(), builder).unwrap().uncacheable(builder)
+    };
+    let text = "FROM a AS b\nRUN make\nRUN <<EOF\nmake\nEOF\nCOPY . /c\nADD a /a\nONBUILD RUN x\n";
+    for builder in [Builder::Original, Builder::Fork] {
+        assert_eq!(why(text, builder), None);
+        for line in [
+            "RUN --mount=type=bind,target=/src make",
+            "RUN --mount=type=cache,target=/c make",
+            "RUN <<EOF\n#!/usr/bin/python\nmake\nEOF",
+            "ADD https://example.com/a /a",
+        ] {
+            assert!(why(&format!("{text}{line}\n"), builder).is_some(), "{builder:?}: {line}");
+        }
+    }
+    let staged = format!("{text}FROM a\nCOPY --from=b /c /c\n");
+    assert!(why(&staged, Builder::Original).is_some());
+    assert_eq!(why(&staged, Builder::Fork), None);
+}

@@ -3,12 +3,14 @@
 use k8s_openapi::api::core::v1::{Capabilities, Container, SecurityContext};
 
 use super::{Builder, quoted, variable};
-use crate::config::BuildConfig;
+use crate::config::{BuildConfig, Compression, SnapshotMode};
 use crate::dockerfile::{CONTEXT_DIR, DOCKERFILE};
 use crate::endpoint::EndpointConfig;
 
 /// How the argument begins that says where the image goes.
 pub(super) const DESTINATION: &str = "--destination=";
+/// What saves memory, and changes nothing of the image.
+pub(super) const NOT_IN_MEMORY: &str = "--compressed-caching=false";
 /// Where the fork, and only the fork, behaves as docker if asked to. The original reads no variable of
 /// such a name.
 pub const AS_DOCKER: [&str; 6] = [
@@ -60,7 +62,7 @@ pub fn security_context(build: &BuildConfig) -> SecurityContext {
 pub fn builder(endpoint: &EndpointConfig, build: &BuildConfig) -> Builder {
     let container = Container {
         image: Some(build.kaniko_image.clone()),
-        args: quoted(&arguments(endpoint)),
+        args: quoted(&arguments(endpoint, build)),
         env: Some(AS_DOCKER.map(|name| variable(name, "true")).into()),
         security_context: Some(security_context(build)),
         ..Container::default()
@@ -73,7 +75,7 @@ pub fn build_argument(name: &str) -> String {
     format!("--build-arg={name}")
 }
 
-fn arguments(endpoint: &EndpointConfig) -> Vec<String> {
+fn arguments(endpoint: &EndpointConfig, build: &BuildConfig) -> Vec<String> {
     let mut arguments = vec![
         "--context=tar://stdin".to_owned(),
         // The kubelet hands it over as the container's termination message.
@@ -83,6 +85,24 @@ fn arguments(endpoint: &EndpointConfig) -> Vec<String> {
         "--push-retry=5".to_owned(),
     ];
     arguments.extend(arguments_of_all(endpoint));
+    if build.layers.compression == Compression::Zstd {
+        arguments.push("--compression=zstd".to_owned());
+    }
+    if !build.layers.compressed_caching {
+        arguments.push(NOT_IN_MEMORY.to_owned());
+    }
+    let mode = match build.layers.snapshot_mode {
+        SnapshotMode::Full => None,
+        SnapshotMode::Redo => Some("redo"),
+        SnapshotMode::Time => Some("time"),
+    };
+    arguments.extend(mode.map(|mode| format!("--snapshot-mode={mode}")));
+    if let Some(repository) = endpoint.cache_repository() {
+        let max_age = endpoint.cache.as_ref().map_or(0, |cache| cache.max_age);
+        arguments.push("--cache=true".to_owned());
+        arguments.push(format!("--cache-repo={repository}"));
+        arguments.push(format!("--cache-ttl={max_age}s"));
+    }
     arguments
 }
 

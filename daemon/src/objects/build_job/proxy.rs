@@ -156,7 +156,7 @@ mod tests {
 
     fn bypass(settings: &[&str], variables: &[(&str, &str)]) -> String {
         let registry = Config::of(settings).registry;
-        let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
+        let destination = destination::of_tag(&registry, "s1").unwrap();
         let proxy = proxy(variables).bypassed_for(Some(&destination), &registry);
         assert_eq!(proxy.0["NO_PROXY"], proxy.0["no_proxy"]);
         proxy.0["NO_PROXY"].clone()
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn without_a_proxy_nothing_is_set() {
         let registry = Config::of(&["--registry-host", "registry"]).registry;
-        let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
+        let destination = destination::of_tag(&registry, "s1").unwrap();
         let none = proxy(&[("PATH", "/bin")]).bypassed_for(Some(&destination), &registry);
         assert_eq!(none, Proxy::default());
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{BuilderKind, Config};
 use crate::dockerfile;
+use crate::endpoint::{LayerCache, Place};
 use crate::registry::destination;
 
 fn made(settings: &[&str]) -> Job {
@@ -12,7 +13,7 @@ fn made(settings: &[&str]) -> Job {
 fn made_by(runner: &Runner, settings: &[&str]) -> Result<Job, Failure> {
     let config = Config::of(settings);
     let step = "s1".parse().unwrap();
-    let destination = destination::of_step(&config.registry, &step).unwrap();
+    let destination = destination::of_tag(&config.registry, "s1").unwrap();
     let images = dockerfile::images(b"FROM busybox:1\n").unwrap();
     let endpoint = EndpointConfig::new(&config.registry, &destination, &images);
     let attempt = Attempt { step: &step, number: 0 };
@@ -57,7 +58,7 @@ fn what_a_dockerfile_writes_to_var_run_stays_in_the_image() {
 #[test]
 fn kaniko_and_each_run_have_the_proxy_of_the_sidecar() {
     let registry = Config::of(&IN_CLUSTER).registry;
-    let destination = destination::of_step(&registry, &"s1".parse().unwrap()).unwrap();
+    let destination = destination::of_tag(&registry, "s1").unwrap();
     let sidecar = [("HTTPS_PROXY".to_owned(), "http://u:$(P)@proxy:3128".to_owned())];
     let mut job = made(&IN_CLUSTER);
     proxy::Proxy::from_environment(sidecar)
@@ -197,4 +198,31 @@ fn buildkit_takes_the_proxy_from_its_environment() {
     let expected = "--opt=build-arg:HTTPS_PROXY=$(HTTPS_PROXY)".to_owned();
     assert!(arguments.contains(&expected), "{arguments:?}");
     assert!(!arguments.iter().any(|argument| argument.contains("3128")));
+}
+
+#[test]
+fn layers_are_cached_and_made_as_the_settings_say() {
+    let settings = [
+        &IN_CLUSTER[..],
+        &["--build-compression", "zstd", "--build-snapshot-mode", "redo"],
+        &["--build-compressed-caching", "false"],
+    ];
+    let config = Config::of(&settings.concat());
+    let destination = destination::of_tag(&config.registry, "s1").unwrap();
+    let place = Place { registry: "10.96.0.50:5000".into(), repository: "hookd/cache".into() };
+    let cache = Some(LayerCache { place, scope: "secret".into(), max_age: 60 });
+    let endpoint = EndpointConfig::new(&config.registry, &destination, &[]);
+    let endpoint = EndpointConfig { cache, ..endpoint };
+    let arguments = kaniko::builder(&endpoint, &config.build).container.args.unwrap();
+    for argument in [
+        "--cache=true",
+        "--cache-repo=127.0.0.1:5077/cache/hookd/cache",
+        "--cache-ttl=60s",
+        "--compression=zstd",
+        "--snapshot-mode=redo",
+        kaniko::NOT_IN_MEMORY,
+    ] {
+        assert!(arguments.contains(&argument.to_owned()), "{argument} in {arguments:?}");
+    }
+    assert!(!arguments.iter().any(|argument| argument.contains("secret")));
 }

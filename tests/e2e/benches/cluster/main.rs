@@ -12,6 +12,7 @@ mod bare_pod;
 mod executor;
 mod figures;
 mod jobs;
+mod layers;
 mod reuse;
 mod runner_pod;
 
@@ -45,6 +46,7 @@ fn main() {
     let builds = builds.aim(kaniko + 2.0 * pods.median() + BUILD_ALLOWANCE);
     let mut figures = vec![pods, images.aim(aim), builds, executors];
     figures.extend(reuse::measure(runs, first));
+    figures.extend(layers::measure(runs, first));
     figures.extend(jobs::measure(&runner, runs));
     // The API server is stopped only while no other runner needs it.
     drop(runner);

@@ -29,12 +29,22 @@ use test_support::RunnerPod;
 /// Builds these contexts in the cluster, so many at once; what came of them, in their order.
 pub fn run(suite: &Suite, contexts: &[Context], builder: Builder, jobs: usize) -> Vec<Finding> {
     let runner = RunnerPod::with(&builder.setup());
+    run_by(suite, contexts, jobs, &runner)
+}
+
+/// The same, by this runner's hookd.
+pub fn run_by(
+    suite: &Suite,
+    contexts: &[Context],
+    jobs: usize,
+    runner: &RunnerPod,
+) -> Vec<Finding> {
     let open = Mutex::new(contexts.iter().enumerate());
     let findings = Mutex::new(Vec::new());
     let work = || {
         loop {
             let Some((place, context)) = open.lock().unwrap().next() else { return };
-            let finding = check(suite, context, &runner);
+            let finding = check(suite, context, runner);
             eprintln!("{}", finding.line());
             findings.lock().unwrap().push((place, finding));
         }

@@ -19,6 +19,8 @@ use test_support::{Outcome, RunnerPod, Setup, WORK, cluster, images, manifests};
 pub(crate) const FOUND: &str = ": built before; the image is ";
 pub(crate) const MISSING: &str = ": not built before; ";
 
+const HOST: &str = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST";
+
 /// User and group of the runner.
 const RUNNER: (u32, u32) = (1001, 1001);
 
@@ -138,6 +140,88 @@ fn a_job_of_an_earlier_call_does_not_make_the_image_of_a_key() {
     assert_says(&outcome, "genuine\n", FOUND);
 }
 
+fn create_registry_secret(runner: &RunnerPod) {
+    let config = ".dockerconfigjson={\"auths\":{}}";
+    let docker = "--type=kubernetes.io/dockerconfigjson";
+    runner.k(&["create", "secret", "generic", "hookd-registry", docker, "--from-literal", config]);
+}
+
+/// What the CronJob's container prints in a repository of its own, with these arguments too.
+fn collect(runner: &RunnerPod, job: &str, host: &str, arguments: &[&str]) -> String {
+    let cron_job = manifests::of_registry_gc(&runner.namespace).remove(0);
+    let mut spec = cron_job["spec"]["jobTemplate"]["spec"].clone();
+    let container = &mut spec["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array_mut().unwrap();
+    variables.retain(|variable| variable["name"] != HOST);
+    variables.push(json!({"name": HOST, "value": host}));
+    let all = container["args"].as_array_mut().unwrap();
+    all.extend(arguments.iter().map(|argument| json!(argument)));
+    let metadata = json!({"name": job, "namespace": runner.namespace});
+    cluster::create(&[
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}),
+    ]);
+    let job = format!("job/{job}");
+    runner.k(&["wait", "--for=condition=Complete", &job, "--timeout=120s"]);
+    runner.k(&["logs", &job])
+}
+
+/// What the registry has beneath a path.
+fn crane(arguments: &[&str]) -> Result<String, String> {
+    cluster::run(Command::new("crane").args(arguments), None)
+}
+
+#[test]
+fn images_that_newer_ones_replace_stay_until_no_job_needs_them() {
+    let own = guid().unwrap()[..8].to_owned();
+    let cluster = cluster::cluster();
+    let host = format!("{}/{own}", cluster.registry_host);
+    let repository = format!("localhost:{}/{own}/hookd/build", cluster.registry_node_port);
+    let runner = keeping(Setup::default().set(HOST, &host));
+    let dockerfile = dockerfile("busybox:1");
+    let step = action(&runner, "action", &dockerfile);
+    let run = |text: &str| {
+        fs::write(file(&runner, "action", "a"), text).unwrap();
+        let outcome = runner.run(&step);
+        // What the job itself has built is not looked for.
+        runner.cleanup().run().assert_code(0);
+        outcome
+    };
+    for text in ["first\n", "second\n", "third\n"] {
+        assert_says(&run(text), text, MISSING);
+    }
+    let first = run("first\n");
+    assert_says(&first, "first\n", FOUND);
+    let log = first.log();
+    let image = log.split(FOUND).nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    create_registry_secret(&runner);
+    let log = collect(&runner, "dry", &host, &["--keep-last=2", "--dry-run"]);
+    let line = log.lines().find(|line| line.contains("would ")).unwrap_or_else(|| panic!("{log}"));
+    let (digest, why) = (image.split('@').nth(1).unwrap(), ": 2 newer images of its Dockerfile");
+    assert!(line.starts_with("would withdraw ") && line.contains(digest), "{log}");
+    assert!(line.contains(why), "{log}");
+    assert_says(&run("first\n"), "first\n", FOUND);
+    let log = collect(&runner, "withdrawing", &host, &["--keep-last=2"]);
+    assert_eq!(log.matches("withdrew ").count(), 1, "{log}");
+    assert!(log.contains("2 stay for builds"), "{log}");
+    // Who found it before may pull it again; what builds find is as it was.
+    crane(&["manifest", image]).unwrap();
+    assert_says(&run("third\n"), "third\n", FOUND);
+    assert_says(&run("second\n"), "second\n", FOUND);
+    assert_says(&run("first\n"), "first\n", MISSING);
+    // As 5 days later.
+    let tags = crane(&["ls", &repository]).unwrap();
+    let old = tags.lines().find(|tag| tag.starts_with("old_")).unwrap_or_else(|| panic!("{tags}"));
+    let over = format!("{}_1000000000", old.rsplit_once('_').unwrap().0);
+    let log = collect(&runner, "too-early", &host, &[]);
+    assert!(log.contains(": 0 not used any more, 0 deleted;"), "{log}");
+    let other = format!("{repository}:{over}");
+    images::publish(&other[other.find('/').unwrap() + 1..], "busybox:1", &[("old", &own)], &[]);
+    let log = collect(&runner, "over", &host, &[]);
+    assert!(log.contains("1 not used any more, 1 deleted;"), "{log}");
+    crane(&["manifest", &other]).unwrap_err();
+    crane(&["manifest", image]).unwrap();
+}
+
 #[test]
 fn the_cron_job_deletes_what_no_build_uses() {
     let runner = keeping(Setup::default());
@@ -146,19 +230,15 @@ fn the_cron_job_deletes_what_no_build_uses() {
     let hex = guid().unwrap().replace('-', "").repeat(2);
     let old = format!("hookd/build:key_{hex}_1000000000");
     images::publish(&old, "busybox:1", &[("old", &hex)], &[]);
-    let config = ".dockerconfigjson={\"auths\":{}}";
-    let docker = "--type=kubernetes.io/dockerconfigjson";
-    runner.k(&["create", "secret", "generic", "hookd-registry", docker, "--from-literal", config]);
+    create_registry_secret(&runner);
     cluster::create(&manifests::of_registry_gc(&runner.namespace));
     runner.k(&["create", "job", "gc", "--from=cronjob/hookd-gc"]);
     runner.k(&["wait", "--for=condition=Complete", "job/gc", "--timeout=120s"]);
     let log = runner.k(&["logs", "job/gc"]);
     let line = log.lines().find(|line| line.contains(&hex)).unwrap_or_else(|| panic!("{log}"));
     assert!(line.starts_with("deleted ") && line.contains("since 2001-09-09"), "{line}");
-    let mut manifest = Command::new("crane");
     let host = format!("localhost:{}", cluster::cluster().registry_node_port);
-    manifest.args(["manifest", &format!("{host}/{old}")]);
-    let error = cluster::run(&mut manifest, None).unwrap_err();
+    let error = crane(&["manifest", &format!("{host}/{old}")]).unwrap_err();
     assert!(error.contains("MANIFEST_UNKNOWN") || error.contains("404"), "{error}");
     assert_says(&runner.run(&action(&runner, "same", &dockerfile)), "genuine\n", FOUND);
 }

@@ -18,6 +18,7 @@ mod bad_calls;
 mod bad_clusters;
 mod bad_jobs;
 mod bad_registries;
+mod build_caches;
 mod build_credentials;
 mod build_flight;
 mod build_reuse;
