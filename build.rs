@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = tonic_prost_build::configure()
         .codec_path("crate::bounded::BoundedCodec")
         .btree_map(".hookd.v1.ContainerSpec")
-        .btree_map(".hookd.v1.ScriptSpec");
+        .btree_map(".hookd.v1.ScriptSpec")
+        .btree_map(".hookd.v1.BuildImageStart");
     for message in RUNNER_JSON {
         config = config
             .type_attribute(

@@ -11,6 +11,7 @@ pub mod app;
 mod beneath;
 pub mod blocking;
 pub mod build;
+pub mod build_command;
 pub mod cluster;
 pub mod config;
 pub mod context;

@@ -1,12 +1,13 @@
 //! `hookd`: the sidecar's PID 1; `hookd daemon`: the process that does the work; `hookd ready`:
 //! the startup probe; `hookd registry-endpoint`: beside Kaniko in the pod of a build; `hookd gc`: deletes
-//! old built images.
+//! old built images; `hookd build`: has the daemon build an image.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use hookd::app;
 use hookd::build::gc::{self, GcConfig};
+use hookd::build_command::{self, BuildCommand};
 use hookd::config::{self, Config};
 use hookd::endpoint;
 use hookd::error::report;
@@ -37,6 +38,9 @@ enum Role {
         #[arg(long)]
         ready: bool,
     },
+    /// Has the daemon of this runner build an image: the log goes to standard error, the image by its
+    /// digest to standard output.
+    Build(Box<BuildCommand>),
     /// Deletes the kept images that no build uses any more from the repository of built images, and says
     /// which.
     Gc(Box<GcConfig>),
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Some(Role::RegistryEndpoint { ready: true }) => ExitCode::FAILURE,
         Some(Role::RegistryEndpoint { ready: false }) => registry_endpoint(),
         Some(Role::Gc(config)) => gc(&config),
+        Some(Role::Build(command)) => build(&command),
         Some(Role::Ready { socket_dir }) => ready(&socket_dir),
     }
 }
@@ -113,6 +118,17 @@ fn registry_endpoint() -> ExitCode {
 
 fn gc(config: &GcConfig) -> ExitCode {
     on_one_thread(gc::run(config, &mut std::io::stdout()))
+}
+
+fn build(command: &BuildCommand) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(build_command::run(command)).into(),
+        Err(error) => {
+            tracing::error!("the runtime cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn on_one_thread<E: std::error::Error + 'static>(

@@ -77,6 +77,43 @@ impl Served {
     }
 }
 
+/// A directory with a Dockerfile in the work directory.
+fn context(served: &Served) -> String {
+    let directory = served.directory.path().join("work/app");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join("Dockerfile"), "FROM scratch\n").unwrap();
+    directory.to_str().unwrap().to_owned()
+}
+
+/// hookd refuses a build with such an argument, and another one for the cluster only.
+fn assert_builds(build: impl Fn(&[&str]) -> Output) {
+    for (argument, expected) in
+        [("A B=1", "\nreason: INVALID_INPUT\nremedy: "), ("A=1", "refused by the test")]
+    {
+        let failed = build(&[argument]);
+        assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+        assert!(text(&failed.stderr).contains(expected), "{failed:?}");
+        assert!(failed.stdout.is_empty(), "{failed:?}");
+    }
+}
+
+#[test]
+fn the_python_client_builds_a_directory() {
+    let served = Served::start();
+    let directory = context(&served);
+    let script = repository().join("examples/python/build.py");
+    let command = [script.to_str().unwrap(), &directory];
+    assert_builds(|more| served.run("HOOKD_EXAMPLES_PYTHON", &[&command[..], more].concat()));
+}
+
+#[test]
+fn the_go_client_builds_a_directory() {
+    let served = Served::start();
+    let directory = context(&served);
+    let command = ["build", &directory];
+    assert_builds(|more| served.run("HOOKD_EXAMPLES_GO", &[&command[..], more].concat()));
+}
+
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }

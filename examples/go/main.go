@@ -3,6 +3,7 @@
 //	client [-socket PATH] services
 //	client [-socket PATH] call METHOD JSON
 //	client [-socket PATH] stream METHOD JSON
+//	client [-socket PATH] build DIRECTORY [NAME=VALUE ...]
 //
 // METHOD is a full name, such as hookd.v1.HookService/GetStatus. JSON is the message, in protobuf's
 // JSON mapping. Each message of hookd is printed as JSON, on a line of its own. A status other than
@@ -32,8 +33,8 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 )
 
-// For a whole call.
-const timeout = 2 * time.Minute
+// For a whole call; a build may take long.
+const timeout = time.Hour
 
 func main() {
 	socket := os.Getenv("HOOKD_SOCKET")
@@ -79,9 +80,11 @@ func run(ctx context.Context, socket string, arguments []string) error {
 		if err != nil {
 			return err
 		}
-		return stream(ctx, connection, "/"+arguments[1], method, request)
+		return stream(ctx, connection, "/"+arguments[1], method, request, show)
+	case len(arguments) >= 2 && arguments[0] == "build":
+		return build(ctx, connection, reflection, arguments[1], arguments[2:])
 	}
-	return errors.New("usage: client [-socket PATH] services | call METHOD JSON | stream METHOD JSON")
+	return errors.New("usage: client [-socket PATH] services | call METHOD JSON | stream METHOD JSON | build DIRECTORY [NAME=VALUE ...]")
 }
 
 // Finds a method by reflection, and makes its request.
@@ -103,7 +106,7 @@ func prepare(reflection *grpcreflect.Client, name, text string) (protoreflect.Me
 }
 
 // A streaming call with one message. A client that sends no acknowledgements sets `auto_ack` in it.
-func stream(ctx context.Context, connection *grpc.ClientConn, name string, method protoreflect.MethodDescriptor, request proto.Message) error {
+func stream(ctx context.Context, connection *grpc.ClientConn, name string, method protoreflect.MethodDescriptor, request proto.Message, show func(proto.Message) error) error {
 	call, err := connection.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, name)
 	if err != nil {
 		return err

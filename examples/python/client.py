@@ -96,6 +96,15 @@ def failure(error):
     return {"error": failed}
 
 
+def become(user):
+    """Goes on as another user, if one is given."""
+    if user:
+        uid, gid = map(int, user.split(":"))
+        os.setgroups([])
+        os.setgid(gid)
+        os.setuid(uid)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -105,11 +114,7 @@ def main():
     parser.add_argument("command", choices=["services", "call", "stream", "leave"])
     parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
-    if options.user:
-        uid, gid = map(int, options.user.split(":"))
-        os.setgroups([])
-        os.setgid(gid)
-        os.setuid(uid)
+    become(options.user)
     with grpc.insecure_channel("unix:" + options.socket) as channel:
         try:
             result = getattr(Client(channel), options.command)(*options.arguments)

@@ -17,6 +17,7 @@ use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL};
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
+use crate::workload::error::WorkloadError;
 use crate::workload::quota::with_room;
 use crate::workload::start::{Awaited, started};
 
@@ -88,10 +89,12 @@ impl Build<'_> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
-        let endpoint = plan::of(self).await.ok().map(|(_, endpoint)| endpoint);
+        let read = plan::of(self).await.ok();
+        let (endpoint, hidden) = read.map(|(read, endpoint)| (endpoint, read.hidden)).unzip();
         let registry = &self.env.config.registry;
         let without = || EndpointConfig::new(registry, &self.destination, &[]);
         let shown = Shown::new(&endpoint.unwrap_or_else(without));
+        let shown = shown.hiding(hidden.unwrap_or_default());
         Ok(Running { job, pod, watch, shown, context_digest: None, is_of_key: false })
     }
 
@@ -118,7 +121,7 @@ impl Build<'_> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let (read, endpoint) = plan::of(self).await?;
-            let ReadContext { source, warnings, uncacheable, .. } = read;
+            let ReadContext { source, warnings, uncacheable, hidden, .. } = read;
             let endpoint = self.endpoint(lookup, endpoint).await?;
             let created = self.create(&endpoint, lookup, session).await;
             let Created { job, is_of_key } = match created {
@@ -144,7 +147,7 @@ impl Build<'_> {
                     self.next_attempt(why, session).await?;
                     continue;
                 }
-                started => started?,
+                started => started.map_err(|failure| self.unplaced(failure))?,
             };
             let sent = self.send_context(source, &pod).await;
             let context_digest = match sent {
@@ -162,7 +165,7 @@ impl Build<'_> {
             };
             session.cursor.build.get_or_insert_default().context_sent = true;
             session.checkpoint(Phase::BuildRunning).await?;
-            let shown = Shown::new(&endpoint);
+            let shown = Shown::new(&endpoint).hiding(hidden);
             return Ok(Running { job, pod, watch, shown, context_digest, is_of_key });
         }
     }
@@ -182,6 +185,17 @@ impl Build<'_> {
                 let summary = self.reader().survey(read.source).await?;
                 plan::scoped(self, planned, &summary.names)
             }
+        }
+    }
+
+    /// Names the platform, if no node takes the builder.
+    fn unplaced(&self, failure: Failure) -> Failure {
+        let Some(platform) = &self.spec.options.platform else { return failure };
+        match failure.cause() {
+            Some(WorkloadError::NoNode { .. }) => {
+                BuildError::NoNode { platform: platform.clone(), why: failure.message }.into()
+            }
+            _ => failure,
         }
     }
 

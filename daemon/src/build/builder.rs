@@ -2,7 +2,7 @@
 
 use crate::build::progress::Progress;
 use crate::config::{BuildConfig, BuilderKind};
-use crate::dockerfile::{ContextFiles, DockerfileError, Lowered};
+use crate::dockerfile::{ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
 use crate::objects::build_job;
 
@@ -30,7 +30,7 @@ pub trait Builder: Sync {
     /// What docker refuses, and what it would build wrongly without a trace.
     fn dockerfile(
         &self,
-        text: &[u8],
+        dockerfile: &Dockerfile,
         files: &dyn ContextFiles,
         settings: &BuildConfig,
     ) -> Result<Lowered, DockerfileError>;

@@ -5,11 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::context::ContextDigest;
+use super::spec::BuildSpec;
+use crate::dockerfile::Platform;
 use crate::session::cursor::BuiltReference;
 
-/// Images by their Dockerfile, with what they were built from.
+/// Images by their Dockerfile.
 #[derive(Debug, Default)]
-pub struct BuildCache(Mutex<HashMap<PathBuf, (ContextDigest, BuiltReference)>>);
+pub struct BuildCache(Mutex<HashMap<PathBuf, Built>>);
+
+/// An image, and what it was built from: the digest covers the Dockerfile as it is built, with its arguments
+/// and its target.
+#[derive(Debug)]
+struct Built {
+    context: ContextDigest,
+    platform: Option<Platform>,
+    image: BuiltReference,
+}
 
 impl BuildCache {
     /// True if an image of this Dockerfile was built: only then is a fingerprint worth its time.
@@ -18,19 +29,17 @@ impl BuildCache {
     }
 
     /// The image of this Dockerfile, if it was built from the same bytes.
-    pub fn find(
-        &self,
-        dockerfile: &Path,
-        context_digest: &ContextDigest,
-    ) -> Option<BuiltReference> {
+    pub fn find(&self, spec: &BuildSpec, context: &ContextDigest) -> Option<BuiltReference> {
         let builds = self.lock();
-        let (known, image) = builds.get(dockerfile)?;
-        (known == context_digest).then(|| image.clone())
+        let built = builds.get(&spec.dockerfile)?;
+        let is_it = built.context == *context && built.platform == spec.options.platform;
+        is_it.then(|| built.image.clone())
     }
 
     /// Remembers an image.
-    pub fn add(&self, dockerfile: &Path, context_digest: ContextDigest, image: BuiltReference) {
-        self.lock().insert(dockerfile.to_owned(), (context_digest, image));
+    pub fn add(&self, spec: &BuildSpec, context: ContextDigest, image: BuiltReference) {
+        let platform = spec.options.platform.clone();
+        self.lock().insert(spec.dockerfile.clone(), Built { context, platform, image });
     }
 
     /// Forgets all images.
@@ -38,7 +47,7 @@ impl BuildCache {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, (ContextDigest, BuiltReference)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Built>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -68,9 +77,13 @@ mod tests {
         let (builds, first) = (BuildCache::default(), print(directory.path()));
         assert!(!builds.knows(&dockerfile));
         let image = BuiltReference { reference: "r@d".into(), digest: "d".into() };
-        builds.add(&dockerfile, first, image.clone());
-        assert_eq!(builds.find(&dockerfile, &print(directory.path())), Some(image));
+        let spec = BuildSpec::of(&dockerfile);
+        builds.add(&spec, first, image.clone());
+        assert_eq!(builds.find(&spec, &print(directory.path())), Some(image));
+        let mut other = spec.clone();
+        other.options.platform = Some(Platform::default());
+        assert_eq!(builds.find(&other, &print(directory.path())), None);
         std::fs::write(directory.path().join("a"), "2").unwrap();
-        assert_eq!(builds.find(&dockerfile, &print(directory.path())), None);
+        assert_eq!(builds.find(&spec, &print(directory.path())), None);
     }
 }

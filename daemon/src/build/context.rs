@@ -53,6 +53,8 @@ pub struct BuildContext {
     path: PathBuf,
     directory: OwnedFd,
     dockerfile: File,
+    /// For messages only.
+    dockerfile_path: PathBuf,
     /// Its name.
     name: String,
     rules: Rules,
@@ -94,10 +96,26 @@ pub struct ContextSummary {
 pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, ContextError> {
     let outside = || ContextError::Outside { path: dockerfile.into(), roots: roots.into() };
     let file = normalised(dockerfile).ok_or_else(outside)?;
-    let (path, name) = file.parent().zip(file.file_name()).ok_or_else(outside)?;
+    open_in(roots, file.parent().ok_or_else(outside)?, dockerfile)
+}
+
+/// As [`open`], of a context whose Dockerfile may lie elsewhere beneath the roots.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in(
+    roots: &[PathBuf],
+    directory: &Path,
+    dockerfile: &Path,
+) -> Result<BuildContext, ContextError> {
+    let outside = |path: &Path| ContextError::Outside { path: path.into(), roots: roots.into() };
+    let file = normalised(dockerfile).ok_or_else(|| outside(dockerfile))?;
+    let name = file.file_name().ok_or_else(|| outside(dockerfile))?;
     let name = name.to_str().ok_or_else(|| ContextError::NameNotUtf8 { path: file.clone() })?;
+    let path = normalised(directory).ok_or_else(|| outside(directory))?;
+    let path = path.as_path();
     let directory = match beneath::open(roots, path, OFlags::DIRECTORY) {
-        Err(Refused::Outside) => return Err(outside()),
+        Err(Refused::Outside) => return Err(outside(path)),
         Err(Refused::Kernel(Errno::NOENT | Errno::NOTDIR)) => {
             return Err(ContextError::DirectoryMissing { path: path.into() });
         }
@@ -110,15 +128,15 @@ pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, Contex
         return Err(ContextError::FileTooLarge { path: file, limit: DOCKERFILE_LIMIT });
     }
     let mut rules = Rules::default();
-    for ignore in [format!("{name}.dockerignore"), ".dockerignore".to_owned()] {
-        let file = path.join(&ignore);
+    for file in [file.with_file_name(format!("{name}.dockerignore")), path.join(".dockerignore")] {
         if let Some(found) = regular_file(roots, &file)? {
             rules = read_rules(&file, &found)?;
             break;
         }
     }
     let (path, name, added) = (path.into(), name.to_owned(), Vec::new());
-    Ok(BuildContext { path, directory, dockerfile: found, name, rules, added })
+    let (dockerfile, dockerfile_path) = (found, file);
+    Ok(BuildContext { path, directory, dockerfile, dockerfile_path, name, rules, added })
 }
 
 impl ContextDigest {
@@ -129,7 +147,7 @@ impl ContextDigest {
 }
 
 impl BuildContext {
-    /// The Dockerfile's name in the context.
+    /// The Dockerfile's name.
     pub fn dockerfile_name(&self) -> &str {
         &self.name
     }
@@ -144,7 +162,7 @@ impl BuildContext {
     /// # Errors
     /// A file that may not be read, or has more than `limit` bytes.
     pub fn read_dockerfile(&self, limit: u64) -> Result<Vec<u8>, ContextError> {
-        let path = self.path.join(&self.name);
+        let path = self.dockerfile_path.clone();
         let file = &self.dockerfile;
         let mut text = Vec::new();
         let mut chunk = vec![0; 64 << 10];

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::build::failure::BuilderFailure;
 #[cfg(test)]
-use crate::build::{context, failure};
+use crate::build::{context, failure, spec};
 #[cfg(test)]
 use crate::dockerfile;
-use crate::dockerfile::DockerfileError;
+use crate::dockerfile::{DockerfileError, Platform};
 use crate::error::{Explain, Reason};
+use crate::registry::client::RegistryError;
 
 /// Why there is no image. What is wrong with a context is a
 /// [`ContextError`](crate::build::context::ContextError).
@@ -56,6 +57,15 @@ pub enum BuildError {
         timeout: Duration,
     },
 
+    /// No node takes the builder of an image for a platform.
+    #[error("No node builds for {platform}: {why}")]
+    NoNode {
+        /// The platform.
+        platform: Platform,
+        /// What was waited for.
+        why: String,
+    },
+
     /// No Job of the build received the whole context.
     #[error(
         "The build context of {} could not be sent to {attempts} Jobs in turn: {why}",
@@ -68,6 +78,15 @@ pub enum BuildError {
         attempts: u32,
         /// What happened to the last one.
         why: String,
+    },
+
+    /// The image is built, and cannot be given one of its names.
+    #[error("The image is built, but cannot be pushed as {tag}")]
+    NotCopied {
+        /// The name.
+        tag: String,
+        /// Why.
+        source: RegistryError,
     },
 
     /// The builder ended with an error.
@@ -99,6 +118,9 @@ impl Explain for BuildError {
                 Reason::BuildFailed
             }
             Self::ContextStalled { .. } => Reason::ContextInvalid,
+            Self::NoNode { .. } => Reason::PodUnschedulable,
+            Self::NotCopied { source, .. } if source.is_no_answer() => Reason::RegistryUnreachable,
+            Self::NotCopied { .. } => Reason::RegistryRefused,
             Self::ContextNotSent { .. } => Reason::ApiUnreachable,
             Self::Builder { failure, .. } => failure.reason,
         }
@@ -115,6 +137,14 @@ impl Explain for BuildError {
             }
             Self::Unsupported { .. } => {
                 "Change the line; docs/dockerfile-support.md says what hookd builds, and how"
+            }
+            Self::NoNode { .. } => {
+                "Build for a platform that the cluster has nodes of, or add one: images are built on nodes of \
+                 their own architecture"
+            }
+            Self::NotCopied { .. } => {
+                "Check that the registry is up, and that ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET has \
+                 credentials that may push there"
             }
             Self::ContextStalled { .. } => "Check the storage of the volume that the context is on",
             Self::ContextNotSent { .. } => {
@@ -160,6 +190,16 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
             attempts: 3,
             why: "hookd was interrupted while it sent it".to_owned(),
         }),
+        Box::new(BuildError::NotCopied {
+            tag: "registry.example/team/app:1".to_owned(),
+            source: RegistryError::Timeout { host: "registry.example".to_owned() },
+        }),
+        Box::new(BuildError::NoNode {
+            platform: Platform::default(),
+            why: "no node can take the pod: 0/1 nodes are available: 1 node(s) didn't match Pod's \
+                  node affinity/selector."
+                .to_owned(),
+        }),
         Box::new(BuildError::NoDigest {
             builder: "Kaniko",
             job: "runner-1-build-1a2b-0".to_owned(),
@@ -171,6 +211,7 @@ pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
         Box::new(BuildError::Builder { dockerfile, failure }) as Box<dyn Explain>
     }));
     all.extend(context::examples());
+    all.extend(spec::examples());
     all
 }
 

@@ -309,7 +309,7 @@ impl Build<'_> {
         session: &mut Session,
     ) -> Result<Option<Termination>, Failure> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), job);
-        let shown = Shown::new(&recipe.endpoint);
+        let shown = Shown::new(&recipe.endpoint).hiding(recipe.hidden.clone());
         let started = timeout_at(deadline, self.started(job, &mut watch, session)).await;
         let Ok(pod) = started else { return Ok(None) };
         let name = pod?.name_any();

@@ -18,6 +18,7 @@ use crate::build::context::ContextDigest;
 use crate::build::error::BuildError;
 use crate::build::key::BuildKey;
 use crate::build::repository::Repository;
+use crate::build::spec::BuildSpec;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::pod::{self, Termination};
 use crate::cluster::watch::PodWatch;
@@ -55,9 +56,11 @@ mod memory;
 mod plan;
 pub mod prebuild;
 pub mod progress;
+pub mod publish;
 mod reading;
 pub mod repository;
 mod reuse;
+pub mod spec;
 pub mod trust;
 
 use flight::{HeldLease, Turn};
@@ -102,6 +105,8 @@ impl BuildEnvironment<'_> {
 struct Build<'a> {
     env: &'a BuildEnvironment<'a>,
     step: &'a StepId,
+    spec: &'a BuildSpec,
+    /// Of the spec.
     dockerfile: &'a Path,
     destination: Destination,
     /// Distinguishes the Jobs of this call from those of others with the same id.
@@ -153,10 +158,10 @@ enum Finished {
 pub async fn build(
     env: &BuildEnvironment<'_>,
     step: &StepId,
-    dockerfile: &Path,
+    spec: &BuildSpec,
     session: &mut Session,
 ) -> Result<BuiltReference, Failure> {
-    let destination = env.destination(step, dockerfile)?;
+    let destination = env.destination(step, &spec.dockerfile)?;
     if let Some(image) = &session.cursor.image {
         // The caller may have written the cursor: only what is in our repository was built.
         if image.reference != destination.reference(&image.digest) {
@@ -170,7 +175,8 @@ pub async fn build(
     }
     let call = ids::unguessable()
         .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
-    let build = Build { env, step, dockerfile, destination, call, repository: OnceCell::new() };
+    let (dockerfile, repository) = (spec.dockerfile.as_path(), OnceCell::new());
+    let build = Build { env, step, spec, dockerfile, destination, call, repository };
     if let Some(job) = build.running_job(session).await? {
         let running = build.resume(job, session).await?;
         let plan = Plan { lookup: Lookup::NoKey(None), lease: None };
@@ -194,7 +200,7 @@ pub async fn build(
 impl Build<'_> {
     fn reader(&self) -> ContextReader<'_> {
         let (config, builder) = (self.env.config, self.builder());
-        ContextReader { config, builder, dockerfile: self.dockerfile }
+        ContextReader { config, builder, spec: self.spec }
     }
 
     fn builder(&self) -> &'static dyn Builder {
@@ -234,7 +240,7 @@ impl Build<'_> {
         }
         let image = BuiltReference { reference: self.destination.reference(&digest), digest };
         if let Some(context_digest) = running.context_digest {
-            self.env.cache.add(self.dockerfile, context_digest, image.clone());
+            self.env.cache.add(self.spec, context_digest, image.clone());
         }
         drop(lease);
         session.cursor.image = Some(image.clone());
@@ -244,12 +250,13 @@ impl Build<'_> {
 
     /// The image that an earlier step of this job, or another stage of its action, was built into.
     async fn built_before(&self, session: &mut Session) -> Result<Option<BuiltReference>, Failure> {
-        if session.cursor.build.is_some() || !self.env.cache.knows(self.dockerfile) {
+        let may_be_known = !self.spec.no_cache && self.env.cache.knows(self.dockerfile);
+        if session.cursor.build.is_some() || !may_be_known {
             return Ok(None);
         }
         let read = self.reader().read().await?;
         let context_digest = self.reader().survey(read.source).await?.digest;
-        let Some(image) = self.env.cache.find(self.dockerfile, &context_digest) else {
+        let Some(image) = self.env.cache.find(self.spec, &context_digest) else {
             return Ok(None);
         };
         session.cursor.image = Some(image.clone());

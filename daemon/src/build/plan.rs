@@ -3,6 +3,7 @@
 use super::key::BuildKey;
 use super::{Build, ReadContext};
 use crate::config::ProxySource;
+use crate::dockerfile::Platform;
 use crate::endpoint::{EndpointConfig, LayerCache, Place};
 use crate::error::Failure;
 use crate::objects::build_job::proxy::Proxy;
@@ -20,7 +21,8 @@ pub(super) async fn of(build: &Build<'_>) -> Result<(ReadContext, EndpointConfig
     let registry = &build.env.config.registry;
     let mut endpoint = EndpointConfig::new(registry, &build.destination, &read.images);
     let cache = &build.env.config.build.cache;
-    let repository = cache.of(build.env.is_trusted).filter(|_| read.uncacheable.is_none());
+    let may_be_used = read.uncacheable.is_none() && !build.spec.no_cache;
+    let repository = cache.of(build.env.is_trusted).filter(|_| may_be_used);
     if let Some(repository) = repository {
         let layers = destination::of_layers(registry, &repository)?;
         let (repository, _) = layers.repository_and_tag();
@@ -72,8 +74,11 @@ pub(super) fn job(
     let mut job = build_job::job(runner, attempt, part, endpoint, registry, &settings)?;
     let proxy = Proxy::of_process().bypassed_for(Some(&build.destination), registry);
     proxy.apply_to_endpoint(&mut job);
+    // What the call says of its proxy stands in the Dockerfile, and goes before the sidecar's.
+    let proxy = proxy.without(build.spec.options.arguments.keys());
     if settings.proxy == ProxySource::Sidecar {
         proxy.apply_to_build(&mut job, |name| builder.build_argument(name));
     }
-    place(Template::of(&build.env.template)?.as_ref(), job)
+    let wanted = build.spec.options.platform.as_ref().map(Platform::architecture);
+    place(Template::of(&build.env.template)?.as_ref(), wanted, job)
 }

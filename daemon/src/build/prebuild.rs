@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::reuse::Lookup;
+use super::spec::BuildSpec;
 use super::{Build, BuildEnvironment, Plan};
 use crate::config::{BuildReuse, BuiltImages, Config};
 use crate::error::Failure;
@@ -109,7 +110,9 @@ pub async fn prebuild(
     let destination = env.destination(step, dockerfile)?;
     let call = ids::unguessable()
         .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
-    let build = Build { env, step, dockerfile, destination, call, repository: OnceCell::new() };
+    let spec = BuildSpec::of(dockerfile);
+    let (spec, repository) = (&spec, OnceCell::new());
+    let build = Build { env, step, spec, dockerfile, destination, call, repository };
     let lookup = build.look_up(session).await?;
     let recipe = match &lookup {
         Lookup::Found(_) => return Ok(Prebuilt::Found),

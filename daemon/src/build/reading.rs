@@ -1,6 +1,6 @@
 //! Reads the context, on threads that end with the step, and sends it to a pod.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,10 +13,11 @@ use crate::build::context::{
     self, Bounds, BuildContext, ContextDigest, ContextError, ContextSummary, Files,
 };
 use crate::build::error::BuildError;
+use crate::build::spec::BuildSpec;
 use crate::cluster::ContainerRef;
 use crate::cluster::exec::stdin::{self, ChunkWriter};
 use crate::config::Config;
-use crate::dockerfile::{self, Lowered};
+use crate::dockerfile::{self, Dockerfile, Lowered};
 use crate::error::{CommonError, Failure};
 use crate::names;
 use crate::registry::reference::NamedImage;
@@ -25,15 +26,15 @@ use crate::registry::reference::NamedImage;
 /// from looking at the clock.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// The directory of a Dockerfile, and the settings that bound what is read of it.
+/// What is to be read, and the settings that bound it.
 #[derive(Clone, Copy)]
 pub struct ContextReader<'a> {
     /// The settings.
     pub config: &'a Config,
     /// What builds it.
     pub builder: &'static dyn Builder,
-    /// The Dockerfile.
-    pub dockerfile: &'a Path,
+    /// The context with its Dockerfile.
+    pub spec: &'a BuildSpec,
 }
 
 /// A context that is open, with what the builder is to do with it.
@@ -47,10 +48,12 @@ pub struct ReadContext {
     pub warnings: Vec<String>,
     /// Why none of its layers may be taken from a cache.
     pub uncacheable: Option<&'static str>,
+    /// Texts of the builder's log that hold values of build arguments, and what is shown in their place.
+    pub hidden: BTreeMap<String, String>,
 }
 
 impl ContextReader<'_> {
-    /// Opens the Dockerfile's directory, and reads the Dockerfile.
+    /// Opens the context, and reads the Dockerfile.
     ///
     /// # Errors
     /// As [`context::open`]; a Dockerfile whose images cannot be determined, or that the builder would not
@@ -68,28 +71,36 @@ impl ContextReader<'_> {
         change: impl FnOnce(Lowered) -> Lowered + Send + 'static,
     ) -> Result<ReadContext, Failure> {
         let roots = self.config.context_roots();
-        let dockerfile = self.dockerfile.to_owned();
+        let spec = self.spec.clone();
         let is_strict = self.config.build.strict;
         let (builder, settings) = (self.builder, self.config.build.clone());
         let (bounds, _guard) = self.bounds();
         let read = self.on_thread(move || {
-            let mut source = context::open(&roots, &dockerfile).map_err(failure)?;
+            let BuildSpec { dockerfile, context, options, .. } = spec;
+            let opened = match &context {
+                Some(directory) => context::open_in(&roots, directory, &dockerfile),
+                None => context::open(&roots, &dockerfile),
+            };
+            let mut source = opened.map_err(failure)?;
             let text = source.read_dockerfile(dockerfile::LIMIT).map_err(failure)?;
             let unknown =
                 |source| BuildError::ImagesUnknown { dockerfile: dockerfile.clone(), source };
-            let images = dockerfile::images(&text).map_err(unknown)?;
+            let parsed = Dockerfile::read(&text, &options).map_err(unknown)?;
+            let images = parsed.images().map_err(unknown)?;
             let refused =
                 |source| BuildError::Unsupported { dockerfile: dockerfile.clone(), source };
             let files = Files::of(&source, &bounds);
-            let lowered = builder.dockerfile(&text, &files, &settings).map_err(refused)?;
+            let mut lowered = builder.dockerfile(&parsed, &files, &settings).map_err(refused)?;
             if let Some(first) = lowered.warnings.first().filter(|_| is_strict) {
                 return Err(refused(first.clone().into()).into());
             }
             let name = source.dockerfile_name();
-            let warnings = lowered.warnings.iter().map(|warning| warning.of(name)).collect();
+            let of_lines = lowered.warnings.iter().map(|warning| warning.of(name));
+            let warnings = of_lines.chain(unused(&lowered.unused)).collect();
             let uncacheable = builder.uncacheable(&lowered, &settings);
+            let hidden = std::mem::take(&mut lowered.hidden);
             source.add(change(lowered).into_files());
-            Ok::<_, Failure>(ReadContext { source, images, warnings, uncacheable })
+            Ok::<_, Failure>(ReadContext { source, images, warnings, uncacheable, hidden })
         });
         read.await?
     }
@@ -119,9 +130,9 @@ impl ContextReader<'_> {
         let timeout = self.config.build.context_timeout + GRACE;
         let thread = tokio::task::spawn_blocking(work);
         let done = tokio::time::timeout(timeout, thread).await.map_err(|_| {
-            BuildError::ContextStalled { dockerfile: self.dockerfile.to_owned(), timeout }
+            BuildError::ContextStalled { dockerfile: self.spec.dockerfile.clone(), timeout }
         })?;
-        let what = || format!("Reading the context of {} failed", self.dockerfile.display());
+        let what = || format!("Reading the context of {} failed", self.spec.dockerfile.display());
         done.map_err(|error| CommonError::defect(what(), error).into())
     }
 }
@@ -169,10 +180,56 @@ impl Build<'_> {
     }
 }
 
+/// As docker warns of build arguments that have no effect.
+fn unused(names: &[String]) -> Option<String> {
+    let names = names.join(", ");
+    (!names.is_empty()).then(|| format!("warning: build arguments that no ARG names: {names}"))
+}
+
 /// A client that is gone is no fault of the context.
 pub fn failure(error: ContextError) -> Failure {
     match error {
         ContextError::Cancelled => Failure::cancelled(),
         _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::builder::KANIKO;
+
+    async fn read(spec: &BuildSpec, work: &str) -> (ReadContext, ContextDigest) {
+        let config = Config::of(&["--work-dir", work]);
+        let reader = ContextReader { config: &config, builder: KANIKO, spec };
+        let summary = reader.survey(reader.read().await.unwrap().source).await.unwrap();
+        (reader.read().await.unwrap(), summary.digest)
+    }
+
+    #[tokio::test]
+    async fn an_argument_changes_what_is_sent_and_no_warning_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let dockerfile = directory.path().join("Dockerfile");
+        std::fs::write(&dockerfile, "FROM a AS one\nARG A\nRUN x\nFROM one\nRUN y\n").unwrap();
+        let work = directory.path().to_str().unwrap();
+        let with = |value: &str| {
+            let mut spec = BuildSpec::of(&dockerfile);
+            for name in ["A", "B"] {
+                spec.options.arguments.insert(name.to_owned(), value.to_owned());
+            }
+            spec
+        };
+        let (first, of_first) = read(&with("one1"), work).await;
+        assert_eq!(first.warnings, ["warning: build arguments that no ARG names: B"]);
+        assert_eq!(first.hidden, [("ARG A=one1".to_owned(), "ARG A".to_owned())].into());
+        assert_eq!(read(&with("one1"), work).await.1, of_first);
+        assert_ne!(read(&with("two2"), work).await.1, of_first);
+        let mut target = with("one1");
+        target.options.target = Some("one".to_owned());
+        assert_ne!(read(&target, work).await.1, of_first);
+        // One without effect is no other image.
+        let mut other = with("one1");
+        other.options.arguments.insert("B".to_owned(), "three3".to_owned());
+        assert_eq!(read(&other, work).await.1, of_first);
     }
 }

@@ -4,6 +4,7 @@
 //! that what was sent is what the key was computed from: a job may change the context in between, and its
 //! image would be taken for that of others.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub(super) struct Recipe {
     bases: Vec<ResolvedImage>,
     /// What such a build may push and pull.
     pub(super) endpoint: EndpointConfig,
+    /// What is shown in place of values of arguments.
+    pub(super) hidden: BTreeMap<String, String>,
     /// For the next who builds the Dockerfile.
     made_of: MadeOf,
     /// What changed since the last who did.
@@ -104,12 +107,14 @@ impl Build<'_> {
             .build
             .as_ref()
             .is_some_and(|build| build.attempt > 0 || build.context_sent);
-        if !is_kept || begun || config.build.reuse == BuildReuse::Never {
+        let may_be_used = !self.spec.no_cache && config.build.reuse != BuildReuse::Never;
+        if !is_kept || begun || !may_be_used {
             return Ok(Lookup::NoKey(None));
         }
         let Some(repository) = self.repository().await else { return Ok(Lookup::NoKey(None)) };
         let (read, planned) = plan::of(self).await?;
-        let (images, context) = (read.images, self.reader().survey(read.source).await?);
+        let (images, hidden) = (read.images, read.hidden);
+        let context = self.reader().survey(read.source).await?;
         if let Some(bases) = self.noted_bases(repository, &images).await {
             let recipe = self.recipe(&images, &planned, &context, bases)?;
             if let Ok(Some(image)) = self.find_in_time(repository, &recipe.tag).await {
@@ -129,6 +134,7 @@ impl Build<'_> {
             }
             Ok(None) => {
                 recipe.changes = self.changes(repository, &recipe).await;
+                recipe.hidden = hidden;
                 Ok(Lookup::Missing(Box::new(recipe)))
             }
             Err(why) => Ok(Lookup::NoKey(Some(why))),
@@ -151,7 +157,8 @@ impl Build<'_> {
         let made_of = MadeOf::new(&ingredients, context)?;
         let tag = built_tags::of_key(key.hex(), Timestamp::now(), registry.max_age);
         let (images, changes) = (images.to_vec(), String::new());
-        Ok(Recipe { key, tag, images, bases, endpoint, made_of, changes })
+        let hidden = BTreeMap::new();
+        Ok(Recipe { key, tag, images, bases, endpoint, hidden, made_of, changes })
     }
 
     async fn find_in_time(
@@ -227,7 +234,7 @@ impl Build<'_> {
         session: &mut Session,
     ) -> Result<BuiltReference, Failure> {
         let image = BuiltReference { reference: self.destination.reference(&digest), digest };
-        self.env.cache.add(self.dockerfile, key.context().clone(), image.clone());
+        self.env.cache.add(self.spec, key.context().clone(), image.clone());
         let line = format!("Key {key}: built before; the image is {}", image.reference);
         log_group::of_image(self.dockerfile, &line, &image, session).await?;
         Ok(image)

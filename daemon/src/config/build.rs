@@ -142,6 +142,14 @@ pub struct BuildConfig {
     #[arg(long = "prebuild-at-once", env = "HOOKD_PREBUILD_AT_ONCE", default_value = "2")]
     pub prebuild_at_once: usize,
 
+    /// Names that images of BuildImage may be pushed under beside the registry of built images,
+    /// comma-separated: `host/path:tag`, with `*` in path and tag, and `**` as the path's last part.
+    #[arg(
+        long = "build-destinations", env = "HOOKD_BUILD_DESTINATIONS", value_delimiter = ',',
+        value_parser = destination
+    )]
+    pub destinations: Vec<String>,
+
     /// Fails a build whose image would differ from docker's, in place of a warning.
     #[arg(
         long = "build-strict", env = "HOOKD_BUILD_STRICT", value_parser = BoolishValueParser::new()
@@ -233,6 +241,24 @@ fn or_nothing(text: &str) -> Result<String, String> {
     }
 }
 
+/// A pattern of names for images, or nothing. Its host stands for itself.
+fn destination(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (host, rest) = text.split_once('/').unwrap_or((text, ""));
+    let (path, tag) = rest.split_once(':').unwrap_or((rest, "*"));
+    let plain = |text: &str, more: &str| {
+        let known = |letter: char| letter.is_ascii_alphanumeric() || more.contains(letter);
+        !text.is_empty() && text.chars().all(known)
+    };
+    let is_pattern = plain(host, ".:-[]")
+        && path.split('/').all(|part| plain(part, "._-*"))
+        && plain(tag, "._-*");
+    match is_pattern || text.is_empty() {
+        true => Ok(text.to_owned()),
+        false => Err("not a pattern such as registry.example/team/*".to_owned()),
+    }
+}
+
 /// The name of a capability, as Kubernetes writes it, or nothing.
 pub(super) fn capability(text: &str) -> Result<String, String> {
     let name = text.trim().to_ascii_uppercase();
@@ -256,6 +282,16 @@ mod tests {
         assert_eq!(doubled(1.5e9), "3000000000");
         for none in ["0", "4Gi", "512Mi"] {
             assert_eq!(more(&["--build-memory-retry", none]), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_destination_names_its_host() {
+        for good in ["", "r.example/team/*", "r.example:5000/**", "docker.io/a/b:pr-*", " h/a "] {
+            assert!(destination(good).is_ok(), "{good}");
+        }
+        for wrong in ["r.example", "*/a", "r.*/a", "r/", "r/a:", "r/a b", "r/a@sha256:0", "/a"] {
+            assert!(destination(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,12 +1,15 @@
 //! A Dockerfile for BuildKit, which builds it as docker does: as it is. What a rootless BuildKit makes
 //! otherwise is a warning with its line.
 
-use super::DockerfileError;
 use super::files::{self, ContextFiles, Entry};
 use super::lines::Instruction;
-use super::lower::{Finding, Lowered, parsed};
-use super::stages::Stages;
+use super::lower::{BuilderFile, Content, Finding, Lowered, check_syntax, unused};
+use super::options::BuildOptions;
+use super::{Dockerfile, DockerfileError};
 
+/// The file beside the Dockerfile with the options of BuildKit's frontend, one a line: build arguments are in
+/// no object of the cluster, and count in the key of the image.
+const OPTIONS: &str = "options";
 /// Paths of the context that are looked at.
 const MOST_PATHS: usize = 10_000;
 /// The bits of a program that runs as another user or group.
@@ -15,16 +18,34 @@ const SPECIAL: u32 = 0o6000;
 /// The Dockerfile as it is.
 ///
 /// # Errors
-/// A text that exceeds a limit, a syntax that is no Dockerfile's, and a FROM that docker refuses.
-pub fn as_written(text: &[u8], files: &dyn ContextFiles) -> Result<Lowered, DockerfileError> {
-    let parsed = parsed(text)?;
-    let stages = Stages::of(&parsed)?;
+/// A syntax that is no Dockerfile's.
+pub(super) fn as_written(
+    dockerfile: &Dockerfile,
+    files: &dyn ContextFiles,
+) -> Result<Lowered, DockerfileError> {
+    let Dockerfile { text, parsed, stages } = dockerfile;
+    check_syntax(parsed)?;
     let mut search = Search { files, left: MOST_PATHS };
     let needed = stages.all.iter().filter(|stage| stage.is_needed);
     let instructions = needed.flat_map(|stage| &stage.instructions);
     let warnings = instructions.filter_map(|instruction| search.warning(instruction)).collect();
-    let dockerfile = String::from_utf8_lossy(text).into_owned();
-    Ok(Lowered { dockerfile, warnings, ..Lowered::default() })
+    let (files, unused) = (options(&stages.options), unused(dockerfile));
+    Ok(Lowered { dockerfile: text.clone(), files, warnings, unused, ..Lowered::default() })
+}
+
+/// The options, if there are any. No value has a line break (`build/spec.rs`).
+fn options(options: &BuildOptions) -> Vec<BuilderFile> {
+    let BuildOptions { arguments, target, platform } = options;
+    let arguments = arguments.iter().map(|(name, value)| format!("build-arg:{name}={value}\n"));
+    let target = target.iter().map(|target| format!("target={target}\n"));
+    let platform = platform.iter().map(|platform| format!("platform={platform}\n"));
+    let lines: String = arguments.chain(target).chain(platform).collect();
+    let file = |lines: String| BuilderFile {
+        path: OPTIONS.to_owned(),
+        mode: 0o644,
+        content: Content::Bytes(lines.into_bytes()),
+    };
+    if lines.is_empty() { Vec::new() } else { vec![file(lines)] }
 }
 
 /// Looks for programs with special bits.
@@ -77,7 +98,31 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dockerfile::BUILDER_DIR;
     use crate::dockerfile::files::tests::Memory;
+
+    fn as_written(text: &[u8], files: &Memory) -> Result<Lowered, DockerfileError> {
+        Dockerfile::read(text, &BuildOptions::default())?.as_written(files)
+    }
+
+    #[test]
+    fn what_a_build_asks_for_is_an_option_of_the_frontend() {
+        let options = BuildOptions {
+            arguments: [("A", "x $y"), ("B", "")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            target: Some("One".to_owned()),
+            platform: "linux/arm64".parse().ok(),
+        };
+        let text = b"FROM a AS one\nARG A\nFROM b\n";
+        let lowered = Dockerfile::read(text, &options).unwrap().as_written(&Memory::of(&[]));
+        let lowered = lowered.unwrap();
+        assert_eq!(lowered.dockerfile.as_bytes(), text);
+        assert_eq!(lowered.unused, ["B"]);
+        let script = include_str!("../objects/build_job/buildkit.sh");
+        assert!(script.contains(&format!("{BUILDER_DIR}/{OPTIONS}")));
+        let lines = "build-arg:A=x $y\nbuild-arg:B=\ntarget=One\nplatform=linux/arm64\n";
+        let content = Content::Bytes(lines.as_bytes().to_vec());
+        assert_eq!(lowered.files, [BuilderFile { path: OPTIONS.into(), mode: 0o644, content }]);
+    }
 
     #[test]
     fn a_dockerfile_for_buildkit_is_as_it_is() {

@@ -203,6 +203,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_pattern_that_matches_too_much_is_not_kept() {
+        let names = |number| (0..number).map(|at| format!("f{at}")).collect::<Vec<_>>();
+        let found = |number| {
+            let names = names(number);
+            let files = Memory::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+            glob(&files, "f*").map(|found| found.len())
+        };
+        assert_eq!(found(MOST_MATCHES), Some(MOST_MATCHES));
+        assert_eq!(found(MOST_MATCHES + 1), None);
+    }
+
+    #[test]
     fn a_pattern_matches_part_by_part() {
         let files = Memory::of(&["a.txt", "b.md", "src/one/a.txt", "src/two/a.txt", "src/two/b"]);
         let found = |pattern| glob(&files, pattern).unwrap().join(" ");

@@ -10,17 +10,19 @@ mod files;
 mod heredoc;
 mod lines;
 mod lower;
+mod options;
 mod scope;
 mod stages;
 
 use crate::registry::reference::{NamedImage, Reference};
 
-pub use as_written::as_written;
 pub use files::{ContextFiles, Entry};
+use lines::Parsed;
 pub use lower::{
     ARCHIVE_ROOT, BUILDER_DIR, Builder, BuilderFile, CONTEXT_DIR, Content, DOCKERFILE, Finding,
-    Lowered, lower,
+    Lowered,
 };
+pub use options::{BuildOptions, InvalidPlatform, Platform};
 use stages::{Base, Stages};
 
 /// Bytes that a Dockerfile may have.
@@ -49,14 +51,74 @@ impl DockerfileError {
     }
 }
 
-/// The images that FROM, `COPY --from` and `RUN --mount=from=` name, each once. Those of stages that the
-/// last one does not need are not among them: docker does not build these.
+/// A Dockerfile, read for one build.
+#[derive(Debug)]
+pub struct Dockerfile {
+    text: String,
+    parsed: Parsed,
+    stages: Stages,
+}
+
+impl Dockerfile {
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// What docker refuses, a text that exceeds a limit, and a target that it does not have.
+    pub fn read(text: &[u8], options: &BuildOptions) -> Result<Self, DockerfileError> {
+        let text = String::from_utf8_lossy(text).into_owned();
+        let parsed = lines::parse(&text)?;
+        let stages = Stages::of(&parsed, options)?;
+        Ok(Self { text, parsed, stages })
+    }
+
+    /// The images that FROM, `COPY --from` and `RUN --mount=from=` name, each once. Those of stages that
+    /// the target does not need are not among them: docker does not build these.
+    ///
+    /// # Errors
+    /// A name that cannot be determined, and more images than hookd takes.
+    pub fn images(&self) -> Result<Vec<NamedImage>, DockerfileError> {
+        images_of(&self.stages, self.parsed.escape)
+    }
+
+    /// Writes the Dockerfile anew for Kaniko.
+    ///
+    /// # Errors
+    /// What docker refuses, and what Kaniko would build wrongly without a trace.
+    pub fn lower(
+        &self,
+        files: &dyn ContextFiles,
+        builder: Builder,
+    ) -> Result<Lowered, DockerfileError> {
+        lower::lower(self, files, builder)
+    }
+
+    /// The Dockerfile for BuildKit: as it is.
+    ///
+    /// # Errors
+    /// A syntax that is no Dockerfile's.
+    pub fn as_written(&self, files: &dyn ContextFiles) -> Result<Lowered, DockerfileError> {
+        as_written::as_written(self, files)
+    }
+}
+
+/// The images of a Dockerfile without options, as [`Dockerfile::images`].
 ///
 /// # Errors
-/// A name that cannot be determined, and a text that exceeds a limit.
+/// As [`Dockerfile::read`] and [`Dockerfile::images`].
 pub fn images(text: &[u8]) -> Result<Vec<NamedImage>, DockerfileError> {
-    let parsed = lines::parse(&String::from_utf8_lossy(text))?;
-    images_of(&Stages::of(&parsed)?, parsed.escape)
+    Dockerfile::read(text, &BuildOptions::default())?.images()
+}
+
+/// A Dockerfile without options, as [`Dockerfile::lower`].
+///
+/// # Errors
+/// As [`Dockerfile::read`] and [`Dockerfile::lower`].
+pub fn lower(
+    text: &[u8],
+    files: &dyn ContextFiles,
+    builder: Builder,
+) -> Result<Lowered, DockerfileError> {
+    Dockerfile::read(text, &BuildOptions::default())?.lower(files, builder)
 }
 
 fn images_of(stages: &Stages, escape: char) -> Result<Vec<NamedImage>, DockerfileError> {
@@ -115,22 +177,6 @@ impl Images {
         }
         self.0.push(NamedImage { line, reference });
         Ok(())
-    }
-}
-
-/// The arguments that docker predefines; the builder builds for its own platform.
-fn platform(name: &str) -> Option<&'static str> {
-    let (platform, architecture) = match std::env::consts::ARCH {
-        "x86_64" => ("linux/amd64", "amd64"),
-        "aarch64" => ("linux/arm64", "arm64"),
-        other => ("linux", other),
-    };
-    match name {
-        "TARGETPLATFORM" | "BUILDPLATFORM" => Some(platform),
-        "TARGETOS" | "BUILDOS" => Some("linux"),
-        "TARGETARCH" | "BUILDARCH" => Some(architecture),
-        "TARGETVARIANT" | "BUILDVARIANT" => Some(""),
-        _ => None,
     }
 }
 

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use super::expand::{Expander, MOST_SEARCHES};
 use super::lines::{self, Instruction, Parsed};
-use super::{DockerfileError, SCRATCH, platform};
+use super::options::BuildOptions;
+use super::{DockerfileError, SCRATCH};
 
 /// Stages that a Dockerfile may have.
 const MOST_STAGES: usize = 1000;
+/// Stages that an error names.
+const MOST_NAMED: usize = 20;
 
 /// A stage.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub(super) struct Stages {
     /// ARG instructions before the first FROM.
     pub(super) global: Vec<Instruction>,
     pub(super) all: Vec<Stage>,
+    /// Of the build.
+    pub(super) options: BuildOptions,
     /// Left of those that FROM and its arguments may make.
     searches: Cell<u32>,
 }
@@ -54,11 +59,12 @@ impl Stages {
     /// Divides a Dockerfile.
     ///
     /// # Errors
-    /// An instruction before the first FROM, no FROM, and a FROM that docker refuses.
-    pub(super) fn of(parsed: &Parsed) -> Result<Self, DockerfileError> {
+    /// An instruction before the first FROM, no FROM, a FROM that docker refuses, and a target that is none
+    /// of its stages.
+    pub(super) fn of(parsed: &Parsed, options: &BuildOptions) -> Result<Self, DockerfileError> {
         let searches = Cell::new(MOST_SEARCHES);
         let (arguments, global, all) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut stages = Self { arguments, global, all, searches };
+        let mut stages = Self { arguments, global, all, options: options.clone(), searches };
         for instruction in &parsed.instructions {
             match (instruction.keyword.as_str(), stages.all.last_mut()) {
                 ("from", _) => {
@@ -83,6 +89,7 @@ impl Stages {
         if stages.all.is_empty() {
             return Err(DockerfileError::new(1, "the Dockerfile has no FROM"));
         }
+        stages.cut()?;
         stages.mark_needed(parsed.escape);
         Ok(stages)
     }
@@ -98,16 +105,43 @@ impl Stages {
     /// The value that docker predefines or that stands before the first FROM.
     pub(super) fn value(&self, name: &str) -> Option<String> {
         let given = self.arguments.get(name).cloned();
-        given.unwrap_or_else(|| platform(name).map(str::to_owned))
+        given.unwrap_or_else(|| self.options.of_platform(name))
+    }
+
+    /// The value that the build gives an argument.
+    pub(super) fn given(&self, name: &str) -> Option<&String> {
+        self.options.arguments.get(name)
+    }
+
+    /// Ends with the stage that is the image: a name goes before a number, and the last of several.
+    fn cut(&mut self) -> Result<(), DockerfileError> {
+        let Some(target) = &self.options.target else { return Ok(()) };
+        let Some(at) = self.find(target, self.all.len()) else {
+            let name = |(at, stage): (usize, &Stage)| match stage.name.as_str() {
+                "" => at.to_string(),
+                name => name.to_owned(),
+            };
+            let names = self.all.iter().enumerate().take(MOST_NAMED).map(name);
+            let names = names.collect::<Vec<_>>().join(", ");
+            let more = if self.all.len() > MOST_NAMED { ", …" } else { "" };
+            let problem =
+                format!("target stage {target:?} could not be found; the stages are {names}{more}");
+            return Err(DockerfileError::new(self.all[0].from.line, problem));
+        };
+        self.all.truncate(at + 1);
+        Ok(())
     }
 
     fn argument(&mut self, instruction: &Instruction, escape: char) -> Result<(), DockerfileError> {
         for word in lines::words(&instruction.rest, escape) {
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => {
-                    (name, Some(self.expanded(value, instruction.line, escape)?))
-                }
-                None => (word.as_str(), self.value(&word)),
+            let (name, default) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (word.as_str(), None),
+            };
+            let value = match (self.given(name), default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(value)) => Some(self.expanded(value, instruction.line, escape)?),
+                (None, None) => self.value(name),
             };
             self.arguments.insert(name.to_owned(), value);
         }

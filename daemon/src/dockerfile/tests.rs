@@ -4,7 +4,7 @@ use super::*;
 
 fn named(text: &str) -> Vec<String> {
     let found = lines::parse(text).and_then(|parsed| {
-        let mut stages = Stages::of(&parsed)?;
+        let mut stages = Stages::of(&parsed, &BuildOptions::default())?;
         stages.all.iter_mut().for_each(|stage| stage.is_needed = true);
         images_of(&stages, parsed.escape)
     });

@@ -62,6 +62,16 @@ impl Shown {
         Self { names, marks }
     }
 
+    /// With further texts that are shown as others.
+    #[must_use]
+    pub fn hiding(mut self, texts: impl IntoIterator<Item = (String, String)>) -> Self {
+        for (printed, shown) in texts {
+            self.marks.push(printed.clone());
+            self.names.insert(0, (printed, shown));
+        }
+        self
+    }
+
     /// The text as its user reads it.
     pub fn restore<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut text = Cow::Borrowed(text);
@@ -161,6 +171,16 @@ mod tests {
             let bytes = Bytes::from([printed.as_bytes(), b"\xff"].concat());
             assert_eq!(shown.restore_bytes(&bytes), [expected.as_bytes(), b"\xff"].concat());
         }
+    }
+
+    #[test]
+    fn a_users_log_never_holds_the_value_of_a_build_argument() {
+        let config = EndpointConfig::keeping(&RegistryConfig::default(), &[], "k".to_owned());
+        let hidden = ("ARG A=s\\ p".to_owned(), "ARG A".to_owned());
+        let shown = Shown::new(&config).hiding([hidden]);
+        let printed = "INFO[0001] ARG A=s\\ p\nA=s p\n";
+        assert_eq!(shown.restore(printed), "INFO[0001] ARG A\nA=s p\n");
+        assert_eq!(shown.restore_bytes(&Bytes::from(printed)), "INFO[0001] ARG A\nA=s p\n");
     }
 
     #[test]

@@ -1,17 +1,18 @@
-//! `build_image`: a Dockerfile becomes an image in the registry.
+//! `build_image`: a Dockerfile becomes an image in the registry, under the names that the call gives it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::build;
+use crate::build::publish::{self, PublishedImage};
+use crate::build::spec::BuildSpec;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::placement::own_pod::deletion;
-use crate::session::cursor::{BuiltReference, Cursor};
+use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 use crate::session::operation::Operation;
 
@@ -19,23 +20,26 @@ use crate::session::operation::Operation;
 pub struct BuildImage {
     context: Arc<Context>,
     step: StepId,
-    dockerfile: PathBuf,
+    spec: BuildSpec,
 }
 
 impl BuildImage {
     /// Of this step.
-    pub fn new(context: Arc<Context>, step: StepId, dockerfile: PathBuf) -> Self {
-        Self { context, step, dockerfile }
+    pub fn new(context: Arc<Context>, step: StepId, spec: BuildSpec) -> Self {
+        Self { context, step, spec }
     }
 }
 
 impl Operation for BuildImage {
-    /// The image by its digest.
-    type Output = BuiltReference;
+    /// The image by its digest, and where else it is.
+    type Output = PublishedImage;
 
-    async fn run(&mut self, session: &mut Session) -> Result<BuiltReference, Failure> {
+    async fn run(&mut self, session: &mut Session) -> Result<PublishedImage, Failure> {
         let env = self.context.build_environment().await?;
-        build::build(&env, &self.step, &self.dockerfile, session).await
+        let tags = &self.spec.tags;
+        publish::check(&env, tags)?;
+        let image = build::build(&env, &self.step, &self.spec, session).await?;
+        publish::publish(&env, image, tags, session).await
     }
 
     fn roll_back(&self, cursor: Option<&Cursor>) -> BoxFuture<'static, ()> {

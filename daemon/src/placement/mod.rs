@@ -6,6 +6,7 @@ use std::path::Path;
 use futures::future::BoxFuture;
 use hookd_api::v1::{JobPrepared, ServiceLog};
 
+use crate::build::spec::BuildSpec;
 use crate::build::{self, trust};
 use crate::context::Context;
 use crate::error::Failure;
@@ -135,8 +136,9 @@ async fn run_pushed(
 ) -> Result<i32, Failure> {
     let mut environment = call.context.build_environment().await?;
     environment.is_trusted = trust::is_trusted(&spec.event, environment.runner);
+    let image = BuildSpec::of(dockerfile);
     // Boxed: it is large, and most steps build nothing.
-    let built = Box::pin(build::build(&environment, call.step, dockerfile, session)).await?;
+    let built = Box::pin(build::build(&environment, call.step, &image, session)).await?;
     placement.run_image(call, spec, built.reference, session).await
 }
 

@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::registry::built_tags;
 use crate::registry::error::DestinationError;
-use crate::registry::reference::DOCKER_HUB;
+use crate::registry::reference::{DOCKER_HUB, Reference};
 
 /// Stands for the path of the registry's host in the name of the repository.
 const PATH: &str = "{path}";
@@ -96,6 +96,64 @@ fn api_host(host: &str) -> &str {
     if matches!(host, "docker.io" | "registry-1.docker.io") { DOCKER_HUB } else { host }
 }
 
+/// Refuses a name for an image that none of the patterns allows, and each in a repository of `own` things,
+/// whatever its registry is called: what stands there is found by its key.
+///
+/// # Errors
+/// See [`DestinationError`].
+pub fn check_allowed(
+    own: &[Destination],
+    patterns: &[String],
+    name: &Reference,
+) -> Result<(), DestinationError> {
+    let is_it =
+        |own: &Destination| own.repository_and_tag().0.eq_ignore_ascii_case(&name.repository);
+    if own.iter().any(is_it) {
+        return Err(DestinationError::OwnRepository { name: name.to_string() });
+    }
+    let is_allowed = |pattern: &String| matches_name(pattern, name);
+    match patterns.iter().any(is_allowed) {
+        true => Ok(()),
+        false => Err(DestinationError::NotAllowed { name: name.to_string() }),
+    }
+}
+
+/// `host/path:tag`, in whose path and tag `*` stands for any letters but slashes, and a last part `**` for any
+/// path. Without a tag it is for each.
+fn matches_name(pattern: &str, name: &Reference) -> bool {
+    let Some((host, rest)) = pattern.trim().split_once('/') else { return false };
+    let host = api_host(host);
+    let (path, tag) = rest.split_once(':').unwrap_or((rest, "*"));
+    let mut parts = name.repository.split('/');
+    let mut wanted = path.split('/').peekable();
+    while let Some(part) = wanted.next() {
+        let Some(found) = parts.next() else { return false };
+        if part == "**" && wanted.peek().is_none() {
+            parts.by_ref().for_each(drop);
+        } else if !matches_part(part, found) {
+            return false;
+        }
+    }
+    host.eq_ignore_ascii_case(&name.registry)
+        && parts.next().is_none()
+        && matches_part(tag, &name.version)
+}
+
+/// `*` stands for any letters.
+fn matches_part(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut last = None;
+    for piece in pieces {
+        if let Some(before) = last.replace(piece) {
+            let Some((_, after)) = rest.split_once(before) else { return false };
+            rest = after;
+        }
+    }
+    last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+}
+
 /// Host and port of the registry `given`, for the kubelet and for Kaniko.
 pub(super) fn hosts(registry: &RegistryConfig, given: &str) -> (String, String) {
     let host = api_host(given.split_once('/').map_or(given, |(host, _)| host));
@@ -147,6 +205,55 @@ mod tests {
         assert_eq!(destination.reference("sha256:0"), "localhost:30500/hookd/build@sha256:0");
         let settings = RegistryConfig { pull_host: Some("node:1".into()), ..settings };
         assert_eq!(at(&settings).pull, "node:1/hookd/build");
+    }
+
+    #[test]
+    fn a_name_must_be_allowed_and_none_of_built_images() {
+        let settings = registry("10.0.0.5:5000");
+        let layers = of_layers(&settings, "hookd/cache").unwrap();
+        let own = [of_tag(&settings, "latest").unwrap(), layers];
+        let allowed = [
+            "r.example/team/*",
+            "r.example:5000/deep/**",
+            "docker.io/org/app:pr-*",
+            "10.0.0.5:5000/**",
+            "r.example/a*c*/b",
+        ]
+        .map(str::to_owned);
+        let check = |name: &str| check_allowed(&own, &allowed, &name.parse().unwrap());
+        for name in [
+            "r.example/team/app:1",
+            "R.example/team/app",
+            "r.example:5000/deep/a/b/c",
+            "org/app:pr-7",
+            "10.0.0.5:5000/x:1",
+            "r.example/abcd/b",
+            "r.example/ac/b",
+        ] {
+            check(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        for name in [
+            "r.example/team/app/more:1",
+            "r.example/team",
+            "r.example/teams/app",
+            "other.example/team/app",
+            "r.example:5000/deep",
+            "r.example.evil/team/app",
+            "org/app:1",
+            "library/app:pr-1",
+            "r.example/ab/b",
+        ] {
+            let error = check(name).unwrap_err();
+            assert!(matches!(error, DestinationError::NotAllowed { .. }), "{name}: {error}");
+        }
+        // Nobody can name the tag of a key, by whatever name the registry has.
+        let key = format!("key_{}_1", "0".repeat(64));
+        for host in ["10.0.0.5:5000", "r.example:5000", "registry.svc"] {
+            for name in [format!("hookd/build:{key}"), "hookd/cache:1".to_owned()] {
+                let error = check(&format!("{host}/{name}")).unwrap_err();
+                assert!(matches!(error, DestinationError::OwnRepository { .. }), "{host}: {error}");
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Why there is no registry for built images.
+//! Why an image goes to no registry.
 
 use crate::error::{Explain, Reason};
 
@@ -9,12 +9,29 @@ pub enum DestinationError {
     /// No registry is configured.
     #[error("Dockerfile actions need a registry, and none is configured")]
     NotConfigured,
+
+    /// The administrator does not allow an image to have this name.
+    #[error("No image of a build may be pushed as {name}")]
+    NotAllowed {
+        /// The name.
+        name: String,
+    },
+
+    /// Images get no further tags among those that are found by their key.
+    #[error(
+        "{name} is in a repository of built images or their layers, whose tags are hookd's own"
+    )]
+    OwnRepository {
+        /// The name.
+        name: String,
+    },
 }
 
 impl Explain for DestinationError {
     fn reason(&self) -> Reason {
         match self {
             Self::NotConfigured => Reason::Unsupported,
+            Self::NotAllowed { .. } | Self::OwnRepository { .. } => Reason::PolicyDenied,
         }
     }
 
@@ -25,6 +42,11 @@ impl Explain for DestinationError {
                  _REGISTRY_NODE_PORT on the hookd container (docs/config.md), or let jobs run in the \
                  runner pod, where none is needed (docs/placement.md)"
             }
+            Self::NotAllowed { .. } => {
+                "Choose a name that HOOKD_BUILD_DESTINATIONS on the hookd container allows, or have the \
+                 administrator allow this one (docs/config.md)"
+            }
+            Self::OwnRepository { .. } => "Choose another repository",
         }
         .to_owned()
     }
@@ -33,7 +55,14 @@ impl Explain for DestinationError {
 /// One error of each kind.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<Box<dyn Explain>> {
-    vec![Box::new(DestinationError::NotConfigured)]
+    let name = || "registry.example/team/app:1".to_owned();
+    vec![
+        Box::new(DestinationError::NotConfigured),
+        Box::new(DestinationError::NotAllowed { name: name() }),
+        Box::new(DestinationError::OwnRepository {
+            name: "registry.example/hookd/build:1".to_owned(),
+        }),
+    ]
 }
 
 #[cfg(test)]

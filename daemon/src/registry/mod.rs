@@ -3,6 +3,7 @@
 pub mod base_images;
 pub mod built_tags;
 pub mod client;
+pub mod copy;
 pub mod credentials;
 pub mod destination;
 pub mod error;

@@ -50,6 +50,13 @@ struct TagList {
     tags: Option<Vec<String>>,
 }
 
+impl Manifest {
+    /// The document.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// What a tag or a digest names; none: nothing.
 ///
 /// # Errors

@@ -1,6 +1,5 @@
 //! Between the wire and the types within: the only place where a call is checked.
 
-use std::path::PathBuf;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
@@ -9,11 +8,14 @@ use tonic::{Status, Streaming};
 
 use super::error::CallError;
 use super::status;
+use crate::build::publish::PublishedImage;
+use crate::build::spec::BuildSpec;
 use crate::ids::{InvalidStepId, StepId};
 use crate::objects::bounds;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
 use crate::objects::script::ScriptStep;
+use crate::registry::reference::Reference;
 use crate::session::cursor::{BuiltReference, Cursor, MAX_OFFSET, Offsets};
 use crate::session::drive::{Control, Message, Messages, Start};
 use crate::session::events::{Acked, Event, EventKind};
@@ -52,18 +54,16 @@ pub(super) fn run_start(
     Ok(Call { start: start_at, spec })
 }
 
-pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<PathBuf>, Status> {
+pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<BuildSpec>, Status> {
     use v1::build_image_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "BuildImage" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
-    if start.dockerfile.is_empty() {
-        return Err(invalid(CallError::NoField { call: "BuildImage", field: "dockerfile" }));
-    }
-    bounds::check_text("dockerfile", &start.dockerfile)
-        .map_err(|error| status::of(&error.into()))?;
-    Ok(Call { start: start_at, spec: PathBuf::from(start.dockerfile) })
+    let mut start = start;
+    let resume = start.resume.take();
+    let start_at = session_start(&start.step_id, resume, start.auto_ack)?;
+    let spec = BuildSpec::read(start).map_err(|error| status::of(&error.into()))?;
+    Ok(Call { start: start_at, spec })
 }
 
 pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call<JobSpec>, Status> {
@@ -204,12 +204,14 @@ pub(super) fn run_response(message: Message<i32>) -> v1::RunContainerStepRespons
     v1::RunContainerStepResponse { message: Some(message) }
 }
 
-pub(super) fn build_response(message: Message<BuiltReference>) -> v1::BuildImageResponse {
+pub(super) fn build_response(message: Message<PublishedImage>) -> v1::BuildImageResponse {
     use v1::build_image_response::Message as Wire;
     let message = match message {
         Message::Event(event) => Wire::Event(step_event(event)),
-        Message::Result(BuiltReference { reference, digest }) => {
-            Wire::Result(v1::BuiltImage { reference, digest })
+        Message::Result(PublishedImage { image, size, tags }) => {
+            let BuiltReference { reference, digest } = image;
+            let tags = tags.iter().map(Reference::to_string).collect();
+            Wire::Result(v1::BuiltImage { reference, digest, size, tags })
         }
     };
     v1::BuildImageResponse { message: Some(message) }

@@ -45,6 +45,8 @@ impl Weigh for v1::RunContainerStepRequest {
 
 impl Weigh for v1::BuildImageRequest {
     fn strings(&self) -> usize {
-        0
+        use v1::build_image_request::Message;
+        let Some(Message::Start(start)) = &self.message else { return 0 };
+        2 * start.build_args.len() + start.tags.len()
     }
 }

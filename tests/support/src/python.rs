@@ -1,7 +1,7 @@
 //! A Python with grpcio, and the example client in it.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -38,6 +38,17 @@ fn python() -> &'static PathBuf {
 pub fn client(runner: &RunnerPod, user: (u32, u32), arguments: &[&str]) -> Value {
     try_client(runner, user, arguments)
         .unwrap_or_else(|error| panic!("client.py {arguments:?}: {error}"))
+}
+
+/// Runs examples/python/build.py on the socket of `runner` as this user and group.
+pub fn build(runner: &RunnerPod, (uid, gid): (u32, u32), arguments: &[&str]) -> Output {
+    let mut command = Command::new(python());
+    command
+        .arg(repository("examples/python/build.py"))
+        .args(["--socket", "hookd.sock", "--user", &format!("{uid}:{gid}")])
+        .args(arguments)
+        .current_dir(runner.socket_directory());
+    command.output().unwrap()
 }
 
 /// As [`client`], of a hookd that may not answer.

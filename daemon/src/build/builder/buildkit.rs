@@ -7,7 +7,7 @@ use super::{Builder, LastError, digest};
 use crate::build::progress::{Progress, is_local};
 use crate::cluster::pod::one_line;
 use crate::config::BuildConfig;
-use crate::dockerfile::{self, ContextFiles, DockerfileError, Lowered};
+use crate::dockerfile::{ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
 use crate::objects::build_job::{self, buildkit};
 
@@ -46,11 +46,11 @@ impl Builder for BuildKit {
 
     fn dockerfile(
         &self,
-        text: &[u8],
+        dockerfile: &Dockerfile,
         files: &dyn ContextFiles,
         _: &BuildConfig,
     ) -> Result<Lowered, DockerfileError> {
-        dockerfile::as_written(text, files)
+        dockerfile.as_written(files)
     }
 
     fn uncacheable(&self, _: &Lowered, _: &BuildConfig) -> Option<&'static str> {

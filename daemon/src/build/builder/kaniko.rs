@@ -4,7 +4,7 @@ use super::{Builder, LastError, digest};
 use crate::build::progress::{Progress, is_local, plain};
 use crate::cluster::pod::one_line;
 use crate::config::BuildConfig;
-use crate::dockerfile::{self, ContextFiles, DockerfileError, Lowered};
+use crate::dockerfile::{self, ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
 use crate::objects::build_job::{self, kaniko};
 
@@ -48,11 +48,11 @@ impl Builder for Kaniko {
 
     fn dockerfile(
         &self,
-        text: &[u8],
+        dockerfile: &Dockerfile,
         files: &dyn ContextFiles,
         settings: &BuildConfig,
     ) -> Result<Lowered, DockerfileError> {
-        dockerfile::lower(text, files, dockerfile::Builder::of_image(&settings.kaniko_image))
+        dockerfile.lower(files, dockerfile::Builder::of_image(&settings.kaniko_image))
     }
 
     fn uncacheable(&self, lowered: &Lowered, settings: &BuildConfig) -> Option<&'static str> {

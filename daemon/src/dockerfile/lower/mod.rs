@@ -17,9 +17,10 @@ mod user;
 mod variables;
 mod volume;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::files::ContextFiles;
-use super::stages::Stages;
-use super::{DockerfileError, lines};
+use super::{Dockerfile, DockerfileError, lines};
 
 use stage::{Source, Writer};
 
@@ -71,6 +72,11 @@ pub struct Lowered {
     pub warnings: Vec<Finding>,
     /// Lines of the instructions that have become others.
     pub rewritten: Vec<usize>,
+    /// Names of build arguments that no ARG names.
+    pub unused: Vec<String>,
+    /// Texts that hold the value of a build argument, and what they are without it: the builder prints
+    /// them, and the value may be secret.
+    pub hidden: BTreeMap<String, String>,
 }
 
 /// A file that hookd adds to the archive.
@@ -174,29 +180,43 @@ impl From<Finding> for DockerfileError {
 ///
 /// # Errors
 /// What docker refuses, and what Kaniko would build wrongly without a trace.
-pub fn lower(
-    text: &[u8],
+pub(super) fn lower(
+    dockerfile: &Dockerfile,
     files: &dyn ContextFiles,
     builder: Builder,
 ) -> Result<Lowered, DockerfileError> {
-    let parsed = parsed(text)?;
-    let stages = Stages::of(&parsed)?;
+    let Dockerfile { parsed, stages, .. } = dockerfile;
+    check_syntax(parsed)?;
     let mut lowered = Lowered::default();
-    let source = Source { stages: &stages, escape: parsed.escape, files, builder };
+    let source = Source { stages, escape: parsed.escape, files, builder };
     let mut writer = Writer::new(source, &mut lowered);
     for (at, stage) in stages.all.iter().enumerate().filter(|(_, stage)| stage.is_needed) {
         writer.stage(at, stage)?;
     }
+    lowered.unused = unused(dockerfile);
     Ok(lowered)
 }
 
-/// The instructions of a Dockerfile that a builder reads itself, without a frontend that is pulled.
-pub(super) fn parsed(text: &[u8]) -> Result<lines::Parsed, DockerfileError> {
-    let parsed = lines::parse(&String::from_utf8_lossy(text))?;
-    if let Some(syntax) = &parsed.syntax {
-        frontend(&syntax.value).map_err(|problem| DockerfileError::new(syntax.line, problem))?;
-    }
-    Ok(parsed)
+/// The builder reads the Dockerfile itself, without a frontend that is pulled.
+pub(super) fn check_syntax(parsed: &lines::Parsed) -> Result<(), DockerfileError> {
+    let Some(syntax) = &parsed.syntax else { return Ok(()) };
+    frontend(&syntax.value).map_err(|problem| DockerfileError::new(syntax.line, problem))
+}
+
+/// The build arguments that no ARG names, docker's own ones aside.
+pub(super) fn unused(dockerfile: &Dockerfile) -> Vec<String> {
+    let Dockerfile { parsed, stages, .. } = dockerfile;
+    let needed = stages.all.iter().filter(|stage| stage.is_needed);
+    let instructions = stages.global.iter().chain(needed.flat_map(|stage| &stage.instructions));
+    let arguments = instructions.filter(|instruction| instruction.keyword == "arg");
+    let named: BTreeSet<String> =
+        arguments.flat_map(|one| variables::names(one, parsed.escape)).collect();
+    let predefined: BTreeSet<_> = stages.options.predefined().map(|(name, _)| name).collect();
+    let given = stages.options.arguments.keys();
+    let is_used = |name: &&String| {
+        named.contains(*name) || predefined.contains(name) || stages.value(name).is_some()
+    };
+    given.filter(|name| !is_used(name)).cloned().collect()
 }
 
 /// Docker's own, which is the same as no syntax.

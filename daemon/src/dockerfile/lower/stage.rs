@@ -23,6 +23,8 @@ const MOST_BYTES: usize = 8 << 20;
 const MOST_VOLUMES: usize = 100;
 /// Warnings of a Dockerfile.
 const MOST_WARNINGS: usize = 100;
+/// Texts that are shown as others: each is looked for in the whole log.
+const MOST_HIDDEN: usize = 256;
 /// Names of arguments that are remembered.
 const MOST_LEAKED: usize = 1000;
 
@@ -77,7 +79,9 @@ struct End {
 impl<'a> Writer<'a> {
     pub(super) fn new(source: Source<'a>, lowered: &'a mut Lowered) -> Self {
         let Source { stages, escape, files, builder } = source;
-        for instruction in &stages.global {
+        // Where the build gives arguments each ARG of a stage has its value in place.
+        let global = stages.global.iter().filter(|_| stages.options.arguments.is_empty());
+        for instruction in global {
             let text = variables::with_backslash(&instruction.text, escape);
             lowered.dockerfile.push_str(&format!("ARG {text}\n"));
         }
@@ -120,6 +124,9 @@ impl<'a> Writer<'a> {
             }
         }
         self.from(stage);
+        for (name, value) in self.stages.options.predefined() {
+            variables::write_value(self, name, value);
+        }
         self.forget(stage);
         if stage.base == Base::Scratch {
             // As docker's empty image has it.
@@ -297,6 +304,13 @@ impl<'a> Writer<'a> {
             return;
         }
         self.lowered.warnings.push(Finding { line, problem });
+    }
+
+    /// Has a text that is written shown as another.
+    pub(super) fn hide(&mut self, text: &str, shown: &str) {
+        if self.lowered.hidden.len() < MOST_HIDDEN {
+            self.lowered.hidden.insert(text.to_owned(), shown.to_owned());
+        }
     }
 
     /// Adds a file to the archive, unless it is there.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dockerfile::files::tests::Memory;
-use crate::dockerfile::platform;
+use crate::dockerfile::{BuildOptions, lower};
 
 /// The context of all texts here.
 fn files() -> Memory {
@@ -169,12 +169,12 @@ fn volumes_come_last_with_their_variables() {
 
 #[test]
 fn from_has_no_variables_and_unused_stages_are_gone() {
-    let arch = platform("TARGETARCH").unwrap_or_default();
+    let arch = BuildOptions::default().of_platform("TARGETARCH").unwrap_or_default();
     let text = format!(
         "FROM nosuch AS unused\nFROM a AS stage-{arch}\nFROM b\nRUN y\nFROM --platform=$BUILDPLATFORM \
          stage-${{TARGETARCH}} AS Last\nCOPY --from=2 /a /b\nCOPY --from=STAGE-{arch} /a /b\n"
     );
-    let platform = platform("BUILDPLATFORM").unwrap_or_default();
+    let platform = BuildOptions::default().of_platform("BUILDPLATFORM").unwrap_or_default();
     let expected = format!(
         "FROM a AS stage-{arch}\nFROM b\nRUN y\nFROM --platform={platform} stage-{arch} AS last\n\
          COPY --from=1 [\"/a\",\"/b\"]\nCOPY --from=stage-{arch} [\"/a\",\"/b\"]\n"
@@ -236,6 +236,7 @@ fn a_stage_without_files_gets_those_of_its_base() {
 mod copies;
 mod kanikos;
 mod mounts;
+mod options;
 
 #[test]
 fn layers_that_kaniko_does_not_tell_apart_are_not_cached() {

@@ -3,7 +3,6 @@
 use super::Builder;
 use super::stage::Writer;
 use crate::dockerfile::lines::{self, Instruction};
-use crate::dockerfile::platform;
 
 /// The names that ENV or ARG sets.
 pub(super) fn names(instruction: &Instruction, escape: char) -> Vec<String> {
@@ -50,27 +49,70 @@ pub(super) fn write(writer: &mut Writer<'_>, instruction: &Instruction) {
         return;
     }
     for Pair { name, value } in pairs {
-        if writer.builder == Builder::Original && value.is_some() && writer.scope.has_env(&name) {
+        let given = writer.stages.given(&name).cloned();
+        let is_set = given.is_some() || value.is_some();
+        if writer.builder == Builder::Original && is_set && writer.scope.has_env(&name) {
             let problem = format!("ARG {name} has no effect: the builder prefers its ENV");
             writer.warn(instruction.line, problem);
         }
-        match value {
-            Some(value) => {
+        match (given, value) {
+            (Some(given), _) => writer.scope.set_argument(name, Some(given)),
+            (None, Some(value)) => {
                 let value = writer.scope.expand(&value, escape);
                 writer.scope.set_argument(name, value);
             }
             // Without a value it changes nothing.
-            None => {
+            (None, None) => {
                 if let Some(value) = writer.stages.value(&name) {
                     writer.scope.set_argument(name, Some(value));
                 }
             }
         }
     }
-    match with_platform(writer, instruction) {
-        Some(text) => writer.line(&format!("ARG {text}")),
-        None => writer.same(instruction),
+    write_argument(writer, instruction);
+}
+
+/// Writes ARG, each word by itself if one of them gets a value: one that the build gives, one from before the
+/// first FROM, which the builder does not compute as docker does once the build gives any, or one that docker
+/// predefines, which the original Kaniko does not know.
+fn write_argument(writer: &mut Writer<'_>, instruction: &Instruction) {
+    let stages = writer.stages;
+    let value = |word: &str| {
+        let (name, default) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
+        if stages.given(name).is_some() {
+            return stages.given(name).cloned();
+        }
+        let is_global = stages.arguments.contains_key(name);
+        let is_known = !is_global || !stages.options.arguments.is_empty();
+        if default.is_none() && is_known { stages.value(name) } else { None }
+    };
+    let words = lines::words(&instruction.text, writer.escape);
+    if words.iter().all(|word| value(word).is_none()) {
+        writer.same(instruction);
+        return;
     }
+    for word in words {
+        match value(&word) {
+            Some(value) => {
+                let name = word.split('=').next().unwrap_or_default();
+                write_value(writer, name, &value);
+            }
+            None => {
+                let text = with_backslash(&word, writer.escape);
+                writer.line(&format!("ARG {text}"));
+            }
+        }
+    }
+}
+
+/// Writes an ARG with this very value. A value that the build gives may be in those of others.
+pub(super) fn write_value(writer: &mut Writer<'_>, name: &str, value: &str) {
+    let line = format!("ARG {name}={}", escaped_word(value));
+    let has_arguments = !writer.stages.options.arguments.is_empty();
+    if has_arguments && !value.is_empty() {
+        writer.hide(&line, &format!("ARG {name}"));
+    }
+    writer.line(&line);
 }
 
 /// Writes LABEL, and each value that a second reading would change so that it does not.
@@ -105,26 +147,6 @@ pub(super) fn write_label(writer: &mut Writer<'_>, instruction: &Instruction) {
 fn escaped_word(text: &str) -> String {
     let spaced = |letter: char| letter.is_whitespace().then_some('\\').into_iter().chain([letter]);
     escaped(text).chars().flat_map(spaced).collect()
-}
-
-/// The words of an ARG with the values that docker predefines, which the original Kaniko does not know;
-/// none: it names none of them.
-fn with_platform(writer: &Writer<'_>, instruction: &Instruction) -> Option<String> {
-    if instruction.keyword != "arg" {
-        return None;
-    }
-    let words = lines::words(&instruction.text, writer.escape);
-    let value = |word: &String| {
-        let is_given = word.contains('=') || writer.stages.arguments.contains_key(word);
-        (!is_given).then(|| platform(word)).flatten()
-    };
-    words.iter().any(|word| value(word).is_some()).then(|| {
-        let written = |word: &String| match value(word) {
-            Some(value) => format!("{word}={value}"),
-            None => with_backslash(word, writer.escape),
-        };
-        words.iter().map(written).collect::<Vec<_>>().join(" ")
-    })
 }
 
 /// The text with the backslash as its escape character.

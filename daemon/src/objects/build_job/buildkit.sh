@@ -48,6 +48,13 @@ until buildctl --addr "$address" debug workers >/dev/null 2>&1; do
   sleep 0.1
 done
 
+# Build arguments, target and platform: the values of arguments are in no object of the cluster.
+if [ -e "$HOOKD_BUILD/archive/hookd/options" ]; then
+  while IFS= read -r option; do
+    set -- "$@" "--opt=$option"
+  done <"$HOOKD_BUILD/archive/hookd/options"
+fi
+
 printf %s "$HOOKD_SOURCE_POLICY" >"$HOOKD_BUILD/policy.json"
 buildctl --addr "$address" build --progress=plain \
   --source-policy-file="$HOOKD_BUILD/policy.json" --metadata-file="$HOOKD_BUILD/metadata.json" "$@"

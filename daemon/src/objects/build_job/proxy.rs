@@ -81,6 +81,13 @@ impl Proxy {
         self
     }
 
+    /// The same proxy, but for the variables with these names.
+    #[must_use]
+    pub fn without<'n>(mut self, names: impl IntoIterator<Item = &'n String>) -> Self {
+        names.into_iter().for_each(|name| drop(self.0.remove(name.as_str())));
+        self
+    }
+
     /// Sets the variables in the builder's container and names them as build arguments, as `argument` has
     /// it: their values are in its environment only.
     pub fn apply_to_build(&self, job: &mut Job, argument: impl Fn(&str) -> String) {

@@ -13,6 +13,8 @@ use crate::error::{CommonError, Failure};
 pub(super) const ENTRY: &str = "$build";
 /// Label of a node's architecture.
 const ARCHITECTURE: &str = "kubernetes.io/arch";
+/// ... and of its operating system.
+const SYSTEM: &str = "kubernetes.io/os";
 /// Fields of the entry; `name` and `image` are ignored.
 const FIELDS: [&str; 7] =
     ["env", "envFrom", "image", "name", "resources", "securityContext", "volumeMounts"];
@@ -28,11 +30,17 @@ pub struct Placed {
     pub warnings: Vec<String>,
 }
 
-/// The Job of a build, on nodes of hookd's own architecture, with what the template says.
+/// The Job of a build, with what the template says, on nodes of the architecture that is `wanted`; none is
+/// hookd's own.
 ///
 /// # Errors
-/// `TEMPLATE_INVALID` when the result is no pod, or none that can build.
-pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failure> {
+/// `TEMPLATE_INVALID` when the result is no pod, or none that can build; another architecture than the
+/// template's.
+pub fn place(
+    template: Option<&Template>,
+    wanted: Option<&str>,
+    mut job: Job,
+) -> Result<Placed, Failure> {
     let mut warnings = Vec::new();
     let Some(spec) = &mut job.spec else { return Ok(Placed { job, warnings }) };
     let bare = std::mem::take(&mut spec.template);
@@ -48,8 +56,12 @@ pub fn place(template: Option<&Template>, mut job: Job) -> Result<Placed, Failur
     if let Some(template) = template {
         template.add_build_volumes(&mut value)?;
     }
-    if let Some(architecture) = architecture(std::env::consts::ARCH) {
-        pin(&mut value, architecture);
+    match wanted {
+        Some(wanted) => choose(&mut value, wanted)?,
+        None => {
+            let own = architecture(std::env::consts::ARCH);
+            own.into_iter().for_each(|own| pin(&mut value, own));
+        }
     }
     let made = serde_json::from_value(value)
         .map_err(|source| TemplateError::InvalidResult { what: "build pod", source })?;
@@ -135,6 +147,18 @@ fn pin(spec: &mut Value, architecture: &str) {
     if !chosen(&spec["nodeSelector"]) && !chosen(&spec["affinity"]) {
         spec["nodeSelector"][ARCHITECTURE] = architecture.into();
     }
+}
+
+/// The build goes to nodes of this architecture.
+fn choose(spec: &mut Value, wanted: &str) -> Result<(), Failure> {
+    let chosen = &spec["nodeSelector"][ARCHITECTURE];
+    if let Some(chosen) = chosen.as_str().filter(|chosen| *chosen != wanted) {
+        let (chosen, wanted) = (chosen.to_owned(), wanted.to_owned());
+        return Err(TemplateError::OtherArchitecture { chosen, wanted }.into());
+    }
+    spec["nodeSelector"][ARCHITECTURE] = wanted.into();
+    spec["nodeSelector"][SYSTEM] = "linux".into();
+    Ok(())
 }
 
 /// What Kubernetes calls an architecture that Rust names so.

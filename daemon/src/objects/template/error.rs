@@ -167,6 +167,16 @@ pub enum TemplateError {
         /// Of the security context.
         field: &'static str,
     },
+    /// A call wants the builder where the template does not let it run.
+    #[error(
+        "The build asks for a node of architecture {wanted}, and the hook template for one of {chosen}"
+    )]
+    OtherArchitecture {
+        /// The template's.
+        chosen: String,
+        /// The call's.
+        wanted: String,
+    },
     /// The container of a build does not take this field.
     #[error(
         "`{field}` of `$build` in the hook template cannot be used: it takes env, envFrom, \
@@ -197,6 +207,9 @@ impl Explain for TemplateError {
     fn help(&self) -> String {
         match self {
             Self::InFile { source, .. } => return source.remedy.clone(),
+            Self::OtherArchitecture { .. } => {
+                "Build without `platform`, or leave kubernetes.io/arch out of the template's nodeSelector"
+            }
             Self::Unreadable { .. } => {
                 "Mount the file into the hookd container, or unset \
                  ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE"

@@ -14,6 +14,7 @@ use super::error::KanikoError;
 use super::kaniko;
 use super::{containers, end};
 use crate::build::builder::KANIKO;
+use crate::build::spec::BuildSpec;
 use crate::build::{ContextReader, ReadContext};
 use crate::cluster::logs::LogPosition;
 use crate::context::Context;
@@ -58,7 +59,8 @@ async fn build(
     let Call { context, step } = call;
     let volumes = containers::volumes(context).await?;
     let attempt = begin(call, dockerfile, session).await?;
-    let reader = ContextReader { config: &context.config, builder: KANIKO, dockerfile };
+    let image = BuildSpec::of(dockerfile);
+    let reader = ContextReader { config: &context.config, builder: KANIKO, spec: &image };
     let mut address = containers::of_step(context, step, attempt);
     let unpacking = kaniko::unpacking(&address);
     // Read first: a context that cannot be read needs no container.

@@ -86,7 +86,7 @@ pub(super) async fn run(
     let ended = build.with_context(&pipe, read.source, &start, &mut log).await?;
     log.rest().await?;
     build.end_processes().await?;
-    let path = || build.reader.dockerfile.to_owned();
+    let path = || build.reader.spec.dockerfile.clone();
     if ended.signal == 9 && ended.oom_kills > 0 {
         return Err(KanikoError::OutOfMemory { dockerfile: path() }.into());
     }

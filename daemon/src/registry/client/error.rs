@@ -95,6 +95,16 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// True for what may be over when it is asked for once more.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => {
+                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+            }
+            error => error.is_no_answer(),
+        }
+    }
+
     /// True if there was no answer at all, so that asking again soon is of no use.
     pub fn is_no_answer(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })

@@ -40,6 +40,11 @@ impl Session {
         &self.host
     }
 
+    /// Path of the repository.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
     /// Sends a request, and answers what the registry asks to know. Redirects of GET and HEAD are
     /// followed without credentials, if they lead to where a registry may lead. The answer has any
     /// status, and its body has not arrived yet.

@@ -21,6 +21,7 @@ mod bad_registries;
 mod build_caches;
 mod build_credentials;
 mod build_flight;
+mod build_image;
 mod build_reuse;
 mod buildkit;
 mod builds;

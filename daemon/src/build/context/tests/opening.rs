@@ -3,6 +3,40 @@
 use super::*;
 
 #[test]
+fn a_dockerfile_may_lie_elsewhere_beneath_the_roots() {
+    let place = place();
+    let elsewhere = place.work.join("files");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let dockerfile = elsewhere.join("My.Dockerfile");
+    std::fs::write(&dockerfile, "FROM elsewhere\n").unwrap();
+    place.write("a", "");
+    place.write("b", "");
+    let roots = [place.work.clone()];
+    let open = || open_in(&roots, &place.context, &dockerfile).unwrap();
+    assert_eq!(open().read_dockerfile(100).unwrap(), b"FROM elsewhere\n");
+    assert_eq!(open().dockerfile_name(), "My.Dockerfile");
+    let names = |context: &BuildContext| {
+        let files = Files::of(context, &plenty());
+        ["a", "b"].map(|name| crate::dockerfile::ContextFiles::entry(&files, name).is_some())
+    };
+    // Rules beside the Dockerfile go before those of the context.
+    place.write(".dockerignore", "a\n");
+    assert_eq!(names(&open()), [false, true]);
+    std::fs::write(elsewhere.join("My.Dockerfile.dockerignore"), "b\n").unwrap();
+    assert_eq!(names(&open()), [true, false]);
+    for (directory, dockerfile) in [
+        (place.outside.as_path(), dockerfile.as_path()),
+        (&place.context, &place.outside.join("Dockerfile")),
+        (&place.context.join("../../outside"), &dockerfile),
+        (Path::new("action"), &dockerfile),
+        (&place.context, Path::new("Dockerfile")),
+    ] {
+        let error = open_in(&roots, directory, dockerfile).unwrap_err();
+        assert!(matches!(error, ContextError::Outside { .. }), "{directory:?}: {error}");
+    }
+}
+
+#[test]
 fn a_path_with_dots_is_taken_as_text() {
     let place = place();
     let context = place.open("./none/../action/.//sub/../Dockerfile").unwrap();

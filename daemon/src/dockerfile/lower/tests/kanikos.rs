@@ -4,10 +4,11 @@ use super::*;
 
 #[test]
 fn platforms_are_given_where_no_argument_is() {
-    let arch = platform("TARGETARCH").unwrap_or_default();
+    let arch = BuildOptions::default().of_platform("TARGETARCH").unwrap_or_default();
     let text = "ARG TARGETOS=own\nFROM a\nARG TARGETARCH TARGETOS X\nARG BUILDARCH=b\n";
-    let expected =
-        format!("ARG TARGETOS=own\nFROM a\nARG TARGETARCH={arch} TARGETOS X\nARG BUILDARCH=b\n");
+    let expected = format!(
+        "ARG TARGETOS=own\nFROM a\nARG TARGETARCH={arch}\nARG TARGETOS\nARG X\nARG BUILDARCH=b\n"
+    );
     assert_lowered(text, &expected);
 }
 

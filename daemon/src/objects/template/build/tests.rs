@@ -28,7 +28,7 @@ fn job() -> Job {
 /// The pod template of a build under this template.
 fn placed(template: &str) -> Value {
     let template = Template::parse("t.yaml", template).unwrap();
-    let job = place(Some(&template), job()).unwrap().job;
+    let job = place(Some(&template), None, job()).unwrap().job;
     serde_json::to_value(job.spec.unwrap().template).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn a_build_goes_where_the_pods_of_jobs_go() {
 #[test]
 fn a_build_has_the_architecture_of_the_runners_node() {
     let own = architecture(std::env::consts::ARCH).unwrap();
-    let job = place(None, job()).unwrap().job;
+    let job = place(None, None, job()).unwrap().job;
     let spec = serde_json::to_value(job.spec.unwrap().template.spec).unwrap();
     assert_eq!(spec["nodeSelector"], json!({"kubernetes.io/arch": own}));
     assert_eq!(placed("spec: {nodeSelector: null}")["spec"]["nodeSelector"], spec["nodeSelector"]);
@@ -131,6 +131,25 @@ fn an_entry_build_that_would_break_a_build_names_the_field() {
     let template = "spec: {volumes: [{name: ca}], containers: [{name: $build, \
                     volumeMounts: [{name: ca, mountPath: /x}]}]}";
     let template = Template::parse("t.yaml", template).unwrap();
-    let error = place(Some(&template), job()).unwrap_err();
+    let error = place(Some(&template), None, job()).unwrap_err();
     assert!(error.message.contains("a name that a volume of the build's pod has"), "{error}");
+}
+
+#[test]
+fn a_build_goes_to_nodes_of_the_platform_that_it_is_for() {
+    let selector = |template: &str| {
+        let template = Template::parse("t.yaml", template).unwrap();
+        let placed = place(Some(&template), Some("arm64"), job());
+        placed.map(|placed| {
+            let spec = placed.job.spec.unwrap().template.spec.unwrap();
+            serde_json::to_value(spec.node_selector).unwrap()
+        })
+    };
+    let expected =
+        json!({"pool": "ci", "kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux"});
+    assert_eq!(selector("spec: {nodeSelector: {pool: ci}}").unwrap(), expected);
+    let same = "spec: {nodeSelector: {pool: ci, kubernetes.io/arch: arm64}}";
+    assert_eq!(selector(same).unwrap(), expected);
+    let error = selector("spec: {nodeSelector: {kubernetes.io/arch: amd64}}").unwrap_err();
+    assert!(error.message.contains("arm64") && error.message.contains("amd64"), "{error}");
 }

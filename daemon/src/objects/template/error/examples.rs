@@ -43,6 +43,7 @@ fn merging() -> Vec<E> {
         E::NoVolume { volume: volume() },
         E::VolumeTaken { volume: volume() },
         E::KanikoForbidden { field: "runAsNonRoot" },
+        E::OtherArchitecture { chosen: "amd64".into(), wanted: "arm64".into() },
     ]
 }
 
