@@ -4,13 +4,15 @@ use std::cell::Cell;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use super::pattern::Pattern;
+
 /// Letters that a value may have: arguments that contain each other twice grow without end.
 const LONGEST: usize = 4096;
 /// Searches of values for patterns, in one stage.
 pub(super) const MOST_SEARCHES: u32 = 1000;
-/// Letters of a value that is searched.
+/// Letters of a value in which parts are replaced.
 const LONGEST_SEARCHED: usize = 256;
-/// Letters of a pattern that is cut off a value.
+/// Letters of a pattern, and of what replaces it.
 const LONGEST_PATTERN: usize = 64;
 /// Letters that a heredoc may have.
 const LONGEST_TEXT: usize = 1 << 20;
@@ -41,6 +43,8 @@ pub(super) enum ExpandError {
     Long,
     #[error("more than {DEEPEST} substitutions are within each other")]
     Deep,
+    #[error("the substitution of {0} has a pattern that docker refuses")]
+    Pattern(String),
 }
 
 type Letters<'t> = Peekable<Chars<'t>>;
@@ -119,48 +123,134 @@ impl Expander<'_> {
         Err(ExpandError::Quote)
     }
 
+    /// The text up to `stop` as the raw text of a pattern, or of what replaces it: escapes stay.
+    fn raw_until(
+        &self,
+        stop: char,
+        letters: &mut Letters<'_>,
+        depth: usize,
+        is_pattern: bool,
+    ) -> Result<String, ExpandError> {
+        if depth > DEEPEST {
+            return Err(ExpandError::Deep);
+        }
+        let mut result = String::new();
+        let mut quote = None;
+        while let Some(letter) = letters.next() {
+            match (letter, quote) {
+                (_, None) if letter == stop => return Ok(result),
+                ('$', None | Some('"')) => result.push_str(&self.argument(letters, depth)?),
+                ('\'' | '"', None) => quote = Some(letter),
+                (_, Some(open)) if letter == open => quote = None,
+                (_, Some('\'')) if letter == self.escape && is_pattern => {
+                    result.extend([letter, letter]);
+                }
+                (_, Some('"')) if letter == self.escape => {
+                    let special = |next: &char| matches!(next, '"' | '$') || *next == self.escape;
+                    result.extend([letter, letters.next_if(special).unwrap_or(letter)]);
+                }
+                (_, None) if letter == self.escape => {
+                    result.push(letter);
+                    result.extend(letters.next());
+                }
+                _ => result.push(letter),
+            }
+            if result.len() > LONGEST {
+                return Err(ExpandError::Long);
+            }
+        }
+        Err(if quote.is_some() { ExpandError::Quote } else { ExpandError::Open })
+    }
+
     /// What stands for `$name` or `${name...}`; the `$` is read.
     fn argument(&self, letters: &mut Letters<'_>, depth: usize) -> Result<String, ExpandError> {
         if letters.next_if_eq(&'{').is_none() {
             let name = name(letters);
-            let value = || (self.value)(&name).unwrap_or_default();
+            let value = || self.value(&name).unwrap_or_default();
             return Ok(if name.is_empty() { "$".to_owned() } else { value() });
         }
         let name = name(letters);
         if name.is_empty() {
             return Err(ExpandError::Unknown("${...} without a name".to_owned()));
         }
-        let value = (self.value)(&name);
-        let mut modifier = letters.next().ok_or(ExpandError::Open)?;
-        if modifier == '}' {
-            return Ok(value.unwrap_or_default());
-        }
-        let colon = modifier == ':';
-        if colon {
-            modifier = letters.next().ok_or(ExpandError::Open)?;
-        }
-        let mut longest = false;
-        if matches!(modifier, '#' | '%') {
-            longest = letters.next_if_eq(&modifier).is_some();
-        }
-        let word = self.until(Some('}'), letters, depth + 1)?;
-        let given = value.clone().filter(|value| !colon || !value.is_empty());
-        if matches!(modifier, '#' | '%') && word.contains(['*', '?']) {
-            let longest = value.as_ref().map_or(0, String::len);
-            let left = self.searches.get().checked_sub(1);
-            self.searches.set(left.unwrap_or_default());
-            if word.len() > LONGEST_PATTERN || longest > LONGEST_SEARCHED || left.is_none() {
-                return Err(ExpandError::Unknown(name));
+        let value = self.value(&name);
+        match letters.next().ok_or(ExpandError::Open)? {
+            '}' => Ok(value.unwrap_or_default()),
+            modifier @ ('#' | '%') => {
+                let longest = letters.next_if_eq(&modifier).is_some();
+                let text = self.raw_until('}', letters, depth + 1, true)?;
+                let value = value.unwrap_or_default();
+                if value.len() > LONGEST {
+                    return Err(ExpandError::Unknown(name));
+                }
+                let pattern = self.pattern(&name, &text)?;
+                Ok(match modifier {
+                    '#' => pattern.without_begin(&value, longest),
+                    _ => pattern.without_end(&value, longest),
+                })
             }
+            '/' => self.replaced(&name, &value.unwrap_or_default(), letters, depth + 1),
+            ':' => {
+                let modifier = letters.next().ok_or(ExpandError::Open)?;
+                let given = value.filter(|value| !value.is_empty());
+                self.chosen(&name, given, modifier, letters, depth + 1)
+            }
+            modifier => self.chosen(&name, value, modifier, letters, depth + 1),
         }
+    }
+
+    /// `${name-word}`, `${name+word}` or `${name?word}`; the modifier is read.
+    fn chosen(
+        &self,
+        name: &str,
+        given: Option<String>,
+        modifier: char,
+        letters: &mut Letters<'_>,
+        depth: usize,
+    ) -> Result<String, ExpandError> {
+        let word = self.until(Some('}'), letters, depth)?;
         match modifier {
             '-' => Ok(given.unwrap_or(word)),
             '+' => Ok(given.map(|_| word).unwrap_or_default()),
-            '?' => given.ok_or(ExpandError::Required(name, word)),
-            '#' if !colon => Ok(trimmed(&value.unwrap_or_default(), &word, longest, false)),
-            '%' if !colon => Ok(trimmed(&value.unwrap_or_default(), &word, longest, true)),
-            _ => Err(ExpandError::Unknown(name)),
+            '?' => given.ok_or_else(|| ExpandError::Required(name.to_owned(), word)),
+            _ => Err(ExpandError::Unknown(name.to_owned())),
         }
+    }
+
+    /// `${name/pattern/text}`, or `//` for all places; the first slash is read.
+    fn replaced(
+        &self,
+        name: &str,
+        value: &str,
+        letters: &mut Letters<'_>,
+        depth: usize,
+    ) -> Result<String, ExpandError> {
+        let all = letters.next_if_eq(&'/').is_some();
+        let pattern = self.raw_until('/', letters, depth, true)?;
+        let text = self.raw_until('}', letters, depth, false)?;
+        // In docker's regular expressions it names a group.
+        let is_special = all && text.contains('$');
+        if is_special || text.len() > LONGEST_PATTERN || value.len() > LONGEST_SEARCHED {
+            return Err(ExpandError::Unknown(name.to_owned()));
+        }
+        let pattern = self.pattern(name, &pattern)?;
+        Ok(pattern.replace(value, &text, all))
+    }
+
+    /// A pattern, within the limits of searches.
+    fn pattern(&self, name: &str, text: &str) -> Result<Pattern, ExpandError> {
+        let left = self.searches.get().checked_sub(1);
+        self.searches.set(left.unwrap_or_default());
+        if text.len() > LONGEST_PATTERN || left.is_none() {
+            return Err(ExpandError::Unknown(name.to_owned()));
+        }
+        Pattern::parse(text).ok_or_else(|| ExpandError::Pattern(name.to_owned()))
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        // The shell's own: nothing sets them.
+        let is_name = name.starts_with(|letter: char| letter == '_' || letter.is_alphabetic());
+        if is_name { (self.value)(name) } else { None }
     }
 }
 
@@ -174,65 +264,18 @@ fn single_quoted(letters: &mut Letters<'_>, result: &mut String) -> Result<(), E
     Err(ExpandError::Quote)
 }
 
+/// A name, the number of an argument, or one of the shell's signs.
 fn name(letters: &mut Letters<'_>) -> String {
     let mut name = String::new();
-    let is_first = |letter: &char| letter.is_ascii_alphabetic() || *letter == '_';
-    let Some(first) = letters.next_if(is_first) else { return name };
-    name.push(first);
-    while let Some(letter) =
-        letters.next_if(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
-    {
+    if let Some(sign) = letters.next_if(|letter| "@*#?-$!".contains(*letter)) {
+        return sign.to_string();
+    }
+    let is_number = letters.peek().is_some_and(|letter| letter.is_ascii_digit());
+    let is_part = |letter: &char| {
+        letter.is_ascii_digit() || !is_number && (letter.is_alphanumeric() || *letter == '_')
+    };
+    while let Some(letter) = letters.next_if(is_part) {
         name.push(letter);
     }
     name
-}
-
-/// The value without the part at its begin, or at its end, that matches the pattern.
-fn trimmed(value: &str, pattern: &str, longest: bool, at_end: bool) -> String {
-    if !pattern.contains(['*', '?']) {
-        let rest = if at_end { value.strip_suffix(pattern) } else { value.strip_prefix(pattern) };
-        return rest.unwrap_or(value).to_owned();
-    }
-    let ends: Vec<_> = value.char_indices().map(|(at, _)| at).chain([value.len()]).collect();
-    let matching = |at: &&usize| {
-        let part = if at_end { &value[**at..] } else { &value[..**at] };
-        matches(pattern, part)
-    };
-    // The longest part is the one that leaves the least.
-    let found = if longest == at_end {
-        ends.iter().find(matching)
-    } else {
-        ends.iter().rev().find(matching)
-    };
-    let rest = match found {
-        Some(at) if at_end => &value[..*at],
-        Some(at) => &value[*at..],
-        None => value,
-    };
-    rest.to_owned()
-}
-
-/// Whether a pattern of `*` and `?` matches the whole text: time is the product of both lengths.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<_>, Vec<_>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some('?') => (p, t) = (p + 1, t + 1),
-            Some(letter) if *letter == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (p, t) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|letter| *letter == '*')
 }

@@ -93,10 +93,11 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DockerfileError> {
     let mut lines = text.split('\n').enumerate();
     let mut parsed = Parsed { escape: '\\', syntax: None, instructions: Vec::new() };
     let mut directives = true;
+    let mut seen = Vec::new();
     while let Some((at, line)) = lines.next() {
         let line = line.trim_end_matches('\r').trim_start();
         if directives {
-            directives = directive(line, at + 1, &mut parsed)?;
+            directives = directive(line, at + 1, &mut parsed, &mut seen)?;
         }
         let escape = parsed.escape;
         let line = if line.starts_with('#') { "" } else { line };
@@ -129,11 +130,22 @@ pub(super) fn parse(text: &str) -> Result<Parsed, DockerfileError> {
 }
 
 /// Reads a parser directive; false: there are no more of them.
-fn directive(line: &str, at: usize, parsed: &mut Parsed) -> Result<bool, DockerfileError> {
+fn directive(
+    line: &str,
+    at: usize,
+    parsed: &mut Parsed,
+    seen: &mut Vec<String>,
+) -> Result<bool, DockerfileError> {
     let Some((name, value)) = line.strip_prefix('#').and_then(|text| text.split_once('=')) else {
         return Ok(false);
     };
     let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+    let is_known = matches!(name.as_str(), "check" | "escape" | "syntax") && !value.is_empty();
+    if is_known && seen.contains(&name) {
+        let problem = format!("only one {name} parser directive can be used");
+        return Err(DockerfileError::new(at, problem));
+    }
+    seen.extend(is_known.then(|| name.clone()));
     match (name.as_str(), value) {
         (_, "") => Ok(false),
         ("escape", "`" | "\\") => {

@@ -11,6 +11,7 @@ mod heredoc;
 mod lines;
 mod lower;
 mod options;
+mod pattern;
 mod scope;
 mod stages;
 
@@ -168,6 +169,10 @@ impl Images {
         let reference: Reference = name
             .parse()
             .map_err(|_| DockerfileError::new(line, format!("{name:?} is not an image name")))?;
+        if reference.repository.contains(|letter: char| letter.is_ascii_uppercase()) {
+            let problem = format!("{name:?} is not an image name: it must be lower case");
+            return Err(DockerfileError::new(line, problem));
+        }
         if self.0.iter().any(|image| image.reference == reference) {
             return Ok(());
         }

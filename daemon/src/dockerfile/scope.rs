@@ -57,9 +57,14 @@ impl Scope {
         has_room
     }
 
-    /// The names of arguments.
-    pub(super) fn arguments(&self) -> impl Iterator<Item = &String> {
-        self.arguments.keys()
+    /// Arguments with their values; none: it cannot be determined.
+    pub(super) fn arguments(&self) -> impl Iterator<Item = (&String, &Option<String>)> {
+        self.arguments.iter()
+    }
+
+    /// What ARG has set; none within: the value cannot be determined.
+    pub(super) fn argument(&self, name: &str) -> Option<Option<&str>> {
+        self.arguments.get(name).map(Option::as_deref)
     }
 
     /// ENV has set it.

@@ -49,6 +49,8 @@ pub(super) struct Stages {
     /// ARG instructions before the first FROM.
     pub(super) global: Vec<Instruction>,
     pub(super) all: Vec<Stage>,
+    /// The name of the last one, as docker's argument TARGETSTAGE has it.
+    target: String,
     /// Of the build.
     pub(super) options: BuildOptions,
     /// Left of those that FROM and its arguments may make.
@@ -64,7 +66,9 @@ impl Stages {
     pub(super) fn of(parsed: &Parsed, options: &BuildOptions) -> Result<Self, DockerfileError> {
         let searches = Cell::new(MOST_SEARCHES);
         let (arguments, global, all) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut stages = Self { arguments, global, all, options: options.clone(), searches };
+        let target = options.target.clone().unwrap_or_else(|| last_name(parsed));
+        let options = options.clone();
+        let mut stages = Self { arguments, global, all, target, options, searches };
         for instruction in &parsed.instructions {
             match (instruction.keyword.as_str(), stages.all.last_mut()) {
                 ("from", _) => {
@@ -105,7 +109,10 @@ impl Stages {
     /// The value that docker predefines or that stands before the first FROM.
     pub(super) fn value(&self, name: &str) -> Option<String> {
         let given = self.arguments.get(name).cloned();
-        given.unwrap_or_else(|| self.options.of_platform(name))
+        given.unwrap_or_else(|| match name {
+            "TARGETSTAGE" => Some(self.target.clone()),
+            _ => self.options.of_platform(name),
+        })
     }
 
     /// The value that the build gives an argument.
@@ -164,8 +171,7 @@ impl Stages {
         let flag = from.flags.iter().find_map(|flag| flag.strip_prefix("--platform="));
         let platform = flag.map(|value| self.expanded(value, from.line, escape)).transpose()?;
         // A number is none of a stage here.
-        let lower = image.to_ascii_lowercase();
-        let named = |stage: &Stage| !stage.name.is_empty() && stage.name == lower;
+        let named = |stage: &Stage| !stage.name.is_empty() && stage.name == image;
         let base = match self.all.iter().rposition(named) {
             Some(stage) => Base::Stage(stage),
             None if image == SCRATCH => Base::Scratch,
@@ -201,6 +207,13 @@ impl Stages {
             }
         }
     }
+}
+
+/// The name of the last stage.
+fn last_name(parsed: &Parsed) -> String {
+    let from = parsed.instructions.iter().rfind(|one| one.keyword == "from");
+    let name = from.and_then(|from| from.rest.split_whitespace().nth(2));
+    name.map_or_else(|| "default".to_owned(), str::to_ascii_lowercase)
 }
 
 /// The stages and images that COPY and RUN name.

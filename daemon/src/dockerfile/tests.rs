@@ -47,6 +47,10 @@ fn arguments_before_from_are_expanded_as_docker_does() {
         ("ARG TAG=1.2.3", "busybox:${TAG%.*}", "busybox:1.2"),
         ("ARG TAG=1.2.3", "busybox:${TAG%%.*}", "busybox:1"),
         ("ARG A=1", "busybox:${NONE:-${A}}", "busybox:1"),
+        ("ARG TAG=v1,2", "busybox:${TAG/v1,/1.}", "busybox:1.2"),
+        ("ARG TAG=1-2-3", "busybox:${TAG//-/.}", "busybox:1.2.3"),
+        ("ARG TAG=a/b/1", "busybox:${TAG##*/}", "busybox:1"),
+        ("ARG TAG=1", "busybox:${TAG}$1$@", "busybox:1"),
         ("", "--platform=$BUILDPLATFORM busybox:1", "busybox:1"),
         ("", "x-${TARGETOS}:1", "x-linux:1"),
     ] {

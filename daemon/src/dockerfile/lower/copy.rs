@@ -3,7 +3,7 @@
 use super::modes::Modes;
 use super::stage::Writer;
 use super::staging::{self, Sources};
-use super::{Builder, archive, traces, variables};
+use super::{Builder, archive, directory, run, traces, variables};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::{self, Entry};
 use crate::dockerfile::heredoc;
@@ -31,7 +31,13 @@ pub(super) struct Flags {
     /// Whether ADD unpacks archives; none: those of the context.
     pub(super) unpack: Option<bool>,
     pub(super) has_owner: bool,
-    has_mode: bool,
+    /// Directories have another mode than 755.
+    pub(super) has_mode: bool,
+    /// Where the files go, below the root; none: it is not known.
+    pub(super) target: Option<String>,
+    /// The target is a directory by its name.
+    pub(super) is_directory: bool,
+    has_chmod: bool,
 }
 
 impl Flags {
@@ -86,8 +92,9 @@ impl Flags {
     }
 
     fn mode(&mut self, writer: &Writer<'_>, value: &str) {
-        self.has_mode = true;
+        self.has_chmod = true;
         let known = writer.scope.expand(value, writer.escape);
+        self.has_mode = known.as_deref().is_none_or(|mode| !matches!(mode, "755" | "0755"));
         match known.and_then(|value| Modes::parse(&value)).filter(|modes| !modes.are_plain()) {
             Some(modes) => self.modes = Some(modes),
             None => self.kept.push(format!("--chmod={value}")),
@@ -102,7 +109,7 @@ impl Flags {
 
 /// Writes a COPY or an ADD.
 pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), DockerfileError> {
-    let flags = Flags::read(writer, copy)?;
+    let mut flags = Flags::read(writer, copy)?;
     let list = copy.json();
     let words = list.clone().unwrap_or_else(|| words(&copy.rest));
     let Some((target, sources)) = words.split_last().filter(|(_, sources)| !sources.is_empty())
@@ -110,6 +117,8 @@ pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), D
         writer.same(copy);
         return Ok(());
     };
+    flags.target = writer.path(target);
+    flags.is_directory = target.ends_with('/') || target == ".";
     let keyword = archive::keyword(writer, copy, &flags, sources)?;
     let mut written = Sources::default();
     let mut heredocs = copy.heredocs.iter();
@@ -130,6 +139,8 @@ pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), D
         }
     }
     if let Some(from) = &flags.from {
+        check_source(writer, copy, from, sources)?;
+        directory::check_copied(writer, copy, &flags, from, sources);
         traces::check(writer, copy, from);
     }
     check_target(writer, copy, &flags, sources, target);
@@ -156,6 +167,36 @@ pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), D
     Ok(())
 }
 
+/// Files of images that are symlinks in many of them.
+const LINKS: [&str; 8] =
+    ["awk", "corepack", "localtime", "npm", "npx", "os-release", "python", "python3"];
+
+/// Warns of sources of another stage or image that Kaniko treats otherwise.
+///
+/// # Errors
+/// The root of a stage, in which the builder itself is.
+fn check_source(
+    writer: &mut Writer<'_>,
+    copy: &Instruction,
+    from: &str,
+    sources: &[String],
+) -> Result<(), DockerfileError> {
+    let is_stage = writer.stages.find(from, writer.at).is_some();
+    for source in sources {
+        let path = files::clean(source);
+        if path.is_empty() && is_stage && writer.builder == Builder::Original {
+            let problem = "all of a stage cannot be copied: name its directories";
+            return Err(DockerfileError::new(copy.line, problem));
+        }
+        let name = path.rsplit('/').next().unwrap_or_default();
+        if LINKS.contains(&name) || name.contains(".so") {
+            let problem = "is copied as a symlink if it is one, and not as what it leads to";
+            writer.warn(copy.line, format!("/{path} {problem}"));
+        }
+    }
+    Ok(())
+}
+
 /// Warns of targets that Kaniko treats otherwise.
 fn check_target(
     writer: &mut Writer<'_>,
@@ -165,6 +206,9 @@ fn check_target(
     target: &str,
 ) {
     let target = writer.scope.expand(target, writer.escape).unwrap_or_else(|| target.to_owned());
+    if writer.path(&target).is_some_and(|path| path.split('/').next() == Some("kaniko")) {
+        writer.warn(copy.line, run::NOT_IN_IMAGE);
+    }
     if MOUNTED.contains(&target.as_str()) {
         let problem =
             format!("{target} is not in the image: the runtime mounts it while it builds");
@@ -176,7 +220,7 @@ fn check_target(
     let first = parent.split('/').next().unwrap_or_default();
     let may_be_new =
         !parent.is_empty() && (!USUAL.contains(&first) || parent.matches('/').count() > 1);
-    if flags.has_mode && may_be_new && writer.builder == Builder::Original {
+    if flags.has_chmod && may_be_new && writer.builder == Builder::Original {
         let problem =
             format!("directories above {target} that are new do not have the mode of --chmod");
         writer.warn(copy.line, problem);

@@ -3,21 +3,40 @@
 use std::collections::BTreeSet;
 
 use super::stage::Writer;
+use crate::dockerfile::DockerfileError;
 use crate::dockerfile::lines::Instruction;
 
 /// Ports that one word may name.
-const MOST_PORTS: u32 = 1000;
+const MOST_PORTS: u32 = 20_000;
 
 /// Writes EXPOSE with each port by itself, and its protocol in lower case.
-pub(super) fn expose(writer: &mut Writer<'_>, instruction: &Instruction) {
+///
+/// # Errors
+/// A word that is no port.
+pub(super) fn expose(
+    writer: &mut Writer<'_>,
+    instruction: &Instruction,
+) -> Result<(), DockerfileError> {
     let mut all = BTreeSet::new();
     for word in instruction.rest.split_whitespace() {
-        match ports(word) {
-            Some(ports) if all.len() < MOST_PORTS as usize => all.extend(ports),
-            _ => return writer.same(instruction),
+        let Some(known) = writer.scope.expand(word, writer.escape) else {
+            writer.same(instruction);
+            return Ok(());
+        };
+        for word in known.split_whitespace() {
+            let ports = ports(word);
+            let is_too_much = all.len() > MOST_PORTS as usize;
+            let problem = || format!("{word:?} is no port that hookd reads");
+            let ports = ports.filter(|_| !is_too_much);
+            all.extend(ports.ok_or_else(|| DockerfileError::new(instruction.line, problem()))?);
         }
     }
-    writer.line(&format!("EXPOSE {}", all.into_iter().collect::<Vec<_>>().join(" ")));
+    if all.is_empty() {
+        writer.same(instruction);
+    } else {
+        writer.line(&format!("EXPOSE {}", all.into_iter().collect::<Vec<_>>().join(" ")));
+    }
+    Ok(())
 }
 
 /// `8000-8001/TCP` is two ports; none: it has variables, or is no port.

@@ -5,7 +5,9 @@
 //! is a warning or, where the image would be wrong without a trace, an error; both name the line.
 
 mod archive;
+mod arguments;
 mod copy;
+mod directory;
 mod metadata;
 mod modes;
 mod mounts;
@@ -16,6 +18,7 @@ mod traces;
 mod user;
 mod variables;
 mod volume;
+mod wrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +71,8 @@ pub struct Lowered {
     pub dockerfile: String,
     /// Files that its instructions use, beside the context.
     pub files: Vec<BuilderFile>,
+    /// Patterns of what the builder leaves out of what it copies.
+    pub ignored: Vec<String>,
     /// Where the image will differ from docker's.
     pub warnings: Vec<Finding>,
     /// Lines of the instructions that have become others.
@@ -118,13 +123,12 @@ impl Lowered {
     /// What the builder gets beside the context, the Dockerfile first.
     pub fn into_files(self) -> Vec<BuilderFile> {
         // What `.dockerignore` names is not in the archive.
-        let nothing = b"\n".to_vec();
-        let own =
-            [("Dockerfile", self.dockerfile.into_bytes()), ("Dockerfile.dockerignore", nothing)];
-        let own = own.map(|(path, bytes)| BuilderFile {
+        let ignored = self.ignored.join("\n") + "\n";
+        let own = [("Dockerfile", self.dockerfile), ("Dockerfile.dockerignore", ignored)];
+        let own = own.map(|(path, text)| BuilderFile {
             path: path.to_owned(),
             mode: 0o644,
-            content: Content::Bytes(bytes),
+            content: Content::Bytes(text.into_bytes()),
         });
         own.into_iter().chain(self.files).collect()
     }

@@ -39,6 +39,14 @@ impl Modes {
         matches!(self, Self::Octal(mode) if *mode <= 0o777)
     }
 
+    /// The permissions of a target that is made for them.
+    pub(super) fn of_new(&self) -> u32 {
+        match self {
+            Self::Octal(mode) => mode & 0o777,
+            Self::Symbolic(_) => 0o755,
+        }
+    }
+
     /// The permissions of what has these now.
     pub(super) fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match self {
@@ -70,7 +78,9 @@ fn clauses(text: &str) -> Option<Vec<Clause>> {
             ('+' | '-' | '=', _) => {
                 clauses.push(Clause { who, action: letter, permissions: String::new() });
             }
-            ('r' | 'w' | 'x' | 'X' | 's' | 't', Some(clause)) => clause.permissions.push(letter),
+            ('r' | 'w' | 'x' | 'X' | 's' | 't' | 'u' | 'g' | 'o', Some(clause)) => {
+                clause.permissions.push(letter)
+            }
             _ => return None,
         }
     }
@@ -87,6 +97,10 @@ impl Clause {
                 'X' if is_directory || mode & 0o111 != 0 => 0o111,
                 's' => 0o6000,
                 't' => 0o1000,
+                // What these have.
+                'u' => (mode >> 6 & 0o7) * 0o111,
+                'g' => (mode >> 3 & 0o7) * 0o111,
+                'o' => (mode & 0o7) * 0o111,
                 _ => 0,
             }
         });
@@ -115,12 +129,14 @@ mod tests {
             ("g-rwx,o-rwx", 0o755, 0o700, 0o700),
             ("u+s", 0o755, 0o4755, 0o4755),
             ("u=rw+x", 0o600, 0o700, 0o700),
+            ("g=u", 0o640, 0o660, 0o660),
+            ("o+g,u-x", 0o751, 0o655, 0o655),
         ] {
             let modes = Modes::parse(text).unwrap();
             assert_eq!(modes.apply(before, false), file, "{text}");
             assert_eq!(modes.apply(before, true), directory, "{text}");
         }
-        for wrong in ["", "rwx", "z+x", "u=q", "17777", "0x1"] {
+        for wrong in ["", "rwx", "z+x", "u=q", "=q", "17777", "0x1"] {
             assert_eq!(Modes::parse(wrong), None, "{wrong}");
         }
         assert!(Modes::parse("755").unwrap().are_plain());

@@ -23,9 +23,27 @@ pub(super) struct Mount {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    Cache { id: String, mode: Option<String>, owner: Option<String>, is_seeded: bool },
-    Bind { from: Option<String>, source: String, is_writable: bool },
+    Cache {
+        id: String,
+        mode: Option<String>,
+        owner: Option<String>,
+        seed: Option<Seed>,
+    },
+    Bind {
+        from: Option<String>,
+        source: String,
+        is_writable: bool,
+    },
     Tmpfs,
+    /// The target is a variable, for a secret that is not there.
+    Variable,
+}
+
+/// What a cache begins with.
+#[derive(Debug, PartialEq, Eq)]
+struct Seed {
+    from: String,
+    source: String,
 }
 
 /// The fields of a mount.
@@ -39,17 +57,20 @@ struct Fields {
     mode: Option<String>,
     uid: Option<String>,
     gid: Option<String>,
+    env: Option<String>,
     is_writable: bool,
     is_required: bool,
 }
 
 impl Fields {
-    fn read(text: &str) -> Result<Self, String> {
+    fn read(writer: &Writer<'_>, text: &str) -> Result<Self, String> {
         let mut fields = Self::default();
         for field in fields_of(text) {
             let (name, value) = field.split_once('=').unwrap_or((field.as_str(), ""));
             let is_true = matches!(value.to_ascii_lowercase().as_str(), "" | "1" | "t" | "true");
-            let value = value.to_owned();
+            let known = writer.scope.expand(value, writer.escape);
+            let known = known.filter(|known| !known.contains(['$', '`', '"', '\\']));
+            let value = known.unwrap_or_else(|| value.to_owned());
             match name.trim().to_ascii_lowercase().as_str() {
                 "type" => fields.kind = Some(value.to_ascii_lowercase()),
                 "from" => fields.from = Some(value),
@@ -62,7 +83,8 @@ impl Fields {
                 "rw" | "readwrite" => fields.is_writable = is_true,
                 "ro" | "readonly" => fields.is_writable = !is_true,
                 "required" => fields.is_required = is_true,
-                "sharing" | "size" | "env" => {}
+                "env" => fields.env = Some(value),
+                "sharing" | "size" => {}
                 other => return Err(format!("unexpected key {other:?} in {text:?}")),
             }
         }
@@ -91,21 +113,13 @@ impl Mount {
         line: usize,
     ) -> Result<Option<Self>, DockerfileError> {
         let refused = |problem: String| Err(DockerfileError::new(line, problem));
-        let fields = match Fields::read(text) {
+        let fields = match Fields::read(writer, text) {
             Ok(fields) => fields,
             Err(problem) => return refused(problem),
         };
-        let kind = fields.kind.as_deref().unwrap_or("bind");
-        if matches!(kind, "secret" | "ssh") {
-            let name = fields.id.or(fields.target).unwrap_or_else(|| "default".to_owned());
-            return if fields.is_required {
-                refused(format!("{kind} {name}: not found: a build gets none"))
-            } else {
-                if kind == "ssh" {
-                    writer.warn(line, "no SSH agent is there: SSH_AUTH_SOCK is not set");
-                }
-                Ok(None)
-            };
+        let kind = fields.kind.clone().unwrap_or_else(|| "bind".to_owned());
+        if matches!(kind.as_str(), "secret" | "ssh") {
+            return Self::absent(writer, fields, &kind, line);
         }
         let Some(target) = fields.target.filter(|target| !target.trim_matches('/').is_empty())
         else {
@@ -114,7 +128,12 @@ impl Mount {
         if fields.source.as_deref().is_some_and(|source| !is_safe(source)) || !is_safe(&target) {
             return refused(format!("the variables of the mount {text:?} cannot be read"));
         }
-        let kind = match kind {
+        if fields.from.as_ref().is_some_and(|from| is_number(from)) {
+            return refused(
+                "from= of a mount is the name of a stage or an image, no number".to_owned(),
+            );
+        }
+        let kind = match kind.as_str() {
             "bind" => Kind::Bind {
                 from: fields.from.filter(|from| !from.is_empty() && from != CONTEXT),
                 source: fields.source.unwrap_or_else(|| "/".to_owned()),
@@ -127,12 +146,37 @@ impl Mount {
                     (None, None) => None,
                     (uid, gid) => Some(format!("{}:{}", or_root(uid), or_root(gid))),
                 },
-                is_seeded: fields.from.is_some(),
+                seed: fields.from.filter(|from| !from.is_empty()).map(|from| Seed {
+                    from,
+                    source: fields.source.unwrap_or_else(|| "/".to_owned()),
+                }),
             },
             "tmpfs" => Kind::Tmpfs,
             other => return refused(format!("unsupported mount type {other:?}")),
         };
         Ok(Some(Self { kind, target }))
+    }
+
+    /// A secret or a socket, which a build has not.
+    fn absent(
+        writer: &mut Writer<'_>,
+        fields: Fields,
+        kind: &str,
+        line: usize,
+    ) -> Result<Option<Self>, DockerfileError> {
+        let name = fields.id.or(fields.target).unwrap_or_else(|| "default".to_owned());
+        if fields.is_required {
+            let problem = format!("{kind} {name}: not found: a build gets none");
+            return Err(DockerfileError::new(line, problem));
+        }
+        if kind == "ssh" {
+            writer.warn(line, "no SSH agent is there: SSH_AUTH_SOCK is not set");
+        }
+        // Docker sets it to nothing.
+        let variable = fields.env.filter(|_| kind == "secret");
+        let variable = variable.map(|env| if env.is_empty() { name } else { env });
+        let variable = variable.filter(|name| is_variable(name));
+        Ok(variable.map(|target| Self { kind: Kind::Variable, target }))
     }
 }
 
@@ -142,9 +186,9 @@ impl Mount {
         let is_absolute = self.target.starts_with('/') && !self.target.contains('$');
         is_absolute
             && match &self.kind {
-                Kind::Cache { is_seeded, .. } => !is_seeded,
+                Kind::Cache { seed, .. } => seed.is_none(),
                 Kind::Bind { from, .. } => from.is_none(),
-                Kind::Tmpfs => false,
+                Kind::Tmpfs | Kind::Variable => false,
             }
     }
 }
@@ -162,15 +206,9 @@ fn is_safe(word: &str) -> bool {
 /// Warns of what no Kaniko mounts as docker does.
 pub(super) fn check(writer: &mut Writer<'_>, line: usize, mounts: &[Mount]) {
     for Mount { kind, target } in mounts {
-        match kind {
-            Kind::Bind { is_writable: false, .. } => {
-                let problem = "is not read-only: what the command writes there is discarded";
-                writer.warn(line, format!("the mount {target} {problem}"));
-            }
-            Kind::Cache { is_seeded: true, .. } => {
-                writer.warn(line, format!("the cache {target} begins empty: from= has no effect"));
-            }
-            Kind::Bind { .. } | Kind::Cache { .. } | Kind::Tmpfs => {}
+        if matches!(kind, Kind::Bind { is_writable: false, .. }) {
+            let problem = "is not read-only: what the command writes there is discarded";
+            writer.warn(line, format!("the mount {target} {problem}"));
         }
     }
 }
@@ -193,22 +231,40 @@ fn argument(writer: &mut Writer<'_>, mount: &Mount) -> Vec<String> {
     let target = mount.target.clone();
     match &mount.kind {
         Kind::Tmpfs => vec!["tmpfs".to_owned(), target],
-        Kind::Cache { id, mode, owner, .. } => {
+        Kind::Variable => vec!["variable".to_owned(), target],
+        Kind::Cache { id, mode, owner, seed } => {
             let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
             let id: String =
                 Sha256::digest(id).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            vec!["cache".to_owned(), id, target, or_none(mode), or_none(owner)]
+            let seed = seed.as_ref().map(|seed| copied(writer, &seed.from, &seed.source));
+            let seed = seed.map(|path| vec!["seed".to_owned(), id.clone(), path]);
+            let cache = ["cache".to_owned(), id, target, or_none(mode), or_none(owner)];
+            seed.into_iter().flatten().chain(cache).collect()
         }
         Kind::Bind { from, source, .. } => {
             let Some(from) = from else {
                 return vec!["context".to_owned(), source.clone(), target];
             };
-            let from = writer.stage_name(from).unwrap_or_else(|| from.clone());
-            let path = format!("{LEFT_OUT}-{}", writer.number());
-            // To a list of texts it cannot fail.
-            let list = serde_json::to_string(&[source, &path]).unwrap_or_default();
-            writer.line(&format!("COPY --from={from} {list}"));
-            vec!["moved".to_owned(), path, target]
+            vec!["moved".to_owned(), copied(writer, from, source), target]
         }
     }
+}
+
+/// Copies from a stage or an image; the path, which is in no image.
+fn copied(writer: &mut Writer<'_>, from: &str, source: &str) -> String {
+    let from = writer.stage_name(from).unwrap_or_else(|| from.to_owned());
+    let path = format!("{LEFT_OUT}-{}", writer.number());
+    // To a list of texts it cannot fail.
+    let list = serde_json::to_string(&[source, path.as_str()]).unwrap_or_default();
+    writer.line(&format!("COPY --from={from} {list}"));
+    path
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -8,6 +8,10 @@ use crate::dockerfile::heredoc;
 use crate::dockerfile::lines::Instruction;
 use crate::dockerfile::stages::Base;
 
+/// Said of a directory that is the builder's own.
+pub(super) const NOT_IN_IMAGE: &str =
+    "what is below /kaniko, the builder's directory, is not in the image";
+
 /// Writes a RUN.
 pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), DockerfileError> {
     let mut mounts = Vec::new();
@@ -28,6 +32,10 @@ pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), Do
                 return Err(DockerfileError::new(run.line, problem));
             }
         }
+    }
+    let heredocs = run.heredocs.iter().map(|heredoc| &heredoc.text);
+    if [&run.rest].into_iter().chain(heredocs).any(|text| text.contains("/kaniko")) {
+        writer.warn(run.line, NOT_IN_IMAGE);
     }
     if mounts.is_empty() && run.heredocs.is_empty() && is_plain(run) {
         writer.line(&format!("RUN {}", run.rest));

@@ -1,7 +1,9 @@
 //! Writes a stage.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::arguments::{self, Leaked};
+use super::wrap::wrapped;
 use super::{Builder, BuilderFile, Content, Finding, Lowered};
 use super::{copy, metadata, run, user, variables, volume};
 use crate::dockerfile::DockerfileError;
@@ -25,8 +27,6 @@ const MOST_VOLUMES: usize = 100;
 const MOST_WARNINGS: usize = 100;
 /// Texts that are shown as others: each is looked for in the whole log.
 const MOST_HIDDEN: usize = 256;
-/// Names of arguments that are remembered.
-const MOST_LEAKED: usize = 1000;
 
 /// What is read.
 #[derive(Clone, Copy)]
@@ -56,8 +56,12 @@ pub(super) struct Writer<'a> {
     pub(super) shell: Vec<String>,
     /// USER is set, and not to root.
     pub(super) has_user: bool,
+    /// What WORKDIR has made last, below the root; none: it is not known.
+    pub(super) directory: Option<String>,
+    /// It was made for a user that is not root.
+    pub(super) directory_is_users: bool,
     /// Arguments of the stages before, which the original Kaniko does not forget.
-    leaked: BTreeSet<String>,
+    pub(super) leaked: Leaked,
     /// Bytes of files and of what stages hand on.
     weight: usize,
     /// What the commands of each stage have left, once it was asked for.
@@ -74,6 +78,8 @@ struct End {
     scope: Scope,
     shell: Vec<String>,
     has_user: bool,
+    directory: Option<String>,
+    directory_is_users: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -97,7 +103,9 @@ impl<'a> Writer<'a> {
             scope: Scope::default(),
             shell: Vec::new(),
             has_user: false,
-            leaked: BTreeSet::new(),
+            directory: None,
+            directory_is_users: false,
+            leaked: Leaked::default(),
             weight: 0,
             traces: BTreeMap::new(),
             volumes: Vec::new(),
@@ -113,21 +121,24 @@ impl<'a> Writer<'a> {
             Base::Scratch | Base::Image(_) => None,
         };
         match inherited {
-            Some(End { scope, shell, has_user }) => {
-                (self.scope, self.shell) = (scope.clone(), shell.clone());
-                self.has_user = *has_user;
+            Some(end) => {
+                (self.scope, self.shell) = (end.scope.clone(), end.shell.clone());
+                self.has_user = end.has_user;
+                self.directory.clone_from(&end.directory);
+                self.directory_is_users = end.directory_is_users;
             }
             None => {
                 self.scope = Scope::of_image(stage.base == Base::Scratch);
                 self.shell = SHELL.map(str::to_owned).into();
                 self.has_user = false;
+                self.directory = None;
             }
         }
         self.from(stage);
         for (name, value) in self.stages.options.predefined() {
             variables::write_value(self, name, value);
         }
-        self.forget(stage);
+        arguments::begin(self, stage);
         if stage.base == Base::Scratch {
             // As docker's empty image has it.
             self.line("WORKDIR /");
@@ -141,34 +152,20 @@ impl<'a> Writer<'a> {
             self.check_size(instruction.line)?;
         }
         volume::write(self);
-        let room = MOST_LEAKED.saturating_sub(self.leaked.len());
-        self.leaked.extend(self.scope.arguments().take(room).cloned());
+        arguments::end(self);
         self.weight += self.scope.weight() + self.shell.iter().map(String::len).sum::<usize>();
         // Before it is kept for the stages that begin with it.
         self.check_size(stage.from.line)?;
         self.numbers.insert(at, self.numbers.len());
-        let (scope, shell, has_user) = (self.scope.clone(), self.shell.clone(), self.has_user);
-        let end = End { scope, shell, has_user };
+        let end = End {
+            scope: self.scope.clone(),
+            shell: self.shell.clone(),
+            has_user: self.has_user,
+            directory: self.directory.clone(),
+            directory_is_users: self.directory_is_users,
+        };
         self.ends.insert(at, end);
         Ok(())
-    }
-
-    /// Empties arguments that this stage uses and has not: the original Kaniko has those of other stages.
-    fn forget(&mut self, stage: &Stage) {
-        if self.builder != Builder::Original {
-            return;
-        }
-        let texts = |one: &Instruction| {
-            let heredocs = one.heredocs.iter().map(|heredoc| heredoc.text.as_str());
-            [one.text.as_str()].into_iter().chain(heredocs).collect::<Vec<_>>().join("\n")
-        };
-        let text: String = stage.instructions.iter().map(texts).collect();
-        let own: BTreeSet<String> = self.scope.arguments().cloned().collect();
-        let used = |name: &&String| !own.contains(*name) && text.contains(name.as_str());
-        let names: Vec<_> = self.leaked.iter().filter(used).cloned().collect();
-        for name in names {
-            self.line(&format!("ARG {name}="));
-        }
     }
 
     /// FROM without variables: Kaniko does not know those that docker predefines.
@@ -176,7 +173,7 @@ impl<'a> Writer<'a> {
         let image = match &stage.base {
             Base::Scratch => "scratch".to_owned(),
             Base::Image(name) => name.clone(),
-            Base::Stage(base) => self.stages.all[*base].name.clone(),
+            Base::Stage(base) => self.written_name(*base),
         };
         let mut words = vec!["FROM".to_owned()];
         let is_one_word = |platform: &&String| !platform.contains(char::is_whitespace);
@@ -184,61 +181,38 @@ impl<'a> Writer<'a> {
         words.extend(platform.map(|platform| format!("--platform={platform}")));
         words.push(image);
         if !stage.name.is_empty() {
-            words.extend(["AS".to_owned(), stage.name.clone()]);
+            words.extend(["AS".to_owned(), self.written_name(self.at)]);
         }
         self.line(&words.join(" "));
     }
 
     fn instruction(&mut self, instruction: &Instruction) -> Result<(), DockerfileError> {
         match instruction.keyword.as_str() {
-            "run" => run::write(self, instruction),
-            "copy" | "add" => copy::write(self, instruction),
+            "run" => run::write(self, instruction)?,
+            "copy" | "add" => copy::write(self, instruction)?,
             "volume" if self.volumes.len() == MOST_VOLUMES => {
                 let problem = format!("a stage has more than {MOST_VOLUMES} VOLUME instructions");
-                Err(DockerfileError::new(instruction.line, problem))
+                return Err(DockerfileError::new(instruction.line, problem));
             }
-            "volume" => {
-                self.volumes.push(instruction.clone());
-                Ok(())
-            }
-            "onbuild" => {
-                metadata::onbuild(self, instruction);
-                Ok(())
-            }
+            "volume" => self.volumes.push(instruction.clone()),
+            "onbuild" => metadata::onbuild(self, instruction),
             "arg" | "env" => {
                 volume::before_variables(self, instruction);
                 variables::write(self, instruction);
-                Ok(())
             }
-            "user" | "workdir" => {
-                user::check(self, instruction);
-                self.same(instruction);
-                Ok(())
-            }
-            "label" => {
-                variables::write_label(self, instruction);
-                Ok(())
-            }
+            "user" | "workdir" => user::write(self, instruction),
+            "label" => variables::write_label(self, instruction),
             "shell" => {
                 if let Some(shell) = instruction.json() {
                     self.shell = shell;
                 }
                 self.same(instruction);
-                Ok(())
             }
-            "expose" => {
-                metadata::expose(self, instruction);
-                Ok(())
-            }
-            "healthcheck" => {
-                metadata::healthcheck(self, instruction);
-                Ok(())
-            }
-            _ => {
-                self.same(instruction);
-                Ok(())
-            }
+            "expose" => metadata::expose(self, instruction)?,
+            "healthcheck" => metadata::healthcheck(self, instruction),
+            _ => self.same(instruction),
         }
+        Ok(())
     }
 
     /// True for an instruction before which no other of its stage has made a file.
@@ -251,9 +225,16 @@ impl<'a> Writer<'a> {
     /// The name that Kaniko knows a stage by; none: it is no stage.
     pub(super) fn stage_name(&self, name: &str) -> Option<String> {
         let at = self.stages.find(name, self.at)?;
-        let stage = &self.stages.all[at];
         let number = self.numbers.get(&at).copied().unwrap_or_default();
-        Some(if stage.name.is_empty() { number.to_string() } else { stage.name.clone() })
+        let name = self.written_name(at);
+        Some(if name.is_empty() { number.to_string() } else { name })
+    }
+
+    /// The name of a stage, which Kaniko takes for one stage only.
+    fn written_name(&self, at: usize) -> String {
+        let name = &self.stages.all[at].name;
+        let is_taken = self.stages.all[..at].iter().any(|stage| stage.name == *name);
+        if is_taken && !name.is_empty() { format!("{name}-hookd-{at}") } else { name.clone() }
     }
 
     /// Writes an instruction as it stands, on one line.
@@ -270,7 +251,7 @@ impl<'a> Writer<'a> {
         let escape = if has_words { self.escape } else { '\\' };
         let text = variables::with_backslash(&instruction.text, escape);
         let mut written = format!("{keyword} {text}");
-        written.truncate(written.trim_end().len());
+        written = wrapped(written.trim_end());
         written.push('\n');
         for heredoc in &instruction.heredocs {
             written.push_str(&heredoc.text);
@@ -285,7 +266,7 @@ impl<'a> Writer<'a> {
         if self.is_full() {
             return;
         }
-        self.lowered.dockerfile.push_str(line.trim_end());
+        self.lowered.dockerfile.push_str(&wrapped(line.trim_end()));
         self.lowered.dockerfile.push('\n');
     }
 
@@ -311,6 +292,12 @@ impl<'a> Writer<'a> {
         if self.lowered.hidden.len() < MOST_HIDDEN {
             self.lowered.hidden.insert(text.to_owned(), shown.to_owned());
         }
+    }
+
+    /// Leaves out of what is copied what matches these patterns.
+    pub(super) fn ignore(&mut self, patterns: [String; 2]) {
+        self.weight += patterns.iter().map(String::len).sum::<usize>();
+        self.lowered.ignored.extend(patterns);
     }
 
     /// Adds a file to the archive, unless it is there.

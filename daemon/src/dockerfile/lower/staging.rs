@@ -1,8 +1,9 @@
 //! Files beside the context that a COPY takes in place of its own sources.
 
 use super::copy::{Flags, beneath};
+use super::modes::Modes;
 use super::stage::Writer;
-use super::{BUILDER_DIR, BuilderFile, Content, variables};
+use super::{BUILDER_DIR, BuilderFile, Content, directory, variables};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::{self, Entry};
 use crate::dockerfile::heredoc::Heredoc;
@@ -101,13 +102,33 @@ pub(super) fn source(
     let Some(resolved) = resolved else {
         return Err(not_found(copy.line, &expanded));
     };
-    if resolved == found && !found.is_empty() {
+    let directories: Vec<_> =
+        resolved.iter().map(|to| directory::word(writer, copy, flags, to)).collect();
+    // One source after the other goes onto a target that is no directory.
+    let is_one = found.len() == 1 || flags.is_directory || !files::is_pattern(&expanded);
+    let is_same = resolved == found && !found.is_empty() && is_one;
+    let is_same = is_same && !matches_more(writer, &expanded, &found);
+    if is_same && directories.iter().all(Option::is_none) {
         keep(writer, source, written);
         return Ok(());
     }
     // A pattern may match nothing; Kaniko would copy what is in its own directory.
-    written.add_all(found.iter().zip(&resolved).map(|(path, to)| link(writer, path, to)).collect());
+    let words = found.iter().zip(&resolved).zip(directories);
+    let word = |((path, to), directory): ((&String, &String), Option<String>)| {
+        directory.unwrap_or_else(|| link(writer, path, to))
+    };
+    written.add_all(words.map(word).collect());
     Ok(())
+}
+
+/// Whether Kaniko takes more for matches of a pattern: the context itself, and a file whose name it is.
+fn matches_more(writer: &Writer<'_>, pattern: &str, found: &[String]) -> bool {
+    let name = files::clean(pattern);
+    let is_name = writer.files.entry(&name).is_some() && !found.contains(&name);
+    let rest = name.replace('*', "");
+    let is_bracket = rest.starts_with('[') && rest.find(']') == Some(rest.len() - 1);
+    let is_root = is_bracket || matches!(rest.as_str(), "" | "." | "?");
+    files::is_pattern(pattern) && (is_name || is_root)
 }
 
 fn keep(writer: &Writer<'_>, source: &str, written: &mut Sources) {
@@ -155,7 +176,11 @@ fn picked(
     let before = source.split_once("/./").map_or(String::new(), |(before, _)| files::clean(before));
     let pivot = before.split('/').filter(|part| !part.is_empty()).count();
     for (at, path) in found.iter().enumerate() {
-        let Some(to) = files::resolve(writer.files, path) else {
+        // With --parents a symlink stays one.
+        let is_link = matches!(writer.files.entry(path), Some(Entry::Symlink(_)));
+        let resolved = files::resolve(writer.files, path);
+        let to = if flags.parents && is_link { Some(path.clone()) } else { resolved };
+        let Some(to) = to else {
             return Err(not_found(copy.line, source));
         };
         let is_directory = matches!(writer.files.entry(&to), Some(Entry::Directory(_)));
@@ -169,9 +194,13 @@ fn picked(
             picked.above(writer, &path[..path.len() - name.len()], &name);
         }
         let before = picked.files.len();
-        let inner = if is_directory { "" } else { base };
-        let added = picked.add(writer, &to, &name, inner);
+        // The patterns are for what is in directories.
+        let added = picked.add(writer, &to, &name, "");
         added.map_err(|problem| DockerfileError::new(copy.line, problem))?;
+        if let Some(file) = picked.files.get_mut(before).filter(|_| is_directory && !flags.parents)
+        {
+            file.mode = flags.modes.as_ref().map_or(0o755, Modes::of_new);
+        }
         if !flags.parents && picked.files.len() > before {
             words.push(word(&format!("{root}/{name}")));
         }

@@ -139,7 +139,6 @@ fn what_differs_is_a_warning_with_its_line() {
         "RUN --network=none x",
         "RUN --mount=target=/s x",
         "RUN --mount=type=ssh x",
-        "RUN --mount=type=cache,target=/c,from=b x",
         "HEALTHCHECK --start-interval=1s CMD x",
     ] {
         assert_eq!(warned(&format!("FROM a AS b\n\n{text}\n")), [3], "{text}");
@@ -235,8 +234,10 @@ fn a_stage_without_files_gets_those_of_its_base() {
 
 mod copies;
 mod kanikos;
+mod kinds;
 mod mounts;
 mod options;
+mod original;
 
 #[test]
 fn layers_that_kaniko_does_not_tell_apart_are_not_cached() {

@@ -1,6 +1,7 @@
 //! What Kaniko loses when it copies files of other stages: the commands that made them show it.
 
 use super::stage::Writer;
+use crate::dockerfile::files;
 use crate::dockerfile::lines::Instruction;
 use crate::dockerfile::stages::Base;
 
@@ -38,6 +39,40 @@ pub(super) fn check(writer: &mut Writer<'_>, copy: &Instruction, stage: &str) {
             Base::Scratch | Base::Image(_) => None,
         };
     }
+}
+
+/// Whether a command of a stage, or of those that it begins with, sets the mode or owner of a path before a
+/// line.
+pub(super) fn names(writer: &Writer<'_>, stage: usize, path: &str, line: usize) -> bool {
+    let is_command = |word: &&str| matches!(*word, "chmod" | "chown" | "install" | "mkdir");
+    let sets = |words: &[&str]| {
+        let is_path = |word: &&str| word.starts_with('/') && files::clean(word) == path;
+        let is_odd = !words.contains(&"mkdir") || words.iter().any(|word| word.starts_with("-m"));
+        words.iter().any(is_command) && is_odd && words.iter().any(is_path)
+    };
+    let mut next = Some(stage);
+    while let Some(at) = next {
+        let stage = &writer.stages.all[at];
+        let is_before = |one: &&Instruction| one.keyword == "run" && one.line < line;
+        for run in stage.instructions.iter().filter(is_before) {
+            let mut commands = commands(run);
+            if commands.any(|command| sets(&command.split_whitespace().collect::<Vec<_>>())) {
+                return true;
+            }
+        }
+        next = match stage.base {
+            Base::Stage(base) => Some(base),
+            Base::Scratch | Base::Image(_) => None,
+        };
+    }
+    false
+}
+
+/// The commands of a RUN.
+fn commands(run: &Instruction) -> impl Iterator<Item = &str> {
+    let heredocs = run.heredocs.iter().map(|heredoc| heredoc.text.as_str());
+    let texts = [run.rest.as_str()].into_iter().chain(heredocs);
+    texts.flat_map(|text| text.split([';', '&', '|', '(', ')', '\n']))
 }
 
 /// What is lost of what the commands of a stage made.

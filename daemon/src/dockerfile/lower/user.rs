@@ -1,13 +1,26 @@
 //! USER and WORKDIR. Kaniko takes the number of a user for its group, the fork if passwd has no such user.
 
-use super::Builder;
 use super::stage::Writer;
+use super::{Builder, variables};
 use crate::dockerfile::lines::Instruction;
 
+/// Writes USER with its variables in place: Kaniko divides it before it reads them.
+pub(super) fn write(writer: &mut Writer<'_>, instruction: &Instruction) {
+    check(writer, instruction);
+    let known = writer.scope.expand(&instruction.rest, writer.escape);
+    let is_divided = instruction.rest.contains("${") && instruction.rest.contains(':');
+    match known.filter(|_| instruction.keyword == "user" && is_divided) {
+        Some(user) => writer.line(&format!("USER {}", variables::escaped(&user))),
+        None => writer.same(instruction),
+    }
+}
+
 /// Warns of what the groups of files and programs will be.
-pub(super) fn check(writer: &mut Writer<'_>, instruction: &Instruction) {
+fn check(writer: &mut Writer<'_>, instruction: &Instruction) {
     let line = instruction.line;
     if instruction.keyword == "workdir" {
+        writer.directory = writer.path(&instruction.rest);
+        writer.directory_is_users = writer.has_user;
         if writer.has_user && writer.builder == Builder::Original {
             let problem = "new directories above this one are root's, not the user's";
             writer.warn(line, problem);

@@ -48,6 +48,7 @@ pub(super) fn write(writer: &mut Writer<'_>, instruction: &Instruction) {
         writer.same(instruction);
         return;
     }
+    let values = values(writer, instruction);
     for Pair { name, value } in pairs {
         let given = writer.stages.given(&name).cloned();
         let is_set = given.is_some() || value.is_some();
@@ -69,36 +70,23 @@ pub(super) fn write(writer: &mut Writer<'_>, instruction: &Instruction) {
             }
         }
     }
-    write_argument(writer, instruction);
+    write_argument(writer, instruction, &values);
 }
 
-/// Writes ARG, each word by itself if one of them gets a value: one that the build gives, one from before the
-/// first FROM, which the builder does not compute as docker does once the build gives any, or one that docker
-/// predefines, which the original Kaniko does not know.
-fn write_argument(writer: &mut Writer<'_>, instruction: &Instruction) {
-    let stages = writer.stages;
-    let value = |word: &str| {
-        let (name, default) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
-        if stages.given(name).is_some() {
-            return stages.given(name).cloned();
-        }
-        let is_global = stages.arguments.contains_key(name);
-        let is_known = !is_global || !stages.options.arguments.is_empty();
-        if default.is_none() && is_known { stages.value(name) } else { None }
-    };
-    let words = lines::words(&instruction.text, writer.escape);
-    if words.iter().all(|word| value(word).is_none()) {
+/// Writes ARG, each word by itself if one of them gets a value.
+fn write_argument(writer: &mut Writer<'_>, instruction: &Instruction, values: &[Option<String>]) {
+    if values.iter().all(Option::is_none) {
         writer.same(instruction);
         return;
     }
-    for word in words {
-        match value(&word) {
+    for (word, value) in lines::words(&instruction.text, writer.escape).iter().zip(values) {
+        match value {
             Some(value) => {
                 let name = word.split('=').next().unwrap_or_default();
-                write_value(writer, name, &value);
+                write_value(writer, name, value);
             }
             None => {
-                let text = with_backslash(&word, writer.escape);
+                let text = with_backslash(word, writer.escape);
                 writer.line(&format!("ARG {text}"));
             }
         }
@@ -144,9 +132,31 @@ pub(super) fn write_label(writer: &mut Writer<'_>, instruction: &Instruction) {
 }
 
 /// As [`escaped`], with the whitespace that would end the word.
-fn escaped_word(text: &str) -> String {
+pub(super) fn escaped_word(text: &str) -> String {
     let spaced = |letter: char| letter.is_whitespace().then_some('\\').into_iter().chain([letter]);
     escaped(text).chars().flat_map(spaced).collect()
+}
+
+/// The values of the words of an ARG that the builder does not know: one that the build gives, one that docker
+/// predefines, and one from before the first FROM, which the builder does not compute as docker does once the
+/// build gives any, and which the original Kaniko mistakes for that of another stage.
+fn values(writer: &Writer<'_>, instruction: &Instruction) -> Vec<Option<String>> {
+    let stages = writer.stages;
+    let value = |word: &String| {
+        let (name, has_default) = word.split_once('=').map_or((&**word, false), |(n, _)| (n, true));
+        if let Some(given) = stages.given(name) {
+            return Some(given.clone());
+        }
+        if has_default || writer.scope.argument(name).is_some() {
+            return None;
+        }
+        if writer.leaked.has(name) {
+            return Some(stages.value(name).unwrap_or_default());
+        }
+        let is_known = stages.arguments.contains_key(name) && stages.options.arguments.is_empty();
+        if is_known { None } else { stages.value(name) }
+    };
+    lines::words(&instruction.text, writer.escape).iter().map(value).collect()
 }
 
 /// The text with the backslash as its escape character.

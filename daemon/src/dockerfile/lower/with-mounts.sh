@@ -4,10 +4,12 @@
 #
 #   with-mounts [MOUNT]... -- PROGRAM [ARGUMENT]...
 #
+#   seed ID PATH                 what the cache that follows begins with
 #   cache ID TARGET MODE OWNER   a directory that later programs with the same ID find again; - for none
 #   context SOURCE TARGET        a copy of what the context has there
 #   moved PATH TARGET            what lies at the path, which goes with the mount
 #   tmpfs TARGET                 an empty directory
+#   variable NAME                an empty variable
 #
 # Its variables have a prefix: the program inherits those that the Dockerfile has set.
 set -e
@@ -87,6 +89,11 @@ while [ "$1" != -- ]; do
     begun
     shift 5
     ;;
+  seed)
+    [ -d "$_hookd_state/cache-$2" ] || mv "$3" "$_hookd_state/cache-$2"
+    rm -rf "$3"
+    shift 3
+    ;;
   context)
     expanded "$2"
     _hookd_source=/kaniko/buildcontext/context/$_hookd_word
@@ -110,6 +117,10 @@ while [ "$1" != -- ]; do
     begin "$2"
     mkdir "$_hookd_target"
     begun
+    shift 2
+    ;;
+  variable)
+    export "$2="
     shift 2
     ;;
   esac

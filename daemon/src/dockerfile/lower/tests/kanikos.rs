@@ -38,7 +38,7 @@ fn the_original_kaniko_differs_in_more() {
         assert_eq!((of(Builder::Original), of(Builder::Fork)), (1, 0), "{text}");
     }
     let text =
-        "FROM a AS b\nARG X=1\nARG Y=2\nFROM b AS c\nRUN $X\nFROM a\nCOPY --from=c / /\nRUN $X\n";
+        "FROM a AS b\nARG X=1\nARG Y=2\nFROM b AS c\nRUN $X\nFROM a\nCOPY --from=c /f /f\nRUN $X\n";
     let expected = text.replace("FROM a\nCOPY", "FROM a\nARG X=\nCOPY");
     let original = lower(text.as_bytes(), &files(), Builder::Original).unwrap();
     assert_eq!(original.dockerfile, expected);

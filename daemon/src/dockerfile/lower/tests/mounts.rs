@@ -43,8 +43,8 @@ fn a_cache_has_its_id_mode_and_owner() {
 
 #[test]
 fn a_mount_of_a_stage_or_image_is_copied_first() {
-    let text = "FROM a\nFROM b\nRUN --mount=from=0,source=/o,target=/m,rw --mount=from=c:1,target=/n,rw x\n";
-    let expected = "FROM a\nFROM b\nCOPY --from=0 [\"/o\",\"/tmp/apt-key-gpghome.hookd-1\"]\n\
+    let text = "FROM a AS s\nFROM b\nRUN --mount=from=s,source=/o,target=/m,rw --mount=from=c:1,target=/n,rw x\n";
+    let expected = "FROM a AS s\nFROM b\nCOPY --from=s [\"/o\",\"/tmp/apt-key-gpghome.hookd-1\"]\n\
                     COPY --from=c:1 [\"/\",\"/tmp/apt-key-gpghome.hookd-2\"]\n";
     let lowered = of_original(text);
     assert!(lowered.dockerfile.starts_with(expected), "{}", lowered.dockerfile);
@@ -112,4 +112,26 @@ fn the_script_mounts_and_takes_away() {
     assert_eq!(run(&["tmpfs", "own", "--", "sh", "-c", "ls -d own/; ls own"]), "own/\n");
     assert_eq!(std::fs::read_dir(root.path().join("work/a")).unwrap().count(), 1);
     assert!(root.path().join("work/own").is_file());
+}
+
+#[test]
+fn a_cache_may_begin_with_files_of_a_stage() {
+    let text = "FROM a AS s\nFROM b\nRUN --mount=type=cache,from=s,source=/o,target=/c x\n";
+    let lowered = of_original(text).dockerfile;
+    assert!(
+        lowered.contains("COPY --from=s [\"/o\",\"/tmp/apt-key-gpghome.hookd-1\"]\n"),
+        "{lowered}"
+    );
+    assert!(lowered.contains("\"/tmp/apt-key-gpghome.hookd-1\",\"cache\""), "{lowered}");
+}
+
+#[test]
+fn the_fields_of_a_mount_have_their_variables() {
+    let run = |text: &str| of_original(text).dockerfile.lines().last().unwrap().to_owned();
+    let given = run("FROM a\nRUN --mount=type=cache,id=x-1,target=/c/1 x\n");
+    let variable = "FROM a\nARG V=1\nRUN --mount=type=cache,id=x-$V,target=/c/${V} x\n";
+    assert_eq!(run(variable), given);
+    let secret = "FROM a\nRUN --mount=type=secret,id=tok,env=TOK x\n";
+    assert!(run(secret).contains("\"variable\",\"TOK\""), "{}", run(secret));
+    assert_eq!(refused("FROM a\nFROM b\nRUN --mount=from=0,target=/m x\n").0, 3);
 }
