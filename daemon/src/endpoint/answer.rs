@@ -40,6 +40,8 @@ struct OneError {
 const FORGOTTEN: [u16; 7] = [408, 499, 500, 502, 503, 504, 522];
 /// Stands for them: a status of the server's side that the client does not know.
 const UNAVAILABLE: u16 = 530;
+/// ENOSPC, as the distribution registry has it in the detail of an error.
+const NO_SPACE: i64 = 28;
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
@@ -138,6 +140,10 @@ impl Refusal {
 /// A registry whose storage fails says why in the detail alone.
 fn with_detail(message: String, detail: Option<serde_json::Value>) -> String {
     use serde_json::Value;
+    let error = detail.as_ref().and_then(|detail| detail.pointer("/Enclosed/Err"));
+    if error.and_then(Value::as_i64) == Some(NO_SPACE) {
+        return format!("{message}: no space left on device");
+    }
     match detail {
         Some(Value::String(detail)) => format!("{message}: {detail}"),
         Some(Value::Object(fields)) if !fields.is_empty() => {

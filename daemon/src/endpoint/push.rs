@@ -265,7 +265,9 @@ async fn send_again(
     request: impl Fn() -> Request,
     missing: &str,
 ) -> Result<reqwest::Response, Refusal> {
-    success(session, upstream::repeated(session, request).await, missing).await
+    // What fails by itself, such as full storage, Kaniko repeats, and all of the push.
+    let is_away = |status: &StatusCode| matches!(status.as_u16(), 502..=504);
+    success(session, upstream::repeated(session, is_away, request).await, missing).await
 }
 
 async fn success(

@@ -155,29 +155,36 @@ pub(super) async fn read(
         headers: headers.clone(),
         body: None,
     };
-    let answer = repeated(session, request).await.map_err(|error| refusal(session, &error))?;
+    let answer = repeated(session, |status| status.is_server_error(), request).await;
+    let answer = answer.map_err(|error| refusal(session, &error))?;
     match answer.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
         _ => Err(refused(session, answer, missing).await),
     }
 }
 
-/// The answer to a request that may be sent again, as it is while the registry is away or busy.
+/// The answer to a request that may be sent again, as it is while the registry is busy or does not
+/// answer, and while its status says that it is away.
 pub(super) async fn repeated(
     session: &Session,
+    is_away: fn(&StatusCode) -> bool,
     request: impl Fn() -> Request,
 ) -> Result<Response, RegistryError> {
     let mut pauses = PAUSES.iter();
     loop {
         let sent = session.send(request()).await;
-        let pause = pauses.next().and_then(|pause| wait(&sent, *pause));
+        let pause = pauses.next().and_then(|pause| wait(&sent, is_away, *pause));
         let Some(pause) = pause else { return sent };
         tokio::time::sleep(pause).await;
     }
 }
 
 /// How long to wait before a request is sent again; none: that is of no use.
-fn wait(sent: &Result<Response, RegistryError>, pause: Duration) -> Option<Duration> {
+fn wait(
+    sent: &Result<Response, RegistryError>,
+    is_away: fn(&StatusCode) -> bool,
+    pause: Duration,
+) -> Option<Duration> {
     match sent {
         Err(error) => error.is_no_answer().then_some(pause),
         Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
@@ -191,7 +198,7 @@ fn wait(sent: &Result<Response, RegistryError>, pause: Duration) -> Option<Durat
             }
             .filter(|pause| *pause <= LONGEST_PAUSE)
         }
-        Ok(answer) => answer.status().is_server_error().then_some(pause),
+        Ok(answer) => is_away(&answer.status()).then_some(pause),
     }
 }
 

@@ -74,6 +74,10 @@ async fn an_upload_that_is_given_up_is_given_up_at_the_registry() {
     assert_eq!(deleted, ["DELETE /v2/org/hookd/build/blobs/uploads/u1?_state=x%2Fy"]);
 }
 
+/// What the distribution registry answers without room.
+const FULL: &str = r#"{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":
+    {"DriverName":"filesystem","Enclosed":{"Op":"write","Path":"/data/x","Err":28}}}]}"#;
+
 #[tokio::test]
 async fn a_refusal_arrives_in_the_registrys_words() {
     for (status, body, shown, expected) in [
@@ -83,6 +87,7 @@ async fn a_refusal_arrives_in_the_registrys_words() {
         (429, "<html>log in", 429, "TOOMANYREQUESTS"),
         (503, r#"{"errors":[{"code":"UNAVAILABLE","message":"log in"}]}"#, 530, "UNAVAILABLE"),
         (500, "log\n\u{1b}in", 530, "UNKNOWN"),
+        (500, FULL, 530, "UNKNOWN"),
         (307, "", 530, "UNKNOWN"),
     ] {
         let registry = Registry::of(move |_, _| reply(status, body)).await;
@@ -92,7 +97,8 @@ async fn a_refusal_arrives_in_the_registrys_words() {
         assert_eq!(answer.status, shown, "{}", answer.text());
         let text = answer.text();
         assert!(text.contains(&format!("\"code\":\"{expected}\"")), "{text}");
-        assert!(text.contains(host) && (status == 307 || text.contains("log in")), "{text}");
+        let shown = if body == FULL { "unknown error: no space left on device" } else { "log in" };
+        assert!(text.contains(host) && (status == 307 || text.contains(shown)), "{text}");
     }
 }
 

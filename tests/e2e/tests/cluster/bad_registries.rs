@@ -1,9 +1,12 @@
 //! Registries that do not take an image, or are not there.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use test_support::cluster::cluster;
 use test_support::{Outcome, RunnerPod, Setup};
 
 /// The node as pods reach it.
@@ -40,10 +43,62 @@ fn serve(connection: TcpStream, answer: &str) -> Option<()> {
     }
 }
 
+/// The cluster's registry, which answers the first requests of a method otherwise; its port, and how many
+/// such requests there were.
+fn shaky(method: &'static str, answer: &'static str, times: u32) -> (u16, Arc<AtomicU32>) {
+    let listener = TcpListener::bind((NODE, 0)).expect("the devcluster's bridge has 10.88.0.1");
+    let port = listener.local_addr().unwrap().port();
+    let seen = Arc::new(AtomicU32::new(0));
+    let count = seen.clone();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let count = count.clone();
+            thread::spawn(move || {
+                pass(connection, || count.fetch_add(1, Ordering::SeqCst) < times, method, answer)
+            });
+        }
+    });
+    (port, seen)
+}
+
+/// One request of a connection.
+fn pass(
+    connection: TcpStream,
+    is_wrong: impl Fn() -> bool,
+    method: &str,
+    answer: &str,
+) -> Option<()> {
+    let mut reader = BufReader::new(connection.try_clone().ok()?);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        reader.read_line(&mut head).ok().filter(|length| *length > 0)?;
+    }
+    if head.starts_with(method) && is_wrong() {
+        let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        return (&connection).write_all(answer.as_bytes()).ok();
+    }
+    let cluster = cluster();
+    let address = format!("{}:{}", cluster.registry_host, cluster.registry_port);
+    let registry = TcpStream::connect(address).ok()?;
+    // The next request has a connection of its own.
+    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    (&registry).write_all(head.as_bytes()).ok()?;
+    let answers = registry.try_clone().ok()?;
+    thread::spawn(move || {
+        let _ = io::copy(&mut reader, &mut &registry);
+    });
+    io::copy(&mut &answers, &mut &connection).ok()?;
+    connection.shutdown(std::net::Shutdown::Both).ok()
+}
+
 fn built_for(port: u16) -> Outcome {
     let setup = Setup::default()
         .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", NODE)
-        .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", port.to_string());
+        .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", port.to_string())
+        .set(
+            "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PULL_HOST",
+            format!("localhost:{}", cluster().registry_node_port),
+        );
     let runner = RunnerPod::with(&setup);
     let outcome =
         runner.run(&runner.action("push", &[("Dockerfile", "FROM busybox:1\nRUN true\n")]));
@@ -89,6 +144,32 @@ fn a_registry_that_wants_credentials_is_told_with_the_setting() {
     let outcome = built_for(port);
     let setting = "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET";
     outcome.assert_failed_with(30, &[&format!("{NODE}:{port}"), "denied", setting]);
+}
+
+#[test]
+fn a_registry_that_fails_for_a_moment_is_asked_again() {
+    for (method, answer) in [
+        ("POST", "429 Too Many Requests\r\nRetry-After: 1"),
+        ("POST", "503 Service Unavailable"),
+        ("PATCH", "500 Internal Server Error"),
+        ("PUT", "502 Bad Gateway"),
+    ] {
+        let (port, seen) = shaky(method, answer, 2);
+        built_for(port).assert_code(0);
+        assert!(seen.load(Ordering::SeqCst) > 2, "{method}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_registry_that_stays_busy_or_broken_is_told_with_the_remedy() {
+    for (answer, words) in [
+        ("429 Too Many Requests\r\nContent-Length: 0\r\n\r\n", ["TOOMANYREQUESTS", "later"]),
+        ("500 Internal Server Error\r\nContent-Length: 0\r\n\r\n", ["answers 500", "storage"]),
+    ] {
+        let port = registry(answer);
+        built_for(port)
+            .assert_failed_with(60, &[&[&*format!("{NODE}:{port}")], &words[..]].concat());
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use test_support::{RunnerPod, Setup};
 pub(crate) const USER: &str = "pusher";
 pub(crate) const PASSWORD: &str = "s3cret-push-password";
 /// bcrypt of the password.
-const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuT2LR3cXnyxvY3BFdQtnyD0z0DLbOfvy";
+pub(crate) const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuT2LR3cXnyxvY3BFdQtnyD0z0DLbOfvy";
 /// Searches all files, also those of other processes, and every environment. The patterns do not find
 /// themselves: they are of the password, of its base64 with the user before it, and of a token.
 const SEARCH: &str = r"find / -path /proc -prune -o -path /sys -prune -o -type f -size -20000k -print0 \

@@ -43,6 +43,7 @@ mod policies;
 mod prebuilds;
 mod preparing;
 mod pull_secrets;
+mod registries;
 mod restarts;
 mod runner_pod;
 mod runner_pod_builds;
