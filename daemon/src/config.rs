@@ -260,6 +260,27 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_in_building_md_are_valid() {
+        use clap::CommandFactory;
+        let (docs, command) = (include_str!("../../docs/building.md"), Cli::command());
+        let blocks = docs.split("```env\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let flag = |line: &str| {
+            let (name, value) = line.split_once('=').unwrap();
+            let arg =
+                command.get_arguments().find(|arg| arg.get_env().is_some_and(|env| env == name));
+            let long = arg.and_then(clap::Arg::get_long).unwrap_or_else(|| panic!("{name}"));
+            format!("--{long}={value}")
+        };
+        let mut registries = 0;
+        for block in blocks {
+            let flags: Vec<_> = block.lines().map(flag).collect();
+            let config = Config::of(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+            registries += usize::from(config.registry.secret.is_some());
+        }
+        assert_eq!(registries, 5);
+    }
+
+    #[test]
     fn a_pod_name_is_all_that_must_be_set() {
         assert_eq!(Config::of(&[]).start_timeout, Duration::from_secs(600));
     }

@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_tree_without_end_is_left_unread() {
         let root = tempfile::tempdir().unwrap();
-        let deep = format!("o/a/v1/{}", vec!["d"; DEPTH + 1].join("/"));
+        let deep = format!("o/a/v1/{}", ["d"; DEPTH + 1].join("/"));
         write(root.path(), &deep, DOCKER);
         assert!(found(root.path(), 9).is_empty());
         for number in 0..DIRECTORIES {

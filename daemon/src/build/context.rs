@@ -96,7 +96,12 @@ pub struct ContextSummary {
 pub fn open(roots: &[PathBuf], dockerfile: &Path) -> Result<BuildContext, ContextError> {
     let outside = || ContextError::Outside { path: dockerfile.into(), roots: roots.into() };
     let file = normalised(dockerfile).ok_or_else(outside)?;
-    open_in(roots, file.parent().ok_or_else(outside)?, dockerfile)
+    let opened = open_in(roots, file.parent().ok_or_else(outside)?, dockerfile);
+    // Of an action the Dockerfile is what was named.
+    opened.map_err(|error| match error {
+        ContextError::Outside { .. } => outside(),
+        error => error,
+    })
 }
 
 /// As [`open`], of a context whose Dockerfile may lie elsewhere beneath the roots.

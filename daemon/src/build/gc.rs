@@ -81,7 +81,7 @@ pub enum GcError {
     /// It deletes nothing.
     #[error(
         "registry {host} does not delete images ({}): give it a retention rule of its own \
-         (docs/operations.md), or set REGISTRY_STORAGE_DELETE_ENABLED if it is the one of \
+         (docs/building.md), or set REGISTRY_STORAGE_DELETE_ENABLED if it is the one of \
          deploy/registry.yaml", .status.as_u16()
     )]
     DeletesNothing {
@@ -93,7 +93,7 @@ pub enum GcError {
     /// The credentials may not delete.
     #[error(
         "registry {host} lets these credentials delete nothing ({}): give them the right to delete, or \
-         the registry a retention rule of its own (docs/operations.md)", .status.as_u16()
+         the registry a retention rule of its own (docs/building.md)", .status.as_u16()
     )]
     MayNotDelete {
         /// The registry.

@@ -13,7 +13,7 @@ use super::values::{bytes, quantity, seconds, switch};
 #[derive(Args, Clone, Debug)]
 pub struct BuildConfig {
     /// What builds images in pods of their own: `kaniko`, or `buildkit`, which needs a seccomp profile on
-    /// the nodes (docs/operations.md).
+    /// the nodes (docs/building.md).
     #[arg(
         long = "builder",
         env = "HOOKD_BUILDER",

@@ -64,7 +64,7 @@ pub(super) fn tls_secret(text: &str) -> Result<TlsSecret, String> {
     let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_host = host == "*" || (!host.is_empty() && host.bytes().all(of_host));
     let is_name = secret.split('.').all(|label| !label.is_empty() && label.bytes().all(of_name));
-    if !text.is_empty() && !(is_host && is_name) {
+    if !(text.is_empty() || is_host && is_name) {
         return Err(
             "not a host and a Secret's name, such as r.example:5000=registry-tls".to_owned()
         );

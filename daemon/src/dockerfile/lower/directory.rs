@@ -36,10 +36,11 @@ pub(super) fn word(
     flags: &Flags,
     path: &str,
 ) -> Option<String> {
+    let Some(Entry::Directory(mode)) = writer.files.entry(path) else { return None };
     if writer.builder != Builder::Original {
+        warn_of_owner(writer, copy, flags);
         return None;
     }
-    let Some(Entry::Directory(mode)) = writer.files.entry(path) else { return None };
     if flags.has_mode || !is_kept(writer, flags, path) || !is_plain(path) {
         warn(writer, copy, flags, mode);
         return None;
@@ -85,6 +86,18 @@ fn warn(writer: &mut Writer<'_>, copy: &Instruction, flags: &Flags, mode: u32) {
         writer.warn(copy.line, format!("/{target} has the mode of --chmod also if it is there"));
     } else if !flags.has_mode && mode != NEW {
         writer.warn(copy.line, format!("/{target} has the mode of its source"));
+    }
+}
+
+/// The fork gives a target its owner also if it is there.
+fn warn_of_owner(writer: &mut Writer<'_>, copy: &Instruction, flags: &Flags) {
+    let Some(target) = flags.target.clone().filter(|_| flags.has_owner) else { return };
+    let is_made = Some(&target) == writer.directory.as_ref() && !writer.directory_is_users;
+    let is_there = is_made
+        || ODD.contains(&target.as_str())
+        || traces::names(writer, writer.at, &target, copy.line);
+    if is_there {
+        writer.warn(copy.line, format!("/{target} has the owner of --chown, though it is there"));
     }
 }
 

@@ -18,7 +18,7 @@ async fn caching(all: std::collections::HashMap<String, Reply>) -> (FakeRegistry
             let path = if tag { "/v2/org/cache/manifests/1" } else { arrived.path.as_str() };
             all.get(path).cloned().unwrap_or_else(|| Reply::new(404, ""))
         }
-        "POST" => Reply::new(202, "").with(&format!("location: http://{host}/upload")),
+        "POST" => Reply::new(202, "").with(format!("location: http://{host}/upload")),
         _ => Reply::new(201, ""),
     });
     let mut config = settings(&registry.host, &[&registry.host]);

@@ -1,5 +1,7 @@
 //! What deploy/policy and hook keep a workflow from, on the real API server.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use test_support::cluster::{repository, try_kubectl};
@@ -142,4 +144,17 @@ fn a_step_cannot_put_the_runners_work_directory_on_path() {
     assert_eq!(log.matches("::warning title=GITHUB_PATH::hook dropped").count(), 3, "{log}");
     assert!(log.contains(&evil), "{log}");
     job.clean_up().assert_code(0);
+}
+
+#[test]
+fn the_objects_in_building_md_are_accepted() {
+    let runner = RunnerPod::start();
+    let docs = fs::read_to_string(repository("docs/building.md")).unwrap();
+    let blocks = docs.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let objects: Vec<_> = blocks.filter(|block| block.contains("kind: ")).collect();
+    assert_eq!(objects.len(), 2);
+    for object in objects {
+        let arguments = ["-n", &runner.namespace, "apply", "--dry-run=server", "-f", "-"];
+        try_kubectl(&arguments, Some(object)).unwrap_or_else(|error| panic!("{error}: {object}"));
+    }
 }

@@ -56,6 +56,20 @@ fn the_original_kaniko_differs_in_more() {
     }
 }
 
+#[test]
+fn the_fork_changes_the_owner_of_a_target_that_is_there() {
+    for (text, lines) in [
+        ("WORKDIR /w\nCOPY --chown=1:1 src .", &[3][..]),
+        ("RUN chown 9:9 /home/u\nCOPY --chown=1:1 src /home/u/", &[3]),
+        ("COPY --chown=1:1 src /tmp/", &[2]),
+        ("COPY --chown=1:1 src /new/", &[]),
+        ("COPY --chown=1:1 a /tmp/", &[]),
+        ("WORKDIR /w\nCOPY src .", &[]),
+    ] {
+        assert_eq!(warned(&format!("FROM a\n{text}\n")), lines, "{text}");
+    }
+}
+
 /// kaniko 1.28.3, pkg/util/syscall_credentials.go: the group is the user's number, if passwd has no such user.
 #[test]
 fn a_number_alone_as_user_is_a_warning_with_each_kaniko() {

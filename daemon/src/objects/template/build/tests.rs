@@ -38,6 +38,17 @@ fn refused(template: &str) -> String {
     error.message
 }
 
+#[test]
+fn the_template_in_building_md_is_that_of_a_build() {
+    let docs = include_str!("../../../../../docs/building.md");
+    let template = docs.split("```yaml\n").find(|block| block.starts_with("metadata:")).unwrap();
+    let pod = placed(template.split("```").next().unwrap());
+    assert_eq!(pod["metadata"]["labels"]["cost-center"], "ci");
+    assert_eq!(pod["spec"]["nodeSelector"]["pool"], "builds");
+    assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"]["memory"], "8Gi");
+    assert_eq!(pod["spec"]["volumes"].as_array().unwrap().len(), 2);
+}
+
 // ARC#1730, ARC#2434
 #[test]
 fn a_build_goes_where_the_pods_of_jobs_go() {
