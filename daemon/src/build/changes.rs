@@ -1,6 +1,6 @@
 //! What changed since a Dockerfile was built last: text for people, from a note in the registry.
 //!
-//! Whoever builds the Dockerfile anywhere writes the note, so that it is believed nothing: it names only
+//! Any build of the Dockerfile writes the note, so that hookd trusts nothing in it: it names only
 //! files and images that this build has, and no image is found by it.
 
 use std::collections::BTreeMap;
@@ -120,7 +120,7 @@ impl MadeOf {
         let mut changes: Vec<_> =
             is_dockerfile.then(|| "the Dockerfile".to_owned()).into_iter().collect();
         changes.extend(few(files, "files"));
-        // Their names are those of whoever wrote the note.
+        // Their names are what another build wrote.
         if gone > 0 && self.has_all {
             changes.push(format!("{gone} files less"));
         }

@@ -271,7 +271,7 @@ impl Build<'_> {
         found.is_ok_and(|found| !found.is_some_and(is_there))
     }
 
-    /// Ends when nobody builds under the Lease any more: it is given up, or its runner goes, whose objects
+    /// Ends when no runner builds under the Lease any more: it is given up, or its runner goes, whose objects
     /// the garbage collector finds later.
     async fn lost(&self, lease: &Lease) {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());

@@ -4,7 +4,7 @@
 use crate::runner::Runner;
 
 /// Events that run what people who may push to the repository have put there. `pull_request` is not one of
-/// them, whoever opened it: its payload, which says so, lies where steps can change it. Nor are
+/// them, from a fork or not: its payload, which says so, lies where steps can change it. Nor are
 /// `pull_request_target` and `workflow_run`, whose workflows fetch the code of others.
 const TRUSTED: [&str; 6] =
     ["push", "schedule", "workflow_dispatch", "repository_dispatch", "release", "merge_group"];

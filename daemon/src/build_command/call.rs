@@ -53,7 +53,7 @@ pub(super) enum CallError {
         /// What the last attempt met.
         cause: String,
     },
-    /// The process was told to end, and the build is cancelled.
+    /// A signal ended the process, and the build is cancelled.
     #[error("ended by signal {number}")]
     Signalled {
         /// Number of the signal.

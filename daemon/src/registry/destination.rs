@@ -246,7 +246,7 @@ mod tests {
             let error = check(name).unwrap_err();
             assert!(matches!(error, DestinationError::NotAllowed { .. }), "{name}: {error}");
         }
-        // Nobody can name the tag of a key, by whatever name the registry has.
+        // No call can name the tag of a key, by whatever name the registry has.
         let key = format!("key_{}_1", "0".repeat(64));
         for host in ["10.0.0.5:5000", "r.example:5000", "registry.svc"] {
             for name in [format!("hookd/build:{key}"), "hookd/cache:1".to_owned()] {

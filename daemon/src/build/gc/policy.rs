@@ -167,7 +167,7 @@ mod tests {
                 ("a", &[("key_1", 1), ("step_s_d", 1)]),
                 ("b", &[("key_2", 1), ("step_s_d", 2)]),
                 ("c", &[("key_3", 1), ("step_s_d", 3)]),
-                // Nobody finds it: it takes no place.
+                // No build finds it: it takes no place.
                 ("d", &[("key_4", -1), ("step_s_d", -1)]),
                 // Of another Dockerfile, too.
                 ("e", &[("key_5", 1), ("step_s_d", 0), ("step_t_other", 1)]),
