@@ -54,7 +54,7 @@ pub struct Context {
     pub network: JobNetwork,
     /// Builds ahead of the steps that need them.
     pub prebuilds: Prebuilds,
-    /// The steps that built images; their ids are the images' tags.
+    /// The steps that built images; the images' tags derive from their ids.
     pub built_tags: RememberedSteps,
     /// The steps that made Secrets for a job's pod; the Secrets' names derive from their ids.
     pub job_secrets: RememberedSteps,

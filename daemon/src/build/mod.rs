@@ -97,7 +97,7 @@ impl BuildEnvironment<'_> {
     /// Where the image of a step's Dockerfile goes.
     fn destination(&self, step: &StepId, dockerfile: &Path) -> Result<Destination, Failure> {
         let path = dockerfile.strip_prefix(&self.config.work_dir).unwrap_or(dockerfile);
-        destination::of_step(&self.config.registry, step, path)
+        destination::of_step(&self.config.registry, &self.runner.uid, step, path)
     }
 }
 

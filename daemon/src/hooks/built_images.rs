@@ -6,10 +6,12 @@ use std::time::Duration;
 use crate::build::repository::Repository;
 use crate::config::BuiltImages;
 use crate::context::Context;
-use crate::error::report;
+use crate::error::{Failure, report};
 use crate::ids::StepId;
+use crate::registry::built_tags;
 use crate::registry::client::{Access, RegistryError, Session};
 use crate::registry::destination;
+use crate::registry::error::DestinationError;
 use crate::registry::tags;
 
 /// A job's end waits for its registry for no longer.
@@ -23,12 +25,12 @@ pub async fn delete(context: &Context) {
     if context.config.registry.built_images == BuiltImages::Keep {
         return;
     }
-    let tags = context.built_tags.all().await;
-    if tags.is_empty() {
+    let steps = context.built_tags.all().await;
+    if steps.is_empty() {
         return;
     }
-    let (count, host) = (tags.len(), context.config.registry.host.as_deref().unwrap_or_default());
-    match tokio::time::timeout(TIMEOUT, delete_all(context, &tags)).await {
+    let (count, host) = (steps.len(), context.config.registry.host.as_deref().unwrap_or_default());
+    match tokio::time::timeout(TIMEOUT, delete_all(context, &steps)).await {
         Ok(Ok(deleted)) => {
             tracing::info!(deleted, "deleted the images that the job built");
             context.built_tags.forget().await;
@@ -36,7 +38,7 @@ pub async fn delete(context: &Context) {
         Ok(Err(error)) => tracing::warn!(
             count,
             host,
-            error = error.as_ref().map_or_else(|| "no registry".to_owned(), |error| report(error)),
+            error = report(&error),
             "the images that the job built stay in the registry; set HOOKD_BUILT_IMAGES=keep if it \
              cannot delete images"
         ),
@@ -48,21 +50,34 @@ pub async fn delete(context: &Context) {
     }
 }
 
+/// Why images stay.
+#[derive(Debug, thiserror::Error)]
+enum NotDeleted {
+    /// Their tags are not known without the runner pod's uid.
+    #[error(transparent)]
+    Runner(#[from] Failure),
+    #[error(transparent)]
+    NoRegistry(#[from] DestinationError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
 /// The number of images that were there.
-async fn delete_all(context: &Context, tags: &[StepId]) -> Result<usize, Option<RegistryError>> {
+async fn delete_all(context: &Context, steps: &[StepId]) -> Result<usize, NotDeleted> {
+    let runner = &context.cluster_info().await?.runner;
     let session = session(context).await?;
     let mut deleted = 0;
-    for tag in tags {
-        deleted += usize::from(tags::delete(&session, tag.as_str()).await?);
+    for step in steps {
+        let tag = built_tags::of_job(step, &runner.uid);
+        deleted += usize::from(tags::delete(&session, &tag).await?);
     }
     Ok(deleted)
 }
 
-/// None: no registry is configured.
-async fn session(context: &Context) -> Result<Session, Option<RegistryError>> {
+async fn session(context: &Context) -> Result<Session, NotDeleted> {
     let config = &context.config.registry;
-    let Ok(destination) = destination::of_tag(config, "any") else { return Err(None) };
-    let client = context.registries().await.map_err(Some)?;
+    let destination = destination::of_tag(config, "any")?;
+    let client = context.registries().await?;
     let repository = Repository::new(client, &context.cluster, config).await;
     Ok(repository.session(&destination, Access::Delete)?)
 }

@@ -1,5 +1,8 @@
-//! Tags of built images that are kept. Each names its own end, so that it is known without asking how long
-//! an image is used, in seconds since 1970:
+//! Tags of built images. An image that goes with its job has `<step>_<runner>`: the uid of the runner pod
+//! tells it from those of other runners, which may have given a step the same id.
+//!
+//! Those of images that are kept name their own end, so that it is known without asking how long an image is
+//! used, in seconds since 1970:
 //!
 //! - `key_<key>_<end>`: others find the image by it.
 //! - `step_<step>_<dockerfile>_<end>`: the build pushed it; a hash names the Dockerfile.
@@ -84,6 +87,11 @@ fn end(hex: &str, now: Timestamp, max_age: Duration) -> i64 {
         .saturating_add(1)
         .saturating_mul(age)
         .saturating_sub(offset)
+}
+
+/// The tag of an image that goes with its job; `runner` is the uid of the runner pod.
+pub fn of_job(step: &StepId, runner: &str) -> String {
+    format!("{step}_{runner}")
 }
 
 /// The tag under which the build of a step pushes its image; `dockerfile` is a [`dockerfile_id`].

@@ -31,17 +31,19 @@ pub struct Destination {
     pub insecure: bool,
 }
 
-/// The destination of a step's build. The path of its Dockerfile is the one in the work directory.
+/// The destination of a step's build by this runner, whose pod has the uid. The path of its Dockerfile is
+/// the one in the work directory.
 ///
 /// # Errors
 /// When no registry is configured.
 pub fn of_step(
     registry: &RegistryConfig,
+    runner: &str,
     step: &StepId,
     dockerfile: &Path,
 ) -> Result<Destination, Failure> {
     let tag = match registry.built_images {
-        BuiltImages::Delete => step.to_string(),
+        BuiltImages::Delete => built_tags::of_job(step, runner),
         BuiltImages::Keep => {
             let dockerfile = built_tags::dockerfile_id(dockerfile);
             built_tags::of_step(step, &dockerfile, Timestamp::now(), registry.max_age)
@@ -290,10 +292,10 @@ mod tests {
     #[test]
     fn the_tag_of_an_image_that_is_kept_names_its_dockerfile() {
         let (step, path) = ("s".parse().unwrap(), Path::new("_actions/o/r/v1/Dockerfile"));
-        let deleted = of_step(&registry("r"), &step, path).unwrap();
-        assert_eq!(deleted.repository_and_tag(), ("hookd/build", "s"));
+        let deleted = of_step(&registry("r"), "7f-1", &step, path).unwrap();
+        assert_eq!(deleted.repository_and_tag(), ("hookd/build", "s_7f-1"));
         let kept = RegistryConfig { built_images: BuiltImages::Keep, ..registry("r") };
-        let kept = of_step(&kept, &step, path).unwrap();
+        let kept = of_step(&kept, "7f-1", &step, path).unwrap();
         let begin = format!("step_s_{}_", built_tags::dockerfile_id(path));
         assert!(kept.repository_and_tag().1.starts_with(&begin), "{}", kept.push);
     }
@@ -302,7 +304,7 @@ mod tests {
     fn no_registry_is_an_error_with_the_settings_names() {
         let registry = RegistryConfig { host: None, ..registry("") };
         let step = "s".parse().unwrap();
-        let error = of_step(&registry, &step, Path::new("Dockerfile")).unwrap_err();
+        let error = of_step(&registry, "u", &step, Path::new("Dockerfile")).unwrap_err();
         assert!(error.remedy.contains("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST"));
     }
 }

@@ -15,6 +15,8 @@ use crate::objects::docker::args;
 
 /// How the argument begins that says where the image goes.
 pub(super) const DESTINATION: &str = "--output=";
+/// Of an image's manifest: the tag that it is pushed under.
+const TAG_ANNOTATION: &str = "hookd.dev/tag";
 /// Where the context, the layers and the socket of a build are. BuildKit mounts layers below it, which a
 /// container's own root does not always allow.
 const DIRECTORY: &str = "/hookd-build";
@@ -62,6 +64,15 @@ pub fn build_argument(name: &str) -> String {
     format!("--opt=build-arg:{name}=$({name})")
 }
 
+/// BuildKit makes one image, with one digest, wherever it builds the same: the annotation tells those of two
+/// tags apart, since a registry that deletes one by its digest deletes both.
+fn output(endpoint: &EndpointConfig) -> String {
+    let (destination, tag) = (endpoint.destination(), &endpoint.tag);
+    format!(
+        "{DESTINATION}type=image,push=true,name={destination},annotation.{TAG_ANNOTATION}={tag}"
+    )
+}
+
 fn arguments(endpoint: &EndpointConfig) -> Vec<String> {
     vec![
         "--frontend=dockerfile.v0".to_owned(),
@@ -71,7 +82,7 @@ fn arguments(endpoint: &EndpointConfig) -> Vec<String> {
         "--opt=filename=Dockerfile".to_owned(),
         format!("--local=context={DIRECTORY}/archive/{CONTEXT_DIR}"),
         format!("--local=dockerfile={DIRECTORY}/archive/{BUILDER_DIR}"),
-        format!("{DESTINATION}type=image,push=true,name={}", endpoint.destination()),
+        output(endpoint),
     ]
 }
 

@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use fake_runner::layout::guid;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use test_support::cluster::{cluster, run};
 use test_support::wait::{s, until};
 use test_support::{RunnerPod, Setup, WORK, processes, python};
@@ -236,4 +236,26 @@ fn the_python_example_builds_a_directory() {
     assert!(log.contains("hello you there\n") && log.contains(&format!("The image is {tag} too")));
     assert_eq!(crane(&["digest", reference]), crane(&["digest", &here(&tag)]));
     runner.assert_nothing_left();
+}
+
+/// Callers choose the ids of steps, and two runners know nothing of each other's.
+#[test]
+fn a_job_takes_only_its_own_images_with_it() {
+    let runners = [runner(Setup::default()), runner(Setup::default())];
+    let dockerfile = format!("{WORK}/app/Dockerfile");
+    let request = json!({"start": {"step_id": "app", "dockerfile": dockerfile, "auto_ack": true}});
+    let call = ["stream", "hookd.v1.HookService/BuildImage", &request.to_string()];
+    let references = runners.each_ref().map(|runner| {
+        runner.write(&dockerfile, "FROM busybox:1\nENV A=1\n");
+        let reply = python::client(runner, RUNNER, &call);
+        let last = reply["events"].as_array().unwrap().last().unwrap().clone();
+        last["result"]["reference"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned()
+    });
+    runners[0].cleanup().run().assert_code(0);
+    let is_there = |reference: &String| {
+        Command::new("crane").args(["digest", reference]).output().unwrap().status.success()
+    };
+    assert_eq!(references.each_ref().map(is_there), [false, true]);
+    runners[1].cleanup().run().assert_code(0);
+    assert!(!is_there(&references[1]));
 }
