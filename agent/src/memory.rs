@@ -1,12 +1,15 @@
-//! Out-of-memory kills: the kernel counts them for each cgroup.
+//! Memory of the container's cgroup: what the kernel counts of it.
 //!
-//! With cgroup v2 the kubelet has the whole container killed; with v1 one process goes and the
+//! Out-of-memory kills: with cgroup v2 the kubelet has the whole container killed; with v1 one process goes and the
 //! container lives on, so that only this count says why a program was killed.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// The file with the count, and the line in it.
+/// Files with the most bytes that were used at a time, of version 1 and 2.
+const PEAKS: [&str; 2] =
+    ["/sys/fs/cgroup/memory/memory.max_usage_in_bytes", "/sys/fs/cgroup/memory.peak"];
+/// The file with the count of kills, and the line in it.
 const V1: (&str, &str) = ("memory.oom_control", "oom_kill ");
 const V2: (&str, &str) = ("memory.events", "oom_kill ");
 
@@ -17,6 +20,12 @@ pub(crate) fn oom_kills() -> u64 {
         count(&fs::read_to_string(PathBuf::from(root).join(file)).ok()?, line)
     });
     counts.max().unwrap_or(0)
+}
+
+/// The most bytes of memory that the container has used so far; 0 if that is not known.
+pub(crate) fn peak() -> u64 {
+    let read = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
+    PEAKS.into_iter().find_map(read).unwrap_or(0)
 }
 
 fn count(text: &str, line: &str) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! This process within its container: what others may see of it, its children, its limits.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::process::{
     DumpableBehavior, Gid, Resource, Uid, WaitOptions, getpid, getrlimit, set_child_subreaper,
@@ -28,6 +29,21 @@ pub(crate) fn reap(mut ended: impl FnMut(i32, bool)) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         ended(pid.as_raw_nonzero().get(), status.exit_status() == Some(0));
     }
+}
+
+/// CPU time of the children that this process has waited for, and of theirs; none if that is not known.
+pub(crate) fn cpu_of_children() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let ticks = ticks_of_children(&stat)?;
+    let millis = ticks.checked_mul(1000)?.checked_div(rustix::param::clock_ticks_per_second())?;
+    Some(Duration::from_millis(millis))
+}
+
+/// Source: proc_pid_stat(5), fields 16 and 17. The second, the program's name, may have spaces.
+fn ticks_of_children(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(13).map(str::parse::<u64>);
+    fields.next()?.ok()?.checked_add(fields.next()?.ok()?)
 }
 
 /// Raises the number of files that this process may open; the number before, if it was raised.
@@ -61,4 +77,19 @@ pub(crate) fn become_user(identity: &Identity) -> io::Result<()> {
     set_thread_groups(&groups)?;
     set_thread_gid(Gid::from_raw(identity.gid))?;
     Ok(set_thread_uid(Uid::from_raw(identity.uid))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_children_is_read_whatever_the_programs_name() {
+        let numbers: Vec<_> = (4..=52).map(|number| number.to_string()).collect();
+        let stat = format!("7 (a) b (c) S {}\n", numbers.join(" "));
+        assert_eq!(ticks_of_children(&stat), Some(16 + 17));
+        assert_eq!(ticks_of_children("7 (a) S 1"), None);
+        assert_eq!(ticks_of_children(""), None);
+        assert!(cpu_of_children().is_some());
+    }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::memory;
 use crate::program::ProgramError;
 use crate::step::{STREAMS, Step};
-use crate::supervise::Report;
+use crate::supervise::{ProgramEnd, Report};
 
 /// A pipe's size.
 const CHUNK_SIZE: usize = 64 << 10;
@@ -154,15 +154,16 @@ async fn ended(supervisor: &mut UnixStream, message: Vec<u8>, program: &str) -> 
             // It was killed itself, by a program that kills all it may.
             return by_signal(Signal::KILL.as_raw());
         }
-        match Report::decode(report) {
-            Some(Report::Exited(code)) => return StepEnd { exit_code: code, ..StepEnd::default() },
-            Some(Report::Killed(signal)) => return by_signal(signal),
-            Some(Report::Refused(errno)) => {
+        let Some(Report { end, cpu_millis }) = Report::decode(report) else { continue };
+        let end = match end {
+            ProgramEnd::Exited(exit_code) => StepEnd { exit_code, ..StepEnd::default() },
+            ProgramEnd::Killed(signal) => by_signal(signal),
+            ProgramEnd::Refused(errno) => {
                 let error = io::Error::from_raw_os_error(errno);
                 return not_started(&ProgramError::refused(program, &error));
             }
-            None => {}
-        }
+        };
+        return StepEnd { cpu_milliseconds: cpu_millis, peak_memory: memory::peak(), ..end };
     }
 }
 

@@ -72,9 +72,18 @@ impl Program {
     }
 }
 
-/// What became of the program.
+/// What became of the program, and the milliseconds of CPU time that it took; 0: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) struct Report {
+    /// How it ended.
+    pub(crate) end: ProgramEnd,
+    /// Its CPU time.
+    pub(crate) cpu_millis: u64,
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProgramEnd {
     /// It could not be executed; the kernel's error number.
     Refused(i32),
     /// It ended with this code.
@@ -85,30 +94,33 @@ pub(crate) enum Report {
 
 impl Report {
     /// Bytes of a report.
-    pub(crate) const SIZE: usize = 8;
+    pub(crate) const SIZE: usize = 16;
 
     fn encode(self) -> [u8; Self::SIZE] {
-        let (kind, value) = match self {
-            Self::Refused(errno) => (1, errno),
-            Self::Exited(code) => (2, code),
-            Self::Killed(signal) => (3, signal),
+        let (kind, value) = match self.end {
+            ProgramEnd::Refused(errno) => (1, errno),
+            ProgramEnd::Exited(code) => (2, code),
+            ProgramEnd::Killed(signal) => (3, signal),
         };
         let mut bytes = [0; Self::SIZE];
         bytes[..4].copy_from_slice(&i32::to_be_bytes(kind));
-        bytes[4..].copy_from_slice(&value.to_be_bytes());
+        bytes[4..8].copy_from_slice(&i32::to_be_bytes(value));
+        bytes[8..].copy_from_slice(&self.cpu_millis.to_be_bytes());
         bytes
     }
 
     /// None: a report of another version.
     pub(crate) fn decode(bytes: [u8; Self::SIZE]) -> Option<Self> {
-        let [k0, k1, k2, k3, v0, v1, v2, v3] = bytes;
+        let (head, cpu) = bytes.split_first_chunk::<8>()?;
+        let [k0, k1, k2, k3, v0, v1, v2, v3] = *head;
         let value = i32::from_be_bytes([v0, v1, v2, v3]);
-        match i32::from_be_bytes([k0, k1, k2, k3]) {
-            1 => Some(Self::Refused(value)),
-            2 => Some(Self::Exited(value)),
-            3 => Some(Self::Killed(value)),
-            _ => None,
-        }
+        let end = match i32::from_be_bytes([k0, k1, k2, k3]) {
+            1 => ProgramEnd::Refused(value),
+            2 => ProgramEnd::Exited(value),
+            3 => ProgramEnd::Killed(value),
+            _ => return None,
+        };
+        Some(Self { end, cpu_millis: u64::from_be_bytes(cpu.try_into().ok()?) })
     }
 }
 
@@ -170,10 +182,12 @@ fn supervise() -> io::Result<()> {
         if pid.as_raw_nonzero().get() != main {
             continue;
         }
-        let signal = status.terminating_signal().map(Report::Killed);
-        let report = signal.or_else(|| status.exit_status().map(Report::Exited));
-        if let Some(report) = report {
-            line.write_all(&report.encode())?;
+        let signal = status.terminating_signal().map(ProgramEnd::Killed);
+        let end = signal.or_else(|| status.exit_status().map(ProgramEnd::Exited));
+        if let Some(end) = end {
+            let cpu = process::cpu_of_children().unwrap_or_default();
+            let cpu_millis = u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX);
+            line.write_all(&Report { end, cpu_millis }.encode())?;
         }
     }
     Ok(())
@@ -181,7 +195,7 @@ fn supervise() -> io::Result<()> {
 
 fn refused(error: &io::Error) -> [u8; Report::SIZE] {
     let errno = error.raw_os_error().unwrap_or(Errno::INVAL.raw_os_error());
-    Report::Refused(errno).encode()
+    Report { end: ProgramEnd::Refused(errno), cpu_millis: 0 }.encode()
 }
 
 #[cfg(test)]
@@ -190,9 +204,10 @@ mod tests {
 
     #[test]
     fn a_report_survives_the_line() {
-        for report in [Report::Refused(8), Report::Exited(255), Report::Killed(9)] {
+        for end in [ProgramEnd::Refused(8), ProgramEnd::Exited(255), ProgramEnd::Killed(9)] {
+            let report = Report { end, cpu_millis: 1 << 40 };
             assert_eq!(Report::decode(report.encode()), Some(report));
         }
-        assert_eq!(Report::decode([0; 8]), None);
+        assert_eq!(Report::decode([0; Report::SIZE]), None);
     }
 }

@@ -234,10 +234,12 @@ pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+mod failed_program;
 mod init;
 mod kill;
 mod waiting;
 
+pub use failed_program::FailedProgram;
 pub use kill::awaits_reason;
 pub use waiting::missing_mount;
 

@@ -93,6 +93,7 @@ impl Stages {
         if stages.all.is_empty() {
             return Err(DockerfileError::new(1, "the Dockerfile has no FROM"));
         }
+        stages.check_order(parsed.escape)?;
         stages.cut()?;
         stages.mark_needed(parsed.escape);
         Ok(stages)
@@ -118,6 +119,32 @@ impl Stages {
     /// The value that the build gives an argument.
     pub(super) fn given(&self, name: &str) -> Option<&String> {
         self.options.arguments.get(name)
+    }
+
+    /// A name stands for the last stage that has it, be it a later one (`findStateByName` in BuildKit's
+    /// convert.go). A stage that needs itself is an error there too; a later one is none, but Kaniko takes its
+    /// name for an image's.
+    fn check_order(&self, escape: char) -> Result<(), DockerfileError> {
+        for (at, stage) in self.all.iter().enumerate() {
+            for instruction in &stage.instructions {
+                let trigger = instruction.trigger(escape);
+                for name in sources(trigger.as_ref().unwrap_or(instruction)) {
+                    let problem = match self.find(&name, self.all.len()) {
+                        Some(found) if found == at => {
+                            format!("circular dependency detected on stage: {name}")
+                        }
+                        Some(found) if found > at => {
+                            format!(
+                                "stage {name:?} comes later: put it before the stage that needs it"
+                            )
+                        }
+                        _ => continue,
+                    };
+                    return Err(DockerfileError::new(instruction.line, problem));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Ends with the stage that is the image: a name goes before a number, and the last of several.

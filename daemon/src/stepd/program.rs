@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::cluster::client::ANSWER;
-use crate::cluster::pod;
+use crate::cluster::pod::{self, FailedProgram};
 use crate::cluster::retry::Backoff;
 use crate::error::{Failure, report};
 use crate::names;
@@ -284,6 +284,15 @@ async fn exit_code(
         let message = pod::oom_note(pod.watch().now().pod(), pod.container());
         tracing::info!(pod = pod.name(), "{message}");
         session.progress(Phase::RunRunning, message).await?;
+    } else if end.exit_code != 0 && end.error.is_empty() {
+        let failed = FailedProgram {
+            exit_code: end.exit_code,
+            signal: end.signal,
+            cpu_millis: end.cpu_milliseconds,
+            peak_memory: end.peak_memory,
+        };
+        let note = failed.note(pod.watch().now().pod(), pod.container());
+        session.progress(Phase::RunRunning, note).await?;
     }
     // A step in a job container is no PID 1 with docker either.
     if end.exit_code != 0 && names::is_of_step(pod.container()) && tail.wants_pid_1() {

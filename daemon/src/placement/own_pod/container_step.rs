@@ -6,10 +6,11 @@ use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
 use kube::ResourceExt;
 
+use crate::cluster::ContainerRef;
 use crate::cluster::error::ClusterError;
 use crate::cluster::logs::LogPosition;
+use crate::cluster::pod::{self, FailedProgram};
 use crate::cluster::watch::PodWatch;
-use crate::cluster::{ContainerRef, pod};
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
@@ -64,6 +65,10 @@ pub(super) async fn run(
     if ended.reason == pod::OOM_KILLED {
         let message = pod::oom_note(watch.now().pod(), names::STEP_CONTAINER);
         session.progress(Phase::RunRunning, message).await?;
+    } else if ended.exit_code != 0 {
+        let failed = FailedProgram { exit_code: ended.exit_code, ..FailedProgram::default() };
+        let note = failed.note(watch.now().pod(), names::STEP_CONTAINER);
+        session.progress(Phase::RunRunning, note).await?;
     }
     Ok(ended.exit_code)
 }

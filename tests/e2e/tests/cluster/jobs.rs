@@ -98,7 +98,10 @@ fn a_job_runs_like_a_workflow() {
 
     // A failing step keeps its code and its outputs; a container step beside the job sees its files.
     let outcome = job.run("echo why=this >> $GITHUB_OUTPUT; echo failing >&2; exit 3");
-    assert_eq!(outcome.assert_code(3).stderr, b"failing\n");
+    let log = outcome.assert_code(3).log_lines();
+    assert_eq!((log.len(), log[0].as_str()), (2, "failing"), "{log:?}");
+    let ran = ["The program itself ended with exit code 3, in container job", "CPU time", " MiB"];
+    assert!(ran.iter().all(|part| log[1].contains(part)), "{log:?}");
     assert_eq!(outcome.read_back.outputs.get("why"), Some("this"));
     let outcome = runner.run(&runner.script("cat /github/workspace/bin/tool; echo x > made"));
     assert_eq!(outcome.assert_code(0).text(), tool);

@@ -116,6 +116,21 @@ fn a_target_is_the_last_stage() {
 }
 
 #[test]
+fn a_stage_that_needs_itself_or_a_later_one_is_an_error() {
+    let circular = "circular dependency detected on stage: a";
+    let later = "stage \"b\" comes later: put it before the stage that needs it";
+    for (text, line, problem) in [
+        ("FROM x AS a\nFROM x AS a\nCOPY --from=a /x /y\n", 3, circular),
+        ("FROM x AS A\nRUN --mount=from=a,target=/a x\n", 2, circular),
+        ("FROM x\nCOPY --from=b /x /y\nFROM x AS b\n", 2, later),
+        ("FROM x AS b\nFROM x\nCOPY --from=b /x /y\nFROM x AS b\n", 3, later),
+    ] {
+        let error = Dockerfile::read(text.as_bytes(), &BuildOptions::default()).unwrap_err();
+        assert_eq!((error.line, error.problem.as_str()), (line, problem), "{text}");
+    }
+}
+
+#[test]
 fn a_platform_is_that_of_the_arguments() {
     let platform = "linux/arm/v6".parse().ok();
     let options = BuildOptions { platform, ..BuildOptions::default() };
