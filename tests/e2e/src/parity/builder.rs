@@ -33,7 +33,7 @@ impl Builder {
     /// How many of all contexts must be as docker builds them.
     pub fn least_as_docker(self) -> usize {
         match self {
-            Self::Kaniko => 130,
+            Self::Kaniko => 235,
             Self::BuildKit => 155,
         }
     }
