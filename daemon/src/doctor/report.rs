@@ -15,7 +15,7 @@ const PAGE: &str = "docs/doctor.md#";
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub(super) enum Status {
     /// It could not be made, or does not apply.
     Skipped,
     /// All is well.
@@ -39,15 +39,15 @@ impl Status {
 
 /// What a check found. Texts are on one line, and empty where there is nothing to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// How it ended.
-    pub status: Status,
+    pub(super) status: Status,
     /// What it found, or why it was skipped.
-    pub found: String,
+    pub(super) found: String,
     /// Why that is so.
-    pub cause: String,
+    pub(super) cause: String,
     /// What to do about it.
-    pub remedy: String,
+    pub(super) remedy: String,
 }
 
 impl Outcome {
@@ -106,16 +106,16 @@ impl From<Failure> for Outcome {
 
 /// A check that was made.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub(super) struct Finding {
     /// Its stable name.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// What it found.
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub(super) outcome: Outcome,
     /// Where it is documented.
-    pub link: String,
+    pub(super) link: String,
     /// How long it took.
-    pub milliseconds: u64,
+    pub(super) milliseconds: u64,
 }
 
 impl Finding {

@@ -8,7 +8,7 @@ use super::or_return;
 
 /// Minor version from which native sidecars are stable enough for hookd (docs/operations.md).
 const OLDEST: u32 = 30;
-/// Seconds by which the clocks may differ: the server's is told in whole seconds.
+/// Seconds by which the clocks may differ: the server tells its own in whole seconds.
 const SMALL: i64 = 5;
 /// Seconds from which certificates and tokens are taken for expired, or for those of the future.
 const LARGE: i64 = 60;
@@ -51,8 +51,10 @@ fn judge(ahead: i64) -> Outcome {
     let remedy = "Let the node take its time from NTP (chrony, systemd-timesyncd), and compare it with the \
                   control plane's";
     match by {
-        ..=SMALL => Outcome::ok("the node's clock and the API server's agree"),
-        ..=LARGE => Outcome::warning(found, "One of both clocks is not set by NTP", remedy),
+        by if by <= SMALL => Outcome::ok("the node's clock and the API server's agree"),
+        by if by <= LARGE => {
+            Outcome::warning(found, "One of both clocks is not set by NTP", remedy)
+        }
         _ => Outcome::failure(
             found,
             "Tokens and certificates are taken for expired, or for not yet valid",

@@ -10,6 +10,7 @@ use crate::doctor::report::Outcome;
 use crate::error::report;
 use crate::registry::client::{Access, RegistryError};
 use crate::registry::credentials::Credentials;
+use crate::registry::destination;
 use crate::registry::mirrors::Mirrors;
 use crate::registry::reference::{DOCKER_HUB, Reference};
 use crate::registry::tags;
@@ -70,9 +71,10 @@ pub(super) async fn builder_image(facts: &Facts) -> Outcome {
             return Outcome::failure(format!("{error}"), format!("{setting} has it"), correct);
         }
     };
+    let registry = for_pods(facts, &reference.registry);
     // What the kubelet calls localhost is its node.
-    let at_node = registry_node::at_node(&reference.registry, &runner.host_ip);
-    let place = Reference { registry: at_node.clone().unwrap_or(reference.registry), ..reference };
+    let at_node = registry_node::at_node(&registry, &runner.host_ip);
+    let place = Reference { registry: at_node.clone().unwrap_or(registry), ..reference };
     match ask(facts, &place, at_node.as_deref()).await {
         Ok(Some(_)) => Outcome::ok(format!("{image} is there")),
         Ok(None) => {
@@ -83,6 +85,9 @@ pub(super) async fn builder_image(facts: &Facts) -> Outcome {
             format!("{host} answers {status}"),
             correct,
         ),
+        Err(error) if at_node.is_some() && error.is_no_answer() => {
+            Outcome::skipped(format!("only nodes reach the registry of {image}"))
+        }
         Err(error) => Outcome::warning(
             format!("it is not known whether {image} is there"),
             report(&error),
@@ -90,6 +95,13 @@ pub(super) async fn builder_image(facts: &Facts) -> Outcome {
              HOOKD_KANIKO_IMAGE or HOOKD_BUILDKIT_IMAGE to it (docs/building.md)",
         ),
     }
+}
+
+/// The registry as pods reach it: that of built images has another name for nodes.
+fn for_pods(facts: &Facts, registry: &str) -> String {
+    let own = destination::of_tag(&facts.config.registry, "doctor").ok();
+    let own = own.filter(|built| registry_node::pull_host(built) == registry);
+    own.map_or_else(|| registry.to_owned(), |built| built.push_host)
 }
 
 /// Docker Hub, or what stands in for it, answers.

@@ -11,7 +11,7 @@ use crate::doctor::facts::Facts;
 use crate::doctor::report::Outcome;
 use crate::error::report;
 use crate::registry::client::{Access, RegistryError, Request};
-use crate::registry::destination;
+use crate::registry::destination::{self, Destination};
 
 use super::or_return;
 
@@ -35,13 +35,18 @@ pub(super) fn at_node(registry: &str, host_ip: &str) -> Option<String> {
     Some(SocketAddr::new(address, port.parse().ok()?).to_string())
 }
 
+/// Host and port at which nodes pull built images.
+pub(super) fn pull_host(built: &Destination) -> &str {
+    built.pull.split('/').next().unwrap_or_default()
+}
+
 /// A registry answers there.
 pub(super) async fn check(facts: &Facts) -> Outcome {
     let runner = or_return!(facts.runner());
     let Ok(built) = destination::of_tag(&facts.config.registry, "doctor") else {
         return Outcome::skipped("no registry is configured for built images");
     };
-    let pull_host = built.pull.split('/').next().unwrap_or_default().to_owned();
+    let pull_host = pull_host(&built).to_owned();
     if pull_host == built.push_host {
         return Outcome::skipped(format!("nodes pull from {pull_host} itself: see registry-pull"));
     }
@@ -49,6 +54,10 @@ pub(super) async fn check(facts: &Facts) -> Outcome {
         return of_pull_host(facts, &pull_host).await;
     };
     if let Err(error) = reach(facts, &node).await {
+        if runner.hookd_image.starts_with(&format!("{pull_host}/")) {
+            // Its port may be open on loopback addresses only.
+            return Outcome::ok(format!("the node has pulled hookd's own image from {pull_host}"));
+        }
         return Outcome::failure(
             format!("nothing answers at {node}, where nodes are to pull as {pull_host}"),
             report(&error),

@@ -157,7 +157,7 @@ fn each_fault_is_named_with_what_to_do() {
 fn templates(runner: &RunnerPod) {
     let flags = &["--hook-template", TEMPLATE];
     for (text, fault) in [
-        ("spec: [", failure("template", flags, &["template.yaml", "remedy"])),
+        ("spec: [", failure("template", flags, &["template.yaml"])),
         (
             "spec: {serviceAccountName: ghost}",
             failure("job-admission", flags, &["serviceaccount 'ghost' not found", "Create the"]),
