@@ -13,7 +13,7 @@ use rules::{is_test, is_test_file, repository, sources};
 /// The rooms of the daemon, from the top down: each may use those on the lines below its own.
 const ROOMS: [&[&str]; 13] = [
     &["main"],
-    &["app", "build_command", "supervisor"],
+    &["app", "build_command", "doctor", "supervisor"],
     &["rpc"],
     &["hooks"],
     &["placement"],

@@ -29,6 +29,14 @@ use output::Output;
 const FAILED: i32 = 1;
 /// Exit code of a command line that hook does not understand.
 const USAGE: i32 = 2;
+/// The answer to `--help`.
+const HELP: &str = "\
+The container hook of a GitHub Actions runner: reads one command as JSON from standard input, has hookd do it,
+and ends with the step's exit code. The runner starts it as ACTIONS_RUNNER_CONTAINER_HOOKS says.
+
+usage: hook [--help | --version]
+
+`hookd doctor` in the hookd container says what is wrong with a runner that runs no jobs.";
 /// A process that was ended by signal n reports this plus n.
 const SIGNALLED: i32 = 128;
 /// How long a cancelled hook tries to print its last line: its reader may be gone.
@@ -46,11 +54,16 @@ fn main() {
 /// Answers a command line with an argument; the runner gives none.
 fn answer(argument: &OsString) -> i32 {
     // Nothing is left to do about a terminal that cannot be written to.
-    if argument == "--version" {
+    if argument == "--version" || argument == "-V" {
         let _ = writeln!(io::stdout(), "hook {}", env!("CARGO_PKG_VERSION"));
         return 0;
     }
-    let _ = writeln!(io::stderr(), "usage: hook [--version]; the input is read from stdin");
+    if argument == "--help" || argument == "-h" {
+        let _ = writeln!(io::stdout(), "{HELP}");
+        return 0;
+    }
+    let _ =
+        writeln!(io::stderr(), "usage: hook [--help | --version]; the input is read from stdin");
     USAGE
 }
 

@@ -20,9 +20,8 @@ use crate::error::{Failure, report};
 use crate::forward::JobNetwork;
 use crate::objects::agent::Injection;
 use crate::objects::template::Template;
-use crate::registry::client::{ClientOptions, RegistryClient, RegistryError, RegistryTls};
+use crate::registry::client::{RegistryClient, RegistryError};
 use crate::registry::credentials::Credentials;
-use crate::registry::mirrors::Mirrors;
 use crate::registry::resolver::{ImageInfo, ImageResolver};
 use crate::runner::{HookTemplate, Runner};
 use crate::session::crashes::Crashes;
@@ -33,6 +32,8 @@ use crate::session::steps::Steps;
 use crate::session::warnings::Warnings;
 use crate::stepd::identity::Identities;
 use crate::stepd::pods::Agents;
+
+pub mod registries;
 
 /// What all operations need.
 pub struct Context {
@@ -98,11 +99,16 @@ impl ClusterInfo {
     }
 }
 
-/// "v1.36.3", "1.35+"
-fn has_image_volumes(version: &str) -> bool {
-    let minor = version.trim_start_matches('v').split('.').nth(1).unwrap_or_default();
+/// True of a version from which image volumes are on by default: "v1.36.3", "1.35+".
+pub fn has_image_volumes(version: &str) -> bool {
+    minor_version(version).is_some_and(|minor| minor >= IMAGE_VOLUMES)
+}
+
+/// The 36 of "v1.36.3"; none: it is no version.
+pub fn minor_version(version: &str) -> Option<u32> {
+    let minor = version.trim_start_matches('v').split('.').nth(1)?;
     let digits: String = minor.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().is_ok_and(|minor: u32| minor >= IMAGE_VOLUMES)
+    digits.parse().ok()
 }
 
 impl Context {
@@ -182,24 +188,15 @@ impl Context {
         Ok(ClusterInfo { runner, cluster_version: version.git_version })
     }
 
-    /// What hookd must be allowed to do: jobs in the runner pod need little, but builds are Jobs.
+    /// What hookd must be allowed to do.
     fn required(&self, runner: Option<&Runner>) -> Vec<access::Rule> {
         let in_runner_pod = runner.is_some_and(|runner| runner.job_volumes.is_some());
-        match (in_runner_pod, self.config.registry.host.is_some()) {
-            (true, false) => access::IN_RUNNER_POD.to_vec(),
-            (true, true) => access::IN_RUNNER_POD.into_iter().chain(access::REQUIRED).collect(),
-            (false, _) => access::REQUIRED.to_vec(),
-        }
+        access::required(in_runner_pod, self.config.registry.host.is_some())
     }
 
-    /// Where the administrator's template for pods is: the file that the sidecar's setting names, or
-    /// the one that the runner container's names, as the reference hooks have it.
+    /// Where the administrator's template for pods is.
     fn hook_template(&self) -> HookTemplate {
-        let of_runner = self.cached_cluster_info().map(|known| &known.runner.hook_template);
-        match &self.config.hook_template {
-            Some(path) => HookTemplate::File(path.clone()),
-            None => of_runner.cloned().unwrap_or_default(),
-        }
+        HookTemplate::of(&self.config, self.cached_cluster_info().map(|known| &known.runner))
     }
 
     /// The administrator's template for pods, if there is one.
@@ -242,40 +239,12 @@ impl Context {
     /// One of these is none; the log says so.
     pub async fn registries(&self) -> Result<&RegistryClient, RegistryError> {
         let made = || async {
-            let config = &self.config.registry;
-            let sources = Mirrors::new(config);
-            let mut tls = Vec::new();
-            for entry in &config.tls {
-                tls.extend(self.certificates(&entry.host, &entry.secret).await);
-            }
-            if let Some((file, host)) = config.ca_file.as_ref().zip(sources.push_host()) {
-                match std::fs::read(file) {
-                    Ok(pem) => tls.push(RegistryTls::of_authority(host, pem)),
-                    Err(error) => {
-                        let file = file.display();
-                        tracing::warn!(%file, %error, "HOOKD_REGISTRY_CA_FILE cannot be read");
-                    }
-                }
-            }
-            RegistryClient::new(&ClientOptions { insecure: sources.insecure().to_vec(), tls })
+            RegistryClient::new(&registries::options(&self.cluster, &self.config.registry).await)
         };
         let client = self.registries.get_or_try_init(made).await;
         client.inspect_err(|error| {
             tracing::warn!(error = report(error), "registries cannot be asked: no client");
         })
-    }
-
-    /// Those of a Secret; none if it cannot be read: its registry is asked as any other then.
-    async fn certificates(&self, host: &str, secret: &str) -> Option<RegistryTls> {
-        let (retry, secrets) = (self.cluster.retry(), self.cluster.secrets());
-        let found = retry.run(&format!("read Secret {secret}"), || secrets.get_opt(secret)).await;
-        let error = match found {
-            Ok(Some(found)) => return Some(RegistryTls::from_secret(host, &found)),
-            Ok(None) => "it does not exist".to_owned(),
-            Err(failure) => report(&failure),
-        };
-        tracing::warn!(host, secret, error, "a Secret of HOOKD_REGISTRY_TLS cannot be read");
-        None
     }
 
     /// Those of the runner's pull Secrets and of the registry of built images, as far as hookd may read
@@ -285,18 +254,8 @@ impl Context {
     /// As [`Context::cluster_info`].
     pub async fn credentials(&self) -> Result<&[Credentials], Failure> {
         let known = self.cluster_info().await?;
-        let shared = self.credentials.get_or_init(|| async {
-            let names = known.runner.pull_secrets.iter().map(|secret| secret.name.as_str());
-            // What other jobs have given is not this one's.
-            let names = names.filter(|name| self.config.pull_secret.as_deref() != Some(*name));
-            let names = names.chain(self.config.registry.secret.as_deref());
-            let secrets = self.cluster.secrets();
-            let read = names.map(|name| secrets.get_opt(name));
-            // A Secret that cannot be read is left to the kubelet.
-            let found = futures::future::join_all(read).await.into_iter().flatten().flatten();
-            found.flat_map(|secret| Credentials::from_secret(&secret)).collect()
-        });
-        Ok(shared.await)
+        let read = || registries::credentials(&self.cluster, &self.config, &known.runner);
+        Ok(self.credentials.get_or_init(read).await)
     }
 
     /// What is known already, without asking.

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod dockerfile;
+pub mod doctor;
 pub mod endpoint;
 pub mod error;
 pub mod forward;

@@ -1,6 +1,7 @@
 //! `hookd`: the sidecar's PID 1; `hookd daemon`: the process that does the work; `hookd ready`:
 //! the startup probe; `hookd registry-endpoint`: beside Kaniko in the pod of a build; `hookd gc`: deletes
-//! old built images; `hookd build`: has the daemon build an image.
+//! old built images; `hookd build`: has the daemon build an image; `hookd doctor` and `hookd status`: say
+//! what is wrong, and how the daemon is.
 
 use std::process::ExitCode;
 
@@ -9,6 +10,7 @@ use hookd::app;
 use hookd::build::gc::{self, GcConfig};
 use hookd::build_command::{self, BuildCommand};
 use hookd::config::{self, Config};
+use hookd::doctor::{self, DoctorCommand, status::StatusCommand};
 use hookd::endpoint;
 use hookd::error::report;
 use hookd::supervisor;
@@ -24,6 +26,16 @@ const LOGGED: &str = "info,kube_client=off";
 struct Cli {
     #[command(subcommand)]
     role: Option<Role>,
+}
+
+impl Cli {
+    /// What is logged by default: a command that prints findings says all in them.
+    fn logged(&self) -> &'static str {
+        match self.role {
+            Some(Role::Doctor(_) | Role::Status(_)) => "off",
+            _ => LOGGED,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -44,6 +56,11 @@ enum Role {
     /// Deletes the kept images that no build uses any more from the repository of built images, and says
     /// which.
     Gc(Box<GcConfig>),
+    /// Looks at all that hookd needs, with the settings in the environment, and says what is wrong, why, and
+    /// what to do. Exits 1 if jobs or builds will fail.
+    Doctor(Box<DoctorCommand>),
+    /// Says what the daemon of this runner says of itself.
+    Status(StatusCommand),
     /// Exits 0 when the hook is installed and the daemon answers.
     Ready {
         /// As for the daemon.
@@ -57,7 +74,9 @@ fn main() -> ExitCode {
     let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| LOGGED.into()))
+        .with_env_filter(
+            EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| cli.logged().into()),
+        )
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
@@ -74,6 +93,8 @@ fn main() -> ExitCode {
         Some(Role::RegistryEndpoint { ready: false }) => registry_endpoint(),
         Some(Role::Gc(config)) => gc(&config),
         Some(Role::Build(command)) => build(&command),
+        Some(Role::Doctor(command)) => with_code(doctor::run(*command, warnings)),
+        Some(Role::Status(command)) => with_code(doctor::status::run(&command)),
         Some(Role::Ready { socket_dir }) => ready(&socket_dir),
     }
 }
@@ -121,9 +142,19 @@ fn gc(config: &GcConfig) -> ExitCode {
 }
 
 fn build(command: &BuildCommand) -> ExitCode {
+    with_code(build_command::run(command))
+}
+
+/// Runs a command that chooses its exit code.
+fn with_code(command: impl Future<Output = u8>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(build_command::run(command)).into(),
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // Threads that hang on a volume do not hold up the end.
+            runtime.shutdown_background();
+            code.into()
+        }
         Err(error) => {
             tracing::error!("the runtime cannot start: {error}");
             ExitCode::FAILURE

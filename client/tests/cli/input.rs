@@ -134,7 +134,10 @@ async fn the_command_line_is_for_people() {
     let version = HookCommand::new().arg("--version").start_raw(Vec::new()).finished().await;
     assert_eq!(version.code, 0);
     assert_eq!(version.text(), format!("hook {}\n", env!("CARGO_PKG_VERSION")));
-    let hook = HookCommand::new().arg("--help").start_raw(Vec::new());
+    let help = HookCommand::new().arg("--help").start_raw(Vec::new()).finished().await;
+    assert_eq!(help.code, 0);
+    assert!(help.text().contains("usage: hook"), "{}", help.text());
+    let hook = HookCommand::new().arg("--colour").start_raw(Vec::new());
     hook.complained("usage: hook").await;
     assert_eq!(hook.finished().await.code, 2);
 }

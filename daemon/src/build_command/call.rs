@@ -1,32 +1,29 @@
 //! One call of BuildImage, over as many connections as it takes.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use hookd_api::transport::{ERROR_DOMAIN, ERROR_REMEDY, HOOK_KEEPALIVE};
+use hookd_api::transport::{ERROR_DOMAIN, ERROR_REMEDY};
 use hookd_api::v1::hook_service_client::HookServiceClient;
 use hookd_api::v1::{
     Ack, BuildImageRequest, BuildImageResponse, BuildImageStart, BuiltImage, Control, Progress,
     Resume, Signal, StepEvent, Stream, build_image_request, build_image_response, control,
     step_event,
 };
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
+
+use crate::rpc::client::connect;
 
 /// How long the daemon may be away: it is started again within a second or two.
 const AWAY: Duration = Duration::from_secs(30);
 /// Between two attempts to reach it.
 const PAUSE: Duration = Duration::from_millis(200);
-/// For a daemon that does not answer on a connection that is there.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a build that is cancelled is waited for.
 const CANCELLED: Duration = Duration::from_secs(10);
 /// Messages that wait to be sent.
@@ -228,18 +225,4 @@ fn broken(status: Status) -> Broken {
         reason: info.map(|info| info.reason),
         remedy: remedy.unwrap_or_default(),
     })
-}
-
-async fn connect(socket: &Path) -> io::Result<Channel> {
-    let mut stream = Some(TokioIo::new(UnixStream::connect(socket).await?));
-    // One connection only: the next one resumes.
-    let connector = tower::service_fn(move |_| {
-        std::future::ready(stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe)))
-    });
-    Endpoint::from_static("http://hookd")
-        .http2_keep_alive_interval(HOOK_KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .connect_with_connector(connector)
-        .await
-        .map_err(io::Error::other)
 }

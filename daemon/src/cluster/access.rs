@@ -1,7 +1,8 @@
 //! What hookd must be allowed to do, and one request at start that shows what it is not.
 
 use k8s_openapi::api::authorization::v1::{
-    ResourceRule, SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
+    ResourceAttributes, ResourceRule, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+    SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
 };
 use kube::Api;
 use kube::api::PostParams;
@@ -50,6 +51,49 @@ pub const OPTIONAL: [Rule; 3] = [
     ("coordination.k8s.io", "leases", &["get", "create", "delete"]),
 ];
 
+/// What hookd must be allowed to do: jobs in the runner pod need little, but builds for a registry are Jobs.
+pub fn required(in_runner_pod: bool, has_registry: bool) -> Vec<Rule> {
+    match (in_runner_pod, has_registry) {
+        (true, false) => IN_RUNNER_POD.to_vec(),
+        (true, true) => IN_RUNNER_POD.into_iter().chain(REQUIRED).collect(),
+        (false, _) => REQUIRED.to_vec(),
+    }
+}
+
+/// Whether the account may do this with the object of that name; none: with all of its kind.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn may(
+    cluster: &Cluster,
+    retry: &Retry,
+    permission: Permission,
+    name: Option<&str>,
+) -> Result<bool, Failure> {
+    let (resource, part) = match permission.resource.split_once('/') {
+        Some((resource, part)) => (resource, Some(part.to_owned())),
+        None => (permission.resource, None),
+    };
+    let attributes = ResourceAttributes {
+        group: Some(permission.group.to_owned()),
+        name: name.map(str::to_owned),
+        namespace: Some(cluster.namespace.clone()),
+        resource: Some(resource.to_owned()),
+        subresource: part,
+        verb: Some(permission.verb.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(attributes),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let params = PostParams::default();
+    let answer = retry.run("review its own permissions", || api.create(&params, &review)).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
 /// What the account may do.
 #[derive(Debug)]
 pub struct Granted(Option<Vec<ResourceRule>>);
@@ -76,6 +120,11 @@ pub async fn granted(cluster: &Cluster, retry: &Retry) -> Result<Granted, Failur
 }
 
 impl Granted {
+    /// Whether the API server could list the rules.
+    pub fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The permissions among `required` that are not granted; none where it is not known.
     pub fn lacks(&self, required: impl IntoIterator<Item = Rule>) -> Vec<Permission> {
         self.0.as_deref().map(|rules| lacking(rules, required)).unwrap_or_default()
@@ -95,10 +144,14 @@ fn lacking(rules: &[ResourceRule], required: impl IntoIterator<Item = Rule>) -> 
                 && any(Some(&rule.verbs), wanted.verb)
         })
     };
-    let all = required.into_iter().flat_map(|(group, resource, verbs)| {
+    each(required).filter(|permission| !granted(permission)).collect()
+}
+
+/// The permissions of rules.
+pub fn each(rules: impl IntoIterator<Item = Rule>) -> impl Iterator<Item = Permission> {
+    rules.into_iter().flat_map(|(group, resource, verbs)| {
         verbs.iter().map(move |verb| Permission { group, resource, verb })
-    });
-    all.filter(|permission| !granted(permission)).collect()
+    })
 }
 
 /// "create jobs.batch"
@@ -166,7 +219,7 @@ mod tests {
             let role = yaml.split("---\n").find(|document| document.contains("kind: Role\n"));
             let role: k8s_openapi::api::rbac::v1::Role =
                 crate::yaml::parse(role.unwrap().as_bytes()).unwrap();
-            let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(each).collect();
+            let mut granted: Vec<_> = role.rules.iter().flatten().flat_map(granted_by).collect();
             let asked = asked.into_iter().flat_map(|(group, resource, verbs)| {
                 verbs.iter().map(move |verb| [group, resource, *verb].map(str::to_owned))
             });
@@ -177,7 +230,7 @@ mod tests {
         }
     }
 
-    fn each(rule: &k8s_openapi::api::rbac::v1::PolicyRule) -> Vec<[String; 3]> {
+    fn granted_by(rule: &k8s_openapi::api::rbac::v1::PolicyRule) -> Vec<[String; 3]> {
         let mut all = Vec::new();
         for group in rule.api_groups.iter().flatten() {
             for resource in rule.resources.iter().flatten() {

@@ -11,6 +11,7 @@ use crate::cluster::retry::Retry;
 
 pub mod access;
 pub mod client;
+pub mod dry_run;
 pub mod error;
 pub mod events;
 pub mod exec;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cluster::error::ClusterError;
 use crate::cluster::retry::Retry;
-use crate::cluster::{Cluster, events, refusal};
+use crate::cluster::{Cluster, dry_run, events, refusal};
 use crate::error::Failure;
 use crate::names::{self, RUNNER_LABEL};
 
@@ -78,15 +78,8 @@ pub async fn try_pod(cluster: &Cluster, job: &Job) -> Result<(), Failure> {
     let mut metadata = template.metadata.unwrap_or_default();
     metadata.name = Some(format!("{}-try", job.name_any()));
     let pod = Pod { metadata, spec: template.spec, ..Pod::default() };
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    match cluster.pods().create(&params, &pod).await {
-        Ok(_) => Ok(()),
-        // Then only the event can say why.
-        Err(kube::Error::Api(status)) if status.message.contains("does not support dry run") => {
-            Ok(())
-        }
-        Err(error) => Err(ClusterError::from_request(ACTION, error).into()),
-    }
+    // Where a webhook takes no dry run only the event can say why.
+    dry_run::create(&cluster.pods(), &pod, ACTION).await
 }
 
 /// Deletes the object of this name and what it owns, if it is this runner's; true if it was there.

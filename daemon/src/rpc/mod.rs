@@ -15,6 +15,7 @@ use crate::hooks::run_container_step::RunContainerStep;
 use crate::hooks::run_script_step::RunScriptStep;
 use crate::hooks::{cancel_step, cleanup_job};
 
+pub mod client;
 mod connection;
 mod convert;
 pub mod error;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 
-use super::that_mounts;
+use super::{Runner, that_mounts};
 use crate::config::Config;
 
 const VARIABLE: &str = "ACTIONS_RUNNER_CONTAINER_HOOK_TEMPLATE";
@@ -20,6 +20,17 @@ pub enum HookTemplate {
     File(PathBuf),
     /// A file that the hookd container has not: what to do, for the user.
     OutOfReach(String),
+}
+
+impl HookTemplate {
+    /// The file that the sidecar's setting names, or the one that the runner container's names, as the
+    /// reference hooks have it.
+    pub fn of(config: &Config, runner: Option<&Runner>) -> Self {
+        match &config.hook_template {
+            Some(path) => Self::File(path.clone()),
+            None => runner.map(|runner| runner.hook_template.clone()).unwrap_or_default(),
+        }
+    }
 }
 
 /// Looks for the variable, and for the file in a volume that both containers mount.

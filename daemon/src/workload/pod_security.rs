@@ -30,7 +30,10 @@ pub async fn warn_if_unenforced(client: &Client, runner: &Runner) {
 
 /// What the API server says of a privileged pod, or where jobs run in the runner pod of such a container
 /// in it: hookd may not ask for a pod there.
-async fn ask(client: &Client, runner: &Runner) -> kube::Result<Pod> {
+///
+/// # Errors
+/// The refusal, of Pod Security or of another; an API that does not answer.
+pub async fn ask(client: &Client, runner: &Runner) -> kube::Result<Pod> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &runner.namespace);
     let pod = privileged(runner);
     if runner.job_volumes.is_none() {

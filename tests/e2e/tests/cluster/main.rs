@@ -28,6 +28,7 @@ mod builds;
 mod builds_like_docker;
 mod cancels;
 mod container_steps;
+mod doctor;
 mod fault_matrix;
 mod fixtures;
 mod hygiene;

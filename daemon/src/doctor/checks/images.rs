@@ -1,0 +1,146 @@
+//! The builder, its image, and the images that Dockerfiles begin with.
+
+use std::time::Duration;
+
+use crate::build::builder::{self, Builder, KANIKO};
+use crate::config::BuilderKind;
+use crate::dockerfile;
+use crate::doctor::facts::Facts;
+use crate::doctor::report::Outcome;
+use crate::error::report;
+use crate::registry::client::{Access, RegistryError};
+use crate::registry::credentials::Credentials;
+use crate::registry::destination;
+use crate::registry::mirrors::Mirrors;
+use crate::registry::reference::{DOCKER_HUB, Reference};
+use crate::registry::tags;
+
+use super::{or_return, registry_node};
+
+/// For all places of one image.
+const ANSWER: Duration = Duration::from_secs(4);
+/// An image of Docker Hub; whether it is there does not matter.
+const ON_DOCKER_HUB: &str = "busybox:latest";
+
+/// What builds here: without a registry of its own an image stays where it was built, which Kaniko alone can.
+fn chosen(facts: &Facts) -> &'static dyn Builder {
+    let build = &facts.config.build;
+    if facts.config.registry.host.is_some() { builder::of(build) } else { KANIKO }
+}
+
+/// What hookd takes the builder for, by its image.
+pub(super) async fn builder(facts: &Facts) -> Outcome {
+    let (builder, build) = (chosen(facts), &facts.config.build);
+    let (name, image) = (builder.name(), builder.image(build));
+    if name != KANIKO.name() {
+        return Outcome::ok(format!("{name} {image} builds Dockerfiles as they are"));
+    }
+    if build.builder == BuilderKind::BuildKit {
+        return Outcome::warning(
+            format!("HOOKD_BUILDER=buildkit is not used: {name} {image} builds"),
+            "BuildKit builds in pods of their own, for a registry, and none is configured",
+            "Set ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST, or remove HOOKD_BUILDER (docs/building.md)",
+        );
+    }
+    let kind = match dockerfile::Builder::of_image(image) {
+        dockerfile::Builder::Original => {
+            "Google's Kaniko, or one whose version the name does not tell: hookd writes Dockerfiles anew for it"
+        }
+        dockerfile::Builder::Fork => {
+            "the fork from 1.25 on, which is asked to build as docker does"
+        }
+        dockerfile::Builder::ForkThatReadsTwice => {
+            "the fork 1.28.3, which is asked to build as docker does; its LABELs are written for it"
+        }
+    };
+    Outcome::ok(format!("{image} is {kind}"))
+}
+
+/// Its registry has the builder's image.
+pub(super) async fn builder_image(facts: &Facts) -> Outcome {
+    let runner = or_return!(facts.runner());
+    let builder = chosen(facts);
+    let image = builder.image(&facts.config.build);
+    let setting =
+        if builder.name() == KANIKO.name() { "HOOKD_KANIKO_IMAGE" } else { "HOOKD_BUILDKIT_IMAGE" };
+    let correct =
+        format!("Correct {setting}, or give the runner pod an imagePullSecret that may read it");
+    let reference: Reference = match image.parse() {
+        Ok(reference) => reference,
+        Err(error) => {
+            return Outcome::failure(format!("{error}"), format!("{setting} has it"), correct);
+        }
+    };
+    let registry = for_pods(facts, &reference.registry);
+    // What the kubelet calls localhost is its node.
+    let at_node = registry_node::at_node(&registry, &runner.host_ip);
+    let place = Reference { registry: at_node.clone().unwrap_or(registry), ..reference };
+    match ask(facts, &place, at_node.as_deref()).await {
+        Ok(Some(_)) => Outcome::ok(format!("{image} is there")),
+        Ok(None) => {
+            Outcome::failure(format!("{image} is not found"), "Its registry answers 404", correct)
+        }
+        Err(RegistryError::Refused { host, status }) => Outcome::failure(
+            format!("{image} may not be read"),
+            format!("{host} answers {status}"),
+            correct,
+        ),
+        Err(error) if at_node.is_some() && error.is_no_answer() => {
+            Outcome::skipped(format!("only nodes reach the registry of {image}"))
+        }
+        Err(error) => Outcome::warning(
+            format!("it is not known whether {image} is there"),
+            report(&error),
+            "Nodes may reach its registry in another way; if they do not, mirror the image and set \
+             HOOKD_KANIKO_IMAGE or HOOKD_BUILDKIT_IMAGE to it (docs/building.md)",
+        ),
+    }
+}
+
+/// The registry as pods reach it: that of built images has another name for nodes.
+fn for_pods(facts: &Facts, registry: &str) -> String {
+    let own = destination::of_tag(&facts.config.registry, "doctor").ok();
+    let own = own.filter(|built| registry_node::pull_host(built) == registry);
+    own.map_or_else(|| registry.to_owned(), |built| built.push_host)
+}
+
+/// Docker Hub, or what stands in for it, answers.
+pub(super) async fn base_images(facts: &Facts) -> Outcome {
+    let Ok(image) = ON_DOCKER_HUB.parse::<Reference>() else {
+        return Outcome::skipped("there is no image to ask for");
+    };
+    or_return!(facts.cluster());
+    let places = Mirrors::new(&facts.config.registry).of_base_image(&image);
+    let mut failed = Vec::new();
+    for place in &places {
+        match ask(facts, place, None).await {
+            Ok(_) => return Outcome::ok(format!("{} answers", place.registry)),
+            Err(error) => failed.push(report(&error)),
+        }
+    }
+    let is_mapped = places.iter().all(|place| place.registry != DOCKER_HUB);
+    Outcome::warning(
+        "base images of Docker Hub cannot be looked up",
+        failed.join("; "),
+        if is_mapped {
+            "Correct HOOKD_REGISTRY_MAP, and HOOKD_INSECURE_REGISTRIES if that registry speaks plain HTTP"
+        } else {
+            "Let pods of the namespace reach registry-1.docker.io and auth.docker.io, or set \
+             HOOKD_REGISTRY_MIRRORS or HOOKD_REGISTRY_MAP to a mirror"
+        },
+    )
+}
+
+/// The digest of the image there, if it has one.
+async fn ask(
+    facts: &Facts,
+    place: &Reference,
+    plain: Option<&str>,
+) -> Result<Option<String>, RegistryError> {
+    let user = Credentials::find(&facts.credentials, &place.registry, &place.repository).cloned();
+    let client = facts.registries(plain)?;
+    let session = client.session(&place.registry, &place.repository, user, Access::Pull)?;
+    let asked = tags::digest(&session, &place.version);
+    let timeout = || RegistryError::Timeout { host: place.registry.clone() };
+    tokio::time::timeout(ANSWER, asked).await.map_err(|_| timeout())?
+}

@@ -1,0 +1,274 @@
+//! `hookd doctor` and `hookd status` in the sidecar, on clusters that are well and on such that are not.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use test_support::wait::{s, until};
+use test_support::{RunnerPod, Setup, cluster};
+
+/// What `hookd doctor` prints as JSON, its exit code, and how long it took.
+struct Report {
+    json: Value,
+    code: Option<i32>,
+    took: Duration,
+}
+
+impl Report {
+    /// Runs it in the sidecar; flags stand for settings.
+    fn of(runner: &RunnerPod, flags: &[&str]) -> Self {
+        let began = Instant::now();
+        let output = Command::new("kubectl")
+            .args(["exec", "-n", &runner.namespace, &runner.name, "-c", "hookd", "--"])
+            .args(["hookd", "doctor", "--output", "json"])
+            .args(flags)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let json =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{errors}"));
+        Self { json, code: output.status.code(), took: began.elapsed() }
+    }
+
+    fn check(&self, name: &str) -> &Value {
+        let mut all = self.json["checks"].as_array().unwrap().iter();
+        all.find(|check| check["name"] == name).unwrap_or_else(|| panic!("no check {name}"))
+    }
+
+    /// True if the check names all of this.
+    fn says(&self, name: &str, words: &[&str]) -> bool {
+        let text = self.check(name).to_string().replace("\\\"", "'");
+        words.iter().all(|word| text.contains(word))
+    }
+}
+
+/// Something wrong, and what the check says of it.
+struct Fault {
+    check: &'static str,
+    status: &'static str,
+    /// Settings of it.
+    flags: &'static [&'static str],
+    /// What is found, and what is to do.
+    words: &'static [&'static str],
+}
+
+const fn failure(
+    check: &'static str,
+    flags: &'static [&'static str],
+    words: &'static [&'static str],
+) -> Fault {
+    Fault { check, status: "failure", flags, words }
+}
+
+const fn warning(
+    check: &'static str,
+    flags: &'static [&'static str],
+    words: &'static [&'static str],
+) -> Fault {
+    Fault { check, status: "warning", flags, words }
+}
+
+impl Fault {
+    /// Fails the test unless the check finds it; permissions and quotas take effect within seconds.
+    fn is_found(&self, runner: &RunnerPod) {
+        let mut last = Value::Null;
+        let what = format!("{} says {:?}", self.check, self.words);
+        let seen = test_support::wait::eventually(s(10), || {
+            let report = Report::of(runner, self.flags);
+            last = report.check(self.check).clone();
+            let fits = last["status"] == self.status && report.says(self.check, self.words);
+            // This runner always has a setting that cannot be used.
+            (fits && report.code == Some(1)).then_some(())
+        });
+        assert!(seen.is_some(), "{what}: {last:#}");
+        assert_ne!(last["remedy"], "", "{last}");
+    }
+}
+
+const TEMPLATE: &str = "/home/runner/_work/template.yaml";
+
+/// Faults of settings.
+const SETTINGS: [Fault; 16] = [
+    failure("settings", &[], &["HOOKD_BUILD_CPU", "an amount above 0", "docs/config.md"]),
+    failure("daemon", &["--socket-dir", "/nowhere"], &["/nowhere/hookd.sock", "kubectl logs"]),
+    failure("runner-pod", &["--pod-name", "nope"], &["nope", "not found"]),
+    failure("runner-pod", &["--namespace", "default"], &["default", "rbac"]),
+    failure(
+        "placement",
+        &["--job-placement", "runner-pod"],
+        &["/run/hookd-agents/tools", "values.yaml"],
+    ),
+    failure("work-directory", &["--work-dir", "/nowhere"], &["/nowhere", "No such file"]),
+    failure(
+        "work-directory",
+        &["--work-dir", "/usr"],
+        &["/usr cannot be written to", "hookd runs as 1001"],
+    ),
+    failure("claim", &["--claim-name", "nope"], &["'nope' not found", "ACTIONS_RUNNER_CLAIM_NAME"]),
+    failure(
+        "secrets",
+        &["--registry-secret", "nope"],
+        &["Secret nope", "does not exist", "REGISTRY_SECRET"],
+    ),
+    failure("secrets", &["--registry-tls", "r.example=nope"], &["HOOKD_REGISTRY_TLS", "nope"]),
+    failure(
+        "registry-push",
+        &["--registry-host", "10.96.0.99"],
+        &["10.96.0.99:5000", "_REGISTRY_HOST"],
+    ),
+    failure("registry-pull", &["--registry-port", "5999"], &[":5999", "_REGISTRY_PORT"]),
+    failure(
+        "registry-push",
+        &["--registry-node-port=", "--insecure-registries="],
+        &["plain HTTP", "HOOKD_INSECURE_REGISTRIES"],
+    ),
+    failure(
+        "registry-node",
+        &["--registry-node-port", "30999"],
+        &[":30999", "_NODE_PORT", "nodePort"],
+    ),
+    failure(
+        "builder-image",
+        &["--kaniko-image", "localhost:30500/nope:1"],
+        &["nope:1", "HOOKD_KANIKO_IMAGE"],
+    ),
+    warning(
+        "base-images",
+        &["--registry-map", "index.docker.io=127.0.0.1:1"],
+        &["127.0.0.1:1", "_REGISTRY_MAP"],
+    ),
+];
+
+#[test]
+fn each_fault_is_named_with_what_to_do() {
+    let runner = RunnerPod::with(&Setup::default().set("HOOKD_BUILD_CPU", "many"));
+    for fault in &SETTINGS {
+        fault.is_found(&runner);
+    }
+    templates(&runner);
+    objects(&runner);
+    permissions(&runner);
+    pod_security(&runner);
+}
+
+/// Templates that make no pod, or none that is admitted.
+fn templates(runner: &RunnerPod) {
+    let flags = &["--hook-template", TEMPLATE];
+    for (text, fault) in [
+        ("spec: [", failure("template", flags, &["template.yaml"])),
+        (
+            "spec: {serviceAccountName: ghost}",
+            failure("job-admission", flags, &["serviceaccount 'ghost' not found", "Create the"]),
+        ),
+    ] {
+        runner.write(TEMPLATE, text);
+        fault.is_found(runner);
+    }
+}
+
+/// Objects of the namespace that are in the way.
+fn objects(runner: &RunnerPod) {
+    let make = |version: &str, kind: &str, spec: &Value| {
+        let metadata = json!({"name": "wall", "namespace": runner.namespace});
+        let object =
+            json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec});
+        cluster::create(&[object]);
+    };
+    let access = json!({"accessModes": ["ReadOnlyMany"], "storageClassName": "none",
+        "resources": {"requests": {"storage": "1Gi"}}});
+    make("v1", "PersistentVolumeClaim", &access);
+    failure("claim", &["--claim-name", "wall"], &["read-only", "ReadWriteOnce"]).is_found(runner);
+    make("v1", "ResourceQuota", &json!({"hard": {"pods": "1"}}));
+    for check in ["job-admission", "build-admission"] {
+        failure(check, &[], &["exceeded quota: wall", "Raise the ResourceQuota"]).is_found(runner);
+    }
+    runner.k(&["delete", "resourcequota", "wall"]);
+    make(
+        "v1",
+        "LimitRange",
+        &json!({"limits": [{"type": "Container", "max": {"memory": "1Gi"},
+        "default": {"memory": "512Mi"}, "defaultRequest": {"memory": "64Mi"}}]}),
+    );
+    let words = &["maximum memory usage per Container is 1Gi", "HOOKD_BUILD_MEMORY"];
+    failure("build-admission", &[], words).is_found(runner);
+    runner.k(&["delete", "limitrange", "wall"]);
+}
+
+/// Verbs that the Role lacks.
+fn permissions(runner: &RunnerPod) {
+    let role = runner.object("role", "hookd");
+    let words: [(&str, &str, &'static [&'static str]); 3] = [
+        ("jobs", "create", &["create jobs.batch", "deploy/rbac-own-pod.yaml"]),
+        ("pods/exec", "get", &["get pods/exec", "deploy/rbac-own-pod.yaml"]),
+        ("pods", "get", &["get pods", "deploy/rbac-own-pod.yaml"]),
+    ];
+    for (resource, verb, words) in words {
+        let mut lacking = role.clone();
+        for rule in lacking["rules"].as_array_mut().unwrap() {
+            if rule["resources"].as_array().unwrap().contains(&resource.into()) {
+                rule["verbs"].as_array_mut().unwrap().retain(|given| given != verb);
+            }
+        }
+        set_rules(runner, &lacking["rules"]);
+        failure("permissions", &[], words).is_found(runner);
+    }
+    set_rules(runner, &role["rules"]);
+    until("the Role is whole again", s(10), || {
+        let report = Report::of(runner, &[]);
+        (report.check("permissions")["status"] == "ok").then_some(())
+    });
+}
+
+fn set_rules(runner: &RunnerPod, rules: &Value) {
+    let patch = json!([{"op": "replace", "path": "/rules", "value": rules}]).to_string();
+    runner.k(&["patch", "role", "hookd", "--type=json", "-p", &patch]);
+}
+
+/// Levels that are too strict, or none.
+fn pod_security(runner: &RunnerPod) {
+    let label = |level: &str| {
+        let label = format!("pod-security.kubernetes.io/enforce={level}");
+        cluster::kubectl(&["label", "--overwrite", "namespace", &runner.namespace, &label]);
+    };
+    label("restricted");
+    let words = &["violates PodSecurity", "restricted", "Pod Security level"];
+    failure("build-admission", &[], words).is_found(runner);
+    label("privileged");
+    warning("pod-security", &[], &["privileged pods", "enforce=baseline"]).is_found(runner);
+}
+
+#[test]
+fn a_healthy_cluster_is_green_in_both_placements() {
+    for setup in [Setup::default(), Setup::in_runner_pod(), Setup::in_runner_pod().with_registry()]
+    {
+        let runner = RunnerPod::with(&setup);
+        let report = Report::of(&runner, &[]);
+        assert_eq!(report.json["status"], "ok", "{setup:?}: {:#}", report.json);
+        assert_eq!(report.code, Some(0));
+        assert!(report.took < s(5), "it took {:?}", report.took);
+        let exec = ["exec", &runner.name, "-c", "hookd", "--", "hookd"];
+        let text = runner.k(&[&exec[..], &["doctor"]].concat());
+        assert!(text.contains(" 0 warnings, 0 failures, "), "{text}");
+        let status = runner.k(&[&exec[..], &["status", "--output", "json"]].concat());
+        let status: Value = serde_json::from_str(&status).unwrap();
+        assert_eq!(status["runner_pod"], runner.name.as_str());
+        assert_eq!(status["missing_permissions"], json!([]));
+        let table = runner.k(&[&exec[..], &["status"]].concat());
+        assert!(table.contains(&runner.namespace), "{table}");
+        runner.assert_nothing_left();
+    }
+}
+
+#[test]
+fn all_three_programs_say_their_version_and_usage() {
+    let runner = RunnerPod::start();
+    for program in ["hookd", "hook", "stepd"] {
+        let run =
+            |flag: &str| runner.k(&["exec", &runner.name, "-c", "hookd", "--", program, flag]);
+        let version = run("--version");
+        assert!(version.starts_with(&format!("{program} ")), "{version}");
+        assert!(run("--help").to_lowercase().contains("usage"), "{program}");
+    }
+}
