@@ -20,6 +20,7 @@ use crate::error::{Failure, report};
 use crate::forward::JobNetwork;
 use crate::objects::agent::Injection;
 use crate::objects::template::Template;
+use crate::policy::Policy;
 use crate::registry::client::{ClientOptions, RegistryClient, RegistryError, RegistryTls};
 use crate::registry::credentials::Credentials;
 use crate::registry::mirrors::Mirrors;
@@ -192,34 +193,49 @@ impl Context {
         }
     }
 
-    /// Where the administrator's template for pods is: the file that the sidecar's setting names, or
-    /// the one that the runner container's names, as the reference hooks have it.
-    fn hook_template(&self) -> HookTemplate {
-        let of_runner = self.cached_cluster_info().map(|known| &known.runner.hook_template);
-        match &self.config.hook_template {
-            Some(path) => HookTemplate::File(path.clone()),
-            None => of_runner.cloned().unwrap_or_default(),
+    /// The administrator's policy as it is now, if there is one.
+    ///
+    /// # Errors
+    /// `POLICY_INVALID` when it cannot be read.
+    pub fn policy(&self) -> Result<Option<Policy>, Failure> {
+        let file = self.config.policy.policy_file.as_deref();
+        Ok(file.map(Policy::read).transpose()?)
+    }
+
+    /// Where the administrator's template for pods is: the file that a rule of the policy names for this
+    /// runner, the one that the sidecar's setting names, or the one that the runner container's names, as the
+    /// reference hooks have it.
+    fn hook_template(&self, policy: Option<&Policy>) -> HookTemplate {
+        let runner = self.cached_cluster_info().map(|known| &known.runner);
+        let by_rule =
+            policy.zip(runner).and_then(|(policy, runner)| policy.template(&runner.labels));
+        match by_rule.or_else(|| self.config.hook_template.clone()) {
+            Some(path) => HookTemplate::File(path),
+            None => runner.map(|runner| runner.hook_template.clone()).unwrap_or_default(),
         }
     }
 
     /// The administrator's template for pods, if there is one.
     ///
     /// # Errors
-    /// `TEMPLATE_INVALID` when it cannot be read.
+    /// `TEMPLATE_INVALID` when it cannot be read; as [`Context::policy`].
     pub fn template(&self) -> Result<Option<Template>, Failure> {
-        Template::of(&self.hook_template())
+        Template::of(&self.hook_template(self.policy()?.as_ref()))
     }
 
     /// What builds on this runner share.
     ///
     /// # Errors
-    /// As [`Context::cluster_info`].
+    /// As [`Context::cluster_info`] and [`Context::policy`].
     pub async fn build_environment(&self) -> Result<BuildEnvironment<'_>, Failure> {
+        let runner = &self.cluster_info().await?.runner;
+        let policy = self.policy()?;
         Ok(BuildEnvironment {
             config: &self.config,
             cluster: &self.cluster,
-            runner: &self.cluster_info().await?.runner,
-            template: self.hook_template(),
+            runner,
+            template: self.hook_template(policy.as_ref()),
+            policy,
             cache: &self.builds,
             registry: self.registries().await.ok(),
             built_tags: &self.built_tags,
