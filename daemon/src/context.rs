@@ -202,9 +202,8 @@ impl Context {
         Ok(file.map(Policy::read).transpose()?)
     }
 
-    /// Where the administrator's template for pods is: the file that a rule of the policy names for this
-    /// runner, the one that the sidecar's setting names, or the one that the runner container's names, as the
-    /// reference hooks have it.
+    /// Where the administrator's template for pods is: the file that a rule of the policy names, the sidecar's
+    /// setting, or the runner container's, as the reference hooks have it.
     fn hook_template(&self, policy: Option<&Policy>) -> HookTemplate {
         let runner = self.cached_cluster_info().map(|known| &known.runner);
         let by_rule =
