@@ -20,7 +20,7 @@ const ROOMS: [&[&str]; 13] = [
     &["context"],
     &["build"],
     &["workload"],
-    &["stepd", "work_volume", "forward"],
+    &["stepd", "work_volume", "forward", "policy"],
     &["objects"],
     &["session", "endpoint", "runner", "install", "dockerfile"],
     &["cluster", "registry"],

@@ -53,6 +53,10 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let network = context.clone();
     tokio::spawn(async move { placement::restore(&network).await });
     warm(&context).await;
+    // A later job may find it corrected: each call says what is wrong with it until then.
+    if let Err(failure) = context.policy() {
+        tracing::error!(reason = %failure.reason, remedy = failure.remedy, "{}", report(&failure));
+    }
     install::install(&context.config.socket_dir)?;
     let listener = listener::bind(&context.config.socket_dir.join(HOOKD_SOCKET))?;
     let (security, orphaned) = (context.clone(), context.clone());

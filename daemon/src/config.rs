@@ -197,6 +197,7 @@ impl Config {
         self.build.capabilities.retain(|item| !item.trim().is_empty());
         self.build.destinations.retain(|item| !item.trim().is_empty());
         self.hook_template.take_if(|path| path.as_os_str().is_empty());
+        self.policy.policy_file.take_if(|path| path.as_os_str().is_empty());
         self.context_dirs.retain(|directory| !directory.as_os_str().is_empty());
         self
     }

@@ -20,6 +20,7 @@ use crate::error::{Failure, report};
 use crate::forward::JobNetwork;
 use crate::objects::agent::Injection;
 use crate::objects::template::Template;
+use crate::policy::Policy;
 use crate::registry::client::{RegistryClient, RegistryError};
 use crate::registry::credentials::Credentials;
 use crate::registry::resolver::{ImageInfo, ImageResolver};
@@ -194,29 +195,45 @@ impl Context {
         access::required(in_runner_pod, self.config.registry.host.is_some())
     }
 
-    /// Where the administrator's template for pods is.
-    fn hook_template(&self) -> HookTemplate {
-        HookTemplate::of(&self.config, self.cached_cluster_info().map(|known| &known.runner))
+    /// The administrator's policy as it is now, if there is one.
+    ///
+    /// # Errors
+    /// `POLICY_INVALID` when it cannot be read.
+    pub fn policy(&self) -> Result<Option<Policy>, Failure> {
+        let file = self.config.policy.policy_file.as_deref();
+        Ok(file.map(Policy::read).transpose()?)
+    }
+
+    /// Where the administrator's template for pods is: the file that a rule of the policy names, the sidecar's
+    /// setting, or the runner container's, as the reference hooks have it.
+    fn hook_template(&self, policy: Option<&Policy>) -> HookTemplate {
+        let runner = self.cached_cluster_info().map(|known| &known.runner);
+        let by_rule =
+            policy.zip(runner).and_then(|(policy, runner)| policy.template(&runner.labels));
+        by_rule.map_or_else(|| HookTemplate::of(&self.config, runner), HookTemplate::File)
     }
 
     /// The administrator's template for pods, if there is one.
     ///
     /// # Errors
-    /// `TEMPLATE_INVALID` when it cannot be read.
+    /// `TEMPLATE_INVALID` when it cannot be read; as [`Context::policy`].
     pub fn template(&self) -> Result<Option<Template>, Failure> {
-        Template::of(&self.hook_template())
+        Template::of(&self.hook_template(self.policy()?.as_ref()))
     }
 
     /// What builds on this runner share.
     ///
     /// # Errors
-    /// As [`Context::cluster_info`].
+    /// As [`Context::cluster_info`] and [`Context::policy`].
     pub async fn build_environment(&self) -> Result<BuildEnvironment<'_>, Failure> {
+        let runner = &self.cluster_info().await?.runner;
+        let policy = self.policy()?;
         Ok(BuildEnvironment {
             config: &self.config,
             cluster: &self.cluster,
-            runner: &self.cluster_info().await?.runner,
-            template: self.hook_template(),
+            runner,
+            template: self.hook_template(policy.as_ref()),
+            policy,
             cache: &self.builds,
             registry: self.registries().await.ok(),
             built_tags: &self.built_tags,

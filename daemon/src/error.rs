@@ -44,6 +44,8 @@ pub enum Reason {
     PermissionMissing,
     /// The workflow asks for what the administrator of the runner does not allow.
     PolicyDenied,
+    /// The administrator's policy for workflows is wrong.
+    PolicyInvalid,
     /// No node has room for the pod, or none matches.
     PodUnschedulable,
     /// A resource quota of the namespace is used up.
@@ -92,6 +94,7 @@ impl Reason {
             Self::OutputLost => "OUTPUT_LOST",
             Self::PermissionMissing => "PERMISSION_MISSING",
             Self::PolicyDenied => "POLICY_DENIED",
+            Self::PolicyInvalid => "POLICY_INVALID",
             Self::PodUnschedulable => "POD_UNSCHEDULABLE",
             Self::QuotaExceeded => "QUOTA_EXCEEDED",
             Self::RegistryRefused => "REGISTRY_REFUSED",

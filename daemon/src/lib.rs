@@ -26,6 +26,7 @@ pub mod install;
 pub mod names;
 pub mod objects;
 pub mod placement;
+pub mod policy;
 pub mod registry;
 pub mod rpc;
 pub mod runner;

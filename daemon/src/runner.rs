@@ -1,5 +1,7 @@
 //! The runner pod that hookd lives in: what its own object says, read once at start.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Container, LocalObjectReference, PersistentVolumeClaim, Pod, VolumeMount,
 };
@@ -26,6 +28,8 @@ pub struct Runner {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
     /// Its uid, for ownerReferences.
     pub uid: String,
     /// Node that it runs on.
@@ -108,6 +112,7 @@ impl Runner {
         Self {
             name: config.pod_name.clone(),
             namespace: namespace.to_owned(),
+            labels: pod.metadata.labels.clone().unwrap_or_default(),
             uid: pod.metadata.uid.clone().unwrap_or_default(),
             node: spec.node_name.unwrap_or_default(),
             host_ip: pod

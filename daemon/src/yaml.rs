@@ -25,6 +25,21 @@ static READING: Mutex<()> = Mutex::new(());
 /// # Errors
 /// What is wrong with it, or which limit it exceeds.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, YamlError> {
+    parse_with(bytes, DuplicateKeyPolicy::LastWins)
+}
+
+/// As [`parse`], but a key that stands twice is an error.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_strict<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, YamlError> {
+    parse_with(bytes, DuplicateKeyPolicy::Error)
+}
+
+fn parse_with<T: DeserializeOwned>(
+    bytes: &[u8],
+    duplicate_keys: DuplicateKeyPolicy,
+) -> Result<T, YamlError> {
     if bytes.len() > LIMIT {
         return Err(YamlError::TooLarge { bytes: bytes.len() });
     }
@@ -47,7 +62,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, YamlError> {
         },
         emit_comments: false,
         strict_booleans: true,
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        duplicate_keys: duplicate_keys,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         with_snippet: false,
     };

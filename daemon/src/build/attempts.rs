@@ -14,6 +14,7 @@ use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, report};
 use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL};
+use crate::policy;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
@@ -121,7 +122,8 @@ impl Build<'_> {
         loop {
             // Read first: a context that cannot be read needs no Job.
             let (read, endpoint) = plan::of(self).await?;
-            let ReadContext { source, warnings, uncacheable, hidden, .. } = read;
+            let ReadContext { source, warnings, uncacheable, hidden, audited, .. } = read;
+            policy::say(audited, self.env.warnings, session).await?;
             let endpoint = self.endpoint(lookup, endpoint).await?;
             let created = self.create(&endpoint, lookup, session).await;
             let Created { job, is_of_key } = match created {

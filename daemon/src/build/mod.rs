@@ -28,6 +28,7 @@ use crate::endpoint::Shown;
 use crate::error::{Failure, report};
 use crate::ids::{self, StepId};
 use crate::names;
+use crate::policy::{self, Policy};
 use crate::registry::client::RegistryClient;
 use crate::registry::destination::{self, Destination};
 use crate::runner::{HookTemplate, Runner};
@@ -81,6 +82,8 @@ pub struct BuildEnvironment<'a> {
     pub runner: &'a Runner,
     /// Where the administrator's template for pods is; each Job reads it anew.
     pub template: HookTemplate,
+    /// The administrator's policy, for the images that Dockerfiles name.
+    pub policy: Option<Policy>,
     /// The images that the job has built.
     pub cache: &'a BuildCache,
     /// The client for registries; none: hookd asks none.
@@ -199,8 +202,8 @@ pub async fn build(
 
 impl Build<'_> {
     fn reader(&self) -> ContextReader<'_> {
-        let (config, builder) = (self.env.config, self.builder());
-        ContextReader { config, builder, spec: self.spec }
+        let (config, builder, policy) = (self.env.config, self.builder(), self.env.policy.as_ref());
+        ContextReader { config, builder, policy, spec: self.spec }
     }
 
     fn builder(&self) -> &'static dyn Builder {
@@ -255,6 +258,7 @@ impl Build<'_> {
             return Ok(None);
         }
         let read = self.reader().read().await?;
+        policy::say(read.audited, self.env.warnings, session).await?;
         let context_digest = self.reader().survey(read.source).await?.digest;
         let Some(image) = self.env.cache.find(self.spec, &context_digest) else {
             return Ok(None);

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::dockerfile::{self, Dockerfile, Lowered};
 use crate::error::{CommonError, Failure};
 use crate::names;
+use crate::policy::Policy;
 use crate::registry::reference::NamedImage;
 
 /// How much later than at its deadline a thread is waited for: a file call that does not return keeps it
@@ -33,6 +34,8 @@ pub struct ContextReader<'a> {
     pub config: &'a Config,
     /// What builds it.
     pub builder: &'static dyn Builder,
+    /// The administrator's policy.
+    pub policy: Option<&'a Policy>,
     /// The context with its Dockerfile.
     pub spec: &'a BuildSpec,
 }
@@ -44,6 +47,8 @@ pub struct ReadContext {
     pub source: BuildContext,
     /// The images that it names.
     pub images: Vec<NamedImage>,
+    /// What of them the policy would refuse, for [`say`](crate::policy::say).
+    pub audited: Vec<String>,
     /// What the image will differ in from docker's, a line each.
     pub warnings: Vec<String>,
     /// Why none of its layers may be taken from a cache.
@@ -57,7 +62,7 @@ impl ContextReader<'_> {
     ///
     /// # Errors
     /// As [`context::open`]; a Dockerfile whose images cannot be determined, or that the builder would not
-    /// build as docker does.
+    /// build as docker does; an image that the policy does not allow.
     pub async fn read(&self) -> Result<ReadContext, Failure> {
         self.read_for(|lowered| lowered).await
     }
@@ -100,9 +105,14 @@ impl ContextReader<'_> {
             let uncacheable = builder.uncacheable(&lowered, &settings);
             let hidden = std::mem::take(&mut lowered.hidden);
             source.add(change(lowered).into_files());
-            Ok::<_, Failure>(ReadContext { source, images, warnings, uncacheable, hidden })
+            let audited = Vec::new();
+            Ok::<_, Failure>(ReadContext { source, images, audited, warnings, uncacheable, hidden })
         });
-        read.await?
+        let read = read.await??;
+        let Some(policy) = self.policy else { return Ok(read) };
+        // Of the very names that the build may pull.
+        let audited = policy.judge(policy.of_base_images(&self.spec.dockerfile, &read.images))?;
+        Ok(ReadContext { audited, ..read })
     }
 
     /// Reads the context without sending it.
@@ -201,7 +211,7 @@ mod tests {
 
     async fn read(spec: &BuildSpec, work: &str) -> (ReadContext, ContextDigest) {
         let config = Config::of(&["--work-dir", work]);
-        let reader = ContextReader { config: &config, builder: KANIKO, spec };
+        let reader = ContextReader { config: &config, builder: KANIKO, policy: None, spec };
         let summary = reader.survey(reader.read().await.unwrap().source).await.unwrap();
         (reader.read().await.unwrap(), summary.digest)
     }

@@ -9,11 +9,15 @@ use crate::runner::Runner;
 const TRUSTED: [&str; 6] =
     ["push", "schedule", "workflow_dispatch", "repository_dispatch", "release", "merge_group"];
 
+/// The event, if it is believed: only where no step runs beside the hook, which could name one too.
+pub fn believed<'a>(event: &'a str, runner: &Runner) -> Option<&'a str> {
+    (runner.hooks_are_alone && !event.is_empty()).then_some(event)
+}
+
 /// True if the builds of a step that the event leads to may share layers with those of other such events.
-/// The event is what the hook says. It is believed only where no step runs beside the hook, which could
-/// say so too.
+/// See [`believed`].
 pub fn is_trusted(event: &str, runner: &Runner) -> bool {
-    runner.hooks_are_alone && TRUSTED.contains(&event)
+    believed(event, runner).is_some_and(|event| TRUSTED.contains(&event))
 }
 
 #[cfg(test)]

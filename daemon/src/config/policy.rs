@@ -1,10 +1,17 @@
 //! What the administrator allows workflows to ask for.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 /// What `options:` of a workflow's containers may ask for beyond an ordinary container.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PolicyConfig {
+    /// File with the rules for images, options, volumes, builds and templates (docs/policy.md). Each call
+    /// reads it anew; what a setting or a rule refuses is refused.
+    #[arg(long = "policy", env = "HOOKD_POLICY")]
+    pub policy_file: Option<PathBuf>,
+
     /// Allows `--privileged`, `--user 0`, every capability, and the other options that weaken the
     /// isolation of a container (docs/operations.md lists them).
     #[arg(long, env = "HOOKD_ALLOW_PRIVILEGED", value_parser = switch)]

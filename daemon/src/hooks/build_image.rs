@@ -10,6 +10,7 @@ use crate::build::publish::{self, PublishedImage};
 use crate::build::spec::BuildSpec;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::hooks::policy;
 use crate::ids::StepId;
 use crate::placement::own_pod::deletion;
 use crate::session::cursor::Cursor;
@@ -38,6 +39,8 @@ impl Operation for BuildImage {
         let env = self.context.build_environment().await?;
         let tags = &self.spec.tags;
         publish::check(&env, tags)?;
+        // Any program of the runner makes this call: it could name any event.
+        policy::apply(&self.context, session, |policy| policy.of_build(None)).await?;
         let image = build::build(&env, &self.step, &self.spec, session).await?;
         publish::publish(&env, image, tags, session).await
     }

@@ -7,6 +7,7 @@ pub mod cancel_step;
 pub mod cleanup_job;
 pub mod error;
 pub mod orphans;
+mod policy;
 pub mod prebuild;
 pub mod prepare_job;
 pub mod run_container_step;

@@ -33,7 +33,7 @@ const LATE_CREATE: Duration = Duration::from_secs(1);
 
 /// Begins, if that is of use here; those of an earlier job end.
 pub fn start(context: &Arc<Context>) {
-    if !prebuild::is_useful(&context.config) {
+    if !prebuild::is_useful(&context.config) || !may_build(context) {
         return;
     }
     let AtWork { cancel, tasks } = context.prebuilds.begin(&context.sessions.stopping);
@@ -44,6 +44,11 @@ pub fn start(context: &Arc<Context>) {
             () = all(&context) => {}
         }
     });
+}
+
+/// Whether the policy lets a build begin that no event is known for; a step hears of what is wrong with it.
+fn may_build(context: &Context) -> bool {
+    context.policy().is_ok_and(|policy| policy.is_none_or(|policy| !policy.asks_for_event()))
 }
 
 /// Ends all that are at work, and deletes what they made.

@@ -8,7 +8,7 @@ use hookd_api::v1::JobPrepared;
 
 use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::prebuild;
+use crate::hooks::{policy, prebuild};
 use crate::ids::StepId;
 use crate::objects::job_pod::JobSpec;
 use crate::placement::{self, Call};
@@ -45,6 +45,7 @@ impl Operation for PrepareJob {
             return Ok(JobPrepared::default());
         }
         context.warnings.clear();
+        policy::apply(context, session, |policy| policy.of_job(spec)).await?;
         prebuild::start(context);
         placement.start_job(Call { context, step }, spec, session).await
     }

@@ -6,9 +6,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::blocking;
+use crate::build::trust;
 use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::action_args;
+use crate::hooks::{action_args, policy};
 use crate::ids::StepId;
 use crate::names;
 use crate::objects::container::{ContainerStep, Source};
@@ -65,6 +66,8 @@ async fn run(
 ) -> Result<i32, Failure> {
     spec.options.check(names::STEP_CONTAINER, &context.config.policy)?;
     let placement = placement::of(context).await?;
+    let event = trust::believed(&spec.event, &context.cluster_info().await?.runner);
+    policy::apply(context, session, |policy| policy.of_container_step(&spec, event)).await?;
     ended_services::report(&context.agents, session).await?;
     let spec = with_whole_args(context, spec).await?;
     let call = Call { context, step };

@@ -17,6 +17,7 @@ use crate::session::events::{Acked, Event, EventKind, Session};
 mod cleanup_job;
 mod deletion;
 mod orphans;
+mod policy_file;
 mod prebuild;
 mod prepare_job;
 mod run_container_step;
@@ -29,7 +30,7 @@ const SECRETS: &str = "/api/v1/namespaces/ns/secrets";
 struct Hookd {
     context: Arc<Context>,
     api: ApiServer,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Hookd {
@@ -50,7 +51,7 @@ impl Hookd {
         ]);
         let api = ApiServer::expecting(script);
         let context = Arc::new(Context::new(config, api.client(), "ns".to_owned()));
-        Self { context, api, _directory: directory }
+        Self { context, api, directory }
     }
 
     /// The requests of these words.

@@ -9,6 +9,7 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::registry::built_tags;
 use crate::registry::error::DestinationError;
+use crate::registry::pattern;
 use crate::registry::reference::{DOCKER_HUB, Reference};
 
 /// Stands for the path of the registry's host in the name of the repository.
@@ -120,40 +121,14 @@ pub fn check_allowed(
     }
 }
 
-/// `host/path:tag`, in whose path and tag `*` stands for any letters but slashes, and a last part `**` for any
-/// path. Without a tag it is for each.
+/// `host/path:tag` with the patterns of [`pattern`]. Without a tag it is for each.
 fn matches_name(pattern: &str, name: &Reference) -> bool {
     let Some((host, rest)) = pattern.trim().split_once('/') else { return false };
     let host = api_host(host);
     let (path, tag) = rest.split_once(':').unwrap_or((rest, "*"));
-    let mut parts = name.repository.split('/');
-    let mut wanted = path.split('/').peekable();
-    while let Some(part) = wanted.next() {
-        let Some(found) = parts.next() else { return false };
-        if part == "**" && wanted.peek().is_none() {
-            parts.by_ref().for_each(drop);
-        } else if !matches_part(part, found) {
-            return false;
-        }
-    }
     host.eq_ignore_ascii_case(&name.registry)
-        && parts.next().is_none()
-        && matches_part(tag, &name.version)
-}
-
-/// `*` stands for any letters.
-fn matches_part(pattern: &str, text: &str) -> bool {
-    let mut pieces = pattern.split('*');
-    let first = pieces.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut last = None;
-    for piece in pieces {
-        if let Some(before) = last.replace(piece) {
-            let Some((_, after)) = rest.split_once(before) else { return false };
-            rest = after;
-        }
-    }
-    last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+        && pattern::matches_path(path, &name.repository)
+        && pattern::matches_part(tag, &name.version)
 }
 
 /// Host and port of the registry `given`, for the kubelet and for Kaniko.

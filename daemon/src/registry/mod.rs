@@ -10,6 +10,7 @@ pub mod error;
 pub mod image_config;
 pub mod mirrors;
 pub mod notes;
+pub mod pattern;
 pub mod reference;
 pub mod resolver;
 pub mod tags;

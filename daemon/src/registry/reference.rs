@@ -31,7 +31,12 @@ impl FromStr for Reference {
         // A colon before a slash belongs to a port.
         let colon = name.rfind(':').filter(|at| !name[*at..].contains('/'));
         let (name, tag) = colon.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])));
-        let is_host = |first: &str| first.contains(['.', ':']) || first == "localhost";
+        // A capital is none of a repository: docker takes such a name for that of a host.
+        let is_host = |first: &str| {
+            first.contains(['.', ':'])
+                || first == "localhost"
+                || first.bytes().any(|byte| byte.is_ascii_uppercase())
+        };
         let (registry, path) = match name.split_once('/') {
             Some((first, rest)) if is_host(first) => (first, rest.to_owned()),
             Some(_) => (DOCKER_HUB, name.to_owned()),
@@ -52,7 +57,9 @@ impl FromStr for Reference {
         let valid = is_address(registry)
             && plain(&repository, &['.', '-', '_', '/'])
             && repository.split('/').all(|part| !part.trim_matches('.').is_empty())
-            && plain(&version, &['.', '-', '_', ':', '+']);
+            && plain(&version, &['.', '-', '_', ':', '+'])
+            // Beside a digest a tag counts for nothing.
+            && tag.is_none_or(|tag| plain(tag, &['.', '-', '_']));
         let registry = registry.to_owned();
         if valid {
             Ok(Self { registry, repository, version })
@@ -114,6 +121,7 @@ mod tests {
             ("docker.io/busybox", "index.docker.io/library/busybox:latest"),
             ("a/b:2", "index.docker.io/a/b:2"),
             ("localhost/b", "localhost/b:latest"),
+            ("LOCAL/b", "LOCAL/b:latest"),
             ("localhost:30500/hookd/build@sha256:0", "localhost:30500/hookd/build@sha256:0"),
             ("ghcr.io/a/b/c:v1@sha256:0", "ghcr.io/a/b/c@sha256:0"),
         ] {
@@ -134,7 +142,7 @@ mod tests {
         {
             assert!(format!("{host}/b").parse::<Reference>().is_ok(), "{host}");
         }
-        for text in ["", "a b", "a/../b", "a?x", "ghcr.io/", "a:", "a@", "x/a#b", "a%2e"] {
+        for text in ["", "a b", "a/../b", "a?x", "ghcr.io/", "a:", "a@", "x/a#b", "a%2e", "a: @x"] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }

@@ -32,6 +32,7 @@ fn rooms() -> Vec<(&'static str, Vec<Box<dyn Explain>>)> {
         ("runner", crate::runner::error::examples()),
         ("objects", crate::objects::error::examples()),
         ("objects::template", crate::objects::template::error::examples()),
+        ("policy", crate::policy::error::examples()),
         ("stepd", crate::stepd::error::examples()),
         ("work_volume", crate::work_volume::error::examples()),
         ("workload", crate::workload::error::examples()),

@@ -61,6 +61,7 @@ pub(super) fn code(reason: Reason) -> Code {
         Reason::BuildFailed
         | Reason::ClaimUnusable
         | Reason::ImagePullFailed
+        | Reason::PolicyInvalid
         | Reason::RunnerPodUnusable
         | Reason::StartFailed
         | Reason::TemplateInvalid

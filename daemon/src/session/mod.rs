@@ -1,6 +1,7 @@
 //! One client and one operation: what the client hears, what it wants, and where its step stands.
 
 pub mod age;
+pub mod annotation;
 pub mod crashes;
 pub mod cursor;
 pub mod drive;

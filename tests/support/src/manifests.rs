@@ -10,6 +10,8 @@ use crate::runner::{CLAIM, Placement, RUNNER, Setup};
 
 /// Name of the Secret in deploy/rbac-pull-secret.yaml.
 pub const PULL_SECRET: &str = "hookd-pull";
+/// Name of the ConfigMap with a policy.
+const POLICY: &str = "hookd-policy";
 /// On the namespaces of tests: the id of the process that makes them.
 pub const TEST_LABEL: &str = "hookd.dev/test";
 
@@ -56,6 +58,7 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
                 set_sub_path(object, setup);
                 set_memory(object, setup);
                 set_empty_dir(object, setup);
+                mount_policy(object, setup);
                 if setup.has_pull_secret {
                     object["spec"]["imagePullSecrets"] = json!([{"name": PULL_SECRET}]);
                 }
@@ -67,7 +70,8 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
         Placement::OwnPod => read("deploy/demo/devcluster-volume.yaml"),
         Placement::RunnerPod => Vec::new(),
     };
-    [vec![namespace_object], volume, objects].concat()
+    let policy = setup.policy.map(|text| policy(namespace, text)).into_iter().collect();
+    [vec![namespace_object], policy, volume, objects].concat()
 }
 
 /// The CronJob of deploy/registry-gc.yaml.
@@ -151,6 +155,30 @@ fn set_memory(pod: &mut Value, setup: &Setup) {
             container["resources"]["limits"] = json!({"memory": memory});
         }
     }
+}
+
+/// A ConfigMap with the text of a policy.
+pub fn policy(namespace: &str, text: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": POLICY, "namespace": namespace},
+        "data": {"policy.yaml": text},
+    })
+}
+
+/// Mounts that ConfigMap in the sidecar, which reads it.
+fn mount_policy(pod: &mut Value, setup: &Setup) {
+    if setup.policy.is_none() {
+        return;
+    }
+    let volume = json!({"name": "policy", "configMap": {"name": POLICY}});
+    pod["spec"]["volumes"].as_array_mut().unwrap().push(volume);
+    let sidecar = &mut pod["spec"]["initContainers"][0];
+    let mount = json!({"name": "policy", "mountPath": "/etc/hookd", "readOnly": true});
+    sidecar["volumeMounts"].as_array_mut().unwrap().push(mount);
+    let variable = json!({"name": "HOOKD_POLICY", "value": "/etc/hookd/policy.yaml"});
+    sidecar["env"].as_array_mut().unwrap().push(variable);
 }
 
 /// Changes an empty volume.

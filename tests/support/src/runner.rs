@@ -54,6 +54,8 @@ pub struct Setup {
     pub environment: Vec<(&'static str, String)>,
     /// Variables of the runner container.
     pub of_runner: Vec<(&'static str, String)>,
+    /// The text of a policy, in a ConfigMap that the sidecar mounts.
+    pub policy: Option<&'static str>,
     /// Verb and resource that the Role lacks.
     pub forbidden: Option<(&'static str, &'static str)>,
     /// The part of the claim that is the work directory; none: all of it.

@@ -4,13 +4,14 @@
 //! (`table.rs`) knows every flag of `docker create`. Each flag is applied to the container, refused
 //! (`policy.rs`), or named in a warning; none is dropped silently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Failure;
 use crate::objects::docker::volumes::UserVolume;
 use crate::objects::error::SpecError;
 
 mod apply;
+mod asked;
 mod health;
 mod policy;
 mod table;
@@ -55,6 +56,8 @@ struct User {
 /// What the options of one container ask for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreateOptions {
+    /// The long names of the flags that were given, in any spelling.
+    flags: BTreeSet<&'static str>,
     /// In thousandths.
     cpus: Option<u64>,
     /// In bytes, as all sizes.
@@ -112,6 +115,7 @@ pub fn parse(text: &str) -> Result<CreateOptions, Failure> {
     let mut words = words::split(text)?.into_iter();
     while let Some(word) = words.next() {
         for Given { flag, value } in find(&word, &mut words)? {
+            options.flags.insert(flag.name);
             options.take(flag, &value)?;
         }
     }
@@ -121,6 +125,11 @@ pub fn parse(text: &str) -> Result<CreateOptions, Failure> {
         return Err(invalid("--memory-reservation", "is larger than `--memory`"));
     }
     Ok(options)
+}
+
+/// The long names of all flags, without their dashes.
+pub fn flag_names() -> impl Iterator<Item = &'static str> {
+    FLAGS.iter().map(|flag| flag.name)
 }
 
 /// The flags of a word, with the values that are joined to it or follow it.

@@ -179,7 +179,7 @@ fn source(volume: &UserVolume) -> Result<(), String> {
 }
 
 /// An absolute path without ".", ".." and doubled slashes.
-fn plain_path(path: &str) -> Option<String> {
+pub fn plain_path(path: &str) -> Option<String> {
     let mut parts = Vec::new();
     for part in path.strip_prefix('/')?.split('/') {
         match part {

@@ -140,6 +140,11 @@ impl JobContainer {
         }
     }
 
+    /// The volumes that the workflow asks for.
+    pub fn user_volumes(&self) -> &UserVolumes {
+        &self.volumes
+    }
+
     /// Its environment, with what docker mode adds.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let mut all = self.options.environment().clone();

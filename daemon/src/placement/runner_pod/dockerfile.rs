@@ -25,6 +25,7 @@ use crate::objects::build_job::kaniko::security_context;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
+use crate::policy;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition, BuiltProgram, RunPosition};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
@@ -60,11 +61,18 @@ async fn build(
     let volumes = containers::volumes(context).await?;
     let attempt = begin(call, dockerfile, session).await?;
     let image = BuildSpec::of(dockerfile);
-    let reader = ContextReader { config: &context.config, builder: KANIKO, spec: &image };
+    let policy = context.policy()?;
+    let reader = ContextReader {
+        config: &context.config,
+        builder: KANIKO,
+        policy: policy.as_ref(),
+        spec: &image,
+    };
     let mut address = containers::of_step(context, step, attempt);
     let unpacking = kaniko::unpacking(&address);
     // Read first: a context that cannot be read needs no container.
     let read = reader.read_for(move |lowered| lowered.with_files_of_base(&unpacking)).await?;
+    policy::say(read.audited.clone(), &context.warnings, session).await?;
     let endpoint = endpoint(context, &read).await?;
     let watch = context.agents.for_job().watch();
     let settings = &context.config.build;

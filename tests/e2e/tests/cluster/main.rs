@@ -41,6 +41,7 @@ mod output;
 mod parallel_steps;
 mod parity;
 mod policies;
+mod policy_file;
 mod prebuilds;
 mod preparing;
 mod pull_secrets;

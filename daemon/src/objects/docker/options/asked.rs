@@ -1,0 +1,43 @@
+//! What options ask for, for those who judge it.
+
+use super::CreateOptions;
+
+impl CreateOptions {
+    /// The long names of the flags that were given, without their dashes.
+    pub fn flags(&self) -> impl Iterator<Item = &'static str> {
+        self.flags.iter().copied()
+    }
+
+    /// `--cpus` in thousandths.
+    pub fn milli_cpus(&self) -> Option<u64> {
+        self.cpus
+    }
+
+    /// The flags that ask for memory of the container itself, with bytes.
+    pub fn memory_sizes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = [("--memory", self.memory), ("--memory-reservation", self.memory_reservation)];
+        all.into_iter().filter_map(|(flag, size)| Some((flag, size?)))
+    }
+
+    /// `--user`, as far as the container gets it.
+    pub fn user_id(&self) -> Option<i64> {
+        self.user.map(|user| user.user)
+    }
+
+    /// The groups of `--user` and `--group-add`.
+    pub fn group_ids(&self) -> impl Iterator<Item = i64> {
+        self.user.and_then(|user| user.group).into_iter().chain(self.groups.iter().copied())
+    }
+
+    /// `--cap-add`, in capitals without "CAP_".
+    pub fn added_capabilities(&self) -> &[String] {
+        &self.cap_add
+    }
+
+    /// `--privileged`, and every other option that weakens the isolation of the container but for users and
+    /// capabilities.
+    pub fn powers(&self) -> impl Iterator<Item = String> {
+        let privileged = self.privileged.then(|| "--privileged".to_owned());
+        privileged.into_iter().chain(self.powers.iter().map(|power| power.option.clone()))
+    }
+}
