@@ -14,6 +14,7 @@ use crate::hooks::prepare_job::PrepareJob;
 use crate::hooks::run_container_step::RunContainerStep;
 use crate::hooks::run_script_step::RunScriptStep;
 use crate::hooks::{cancel_step, cleanup_job};
+use crate::metrics::{Call, Outcome, metrics};
 
 mod connection;
 mod convert;
@@ -45,8 +46,16 @@ impl Service {
     /// Does the work in a task of its own: it goes on when its client does not wait for it.
     async fn in_own_task<T: Send + 'static>(
         &self,
+        call: Call,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Status> {
+        let counted = metrics().begin(call);
+        let work = async move {
+            let done = work.await;
+            let ended = if done.is_ok() { Outcome::Succeeded } else { Outcome::HookdFailed };
+            counted.ended(ended);
+            done
+        };
         let done = self.context.sessions.tasks.spawn(work).await;
         let done =
             done.unwrap_or_else(|error| Err(CommonError::defect("The call failed", error).into()));
@@ -117,8 +126,8 @@ impl HookService for Service {
     ) -> Result<Response<v1::CancelStepResponse>, Status> {
         let step = convert::step_id(&request.into_inner().step_id)?;
         let context = self.context.clone();
-        let found =
-            self.in_own_task(async move { cancel_step::cancel(&context, &step).await }).await?;
+        let cancel = async move { cancel_step::cancel(&context, &step).await };
+        let found = self.in_own_task(Call::CancelStep, cancel).await?;
         Ok(Response::new(v1::CancelStepResponse { found }))
     }
 
@@ -127,7 +136,8 @@ impl HookService for Service {
         _: Request<v1::CleanupJobRequest>,
     ) -> Result<Response<v1::CleanupJobResponse>, Status> {
         let context = self.context.clone();
-        let cleaned = self.in_own_task(async move { cleanup_job::cleanup(&context).await }).await?;
+        let clean = async move { cleanup_job::cleanup(&context).await };
+        let cleaned = self.in_own_task(Call::CleanupJob, clean).await?;
         Ok(Response::new(cleaned))
     }
 

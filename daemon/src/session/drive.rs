@@ -4,8 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, Stream, StreamExt};
-use hookd_api::v1::Phase;
+use futures::{FutureExt, StreamExt};
+use hookd_api::v1::{Phase, Stream};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use crate::error::{CommonError, Failure};
 use crate::ids::StepId;
+use crate::metrics::{self, CallInProgress, metrics};
 use crate::session::crashes::Crashes;
 use crate::session::cursor::{Cursor, Offsets};
 use crate::session::error::SessionError;
@@ -116,6 +117,17 @@ impl<T> Outcome<T> {
             Self::Closed => Transition::Closed,
         }
     }
+
+    /// What it is counted as, given what follows.
+    fn counted<O: Operation<Output = T>>(&self, action: Action) -> metrics::Outcome {
+        match self {
+            Self::Returned(result) if O::succeeded(result) => metrics::Outcome::Succeeded,
+            Self::Returned(_) => metrics::Outcome::ProgramFailed,
+            Self::Failed(_) => metrics::Outcome::HookdFailed,
+            Self::Closed if action != Action::Undo => metrics::Outcome::Left,
+            Self::Cancelled | Self::Closed => metrics::Outcome::Cancelled,
+        }
+    }
 }
 
 /// The way to a client.
@@ -131,7 +143,7 @@ impl Sessions {
     pub fn drive<O: Operation>(
         &self,
         start: Start,
-        controls: impl Stream<Item = Control> + Send + 'static,
+        controls: impl futures::Stream<Item = Control> + Send + 'static,
         mut operation: O,
         input: impl Send + 'static,
     ) -> Messages<O::Output> {
@@ -143,6 +155,7 @@ impl Sessions {
             Err(failure) => return refusal::refuse(&self.tasks, start, failure),
         };
         let working = self.crashes.begin(&start.step);
+        let counted = metrics().begin(O::CALL);
         let acked = if start.auto_ack { Acked::ALL } else { Acked::up_to(start.offsets) };
         let (acks, acked) = watch::channel(acked);
         let wishes = Wishes { acked, cancel, attached };
@@ -154,7 +167,8 @@ impl Sessions {
             let listening = listen(controls, acks, wishes.clone(), events.downgrade());
             let session = Session::new(start.cursor, start.offsets, events, wishes.acked.clone());
             let link = Link { sessions: &sessions, wishes, out: &out };
-            let work = link.attend(&mut operation, session.during(working), received);
+            let session = session.during(working);
+            let work = link.attend(&mut operation, session, received, counted);
             let work = async {
                 tokio::select! {
                     finished = work => finished,
@@ -186,10 +200,12 @@ impl<T: Send + 'static> Link<'_, T> {
         operation: &mut O,
         mut session: Session,
         mut received: mpsc::Receiver<Event>,
+        counted: CallInProgress,
     ) -> Option<Cursor> {
         let deletion = self.sessions.runner_deletion.watch();
         let forward = async {
             while let Some(event) = received.recv().await {
+                count_output(&event);
                 if self.out.send(Ok(Message::Event(event))).await.is_err() {
                     return;
                 }
@@ -198,6 +214,7 @@ impl<T: Send + 'static> Link<'_, T> {
         let perform = async {
             let outcome = self.perform(operation, &mut session).await;
             let action = self.wishes.attached.on(outcome.event());
+            counted.ended(outcome.counted::<O>(action));
             if action == Action::Undo {
                 // Side by side: a client that takes nothing does not hold up the end of its step.
                 let late = operation.creates_objects() && !matches!(outcome, Outcome::Failed(_));
@@ -288,13 +305,22 @@ impl<T: Send + 'static> Link<'_, T> {
     }
 }
 
+fn count_output(event: &Event) {
+    let EventKind::Output { stream, data, .. } = &event.kind else { return };
+    let output = match stream {
+        Stream::Stderr => metrics::Output::Stderr,
+        Stream::Stdout | Stream::Unspecified => metrics::Output::Stdout,
+    };
+    metrics().sent(output, data.len());
+}
+
 fn panicked() -> Failure {
     SessionError::Panicked.into()
 }
 
 /// Takes what the client says; never ends.
 async fn listen(
-    controls: impl Stream<Item = Control> + Send,
+    controls: impl futures::Stream<Item = Control> + Send,
     acks: watch::Sender<Acked>,
     wishes: Wishes,
     events: mpsc::WeakSender<Event>,

@@ -43,6 +43,7 @@ struct Scripted {
 
 impl Operation for Scripted {
     type Output = u8;
+    const CALL: metrics::Call = metrics::Call::RunScriptStep;
 
     async fn run(&mut self, session: &mut Session) -> Result<u8, Failure> {
         let build = BuildPosition { token: Some(token()), ..BuildPosition::default() };
