@@ -25,7 +25,7 @@ const ROOMS: [&[&str]; 13] = [
     &["session", "endpoint", "runner", "install", "dockerfile"],
     &["cluster", "registry"],
     // The ground.
-    &["beneath", "blocking", "config", "error", "ids", "metrics", "names", "yaml"],
+    &["beneath", "blocking", "config", "error", "ids", "logs", "metrics", "names", "yaml"],
 ];
 /// Uses within one line of [`ROOMS`].
 const BESIDE: [(&str, &str); 4] =

@@ -11,12 +11,9 @@ use hookd::build_command::{self, BuildCommand};
 use hookd::config::{self, Config};
 use hookd::endpoint;
 use hookd::error::report;
+use hookd::logs;
 use hookd::supervisor;
 use hookd_api::transport::HOOKD_SOCKET;
-use tracing_subscriber::EnvFilter;
-
-/// kube reports each failed connection as an error, also while hookd waits for the API server.
-const LOGGED: &str = "info,kube_client=off";
 
 /// Runs the container hooks of a GitHub Actions runner on Kubernetes.
 #[derive(Parser)]
@@ -56,11 +53,7 @@ fn main() -> ExitCode {
     let (command, warnings) = config::tolerant(Cli::command());
     let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| LOGGED.into()))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    logs::start();
     if matches!(cli.role, Some(Role::Daemon(_))) {
         for warning in &warnings {
             tracing::warn!("{warning}");

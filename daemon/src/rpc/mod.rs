@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hookd_api::v1;
 use hookd_api::v1::hook_service_server::HookService;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span};
 
 use crate::cluster::access;
 use crate::context::Context;
@@ -23,6 +24,7 @@ pub mod error;
 mod error_list;
 mod limits;
 pub mod listener;
+mod origin;
 pub mod status;
 mod weigh;
 
@@ -47,6 +49,7 @@ impl Service {
     async fn in_own_task<T: Send + 'static>(
         &self,
         call: Call,
+        span: Span,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Status> {
         let counted = metrics().begin(call);
@@ -56,10 +59,10 @@ impl Service {
             counted.ended(ended);
             done
         };
-        let done = self.context.sessions.tasks.spawn(work).await;
+        let done = self.context.sessions.tasks.spawn(work.instrument(span.clone())).await;
         let done =
             done.unwrap_or_else(|error| Err(CommonError::defect("The call failed", error).into()));
-        done.map_err(|failure| status::of(&failure))
+        done.map_err(|failure| span.in_scope(|| status::of(&failure)))
     }
 }
 
@@ -76,10 +79,10 @@ impl HookService for Service {
     ) -> Result<Response<Self::PrepareJobStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::prepare_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation = PrepareJob::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::prepare_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::prepare_response)))
     }
 
     async fn run_script_step(
@@ -88,11 +91,11 @@ impl HookService for Service {
     ) -> Result<Response<Self::RunScriptStepStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::script_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation =
             RunScriptStep::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::script_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::script_response)))
     }
 
     async fn run_container_step(
@@ -101,11 +104,11 @@ impl HookService for Service {
     ) -> Result<Response<Self::RunContainerStepStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::run_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let step = call.start.step.clone();
         let operation = RunContainerStep::new(self.context.clone(), step, call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::run_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::run_response)))
     }
 
     async fn build_image(
@@ -114,10 +117,10 @@ impl HookService for Service {
     ) -> Result<Response<Self::BuildImageStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::build_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation = BuildImage::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::build_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::build_response)))
     }
 
     async fn cancel_step(
@@ -126,18 +129,20 @@ impl HookService for Service {
     ) -> Result<Response<v1::CancelStepResponse>, Status> {
         let step = convert::step_id(&request.into_inner().step_id)?;
         let context = self.context.clone();
+        let span = origin::span(Some(step.as_str()), None);
         let cancel = async move { cancel_step::cancel(&context, &step).await };
-        let found = self.in_own_task(Call::CancelStep, cancel).await?;
+        let found = self.in_own_task(Call::CancelStep, span, cancel).await?;
         Ok(Response::new(v1::CancelStepResponse { found }))
     }
 
     async fn cleanup_job(
         &self,
-        _: Request<v1::CleanupJobRequest>,
+        request: Request<v1::CleanupJobRequest>,
     ) -> Result<Response<v1::CleanupJobResponse>, Status> {
         let context = self.context.clone();
+        let span = origin::span(None, request.into_inner().job);
         let clean = async move { cleanup_job::cleanup(&context).await };
-        let cleaned = self.in_own_task(Call::CleanupJob, clean).await?;
+        let cleaned = self.in_own_task(Call::CleanupJob, span, clean).await?;
         Ok(Response::new(cleaned))
     }
 

@@ -4,17 +4,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
-use hookd_api::v1::{Phase, Stream};
+use futures::{FutureExt, Stream, StreamExt};
+use hookd_api::v1::Phase;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::error::{CommonError, Failure};
 use crate::ids::StepId;
-use crate::metrics::{self, CallInProgress, metrics};
+use crate::metrics::{CallInProgress, metrics};
 use crate::session::crashes::Crashes;
 use crate::session::cursor::{Cursor, Offsets};
 use crate::session::error::SessionError;
@@ -25,6 +25,7 @@ use crate::session::runner_deletion::RunnerDeletion;
 use crate::session::state::{Action, Event as Transition};
 use crate::session::steps::{Attached, Steps};
 
+mod counts;
 mod refusal;
 
 /// Events that wait for a slow client, each of 64 KiB at most.
@@ -62,6 +63,8 @@ pub struct Start {
     pub offsets: Offsets,
     /// The client acknowledges nothing.
     pub auto_ack: bool,
+    /// Around each line of the log that belongs to the call.
+    pub span: Span,
 }
 
 /// What a client says after its first message.
@@ -117,17 +120,6 @@ impl<T> Outcome<T> {
             Self::Closed => Transition::Closed,
         }
     }
-
-    /// What it is counted as, given what follows.
-    fn counted<O: Operation<Output = T>>(&self, action: Action) -> metrics::Outcome {
-        match self {
-            Self::Returned(result) if O::succeeded(result) => metrics::Outcome::Succeeded,
-            Self::Returned(_) => metrics::Outcome::ProgramFailed,
-            Self::Failed(_) => metrics::Outcome::HookdFailed,
-            Self::Closed if action != Action::Undo => metrics::Outcome::Left,
-            Self::Cancelled | Self::Closed => metrics::Outcome::Cancelled,
-        }
-    }
 }
 
 /// The way to a client.
@@ -143,7 +135,7 @@ impl Sessions {
     pub fn drive<O: Operation>(
         &self,
         start: Start,
-        controls: impl futures::Stream<Item = Control> + Send + 'static,
+        controls: impl Stream<Item = Control> + Send + 'static,
         mut operation: O,
         input: impl Send + 'static,
     ) -> Messages<O::Output> {
@@ -160,7 +152,7 @@ impl Sessions {
         let (acks, acked) = watch::channel(acked);
         let wishes = Wishes { acked, cancel, attached };
         let (out, outbound) = mpsc::channel(1);
-        let span = tracing::info_span!("step", id = %start.step);
+        let span = start.span.clone();
         let sessions = self.clone();
         let work = async move {
             let (events, received) = mpsc::channel(QUEUE);
@@ -205,7 +197,7 @@ impl<T: Send + 'static> Link<'_, T> {
         let deletion = self.sessions.runner_deletion.watch();
         let forward = async {
             while let Some(event) = received.recv().await {
-                count_output(&event);
+                counts::count_output(&event);
                 if self.out.send(Ok(Message::Event(event))).await.is_err() {
                     return;
                 }
@@ -305,22 +297,13 @@ impl<T: Send + 'static> Link<'_, T> {
     }
 }
 
-fn count_output(event: &Event) {
-    let EventKind::Output { stream, data, .. } = &event.kind else { return };
-    let output = match stream {
-        Stream::Stderr => metrics::Output::Stderr,
-        Stream::Stdout | Stream::Unspecified => metrics::Output::Stdout,
-    };
-    metrics().sent(output, data.len());
-}
-
 fn panicked() -> Failure {
     SessionError::Panicked.into()
 }
 
 /// Takes what the client says; never ends.
 async fn listen(
-    controls: impl futures::Stream<Item = Control> + Send,
+    controls: impl Stream<Item = Control> + Send,
     acks: watch::Sender<Acked>,
     wishes: Wishes,
     events: mpsc::WeakSender<Event>,
