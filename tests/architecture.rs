@@ -25,10 +25,11 @@ const ROOMS: [&[&str]; 13] = [
     &["session", "endpoint", "runner", "install", "dockerfile"],
     &["cluster", "registry"],
     // The ground.
-    &["beneath", "blocking", "config", "error", "ids", "names", "yaml"],
+    &["beneath", "blocking", "config", "error", "ids", "logs", "metrics", "names", "yaml"],
 ];
 /// Uses within one line of [`ROOMS`].
-const BESIDE: [(&str, &str); 3] = [("blocking", "error"), ("names", "ids"), ("config", "error")];
+const BESIDE: [(&str, &str); 4] =
+    [("blocking", "error"), ("names", "ids"), ("config", "error"), ("metrics", "error")];
 
 /// Lines that a file may have.
 const MOST_LINES: usize = 350;

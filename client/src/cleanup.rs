@@ -3,6 +3,7 @@
 use hookd_api::v1::{CleanupJobRequest, CleanupJobResponse};
 
 use crate::connect::{ConnectError, Connection};
+use crate::job;
 use crate::report::Explain;
 use crate::status::{ErrorClass, HookdError, classify};
 
@@ -24,7 +25,11 @@ pub(crate) async fn run(
 ) -> Result<CleanupJobResponse, CleanupError> {
     loop {
         let mut client = connection.connect().await?;
-        match client.cleanup_job(CleanupJobRequest {}).await.map_err(classify) {
+        match client
+            .cleanup_job(CleanupJobRequest { job: Some(job::of_environment()) })
+            .await
+            .map_err(classify)
+        {
             Ok(response) => {
                 connection.answered();
                 return Ok(response.into_inner());

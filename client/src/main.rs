@@ -14,6 +14,7 @@ mod connect;
 mod externals;
 mod hook;
 mod input;
+mod job;
 mod output;
 mod report;
 mod response;

@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::error::{Failure, report};
 use crate::hooks::{built_images, orphans, prebuild};
 use crate::install::{self, InstallError};
+use crate::metrics;
 use crate::placement;
 use crate::rpc::{self, Service, listener};
 use crate::workload::pod_security;
@@ -50,6 +51,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let (client, namespace) = client::connect().await?;
     let namespace = config.namespace.clone().unwrap_or(namespace);
     let context = Arc::new(Context::new(config, client, namespace));
+    serve_metrics(&context.config).await;
     let network = context.clone();
     tokio::spawn(async move { placement::restore(&network).await });
     warm(&context).await;
@@ -72,6 +74,16 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     stop(&context).await;
     built_images::delete(&context).await;
     served
+}
+
+/// Steps run without metrics too: a port that is taken is no reason to end.
+async fn serve_metrics(config: &Config) {
+    let address = config.metrics_address.as_ref().and_then(|address| address.parse().ok());
+    let Some(address) = address else { return };
+    match metrics::serve(address).await {
+        Ok(serving) => drop(tokio::spawn(serving)),
+        Err(error) => tracing::error!(error = report(&error), "there are no metrics"),
+    }
 }
 
 /// Asks the cluster for what every step needs; a failure is logged now and reported by the calls to come.

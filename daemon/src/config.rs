@@ -21,7 +21,7 @@ pub use policy::PolicyConfig;
 pub use registry::{BuiltImages, RegistryConfig, TlsSecret};
 pub use tolerant::tolerant;
 pub use values::count;
-use values::{seconds, switch};
+use values::{address, seconds, switch};
 
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
@@ -132,6 +132,11 @@ pub struct Config {
     )]
     pub container_step_launcher: ContainerStepLauncher,
 
+    /// Address and port at which Prometheus reads the metrics, such as `0.0.0.0:9464`. Default: none, they
+    /// are not served.
+    #[arg(long, env = "HOOKD_METRICS_ADDRESS", value_parser = address)]
+    pub metrics_address: Option<String>,
+
     /// What workflows may ask for.
     #[command(flatten)]
     pub policy: PolicyConfig,
@@ -190,6 +195,7 @@ impl Config {
             &mut self.claim_name,
             &mut self.runner_image,
             &mut self.pull_secret,
+            &mut self.metrics_address,
         ];
         for text in texts {
             text.take_if(|text| text.trim().is_empty());

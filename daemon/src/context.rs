@@ -18,6 +18,7 @@ use crate::cluster::retry::Retry;
 use crate::config::{AgentInjection, Config};
 use crate::error::{Failure, report};
 use crate::forward::JobNetwork;
+use crate::metrics::metrics;
 use crate::objects::agent::Injection;
 use crate::objects::template::Template;
 use crate::policy::Policy;
@@ -179,6 +180,7 @@ impl Context {
         let read = Runner::read(&self.cluster, &self.config, &retry).await;
         let missing = granted.lacks(self.required(read.as_ref().ok()));
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&missing);
+        metrics().lacks_permissions(missing.len());
         if !missing.is_empty() {
             return Err(access::failure(&self.cluster.namespace, &missing));
         }

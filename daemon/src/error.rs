@@ -75,6 +75,39 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 29] = [
+        Self::AdmissionDenied,
+        Self::ApiUnreachable,
+        Self::BuildFailed,
+        Self::Cancelled,
+        Self::ClaimUnusable,
+        Self::ContextInvalid,
+        Self::DaemonCrashed,
+        Self::DeadlineExceeded,
+        Self::Evicted,
+        Self::ImagePullFailed,
+        Self::InvalidInput,
+        Self::Internal,
+        Self::OomKilled,
+        Self::OutputLost,
+        Self::PermissionMissing,
+        Self::PolicyDenied,
+        Self::PodUnschedulable,
+        Self::QuotaExceeded,
+        Self::RegistryRefused,
+        Self::RegistryUnreachable,
+        Self::RunnerPodUnusable,
+        Self::StartFailed,
+        Self::StepLost,
+        Self::TemplateInvalid,
+        Self::TooManyCalls,
+        Self::Unsupported,
+        Self::VolumeFull,
+        Self::VolumeReadOnly,
+        Self::VolumeStalled,
+    ];
+
     /// The name on the wire, in `ErrorInfo.reason`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -23,6 +23,8 @@ pub mod forward;
 pub mod hooks;
 pub mod ids;
 pub mod install;
+pub mod logs;
+pub mod metrics;
 pub mod names;
 pub mod objects;
 pub mod placement;

@@ -13,12 +13,9 @@ use hookd::config::{self, Config};
 use hookd::doctor::{self, DoctorCommand, status::StatusCommand};
 use hookd::endpoint;
 use hookd::error::report;
+use hookd::logs;
 use hookd::supervisor;
 use hookd_api::transport::HOOKD_SOCKET;
-use tracing_subscriber::EnvFilter;
-
-/// kube reports each failed connection as an error, also while hookd waits for the API server.
-const LOGGED: &str = "info,kube_client=off";
 
 /// Runs the container hooks of a GitHub Actions runner on Kubernetes.
 #[derive(Parser)]
@@ -33,7 +30,7 @@ impl Cli {
     fn logged(&self) -> &'static str {
         match self.role {
             Some(Role::Doctor(_) | Role::Status(_)) => "off",
-            _ => LOGGED,
+            _ => logs::DEFAULT,
         }
     }
 }
@@ -73,13 +70,7 @@ fn main() -> ExitCode {
     let (command, warnings) = config::tolerant(Cli::command());
     let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| cli.logged().into()),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    logs::start(cli.logged());
     if matches!(cli.role, Some(Role::Daemon(_))) {
         for warning in &warnings {
             tracing::warn!("{warning}");

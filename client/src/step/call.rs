@@ -14,6 +14,7 @@ use hookd_api::v1::{
 use tonic::{Response, Status, Streaming};
 
 use crate::connect::Client;
+use crate::job;
 
 /// A streaming call: what to run, and the messages that carry it.
 pub(crate) trait Call: Clone + Send + 'static {
@@ -100,7 +101,9 @@ impl Call for ContainerStep {
     fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
         use run_container_step_request::Message;
         let (container, event) = (Some(self.container.clone()), self.event.clone());
-        let start = RunContainerStepStart { step_id, container, resume, auto_ack: false, event };
+        let job = Some(job::of_environment());
+        let auto_ack = false;
+        let start = RunContainerStepStart { step_id, container, resume, auto_ack, event, job };
         RunContainerStepRequest { message: Some(Message::Start(start)) }
     }
 
@@ -134,7 +137,8 @@ impl Call for ScriptStep {
     fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
         use run_script_step_request::Message;
         let script = Some(self.0.clone());
-        let start = RunScriptStepStart { step_id, script, resume, auto_ack: false };
+        let job = Some(job::of_environment());
+        let start = RunScriptStepStart { step_id, script, resume, auto_ack: false, job };
         RunScriptStepRequest { message: Some(Message::Start(start)) }
     }
 
@@ -168,7 +172,8 @@ impl Call for Preparation {
     fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
         use prepare_job_request::Message;
         let (container, services) = (self.container.clone(), self.services.clone());
-        let start = PrepareJobStart { step_id, container, services, resume, auto_ack: false };
+        let (job, auto_ack) = (Some(job::of_environment()), false);
+        let start = PrepareJobStart { step_id, container, services, resume, auto_ack, job };
         PrepareJobRequest { message: Some(Message::Start(start)) }
     }
 

@@ -21,6 +21,7 @@ use crate::session::log_group;
 use crate::workload::error::WorkloadError;
 use crate::workload::quota::with_room;
 use crate::workload::start::{Awaited, started};
+use crate::workload::timing;
 
 /// A Job of this call.
 struct Created {
@@ -151,6 +152,7 @@ impl Build<'_> {
                 }
                 started => started.map_err(|failure| self.unplaced(failure))?,
             };
+            timing::observe(&pod, names::BUILD_CONTAINER);
             let sent = self.send_context(source, &pod).await;
             let context_digest = match sent {
                 Ok(context_digest) => Some(context_digest),

@@ -11,6 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::build::builder::Builder;
 use crate::build::cache::BuildCache;
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
 use crate::ids::{self, StepId};
+use crate::metrics::{self, metrics};
 use crate::names;
 use crate::policy::{self, Policy};
 use crate::registry::client::RegistryClient;
@@ -183,21 +185,30 @@ pub async fn build(
     if let Some(job) = build.running_job(session).await? {
         let running = build.resume(job, session).await?;
         let plan = Plan { lookup: Lookup::NoKey(None), lease: None };
-        return build.attend(running, plan, session).await;
+        let image = build.attend(running, plan, session).await?;
+        metrics().built(metrics::Build::Built);
+        return Ok(image);
     }
     if let Some(image) = build.built_before(session).await? {
+        metrics().built(metrics::Build::Hit);
         return Ok(image);
     }
     let lookup = build.look_up(session).await?;
     if let Lookup::Found(image) = lookup {
+        metrics().built(metrics::Build::Hit);
         return Ok(image);
     }
     let lease = match build.turn(&lookup, session).await? {
-        Turn::Built(image) => return Ok(image),
+        Turn::Built(image) => {
+            metrics().built(metrics::Build::Followed);
+            return Ok(image);
+        }
         Turn::Ours(lease) => lease,
     };
     let running = build.start(&lookup, session).await?;
-    build.attend(running, Plan { lookup, lease }, session).await
+    let image = build.attend(running, Plan { lookup, lease }, session).await?;
+    metrics().built(metrics::Build::Built);
+    Ok(image)
 }
 
 impl Build<'_> {
@@ -218,6 +229,7 @@ impl Build<'_> {
         session: &mut Session,
     ) -> Result<BuiltReference, Failure> {
         let Plan { lookup, mut lease } = plan;
+        let began = Instant::now();
         let ended = loop {
             let is_of = |recipe: &Recipe| running.is_of(&recipe.key);
             // Others do not wait for an image that they cannot have.
@@ -237,6 +249,7 @@ impl Build<'_> {
                 }
             }
         };
+        metrics().took(metrics::Phase::Build, began.elapsed());
         let digest = self.digest(&running.job, &ended)?;
         if let Some(recipe) = lookup.recipe() {
             self.share(recipe, &running, &digest).await;

@@ -18,6 +18,7 @@ use tower_http::timeout::TimeoutBody;
 
 use crate::cluster::error::ClusterError;
 use crate::error::Failure;
+use crate::metrics::metrics;
 
 /// A request that is not answered by then is repeated.
 pub const ANSWER: Duration = Duration::from_secs(15);
@@ -62,8 +63,13 @@ fn over_prompt_connections(config: &Config) -> kube::Result<Client> {
         .build(connector);
     let answers = service_fn(move |request: Request<kube::client::Body>| {
         let idle = idle_limit(request.uri().path());
+        let asked = metrics().ask(request.method(), request.uri());
         let answer = client.request(request);
-        async move { Ok::<_, BoxError>(answer.await?.map(|body| TimeoutBody::new(idle, body))) }
+        async move {
+            let answer = answer.await?;
+            asked.answered(answer.status());
+            Ok::<_, BoxError>(answer.map(|body| TimeoutBody::new(idle, body)))
+        }
     });
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::cluster::error::ClusterError;
 use crate::cluster::retry::{Backoff, Retry, is_transient};
 use crate::error::Failure;
+use crate::metrics::{Connection, metrics};
 
 mod lines;
 mod position;
@@ -102,6 +103,7 @@ impl Log<'_> {
                 return self.check_tail(position, whole, sink).await;
             };
             tracing::info!(pod = self.pod, why, "the stream of the log broke; opening it again");
+            metrics().reconnected(Connection::Log);
             sink.broken(true).await?;
             if ends_within(ended.clone(), Duration::ZERO).await.is_some() {
                 return self.check_tail(position, false, sink).await;

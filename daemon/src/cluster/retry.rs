@@ -11,6 +11,7 @@ use crate::cluster::client::ANSWER;
 use crate::cluster::error::ClusterError;
 use crate::cluster::refusal;
 use crate::error::{Failure, report};
+use crate::metrics::metrics;
 
 /// What looks like a missing permission is believed after this: what hookd may do is looked at once
 /// at start, and an API server that has just started knows no roles yet.
@@ -129,6 +130,7 @@ impl Retry {
                 return Err(error);
             }
             tracing::debug!(error = report(&error), "repeating a request");
+            metrics().retried();
             let left = self.budget.saturating_sub(started.elapsed());
             let pause = retry_after(&error).unwrap_or_else(|| backoff.next());
             tokio::time::sleep(pause.min(left)).await;

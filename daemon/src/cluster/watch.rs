@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::cluster::pod;
 use crate::cluster::retry::Backoff;
 use crate::error::report;
+use crate::metrics::{Connection, metrics};
 use crate::names::JOB_UID_LABEL;
 
 mod pod_of_job;
@@ -167,7 +168,10 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
                 sender.send_replace(PodState::Deleted);
                 return;
             }
-            Some(Err(error)) => tracing::debug!(name, error = report(&error), "the watch broke"),
+            Some(Err(error)) => {
+                tracing::debug!(name, error = report(&error), "the watch broke");
+                metrics().reconnected(Connection::Watch);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Values of settings: what is not one is an error with its form.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::TlsSecret;
@@ -10,6 +11,16 @@ pub(super) fn port(text: &str) -> Result<String, String> {
         Ok(1..) => Ok(text.trim().to_owned()),
         _ if text.trim().is_empty() => Ok(String::new()),
         _ => Err("not a port number".to_owned()),
+    }
+}
+
+/// An IP address with a port, or nothing.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(text.to_owned()),
+        _ if text.is_empty() => Ok(String::new()),
+        _ => Err("not an IP address with a port such as 0.0.0.0:9464".to_owned()),
     }
 }
 
@@ -92,6 +103,16 @@ pub(super) fn repository(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_an_ip_address_and_a_port() {
+        for text in ["0.0.0.0:9464", "[::]:9464", " 127.0.0.1:1 ", ""] {
+            assert_eq!(address(text).as_deref(), Ok(text.trim()), "{text}");
+        }
+        for text in ["9464", ":9464", "localhost:9464", "0.0.0.0", "0.0.0.0:0", "1.2.3.4:70000"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn certificates_are_named_by_host_and_secret() {

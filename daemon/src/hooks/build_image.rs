@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::hooks::policy;
 use crate::ids::StepId;
+use crate::metrics;
 use crate::placement::own_pod::deletion;
 use crate::session::cursor::Cursor;
 use crate::session::events::Session;
@@ -34,6 +35,7 @@ impl BuildImage {
 impl Operation for BuildImage {
     /// The image by its digest, and where else it is.
     type Output = PublishedImage;
+    const CALL: metrics::Call = metrics::Call::BuildImage;
 
     async fn run(&mut self, session: &mut Session) -> Result<PublishedImage, Failure> {
         let env = self.context.build_environment().await?;

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::hooks::{policy, prebuild};
 use crate::ids::StepId;
+use crate::metrics;
 use crate::objects::job_pod::JobSpec;
 use crate::placement::{self, Call};
 use crate::session::cursor::Cursor;
@@ -33,6 +34,7 @@ impl PrepareJob {
 impl Operation for PrepareJob {
     /// What the workflow hears of the job.
     type Output = JobPrepared;
+    const CALL: metrics::Call = metrics::Call::PrepareJob;
 
     async fn run(&mut self, session: &mut Session) -> Result<JobPrepared, Failure> {
         let Self { context, step, spec } = self;

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::hooks::{action_args, policy};
 use crate::ids::StepId;
+use crate::metrics;
 use crate::names;
 use crate::objects::container::{ContainerStep, Source};
 use crate::placement::{self, Call};
@@ -36,6 +37,11 @@ impl RunContainerStep {
 impl Operation for RunContainerStep {
     /// The exit code.
     type Output = i32;
+    const CALL: metrics::Call = metrics::Call::RunContainerStep;
+
+    fn succeeded(code: &i32) -> bool {
+        *code == 0
+    }
 
     async fn run(&mut self, session: &mut Session) -> Result<i32, Failure> {
         // Its environment may be large: it is moved, not copied.

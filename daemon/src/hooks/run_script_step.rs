@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::hooks::error::HookError;
 use crate::ids::StepId;
+use crate::metrics;
 use crate::objects::script::ScriptStep;
 use crate::session::age;
 use crate::session::cursor::{Cursor, Offsets};
@@ -41,6 +42,11 @@ impl RunScriptStep {
 impl Operation for RunScriptStep {
     /// The exit code.
     type Output = i32;
+    const CALL: metrics::Call = metrics::Call::RunScriptStep;
+
+    fn succeeded(code: &i32) -> bool {
+        *code == 0
+    }
 
     async fn run(&mut self, session: &mut Session) -> Result<i32, Failure> {
         let context = &*self.context;

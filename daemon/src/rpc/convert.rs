@@ -5,9 +5,10 @@ use std::pin::Pin;
 use futures::{Stream, StreamExt};
 use hookd_api::v1;
 use tonic::{Status, Streaming};
+use tracing::Span;
 
 use super::error::CallError;
-use super::status;
+use super::{origin, status};
 use crate::build::publish::PublishedImage;
 use crate::build::spec::BuildSpec;
 use crate::ids::{InvalidStepId, StepId};
@@ -44,7 +45,7 @@ pub(super) fn run_start(
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "RunContainerStep" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
     let Some(container) = start.container else {
         return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
@@ -60,8 +61,8 @@ pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<B
         return Err(invalid(CallError::NoStart { call: "BuildImage" }));
     };
     let mut start = start;
-    let resume = start.resume.take();
-    let start_at = session_start(&start.step_id, resume, start.auto_ack)?;
+    let (resume, job) = (start.resume.take(), start.job.take());
+    let start_at = session_start(&start.step_id, resume, start.auto_ack, job)?;
     let spec = BuildSpec::read(start).map_err(|error| status::of(&error.into()))?;
     Ok(Call { start: start_at, spec })
 }
@@ -71,7 +72,7 @@ pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "PrepareJob" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
     let spec =
         JobSpec::read(start.container, start.services).map_err(|failure| status::of(&failure))?;
     Ok(Call { start: start_at, spec })
@@ -84,7 +85,7 @@ pub(super) fn script_start(
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "RunScriptStep" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack)?;
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
     let Some(script) = start.script else {
         return Err(invalid(CallError::NoField { call: "RunScriptStep", field: "script" }));
     };
@@ -92,14 +93,21 @@ pub(super) fn script_start(
     Ok(Call { start: start_at, spec })
 }
 
-fn session_start(step: &str, resume: Option<v1::Resume>, auto_ack: bool) -> Result<Start, Status> {
+fn session_start(
+    step: &str,
+    resume: Option<v1::Resume>,
+    auto_ack: bool,
+    job: Option<v1::JobContext>,
+) -> Result<Start, Status> {
     let resume = resume.unwrap_or_default();
     let cursor = Cursor::decode(&resume.cursor).map_err(invalid)?;
     let offsets = Offsets { stdout: resume.stdout_offset, stderr: resume.stderr_offset };
     if offsets.stdout.max(offsets.stderr) > MAX_OFFSET {
         return Err(invalid(CallError::OffsetTooLarge { limit: MAX_OFFSET }));
     }
-    Ok(Start { step: step_id(step)?, cursor, offsets, auto_ack })
+    let step = step_id(step)?;
+    let span = origin::span(Some(step.as_str()), job);
+    Ok(Start { step, cursor, offsets, auto_ack, span })
 }
 
 /// A request of a streaming call after the first.
@@ -170,11 +178,12 @@ pub(super) type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Se
 /// The messages of a session as those of its call.
 pub(super) fn responses<T: Send + 'static, R: 'static>(
     messages: Messages<T>,
+    span: Span,
     convert: fn(Message<T>) -> R,
 ) -> Responses<R> {
-    Box::pin(
-        messages.map(move |message| message.map(convert).map_err(|failure| status::of(&failure))),
-    )
+    Box::pin(messages.map(move |message| {
+        message.map(convert).map_err(|failure| span.in_scope(|| status::of(&failure)))
+    }))
 }
 
 pub(super) fn prepare_response(message: Message<v1::JobPrepared>) -> v1::PrepareJobResponse {

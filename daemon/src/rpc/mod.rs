@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hookd_api::v1;
 use hookd_api::v1::hook_service_server::HookService;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span};
 
 use crate::cluster::access;
 use crate::context::Context;
@@ -14,6 +15,7 @@ use crate::hooks::prepare_job::PrepareJob;
 use crate::hooks::run_container_step::RunContainerStep;
 use crate::hooks::run_script_step::RunScriptStep;
 use crate::hooks::{cancel_step, cleanup_job};
+use crate::metrics::{Call, Outcome, metrics};
 
 pub mod client;
 mod connection;
@@ -23,6 +25,7 @@ pub mod error;
 mod error_list;
 mod limits;
 pub mod listener;
+mod origin;
 pub mod status;
 mod weigh;
 
@@ -46,12 +49,21 @@ impl Service {
     /// Does the work in a task of its own: it goes on when its client does not wait for it.
     async fn in_own_task<T: Send + 'static>(
         &self,
+        call: Call,
+        span: Span,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Status> {
-        let done = self.context.sessions.tasks.spawn(work).await;
+        let counted = metrics().begin(call);
+        let work = async move {
+            let done = work.await;
+            let ended = if done.is_ok() { Outcome::Succeeded } else { Outcome::HookdFailed };
+            counted.ended(ended);
+            done
+        };
+        let done = self.context.sessions.tasks.spawn(work.instrument(span.clone())).await;
         let done =
             done.unwrap_or_else(|error| Err(CommonError::defect("The call failed", error).into()));
-        done.map_err(|failure| status::of(&failure))
+        done.map_err(|failure| span.in_scope(|| status::of(&failure)))
     }
 }
 
@@ -68,10 +80,10 @@ impl HookService for Service {
     ) -> Result<Response<Self::PrepareJobStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::prepare_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation = PrepareJob::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::prepare_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::prepare_response)))
     }
 
     async fn run_script_step(
@@ -80,11 +92,11 @@ impl HookService for Service {
     ) -> Result<Response<Self::RunScriptStepStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::script_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation =
             RunScriptStep::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::script_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::script_response)))
     }
 
     async fn run_container_step(
@@ -93,11 +105,11 @@ impl HookService for Service {
     ) -> Result<Response<Self::RunContainerStepStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::run_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let step = call.start.step.clone();
         let operation = RunContainerStep::new(self.context.clone(), step, call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::run_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::run_response)))
     }
 
     async fn build_image(
@@ -106,10 +118,10 @@ impl HookService for Service {
     ) -> Result<Response<Self::BuildImageStream>, Status> {
         let mut inbound = request.into_inner();
         let (call, input) = self.limits.first(&mut inbound, convert::build_start).await?;
-        let controls = convert::controls(inbound);
+        let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation = BuildImage::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
-        Ok(Response::new(convert::responses(messages, convert::build_response)))
+        Ok(Response::new(convert::responses(messages, span, convert::build_response)))
     }
 
     async fn cancel_step(
@@ -118,17 +130,20 @@ impl HookService for Service {
     ) -> Result<Response<v1::CancelStepResponse>, Status> {
         let step = convert::step_id(&request.into_inner().step_id)?;
         let context = self.context.clone();
-        let found =
-            self.in_own_task(async move { cancel_step::cancel(&context, &step).await }).await?;
+        let span = origin::span(Some(step.as_str()), None);
+        let cancel = async move { cancel_step::cancel(&context, &step).await };
+        let found = self.in_own_task(Call::CancelStep, span, cancel).await?;
         Ok(Response::new(v1::CancelStepResponse { found }))
     }
 
     async fn cleanup_job(
         &self,
-        _: Request<v1::CleanupJobRequest>,
+        request: Request<v1::CleanupJobRequest>,
     ) -> Result<Response<v1::CleanupJobResponse>, Status> {
         let context = self.context.clone();
-        let cleaned = self.in_own_task(async move { cleanup_job::cleanup(&context).await }).await?;
+        let span = origin::span(None, request.into_inner().job);
+        let clean = async move { cleanup_job::cleanup(&context).await };
+        let cleaned = self.in_own_task(Call::CleanupJob, span, clean).await?;
         Ok(Response::new(cleaned))
     }
 

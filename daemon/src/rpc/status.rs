@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::error::{Failure, Reason, report};
+use crate::metrics::metrics;
 
 /// Bytes of a message, and of a remedy. Workflows choose parts of them, and a status travels in HTTP/2
 /// headers: the message twice, encoded, of which clients take 16 KiB (hyper's default). A client that
@@ -16,6 +17,7 @@ const LONGEST: usize = 2 << 10;
 /// The status of a failure: code, one sentence, and ErrorInfo with reason and remedy. Of a text of more
 /// than 2 KiB the middle is left out.
 pub fn of(failure: &Failure) -> Status {
+    metrics().failed(failure.reason);
     let message = shortened(&report(failure));
     match failure.reason {
         Reason::Cancelled => tracing::info!(reason = %failure.reason, "{message}"),

@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::error::{CommonError, Failure};
 use crate::ids::StepId;
+use crate::metrics::{CallInProgress, metrics};
 use crate::session::crashes::Crashes;
 use crate::session::cursor::{Cursor, Offsets};
 use crate::session::error::SessionError;
@@ -24,6 +25,7 @@ use crate::session::runner_deletion::RunnerDeletion;
 use crate::session::state::{Action, Event as Transition};
 use crate::session::steps::{Attached, Steps};
 
+mod counts;
 mod refusal;
 
 /// Events that wait for a slow client, each of 64 KiB at most.
@@ -61,6 +63,8 @@ pub struct Start {
     pub offsets: Offsets,
     /// The client acknowledges nothing.
     pub auto_ack: bool,
+    /// Around each line of the log that belongs to the call.
+    pub span: Span,
 }
 
 /// What a client says after its first message.
@@ -143,18 +147,20 @@ impl Sessions {
             Err(failure) => return refusal::refuse(&self.tasks, start, failure),
         };
         let working = self.crashes.begin(&start.step);
+        let counted = metrics().begin(O::CALL);
         let acked = if start.auto_ack { Acked::ALL } else { Acked::up_to(start.offsets) };
         let (acks, acked) = watch::channel(acked);
         let wishes = Wishes { acked, cancel, attached };
         let (out, outbound) = mpsc::channel(1);
-        let span = tracing::info_span!("step", id = %start.step);
+        let span = start.span.clone();
         let sessions = self.clone();
         let work = async move {
             let (events, received) = mpsc::channel(QUEUE);
             let listening = listen(controls, acks, wishes.clone(), events.downgrade());
             let session = Session::new(start.cursor, start.offsets, events, wishes.acked.clone());
             let link = Link { sessions: &sessions, wishes, out: &out };
-            let work = link.attend(&mut operation, session.during(working), received);
+            let session = session.during(working);
+            let work = link.attend(&mut operation, session, received, counted);
             let work = async {
                 tokio::select! {
                     finished = work => finished,
@@ -186,10 +192,12 @@ impl<T: Send + 'static> Link<'_, T> {
         operation: &mut O,
         mut session: Session,
         mut received: mpsc::Receiver<Event>,
+        counted: CallInProgress,
     ) -> Option<Cursor> {
         let deletion = self.sessions.runner_deletion.watch();
         let forward = async {
             while let Some(event) = received.recv().await {
+                counts::count_output(&event);
                 if self.out.send(Ok(Message::Event(event))).await.is_err() {
                     return;
                 }
@@ -198,6 +206,7 @@ impl<T: Send + 'static> Link<'_, T> {
         let perform = async {
             let outcome = self.perform(operation, &mut session).await;
             let action = self.wishes.attached.on(outcome.event());
+            counted.ended(outcome.counted::<O>(action));
             if action == Action::Undo {
                 // Side by side: a client that takes nothing does not hold up the end of its step.
                 let late = operation.creates_objects() && !matches!(outcome, Outcome::Failed(_));

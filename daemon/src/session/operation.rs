@@ -3,6 +3,7 @@
 use futures::future::BoxFuture;
 
 use crate::error::Failure;
+use crate::metrics::Call;
 use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 
@@ -13,12 +14,20 @@ pub trait Operation: Send + Sync + 'static {
     /// What the client gets in the end.
     type Output: Send + 'static;
 
+    /// What it is counted as.
+    const CALL: Call;
+
     /// Does it, or goes on from the session's cursor. It looks first whether hookd has the permissions
     /// that it needs. It may be dropped at any `await`.
     fn run(
         &mut self,
         session: &mut Session,
     ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+
+    /// True unless the step's own program failed.
+    fn succeeded(_: &Self::Output) -> bool {
+        true
+    }
 
     /// Deletes what `run` may have made, as far as `cursor` shows; all that it can have made if there
     /// is none. Doing it again does no harm. It goes on when no caller waits for it any more.

@@ -19,6 +19,7 @@ use crate::cluster::client::ANSWER;
 use crate::cluster::pod::{self, FailedProgram};
 use crate::cluster::retry::Backoff;
 use crate::error::{Failure, report};
+use crate::metrics::{self, Connection, metrics};
 use crate::names;
 use crate::session::cursor::Offsets;
 use crate::session::events::{Acked, Session};
@@ -110,6 +111,7 @@ pub async fn run(
 ) -> Result<i32, Failure> {
     let mut outage: Option<Outage> = None;
     let mut receiver = Receiver::new(session);
+    let began = Instant::now();
     loop {
         receiver.attached = None;
         let sent = receiver.session.sent();
@@ -117,13 +119,17 @@ pub async fn run(
         let why = tokio::select! {
             biased;
             ended = attempt => match ended {
-                Ok(end) => return exit_code(pod, end, &mut receiver).await,
+                Ok(end) => {
+                    metrics().took(metrics::Phase::Run, began.elapsed());
+                    return exit_code(pod, end, &mut receiver).await;
+                }
                 Err(Broken::Failed(failure)) => return Err(failure),
                 Err(Broken::Lost(why)) => why,
             },
             failure = lost(pod) => return Err(failure),
         };
         tracing::info!(why, "lost the connection to the agent; connecting again");
+        metrics().reconnected(Connection::Agent);
         let outage = outage.get_or_insert_with(Outage::begin);
         outage.was_attached(receiver.attached, receiver.session.sent() != sent);
         outage.goes_on(receiver.session).await?;

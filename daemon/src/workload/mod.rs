@@ -8,3 +8,4 @@ pub mod pod_security;
 pub mod quota;
 pub mod ready;
 pub mod start;
+pub mod timing;

@@ -16,6 +16,7 @@ use crate::session::events::Session;
 use crate::workload::error::WorkloadError;
 use crate::workload::last_lines;
 use crate::workload::start::{Awaited, EventReporter, started_while};
+use crate::workload::timing;
 
 /// A job's pod that has not started after this long is worth a look at its events.
 const SLOW: Duration = Duration::from_secs(3);
@@ -78,7 +79,12 @@ pub async fn ready(
             let message = format!("Container {reported} is healthy after {took:.1} s");
             session.progress(Phase::RunPending, message).await?;
         }
-        let Some(waiting) = waiting else { return Ok(running) };
+        let Some(waiting) = waiting else {
+            if let Some(last) = containers.last() {
+                timing::observe(&pod, last);
+            }
+            return Ok(running);
+        };
         if reported != *waiting {
             reported.clone_from(waiting);
             let message = format!("Waiting: container {waiting} is not healthy yet");

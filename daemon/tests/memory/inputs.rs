@@ -25,6 +25,7 @@ pub(crate) fn step(container: v1::ContainerSpec, cursor: Vec<u8>) -> v1::RunCont
         resume,
         auto_ack: true,
         event: String::new(),
+        job: None,
     };
     v1::RunContainerStepRequest {
         message: Some(v1::run_container_step_request::Message::Start(start)),

@@ -43,7 +43,7 @@ pub(crate) enum Call {
     /// PrepareJob with its start, and where its events go.
     Prepare(Box<PrepareJobStart>, mpsc::Sender<Result<PrepareJobResponse, Status>>),
     /// RunScriptStep with its start, and where its events go.
-    Script(RunScriptStepStart, mpsc::Sender<Result<RunScriptStepResponse, Status>>),
+    Script(Box<RunScriptStepStart>, mpsc::Sender<Result<RunScriptStepResponse, Status>>),
     /// CleanupJob.
     Cleanup(oneshot::Sender<Result<CleanupJobResponse, Status>>),
 }
@@ -252,7 +252,7 @@ impl HookService for Service {
             panic!("{first:?}")
         };
         let (events, stream) = mpsc::channel(8);
-        let _ = self.0.send(Call::Script(start, events));
+        let _ = self.0.send(Call::Script(Box::new(start), events));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 

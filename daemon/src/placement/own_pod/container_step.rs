@@ -5,6 +5,7 @@
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use crate::cluster::ContainerRef;
 use crate::cluster::error::ClusterError;
@@ -13,6 +14,7 @@ use crate::cluster::pod::{self, FailedProgram};
 use crate::cluster::watch::PodWatch;
 use crate::error::Failure;
 use crate::ids::StepId;
+use crate::metrics::{self, metrics};
 use crate::names;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
@@ -24,6 +26,7 @@ use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, Program};
 use crate::workload::output::{self, Place};
 use crate::workload::start::{self, Awaited, started};
+use crate::workload::timing;
 
 mod job;
 
@@ -61,7 +64,9 @@ pub(super) async fn run(
         };
     }
     let target = ContainerRef { pod: &name, container: names::STEP_CONTAINER };
+    let began = Instant::now();
     let ended = output::stream(&context.cluster, &mut watch, &job, target, LOG, session).await?;
+    metrics().took(metrics::Phase::Run, began.elapsed());
     if ended.reason == pod::OOM_KILLED {
         let message = pod::oom_note(watch.now().pod(), names::STEP_CONTAINER);
         session.progress(Phase::RunRunning, message).await?;
@@ -94,8 +99,9 @@ async fn begin(
     let mut watch = PodWatch::for_job(context.cluster.pods(), &made.job);
     let (job, container) = (Some(&made.job), names::STEP_CONTAINER);
     let awaited = Awaited { job, container, phase: Phase::RunPending };
-    let pod = started(&context.cluster, &mut watch, awaited, session).await?.name_any();
-    Ok(Begun { made, watch, pod })
+    let pod = started(&context.cluster, &mut watch, awaited, session).await?;
+    timing::observe(&pod, container);
+    Ok(Begun { made, watch, pod: pod.name_any() })
 }
 
 /// True if the kubelet was killed before it started the step's program. It may have run for a moment if

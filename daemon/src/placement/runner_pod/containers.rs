@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::EphemeralContainer;
 use kube::api::{Patch, PatchParams};
 use rustix::fs::Mode;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::beneath::Tree;
 use crate::blocking;
@@ -20,6 +21,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::install;
+use crate::metrics::{self, metrics};
 use crate::names;
 use crate::objects::ephemeral;
 use crate::placement::error::PlacementError;
@@ -173,12 +175,18 @@ pub(super) async fn listening(
     session: &mut Session,
     record: impl Fn(&mut Cursor, &AgentAddress),
 ) -> Result<(), Failure> {
+    let began = Instant::now();
     for left in (0..=names::MOST_AGAIN).rev() {
         tokio::select! {
             biased;
             listens = listening_once(context, address, watch, session) => match listens {
                 Err(failure) if left > 0 && was_interrupted(&failure) => {}
-                listens => return listens,
+                listens => {
+                    if listens.is_ok() {
+                        metrics().took(metrics::Phase::Start, began.elapsed());
+                    }
+                    return listens;
+                }
             },
             () = is_left_unstarted(watch, &address.container), if left > 0 => {}
         }

@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use hookd_api::v1::Phase;
+use tokio::time::Instant;
 
 use super::container_step::{self, Builder, Place, Root};
 use super::error::KanikoError;
@@ -21,6 +22,7 @@ use crate::context::Context;
 use crate::endpoint::{EndpointConfig, EndpointError, LocalEndpoint, Registries, UpstreamError};
 use crate::error::Failure;
 use crate::ids;
+use crate::metrics::{self, metrics};
 use crate::objects::build_job::kaniko::security_context;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
@@ -94,8 +96,11 @@ async fn build(
     log_group::open(dockerfile, &about, session).await?;
     let build = kaniko::Build { context, reader, address: &address, endpoint: &endpoint };
     let limit = settings.timeout;
+    let began = Instant::now();
     let built = tokio::time::timeout(limit, kaniko::run(build, read, session)).await;
     let config = built.map_err(|_| KanikoError::Late { limit })??;
+    metrics().took(metrics::Phase::Build, began.elapsed());
+    metrics().built(metrics::Build::Built);
     log_group::close(session).await?;
     session.cursor.run = Some(RunPosition {
         job_uid: address.container.clone(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::TryFutureExt;
 use reqwest::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
     TE, TRANSFER_ENCODING, UPGRADE,
@@ -14,6 +15,7 @@ use super::error::RegistryError;
 use super::image::read_json;
 use super::redirect::{Locality, is_allowed, locality};
 use super::transport::{Access, RegistryClient, Request, Target};
+use crate::metrics::metrics;
 use crate::registry::credentials::Credentials;
 
 /// For the head of an answer, and for the whole answer of a token service.
@@ -110,7 +112,8 @@ impl Session {
             request.headers_mut().insert(AUTHORIZATION, header.clone());
         }
         let client = if is_own { self.own_client() } else { self.client_for(request.url()) };
-        let sent = client.execute(request);
+        let asked = metrics().ask_registry();
+        let sent = client.execute(request).inspect_ok(|answer| asked.answered(answer.status()));
         if streamed {
             // As long as the body takes: its sender has a deadline.
             return sent.await.map_err(|error| self.unreachable(error));

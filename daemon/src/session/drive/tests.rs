@@ -43,6 +43,7 @@ struct Scripted {
 
 impl Operation for Scripted {
     type Output = u8;
+    const CALL: crate::metrics::Call = crate::metrics::Call::RunScriptStep;
 
     async fn run(&mut self, session: &mut Session) -> Result<u8, Failure> {
         let build = BuildPosition { token: Some(token()), ..BuildPosition::default() };
@@ -84,7 +85,8 @@ struct Heard {
 
 fn start(cursor: Cursor) -> Start {
     let offsets = Offsets { stdout: 0, stderr: 5 };
-    Start { step: "abc".parse().unwrap(), cursor, offsets, auto_ack: true }
+    let (step, span) = ("abc".parse().unwrap(), Span::none());
+    Start { step, cursor, offsets, auto_ack: true, span }
 }
 
 async fn heard(sessions: Sessions, run: fn() -> Result<u8, Failure>, cursor: Cursor) -> Heard {

@@ -1,0 +1,234 @@
+//! The log, on standard error: a line an event, as text or as JSON.
+//!
+//! Fields may have what a job has chosen. JSON escapes it all; the text shows a string in quotes, with
+//! Rust's escapes.
+
+use std::fmt::{self, Write};
+use std::io;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{
+    FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, fmt as to_writer,
+};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What is logged. kube reports each failed connection as an error, also while hookd waits for the API server.
+pub const DEFAULT: &str = "info,kube_client=off";
+/// The setting; the supervisor and the other roles read it as the daemon does.
+const FORMAT: &str = "HOOKD_LOG_FORMAT";
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Begins to log, with the settings in the environment; `default` stands for HOOKD_LOG.
+pub fn start(default: &str) {
+    let filter = EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| default.into());
+    let set = std::env::var(FORMAT).unwrap_or_default();
+    let format = format(&set);
+    let subscriber = subscriber(format.unwrap_or(Format::Text), filter, io::stderr);
+    // There is one already in no role of hookd.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    if format.is_none() {
+        tracing::warn!("{FORMAT} is {set:?}, neither text nor json: the log is text");
+    }
+}
+
+fn format(set: &str) -> Option<Format> {
+    match set.trim().to_ascii_lowercase().as_str() {
+        "" | "text" => Some(Format::Text),
+        "json" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+fn subscriber(
+    format: Format,
+    filter: EnvFilter,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> Box<dyn Subscriber + Send + Sync> {
+    let builder = to_writer().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    match format {
+        Format::Text => Box::new(builder.finish()),
+        Format::Json => Box::new(builder.fmt_fields(Json).event_format(Json).finish()),
+    }
+}
+
+/// A line is an object: `timestamp`, `level`, `target`, `message`, what is known of the call, and in
+/// `fields` what belongs to the line alone.
+#[derive(Clone, Copy, Debug)]
+struct Json;
+
+/// Members of an object, each with a comma before it.
+#[derive(Default)]
+struct Members {
+    text: String,
+    message: Option<String>,
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+impl Members {
+    fn add(&mut self, field: &Field, json: impl fmt::Display) {
+        // To a String it cannot fail.
+        let _ = write!(self.text, ",{}:{json}", quoted(field.name()));
+    }
+}
+
+impl Visit for Members {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = Some(text);
+        } else {
+            self.add(field, quoted(&text));
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, quoted(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value);
+    }
+}
+
+impl<'writer> FormatFields<'writer> for Json {
+    fn format_fields<R: RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> fmt::Result {
+        let mut members = Members::default();
+        fields.record(&mut members);
+        writer.write_str(&members.text)
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, Json> for Json {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, Json>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut members = Members::default();
+        event.record(&mut members);
+        writer.write_str("{\"timestamp\":\"")?;
+        SystemTime.format_time(&mut writer)?;
+        let metadata = event.metadata();
+        let (level, target) = (metadata.level(), quoted(metadata.target()));
+        let message = quoted(&members.message.unwrap_or_default());
+        write!(writer, "\",\"level\":\"{level}\",\"target\":{target},\"message\":{message}")?;
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<Self>>() {
+                writer.write_str(&fields.fields)?;
+            }
+        }
+        if let Some(fields) = members.text.strip_prefix(',') {
+            write!(writer, ",\"fields\":{{{fields}}}")?;
+        }
+        writeln!(writer, "}}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const HOSTILE: &str = "a\"b\\ \n{\"level\":\"ERROR\"}\r\u{1b}[31m\u{0}\u{7f}";
+
+    /// What is logged meanwhile.
+    fn logged(format: Format, work: impl FnOnce()) -> String {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::new(SharedWriter(bytes.clone()));
+        tracing::subscriber::with_default(subscriber(format, "info".into(), writer), work);
+        let bytes = bytes.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    struct SharedWriter(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for &SharedWriter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log_hostile() {
+        let nothing = None::<&str>;
+        let span = tracing::error_span!("call", step = "s1", github.job = HOSTILE, x = nothing);
+        span.in_scope(|| tracing::warn!(job = HOSTILE, number = 7, is = true, "it failed"));
+    }
+
+    #[test]
+    fn a_line_of_json_has_the_call_and_its_own_fields() {
+        let text = logged(Format::Json, log_hostile);
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let stamp: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
+        assert!(stamp > jiff::Timestamp::UNIX_EPOCH);
+        let fields = serde_json::json!({"job": HOSTILE, "number": 7, "is": true});
+        for (name, value) in [
+            ("level", "WARN".into()),
+            ("target", "hookd::logs::tests".into()),
+            ("message", "it failed".into()),
+            ("step", "s1".into()),
+            ("github.job", HOSTILE.into()),
+            ("fields", fields),
+        ] {
+            assert_eq!(line[name], value, "{name} in {text}");
+        }
+        assert_eq!(line.as_object().unwrap().len(), 7, "{text}");
+    }
+
+    #[test]
+    fn a_message_that_a_job_has_chosen_stays_one_line_of_json() {
+        let text = logged(Format::Json, || tracing::warn!("{HOSTILE}"));
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["message"], &line["level"]), (&HOSTILE.into(), &"WARN".into()));
+        assert_eq!(text.matches('\n').count(), 1);
+    }
+
+    #[test]
+    fn a_value_of_the_call_does_not_break_a_line_of_text() {
+        let text = logged(Format::Text, log_hostile);
+        assert_eq!(text.matches(['\n', '\r', '\u{1b}']).count(), 1, "{text:?}");
+        assert!(text.contains("WARN call{step=\"s1\" github.job="), "{text}");
+    }
+
+    #[test]
+    fn the_format_is_text_unless_it_is_json() {
+        assert_eq!(
+            [format(""), format("text"), format(" JSON ")],
+            [Some(Format::Text), Some(Format::Text), Some(Format::Json)]
+        );
+        assert_eq!(format("yaml"), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! Whose call it is: the step and its job are in each line of the log that belongs to the call.
+
+use hookd_api::v1::JobContext;
+use tracing::Span;
+
+/// Characters of each value. A client may send others than the runner does.
+const LONGEST: usize = 256;
+
+/// The span of a call. It is there at every level of the log: a line without it is of no call.
+pub(super) fn span(step: Option<&str>, job: Option<JobContext>) -> Span {
+    let JobContext { repository, workflow, run_id, run_attempt, job } = job.unwrap_or_default();
+    // What is not known is not shown.
+    tracing::error_span!(
+        "call",
+        step,
+        github.repository = shown(&repository),
+        github.workflow = shown(&workflow),
+        github.run_id = shown(&run_id),
+        github.run_attempt = shown(&run_attempt),
+        github.job = shown(&job),
+    )
+}
+
+fn shown(value: &str) -> Option<&str> {
+    let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(end, _)| end);
+    Some(&value[..end]).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_cut_between_characters() {
+        assert_eq!(shown(""), None);
+        assert_eq!(shown("octo/demo"), Some("octo/demo"));
+        let long = "\u{e9}".repeat(1000);
+        assert_eq!(shown(&long).unwrap().chars().count(), LONGEST);
+    }
+}
