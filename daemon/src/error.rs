@@ -76,7 +76,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AdmissionDenied,
         Self::ApiUnreachable,
         Self::BuildFailed,
@@ -93,6 +93,7 @@ impl Reason {
         Self::OutputLost,
         Self::PermissionMissing,
         Self::PolicyDenied,
+        Self::PolicyInvalid,
         Self::PodUnschedulable,
         Self::QuotaExceeded,
         Self::RegistryRefused,
