@@ -102,7 +102,7 @@ fn a_run_has_dockers_capabilities_a_seccomp_filter_and_no_token() {
 fn built_tags(runner: &RunnerPod) -> Vec<String> {
     let file = runner.socket_directory().join("built-images");
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+    text.lines().map(|step| format!("{step}_{}", runner.uid)).collect()
 }
 
 /// What `registry.yaml` promises: the registry is asked itself.
