@@ -82,7 +82,7 @@ impl Metrics {
         CallInProgress { metrics: self, call, outcome, since: Instant::now() }
     }
 
-    /// A client was told of a failure.
+    /// A client has received a failure.
     pub fn failed(&self, reason: Reason) {
         self.failures.add(reason, Unlabelled::One, 1);
     }
@@ -154,7 +154,7 @@ impl Metrics {
         let in_progress = about("hookd_calls_in_progress", "Calls of the hooks under way.");
         page.gauge(in_progress, &[], self.in_progress.load(Ordering::Relaxed));
         let failures =
-            about("hookd_failures_total", "Failures that a client was told of, by their reason.");
+            about("hookd_failures_total", "Failures that clients have received, by their reason.");
         page.counters(failures, &self.failures, always);
         let phases = about("hookd_phase_duration_seconds", "How long a phase of a call took.");
         page.durations(phases, &self.phases);

@@ -1,6 +1,6 @@
 //! The port that is scraped: `GET /metrics`, and nothing else.
 //!
-//! Whoever reaches it can read it, and no more: each connection has one request and little time, and few
+//! A program that reaches it can read it, and no more: each connection has one request and little time, and few
 //! are open at once.
 
 use std::convert::Infallible;
@@ -51,7 +51,7 @@ pub(super) async fn accept(listener: TcpListener) {
         match listener.accept().await {
             Ok((connection, _)) => {
                 tokio::spawn(async move {
-                    // Whoever is slower may come again.
+                    // A slower one may come again.
                     let _ = tokio::time::timeout(TIMEOUT, attend(connection)).await;
                     drop(slot);
                 });

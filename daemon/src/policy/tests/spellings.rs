@@ -87,7 +87,7 @@ fn a_digest_that_is_none_does_not_satisfy_the_rule() {
 }
 
 proptest! {
-    /// What is allowed is pulled from the allowed place, by the rules of docker's own parser, told anew.
+    /// What is allowed is pulled from the allowed place, by the rules of docker's own parser, written here once more.
     #[test]
     fn what_is_allowed_is_of_the_allowed_repository(image in "[a-zA-Z:@./_ -]{0,24}|([a-zA-Z.]{1,9}/){0,3}(library|org|busybox|x)(/x|:1|@sha256:0)?") {
         let patterns = ["docker.io/library/*", "ghcr.io/org/**"];
