@@ -38,7 +38,9 @@ fn answer(request: &Request<kube::client::Body>) -> (u16, Value) {
             200,
             json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "r", "uid": "u"},
-            "spec": {"containers": [{"name": "runner", "image": "r", "volumeMounts": [
+            "spec": {"initContainers": [{"name": "hookd", "image": "h", "volumeMounts": [
+                {"name": "s", "mountPath": "/run/hookd"}]}],
+                "containers": [{"name": "runner", "image": "r", "volumeMounts": [
                 {"name": "w", "mountPath": "/w"}]}],
                 "volumes": [{"name": "w", "persistentVolumeClaim": {"claimName": "c"}}]}}),
         ),
