@@ -1,4 +1,4 @@
-//! The life of PID 1: make the directory ready, listen, serve, end all.
+//! The life of PID 1: make the container ready, listen, serve, end all.
 
 use std::cell::Cell;
 use std::io;
@@ -83,7 +83,6 @@ pub(crate) enum ServeError {
 /// Runs until TERM, a call of Stop, or the end of the container's main program; the exit code.
 pub(crate) fn run(config: Config) -> Result<u8, ServeError> {
     process::adopt_orphans().map_err(ServeError::Process)?;
-    let (listener, spool) = prepare(&config.dir, config.clients)?;
     for links in &config.links {
         links.make()?;
     }
@@ -92,6 +91,8 @@ pub(crate) fn run(config: Config) -> Result<u8, ServeError> {
     }
     looks::start().map_err(ServeError::Process)?;
     let open_files = process::raise_open_files().map_err(ServeError::Process)?;
+    // Last: who sees the socket takes the container for ready.
+    let (listener, spool) = prepare(&config.dir, config.clients)?;
     let (dir, spool) = (config.dir.clone(), spool.into());
     let settings = Settings { dir: config.dir, spool, limit: config.spool_limit, open_files };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -187,6 +187,19 @@ fn links_to_the_externals_are_made_at_the_start() {
     until("the links are there", || to.join("node24/bin").is_dir().then_some(()));
 }
 
+#[test]
+fn it_does_not_listen_before_its_links_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let stepd = std::process::Command::new(env!("CARGO_BIN_EXE_stepd"))
+        .args(["serve", "--link", "/proc/x", "/x", "--dir", &text(dir.path())])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&stepd.stderr);
+    assert!(printed.contains("\"/proc/x\" cannot be made to lead"), "{printed}");
+    // A caller that found a socket would take the container for ready.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn it_stays_small() {
     let stepd = Stepd::start(&[]);

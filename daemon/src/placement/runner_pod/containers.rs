@@ -260,19 +260,33 @@ async fn listening_once(
     });
     tokio::select! {
         () = socket.listening() => Ok(()),
-        seen = ended => Err(match seen.pod().map(|pod| pod::container_state(pod, container)) {
-            Some(ContainerState::Failed(failure)) => failure,
-            Some(ContainerState::Terminated(ended)) => {
-                let ended_at = ContainerRef { pod: &address.pod, container };
-                last_lines::print(&context.cluster, ended_at, LOG_LIMIT, session).await?;
-                let (pod, exit_code) = (address.pod.clone(), ended.exit_code);
-                PlacementError::AgentEnded { pod, container: container.to_owned(), exit_code }.into()
-            }
-            _ => pod::deleted(&address.pod),
-        }),
+        seen = ended => Err(no_agent(context, address, &seen, session).await?),
         () = tokio::time::sleep(LISTENS) => {
-            let pod = address.pod.clone();
-            Err(PlacementError::NoSocket { pod, container: container.to_owned() }.into())
+            Err(no_agent(context, address, &watch.now(), session).await?)
         }
     }
+}
+
+/// Why a container's agent does not answer before its job is ready; the last lines of one that ended are
+/// printed.
+///
+/// # Errors
+/// When the client is gone.
+pub(super) async fn no_agent(
+    context: &Context,
+    address: &AgentAddress,
+    seen: &PodState,
+    session: &mut Session,
+) -> Result<Failure, Failure> {
+    let (pod, container) = (address.pod.clone(), address.container.clone());
+    Ok(match seen.pod().map(|seen| pod::container_state(seen, &container)) {
+        Some(ContainerState::Failed(failure)) => failure,
+        Some(ContainerState::Terminated(ended)) => {
+            let ended_at = ContainerRef { pod: &pod, container: &container };
+            last_lines::print(&context.cluster, ended_at, LOG_LIMIT, session).await?;
+            PlacementError::AgentEnded { pod, container, exit_code: ended.exit_code }.into()
+        }
+        Some(_) => PlacementError::NoSocket { pod, container }.into(),
+        None => pod::deleted(&pod),
+    })
 }

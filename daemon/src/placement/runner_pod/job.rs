@@ -11,7 +11,6 @@ use super::containers::{self, Preparation};
 use super::record::Record;
 use super::services::{self, Service};
 use super::{end, network, pull_secret};
-use crate::cluster::watch::PodWatch;
 use crate::context::Context;
 use crate::error::{Failure, report};
 use crate::names;
@@ -88,7 +87,15 @@ pub(super) async fn start(
     let mut prepared = in_pod(plan.prepared, &context.config.pod_name);
     network.start(context, &mut prepared).await;
     if prepared.container.is_some() {
-        prepared.is_alpine = configure(context, plan.environment, &record.address, &watch).await?;
+        let answered = configure(context, plan.environment).await;
+        prepared.is_alpine = match answered {
+            Some(is_alpine) => is_alpine,
+            None => {
+                return Err(
+                    containers::no_agent(context, &record.address, &watch.now(), session).await?
+                );
+            }
+        };
     }
     let took = began.elapsed().as_secs_f64();
     let message = format!(
@@ -230,25 +237,16 @@ fn volumes_of(pod: &PodSpec) -> &[k8s_openapi::api::core::v1::Volume] {
     pod.volumes.as_deref().unwrap_or_default()
 }
 
-/// Gives the job container's environment to stepd; true if the container is Alpine Linux.
+/// Gives the job container's environment to stepd; true if the container is Alpine Linux, none if stepd
+/// does not answer.
 async fn configure(
     context: &Context,
     environment: std::collections::BTreeMap<String, String>,
-    address: &AgentAddress,
-    watch: &PodWatch,
-) -> Result<bool, Failure> {
+) -> Option<bool> {
     let environment: HashMap<_, _> = environment.into_iter().collect();
-    let configured = calls::with_agent(&context.agents, |mut agent| {
+    calls::with_agent(&context.agents, |mut agent| {
         let request = ConfigureRequest { environment: environment.clone() };
         async move { Ok(agent.configure(request).await?.into_inner().is_alpine) }
-    });
-    let silent = || {
-        let (pod, container) = (address.pod.clone(), address.container.clone());
-        Failure::from(PlacementError::NoSocket { pod, container })
-    };
-    match configured.await {
-        Some(is_alpine) => Ok(is_alpine),
-        None => Err(crate::stepd::job_end::of(&watch.now(), &address.container, None)
-            .map_or_else(silent, Failure::from)),
-    }
+    })
+    .await
 }
