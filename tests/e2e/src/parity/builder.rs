@@ -34,7 +34,7 @@ impl Builder {
     pub fn least_as_docker(self) -> usize {
         match self {
             Self::Kaniko => 235,
-            Self::BuildKit => 155,
+            Self::BuildKit => 275,
         }
     }
 
