@@ -43,9 +43,9 @@ enum Role {
     /// The registry endpoint of a build, in the build's pod: it alone has the credentials. Its
     /// configuration is in HOOKD_REGISTRY_ENDPOINT.
     RegistryEndpoint {
-        /// Exits 0 when an endpoint listens: the startup probe.
+        /// Waits until an endpoint listens, which the kubelet does after its start. Exits 1 after 30 s.
         #[arg(long)]
-        ready: bool,
+        wait: bool,
     },
     /// Has the daemon of this runner build an image: the log goes to standard error, the image by its
     /// digest to standard output.
@@ -79,9 +79,8 @@ fn main() -> ExitCode {
     match cli.role {
         None => supervise(),
         Some(Role::Daemon(config)) => daemon(*config),
-        Some(Role::RegistryEndpoint { ready: true }) if endpoint::is_ready() => ExitCode::SUCCESS,
-        Some(Role::RegistryEndpoint { ready: true }) => ExitCode::FAILURE,
-        Some(Role::RegistryEndpoint { ready: false }) => registry_endpoint(),
+        Some(Role::RegistryEndpoint { wait: true }) => with_code(endpoint::wait()),
+        Some(Role::RegistryEndpoint { wait: false }) => registry_endpoint(),
         Some(Role::Gc(config)) => gc(&config),
         Some(Role::Build(command)) => build(&command),
         Some(Role::Doctor(command)) => with_code(doctor::run(*command, warnings)),

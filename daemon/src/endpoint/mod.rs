@@ -26,7 +26,7 @@ mod upstream;
 pub use cache::LayerCache;
 pub use config::{ADDRESS, AllowedImage, EndpointConfig, Place, VARIABLE};
 pub use local::LocalEndpoint;
-pub use server::{EndpointError, is_ready, run};
+pub use server::{EndpointError, run, wait};
 pub use shown::{ENDPOINT, Shown};
 pub use upstream::{
     AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, Registries, TLS_DIR,

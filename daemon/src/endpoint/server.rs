@@ -28,6 +28,9 @@ use super::upstream::{Registries, Upstream, UpstreamError};
 const MOST_CONNECTIONS: usize = 64;
 /// For the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the endpoint may take to listen, and between two looks whether it does.
+const START: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(5);
 /// Characters of a path and of a message that are passed on.
 const MOST_SHOWN: usize = 1000;
 /// Refusals that are logged: a `RUN` may ask without end.
@@ -74,9 +77,14 @@ pub async fn run() -> Result<(), EndpointError> {
     }
 }
 
-/// True if an endpoint listens.
-pub fn is_ready() -> bool {
-    std::net::TcpStream::connect(ADDRESS).is_ok()
+/// Waits until an endpoint listens; an exit code: 1 if none does in time.
+pub async fn wait() -> u8 {
+    let listens = async {
+        while TcpStream::connect(ADDRESS).await.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    u8::from(tokio::time::timeout(START, listens).await.is_err())
 }
 
 /// Accepts connections for ever.

@@ -1,8 +1,9 @@
-//! The container beside Kaniko that alone has the credentials: see [`crate::endpoint`].
+//! The container beside the builder that alone has the credentials: see [`crate::endpoint`].
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EnvVar, ExecAction, KeyToPath, Probe,
-    ResourceRequirements, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Capabilities, ConfigMapVolumeSource, Container, EnvVar, ExecAction, KeyToPath, Lifecycle,
+    LifecycleHandler, ResourceRequirements, SecretVolumeSource, SecurityContext, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -21,13 +22,11 @@ use crate::runner::Runner;
 const HOOKD: &str = "/usr/local/bin/hookd";
 /// Bytes of the configuration: the kernel takes no variable of more than 128 KiB.
 const MOST_CONFIG: usize = 100 << 10;
-/// Seconds that the endpoint may take to listen.
-const START_SECONDS: i32 = 60;
 
 /// The endpoint of a build's pod.
 #[derive(Debug)]
 pub struct RegistryEndpoint {
-    /// A native sidecar: Kaniko starts when it listens, and it ends with Kaniko.
+    /// A native sidecar: the builder starts when it listens, and it ends with the builder.
     pub container: Container,
     /// Credentials and certificates, which only it mounts.
     pub volumes: Vec<Volume>,
@@ -63,7 +62,7 @@ pub fn endpoint(
             ..EnvVar::default()
         }]),
         restart_policy: Some("Always".to_owned()),
-        startup_probe: Some(startup_probe()),
+        lifecycle: Some(Lifecycle { post_start: Some(listens()), ..Lifecycle::default() }),
         resources: Some(resources()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -83,15 +82,13 @@ pub fn endpoint(
     Ok(RegistryEndpoint { container, volumes })
 }
 
-/// Within the pod's network namespace: the endpoint listens on loopback only.
-fn startup_probe() -> Probe {
-    let command = [HOOKD, "registry-endpoint", "--ready"].map(str::to_owned).to_vec();
-    Probe {
+/// Ends when the endpoint listens, within the pod's network namespace: it does so on loopback only. The kubelet
+/// goes on with the pod then; a startup probe is made, and told, once a second.
+fn listens() -> LifecycleHandler {
+    let command = [HOOKD, "registry-endpoint", "--wait"].map(str::to_owned).to_vec();
+    LifecycleHandler {
         exec: Some(ExecAction { command: Some(command) }),
-        period_seconds: Some(1),
-        timeout_seconds: Some(10),
-        failure_threshold: Some(START_SECONDS),
-        ..Probe::default()
+        ..LifecycleHandler::default()
     }
 }
 

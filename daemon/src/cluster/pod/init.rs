@@ -1,6 +1,6 @@
 //! The containers that start before a pod's own: init containers, and sidecars.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState as KubeletState, ContainerStatus, Pod};
 
 use super::{ContainerState, one_line, waiting};
 use crate::cluster::error::ClusterError;
@@ -8,6 +8,8 @@ use crate::error::Failure;
 
 /// The runtime made the container and could not start its program.
 const START_ERROR: &str = "StartError";
+/// The program ended, or was ended, before its postStart hook had succeeded.
+const HOOK_ERROR: &str = "PostStartHookError";
 
 /// A pod whose init container failed starts no other. Where one of its own containers runs, what
 /// failed is a sidecar, which the kubelet starts again.
@@ -22,9 +24,15 @@ pub(super) fn failure(pod: &Pod) -> Option<Failure> {
     final_ones.find_map(failed)
 }
 
-/// Why the container has ended, if that is a failure.
+/// Why the container has ended, if that is a failure. One that has ended during its postStart hook waits for its
+/// next start.
 fn failed(status: &ContainerStatus) -> Option<Failure> {
-    let end = status.state.as_ref()?.terminated.as_ref().filter(|end| end.exit_code != 0)?;
+    let ended = |state: Option<&KubeletState>| state?.terminated.clone();
+    let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+    let in_hook = waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some(HOOK_ERROR));
+    let last = status.last_state.as_ref().filter(|_| in_hook);
+    let end = ended(status.state.as_ref()).or_else(|| ended(last));
+    let end = end.filter(|end| end.exit_code != 0)?;
     let message = end.message.as_deref().map(one_line).unwrap_or_default();
     let (container, exit_code) = (status.name.clone(), end.exit_code);
     Some(ClusterError::InitContainerFailed { container, exit_code, message }.into())

@@ -243,11 +243,37 @@ fn a_sidecar_that_cannot_start_names_its_error_and_settings() {
     assert!(failure.message.contains("ca.crt cannot be read"), "{failure}");
     assert!(failure.remedy.contains("HOOKD_REGISTRY_CA_CONFIGMAP"), "{}", failure.remedy);
     // The kubelet starts it again while the build goes on.
-    assert!(matches!(beside(ended, json!({"running": {}})), ContainerState::Running));
+    assert!(matches!(beside(ended.clone(), json!({"running": {}})), ContainerState::Running));
     let pulling = json!({"waiting": {"reason": "ErrImagePull", "message": "hookd:1: not found"}});
     let failure = failed(beside(pulling, initializing));
     assert_eq!(failure.reason, Reason::ImagePullFailed);
     assert!(failure.message.contains("hookd:1"), "{failure}");
+}
+
+#[test]
+fn a_sidecar_that_ends_before_it_listens_names_its_error() {
+    let state = |last: Value| {
+        let message = "command '/usr/local/bin/hookd registry-endpoint --wait' exited with 126";
+        let waiting = json!({"waiting": {"reason": "PostStartHookError", "message": message}});
+        container_state(
+            &pod(json!({
+                "phase": "Pending",
+                "initContainerStatuses": [{"name": "registry-endpoint", "image": "hookd:1",
+                    "imageID": "", "ready": false, "restartCount": 1, "state": waiting,
+                    "lastState": last}],
+                "containerStatuses": [{"name": "step", "image": "busybox:9", "imageID": "",
+                    "ready": false, "restartCount": 0,
+                    "state": {"waiting": {"reason": "PodInitializing"}}}],
+            })),
+            "step",
+        )
+    };
+    let ended = json!({"terminated": {"exitCode": 1, "message": "ca.crt cannot be read"}});
+    let failure = failed(state(ended));
+    assert!(failure.message.contains("ca.crt cannot be read"), "{failure}");
+    // One that the kubelet has ended, since the runtime could not run the hook, is started again.
+    let by_kubelet = json!({"terminated": {"exitCode": 0}});
+    assert!(matches!(state(by_kubelet), ContainerState::Waiting(_)));
 }
 
 #[test]
