@@ -75,6 +75,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// True where the workflow asks for what cannot be done, or is not allowed: hookd and the cluster are well.
+    pub fn is_of_workflow(self) -> bool {
+        matches!(
+            self,
+            Self::BuildFailed
+                | Self::ContextInvalid
+                | Self::ImagePullFailed
+                | Self::InvalidInput
+                | Self::OomKilled
+                | Self::PolicyDenied
+                | Self::StartFailed
+                | Self::TooManyCalls
+                | Self::Unsupported
+        )
+    }
+
     /// All of them.
     pub const ALL: [Self; 30] = [
         Self::AdmissionDenied,

@@ -1,7 +1,7 @@
 //! The log, on standard error: a line an event, as text or as JSON.
 //!
-//! Fields may have what a job has chosen. JSON escapes it all; the text shows a string in quotes, with
-//! Rust's escapes.
+//! Messages and fields may have what a job has chosen: neither format lets it begin a line of its own, or
+//! speak to a terminal.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -9,8 +9,8 @@ use std::io;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::{MakeExt, RecordFields};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{
     FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, fmt as to_writer,
@@ -57,8 +57,34 @@ fn subscriber(
 ) -> Box<dyn Subscriber + Send + Sync> {
     let builder = to_writer().with_env_filter(filter).with_writer(writer).with_ansi(false);
     match format {
-        Format::Text => Box::new(builder.finish()),
+        Format::Text => Box::new(builder.fmt_fields(debug_fn(text).delimited(" ")).finish()),
         Format::Json => Box::new(builder.fmt_fields(Json).event_format(Json).finish()),
+    }
+}
+
+/// A field of a line of text.
+fn text(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{}=", field.name())?;
+    }
+    write!(Escaped(writer), "{value:?}")
+}
+
+/// Escapes what is no letter: a value that shows itself plainly, as a path does, and every message.
+struct Escaped<'w, 'writer>(&'w mut Writer<'writer>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            match part.chars().next_back().filter(|last| last.is_control()) {
+                None => self.0.write_str(part)?,
+                Some(last) => {
+                    self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -184,7 +210,9 @@ mod tests {
     fn log_hostile() {
         let nothing = None::<&str>;
         let span = tracing::error_span!("call", step = "s1", github.job = HOSTILE, x = nothing);
-        span.in_scope(|| tracing::warn!(job = HOSTILE, number = 7, is = true, "it failed"));
+        span.in_scope(|| {
+            tracing::warn!(job = HOSTILE, number = 7, is = true, path = %HOSTILE, "it failed");
+        });
     }
 
     #[test]
@@ -194,7 +222,7 @@ mod tests {
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         let stamp: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
         assert!(stamp > jiff::Timestamp::UNIX_EPOCH);
-        let fields = serde_json::json!({"job": HOSTILE, "number": 7, "is": true});
+        let fields = serde_json::json!({"job": HOSTILE, "number": 7, "is": true, "path": HOSTILE});
         for (name, value) in [
             ("level", "WARN".into()),
             ("target", "hookd::logs::tests".into()),
@@ -221,6 +249,18 @@ mod tests {
         let text = logged(Format::Text, log_hostile);
         assert_eq!(text.matches(['\n', '\r', '\u{1b}']).count(), 1, "{text:?}");
         assert!(text.contains("WARN call{step=\"s1\" github.job="), "{text}");
+        let own = "it failed job=\"a\\\"b\\\\ \\n{\\\"level\\\"";
+        assert!(text.contains(own) && text.contains(" number=7 is=true path=a\"b"), "{text}");
+    }
+
+    #[test]
+    fn a_message_that_a_job_has_chosen_stays_one_line_of_text() {
+        let text = logged(Format::Text, || tracing::warn!("{HOSTILE}\u{9b}2J"));
+        assert_eq!(text.matches(char::is_control).count(), 1, "{text:?}");
+        assert!(
+            text.ends_with("{\"level\":\"ERROR\"}\\r\\u{1b}[31m\\u{0}\\u{7f}\\u{9b}2J\n"),
+            "{text}"
+        );
     }
 
     #[test]

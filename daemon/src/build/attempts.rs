@@ -12,7 +12,7 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::objects;
 use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
-use crate::error::{Failure, report};
+use crate::error::{Failure, Reason, report};
 use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL};
 use crate::policy;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
@@ -91,7 +91,11 @@ impl Build<'_> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
         let pod = self.started(&job, &mut watch, session).await?;
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
-        let read = plan::of(self).await.ok();
+        let read = match plan::of(self).await {
+            // A policy that forbids it by now ends it.
+            Err(failure) if failure.reason == Reason::PolicyDenied => return Err(failure),
+            read => read.ok(),
+        };
         let (endpoint, hidden) = read.map(|(read, endpoint)| (endpoint, read.hidden)).unzip();
         let registry = &self.env.config.registry;
         let without = || EndpointConfig::new(registry, &self.destination, &[]);

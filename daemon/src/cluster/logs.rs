@@ -86,11 +86,13 @@ impl Log<'_> {
         let ended: End<'_> = ended.boxed().shared();
         let mut rotation = RotationTracker::from(&position);
         let (mut outage, mut backoff) = (Instant::now(), Backoff::default());
+        let mut is_broken = false;
         loop {
             let mut lines = Lines::resume(position);
             let read = self.read(&mut lines, &mut rotation, Some(ended.clone()), sink).await?;
             position = lines.position().clone();
             if rotation.held {
+                is_broken = false;
                 (outage, backoff) = (Instant::now(), Backoff::default());
             }
             let Read::Broken(why) = read else {
@@ -103,7 +105,9 @@ impl Log<'_> {
                 return self.check_tail(position, whole, sink).await;
             };
             tracing::info!(pod = self.pod, why, "the stream of the log broke; opening it again");
-            metrics().reconnected(Connection::Log);
+            if !std::mem::replace(&mut is_broken, true) {
+                metrics().reconnected(Connection::Log);
+            }
             sink.broken(true).await?;
             if ends_within(ended.clone(), Duration::ZERO).await.is_some() {
                 return self.check_tail(position, false, sink).await;

@@ -134,7 +134,7 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let events = listed_again(pods, config).backoff(WatchBackoff::default());
     pin_mut!(events);
-    let mut listed = false;
+    let (mut listed, mut is_broken) = (false, false);
     let mut held: Option<HeldState> = None;
     loop {
         let event = match &held {
@@ -145,6 +145,11 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
             publish(sender, held.take());
             continue;
         };
+        let broke = matches!(event, Some(Err(_)));
+        if broke && !is_broken {
+            metrics().reconnected(Connection::Watch);
+        }
+        is_broken = broke;
         match event {
             None => return,
             Some(Ok(watcher::Event::Init)) => listed = false,
@@ -170,7 +175,6 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
             }
             Some(Err(error)) => {
                 tracing::debug!(name, error = report(&error), "the watch broke");
-                metrics().reconnected(Connection::Watch);
             }
         }
     }

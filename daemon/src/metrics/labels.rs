@@ -80,7 +80,10 @@ label! {
         Succeeded = "succeeded",
         /// The step's program ended with another code than 0.
         ProgramFailed = "program_failed",
-        /// hookd could not do it.
+        /// What the workflow asks for cannot be done, or is not allowed: wrong input, a Dockerfile that fails, an
+        /// image that cannot be pulled.
+        WorkflowFailed = "workflow_failed",
+        /// hookd could not do it, or the cluster could not.
         HookdFailed = "hookd_failed",
         /// It was cancelled, or its client vanished.
         Cancelled = "cancelled",

@@ -27,7 +27,8 @@ use page::{About, Page};
 use values::{Counters, Durations};
 
 /// Seconds: from a script that does nothing to a build of hours.
-const CALL_BOUNDS: &[f64] = &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 7200.0];
+const CALL_BOUNDS: &[f64] =
+    &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0];
 const PHASE_BOUNDS: &[f64] = &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 7200.0];
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -142,7 +143,7 @@ impl Metrics {
         let calls = about("hookd_calls_total", "Calls of the hooks that have ended.");
         // What is neither a step nor a job runs no program, and is not left.
         let may_be = |call, outcome| match outcome {
-            Outcome::Succeeded | Outcome::HookdFailed => true,
+            Outcome::Succeeded | Outcome::WorkflowFailed | Outcome::HookdFailed => true,
             Outcome::ProgramFailed => matches!(call, Call::RunScriptStep | Call::RunContainerStep),
             Outcome::Cancelled | Outcome::Left => {
                 !matches!(call, Call::CancelStep | Call::CleanupJob)

@@ -45,7 +45,11 @@ pub async fn say(
     given: &Warnings,
     session: &mut Session,
 ) -> Result<(), Failure> {
-    annotation::warn(TITLE, audited, given, session).await
+    let new = given.only_new(audited);
+    for text in &new {
+        tracing::warn!(mode = "audit", "{text}");
+    }
+    annotation::warn(TITLE, new, session).await
 }
 
 /// A policy that was read.
@@ -73,12 +77,7 @@ impl Policy {
         if self.rules.mode == Mode::Enforce {
             return refused.next().map_or(Ok(Vec::new()), Err);
         }
-        let would = |error: PolicyError| {
-            let text = error.would_be();
-            tracing::warn!(rule = error.rule(), mode = "audit", "{text}");
-            text
-        };
-        Ok(refused.map(would).collect())
+        Ok(refused.map(|error| error.would_be()).collect())
     }
 
     /// What the rules refuse of a job.

@@ -46,6 +46,7 @@ pub(super) fn run_start(
         return Err(invalid(CallError::NoStart { call: "RunContainerStep" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
+    let _in_span = start_at.span.clone().entered();
     let Some(container) = start.container else {
         return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
@@ -63,6 +64,7 @@ pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<B
     let mut start = start;
     let (resume, job) = (start.resume.take(), start.job.take());
     let start_at = session_start(&start.step_id, resume, start.auto_ack, job)?;
+    let _in_span = start_at.span.clone().entered();
     let spec = BuildSpec::read(start).map_err(|error| status::of(&error.into()))?;
     Ok(Call { start: start_at, spec })
 }
@@ -73,6 +75,7 @@ pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call
         return Err(invalid(CallError::NoStart { call: "PrepareJob" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
+    let _in_span = start_at.span.clone().entered();
     let spec =
         JobSpec::read(start.container, start.services).map_err(|failure| status::of(&failure))?;
     Ok(Call { start: start_at, spec })
@@ -86,6 +89,7 @@ pub(super) fn script_start(
         return Err(invalid(CallError::NoStart { call: "RunScriptStep" }));
     };
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
+    let _in_span = start_at.span.clone().entered();
     let Some(script) = start.script else {
         return Err(invalid(CallError::NoField { call: "RunScriptStep", field: "script" }));
     };
@@ -99,14 +103,19 @@ fn session_start(
     auto_ack: bool,
     job: Option<v1::JobContext>,
 ) -> Result<Start, Status> {
-    let resume = resume.unwrap_or_default();
-    let cursor = Cursor::decode(&resume.cursor).map_err(invalid)?;
-    let offsets = Offsets { stdout: resume.stdout_offset, stderr: resume.stderr_offset };
-    if offsets.stdout.max(offsets.stderr) > MAX_OFFSET {
-        return Err(invalid(CallError::OffsetTooLarge { limit: MAX_OFFSET }));
-    }
-    let step = step_id(step)?;
-    let span = origin::span(Some(step.as_str()), job);
+    let known: Result<StepId, InvalidStepId> = step.parse();
+    let span = origin::span(known.as_ref().ok().map(StepId::as_str), job);
+    // A refusal is of this job, too.
+    let checked = span.in_scope(|| {
+        let resume = resume.unwrap_or_default();
+        let cursor = Cursor::decode(&resume.cursor).map_err(invalid)?;
+        let offsets = Offsets { stdout: resume.stdout_offset, stderr: resume.stderr_offset };
+        if offsets.stdout.max(offsets.stderr) > MAX_OFFSET {
+            return Err(invalid(CallError::OffsetTooLarge { limit: MAX_OFFSET }));
+        }
+        Ok((known.map_err(invalid)?, cursor, offsets))
+    });
+    let (step, cursor, offsets) = checked?;
     Ok(Start { step, cursor, offsets, auto_ack, span })
 }
 

@@ -5,23 +5,16 @@ use hookd_api::v1::Stream;
 
 use crate::error::Failure;
 use crate::session::events::Session;
-use crate::session::warnings::Warnings;
 
 /// Letters of a text: a workflow chooses parts of it.
 const LONGEST: usize = 2000;
 
-/// Prints an annotation for each of the texts that the job's user has not read yet. No group of a build may
-/// be open: nothing in it is a command.
+/// Prints an annotation for each of the texts. No group of a build may be open: nothing in it is a command.
 ///
 /// # Errors
 /// When the client is gone.
-pub async fn warn(
-    title: &str,
-    texts: Vec<String>,
-    given: &Warnings,
-    session: &mut Session,
-) -> Result<(), Failure> {
-    for text in given.only_new(texts) {
+pub async fn warn(title: &str, texts: Vec<String>, session: &mut Session) -> Result<(), Failure> {
+    for text in texts {
         let line = format!("::warning title={title}::{}\n", escaped(&text));
         session.output(Stream::Stderr, Bytes::from(line), |_| {}).await?;
     }
@@ -42,15 +35,12 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     #[tokio::test]
-    async fn a_text_is_one_annotation_and_given_once() {
+    async fn a_text_is_one_annotation_whatever_it_says() {
         let (events, mut received) = mpsc::channel(8);
         let (_acks, acked) = watch::channel(Acked::ALL);
         let mut session = Session::new(Cursor::default(), Offsets::default(), events, acked);
-        let given = Warnings::default();
-        for _ in 0..2 {
-            let texts = vec!["100%\n::error::x".to_owned()];
-            warn("Policy", texts, &given, &mut session).await.unwrap();
-        }
+        let texts = vec!["100%\n::error::x".to_owned()];
+        warn("Policy", texts, &mut session).await.unwrap();
         drop(session);
         let Some(EventKind::Output { data, .. }) = received.recv().await.map(|event| event.kind)
         else {

@@ -56,6 +56,7 @@ pub struct Session {
     /// Where the step stands. What changes here goes out with the next event.
     pub cursor: Cursor,
     sent: Offsets,
+    is_new: bool,
     events: mpsc::Sender<Event>,
     acked: watch::Receiver<Acked>,
     /// hookd's own work on the call; none once that is done.
@@ -91,7 +92,13 @@ impl Session {
         events: mpsc::Sender<Event>,
         acked: watch::Receiver<Acked>,
     ) -> Self {
-        Self { cursor, sent, events, acked, working: None }
+        let is_new = cursor == Cursor::default() && sent == Offsets::default();
+        Self { cursor, sent, is_new, events, acked, working: None }
+    }
+
+    /// True if no earlier call was for this step: what takes time is seen whole.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The same client, with the record of hookd's work on its call.

@@ -120,8 +120,10 @@ pub async fn run(
             biased;
             ended = attempt => match ended {
                 Ok(end) => {
-                    metrics().took(metrics::Phase::Run, began.elapsed());
-                    return exit_code(pod, end, &mut receiver).await;
+                    if receiver.session.is_new() {
+                        metrics().took(metrics::Phase::Run, began.elapsed());
+                    }
+                    return exit_code(pod, program, end, &mut receiver).await;
                 }
                 Err(Broken::Failed(failure)) => return Err(failure),
                 Err(Broken::Lost(why)) => why,
@@ -129,7 +131,9 @@ pub async fn run(
             failure = lost(pod) => return Err(failure),
         };
         tracing::info!(why, "lost the connection to the agent; connecting again");
-        metrics().reconnected(Connection::Agent);
+        if outage.is_none() {
+            metrics().reconnected(Connection::Agent);
+        }
         let outage = outage.get_or_insert_with(Outage::begin);
         outage.was_attached(receiver.attached, receiver.session.sent() != sent);
         outage.goes_on(receiver.session).await?;
@@ -279,6 +283,7 @@ fn classify(status: Status) -> Broken {
 /// The program's code, with the notes that belong to it.
 async fn exit_code(
     pod: &AgentPod,
+    program: Program<'_>,
     end: StepEnd,
     receiver: &mut Receiver<'_>,
 ) -> Result<i32, Failure> {
@@ -296,6 +301,7 @@ async fn exit_code(
             signal: end.signal,
             cpu_millis: end.cpu_milliseconds,
             peak_memory: end.peak_memory,
+            is_built_here: program.start.built_image.is_some(),
         };
         let note = failed.note(pod.watch().now().pod(), pod.container());
         session.progress(Phase::RunRunning, note).await?;

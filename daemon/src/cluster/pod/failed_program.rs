@@ -17,6 +17,8 @@ pub struct FailedProgram {
     pub cpu_millis: u64,
     /// The most bytes of memory that its container has used; 0: not known.
     pub peak_memory: u64,
+    /// Its image was built in its container, whose own image is the builder's.
+    pub is_built_here: bool,
 }
 
 impl FailedProgram {
@@ -33,7 +35,8 @@ impl FailedProgram {
             let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
             let _ = write!(text, " of pod {name} on node {}", node.unwrap_or("unknown"));
         }
-        let image = pod.and_then(|pod| container_status(pod, container));
+        let image = pod.filter(|_| !self.is_built_here);
+        let image = image.and_then(|pod| container_status(pod, container));
         let image = image.map(|status| match status.image_id.as_str() {
             "" => status.image.as_str(),
             id => id,
@@ -69,10 +72,17 @@ mod tests {
                 "ready": true, "restartCount": 0,
             }]},
         }));
-        let failed =
-            FailedProgram { exit_code: 3, cpu_millis: 1250, peak_memory: 5 << 20, signal: 0 };
+        let pod = pod.unwrap();
+        let failed = FailedProgram {
+            exit_code: 3,
+            cpu_millis: 1250,
+            peak_memory: 5 << 20,
+            ..FailedProgram::default()
+        };
+        let built = FailedProgram { is_built_here: true, ..failed }.note(Some(&pod), "job");
+        assert!(built.contains("node node-7; CPU time") && !built.contains("busybox"), "{built}");
         assert_eq!(
-            failed.note(Some(&pod.unwrap()), "job"),
+            failed.note(Some(&pod), "job"),
             "The program itself ended with exit code 3, in container job of pod runner-1 on node node-7, \
              image r/busybox@sha256:ab; CPU time 1.2 s; peak memory of the container 5 MiB"
         );

@@ -66,7 +66,9 @@ pub(super) async fn run(
     let target = ContainerRef { pod: &name, container: names::STEP_CONTAINER };
     let began = Instant::now();
     let ended = output::stream(&context.cluster, &mut watch, &job, target, LOG, session).await?;
-    metrics().took(metrics::Phase::Run, began.elapsed());
+    if session.is_new() {
+        metrics().took(metrics::Phase::Run, began.elapsed());
+    }
     if ended.reason == pod::OOM_KILLED {
         let message = pod::oom_note(watch.now().pod(), names::STEP_CONTAINER);
         session.progress(Phase::RunRunning, message).await?;
@@ -100,7 +102,9 @@ async fn begin(
     let (job, container) = (Some(&made.job), names::STEP_CONTAINER);
     let awaited = Awaited { job, container, phase: Phase::RunPending };
     let pod = started(&context.cluster, &mut watch, awaited, session).await?;
-    timing::observe(&pod, container);
+    if session.is_new() {
+        timing::observe(&pod, container);
+    }
     Ok(Begun { made, watch, pod: pod.name_any() })
 }
 

@@ -14,6 +14,9 @@ impl<T> Outcome<T> {
         match self {
             Self::Returned(result) if O::succeeded(result) => metrics::Outcome::Succeeded,
             Self::Returned(_) => metrics::Outcome::ProgramFailed,
+            Self::Failed(failure) if failure.reason.is_of_workflow() => {
+                metrics::Outcome::WorkflowFailed
+            }
             Self::Failed(_) => metrics::Outcome::HookdFailed,
             Self::Closed if action != Action::Undo => metrics::Outcome::Left,
             Self::Cancelled | Self::Closed => metrics::Outcome::Cancelled,

@@ -53,7 +53,7 @@ fn a_scraper_reads_what_steps_and_builds_did() {
     let steps = |outcome: &str| {
         grew(&format!("hookd_calls_total{{call=\"run_container_step\",outcome=\"{outcome}\"}}"))
     };
-    assert_eq!(["succeeded", "program_failed", "hookd_failed"].map(steps), [2.0, 1.0, 1.0]);
+    assert_eq!(["succeeded", "program_failed", "workflow_failed"].map(steps), [2.0, 1.0, 1.0]);
     assert_eq!(grew("hookd_failures_total{reason=\"BUILD_FAILED\"}"), 1.0);
     assert_eq!(grew("hookd_calls_total{call=\"cleanup_job\",outcome=\"succeeded\"}"), 1.0);
     let builds = ["hit", "built", "followed"];

@@ -64,6 +64,10 @@ fn container_with(fields: &Value) -> Value {
     json!({"spec": {"containers": [container]}})
 }
 
+fn unconfined(profile: &str) -> Value {
+    container_with(&json!({"securityContext": {profile: {"type": "Unconfined"}}}))
+}
+
 /// Asks for the pod as hookd's account, without making it.
 fn create(runner: &RunnerPod, pod: &Value) -> Result<String, String> {
     let user = format!("--as=system:serviceaccount:{}:hookd", runner.namespace);
@@ -102,6 +106,23 @@ fn the_admission_policy_refuses_what_no_pod_of_hookd_needs() {
         (
             json!({"spec": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}}),
             "seccomp",
+        ),
+        // What `--security-opt` asks for.
+        (unconfined("seccompProfile"), "seccomp"),
+        (unconfined("appArmorProfile"), "AppArmor"),
+        (
+            json!({"spec": {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}}),
+            "AppArmor",
+        ),
+        (
+            json!({"metadata": {"annotations": {
+            "container.apparmor.security.beta.kubernetes.io/job": "unconfined"}}}),
+            "AppArmor",
+        ),
+        (
+            json!({"spec": {"hostUsers": false, "containers": [{"name": "job", "image": "busybox:1",
+                "securityContext": {"procMount": "Unmasked"}}]}}),
+            "/proc",
         ),
     ] {
         let refused = create(&runner, &pod(&change)).expect_err(&change.to_string());

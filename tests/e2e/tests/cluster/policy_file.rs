@@ -118,7 +118,7 @@ fn try_create(runner: &RunnerPod, image: &str, fields: &Value) -> Result<String,
 #[test]
 fn the_api_server_alone_refuses_an_image_in_every_spelling() {
     let runner = RunnerPod::start();
-    check_images(&runner, "docker.io/library/debian\nghcr.io/org/**\n");
+    check_images(&runner, "docker.io/library/debian\nghcr.io/org/**\nghcr.io/x/**/tools\n");
     let digest = format!("sha256:{}", "0".repeat(64));
     let of_debian = format!("debian:1@{digest}");
     for image in [
@@ -128,6 +128,7 @@ fn the_api_server_alone_refuses_an_image_in_every_spelling() {
         "index.docker.io/library/debian:1",
         of_debian.as_str(),
         "ghcr.io/org/a/b:1",
+        "ghcr.io/x/a/tools",
     ] {
         try_create(&runner, image, &json!({})).unwrap_or_else(|error| panic!("{image}: {error}"));
     }
@@ -141,6 +142,8 @@ fn the_api_server_alone_refuses_an_image_in_every_spelling() {
         ("ghcr.io/org", json!({})),
         ("ghcr.io/organisation/a", json!({})),
         ("ghcrxio/org/a", json!({})),
+        // As hookd reads it: within a path `**` is one part.
+        ("ghcr.io/x/a/b/tools", json!({})),
         (digest.as_str(), json!({})),
         ("debian", volume),
         ("debian", init),
