@@ -12,6 +12,7 @@ use super::{origin, status};
 use crate::build::publish::PublishedImage;
 use crate::build::spec::BuildSpec;
 use crate::ids::{InvalidStepId, StepId};
+use crate::names::origin::Origin;
 use crate::objects::bounds;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
@@ -106,8 +107,9 @@ fn session_start(
         return Err(invalid(CallError::OffsetTooLarge { limit: MAX_OFFSET }));
     }
     let step = step_id(step)?;
+    let origin = job.as_ref().map(Origin::of);
     let span = origin::span(Some(step.as_str()), job);
-    Ok(Start { step, cursor, offsets, auto_ack, span })
+    Ok(Start { step, cursor, offsets, auto_ack, span, origin })
 }
 
 /// A request of a streaming call after the first.
