@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +19,7 @@ use crate::config::{AgentInjection, Config};
 use crate::error::{Failure, report};
 use crate::forward::JobNetwork;
 use crate::metrics::metrics;
+use crate::names::origin::Origin;
 use crate::objects::agent::Injection;
 use crate::objects::template::Template;
 use crate::policy::Policy;
@@ -138,6 +139,7 @@ impl Context {
                 tasks: TaskTracker::new(),
                 stopping: CancellationToken::new(),
                 runner_deletion,
+                origin: watch::Sender::default(),
             },
             images: ImageResolver::new(&config.registry),
             builds: BuildCache::default(),
@@ -223,6 +225,11 @@ impl Context {
         Template::of(&self.hook_template(self.policy()?.as_ref()))
     }
 
+    /// The job that objects are made for now.
+    pub fn origin(&self) -> Origin {
+        self.sessions.origin.borrow().clone()
+    }
+
     /// What builds on this runner share.
     ///
     /// # Errors
@@ -241,6 +248,7 @@ impl Context {
             built_tags: &self.built_tags,
             warnings: &self.warnings,
             is_trusted: false,
+            origin: self.origin(),
         })
     }
 

@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::StepId;
 
+pub mod origin;
+
 /// On every object: the runner pod that it belongs to. ARC deletes pods and Secrets by it.
 pub const RUNNER_LABEL: &str = "runner-pod";
 /// On every object: the step that it belongs to.

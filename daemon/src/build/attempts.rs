@@ -235,6 +235,8 @@ impl Build<'_> {
             let key = recipe.key.label().to_owned();
             job.labels_mut().insert(BUILD_KEY_LABEL.to_owned(), key);
         }
+        // After the key was compared: runners of other jobs are to find the image.
+        self.env.origin.mark_job(&mut job);
         let (jobs, retry) = (self.env.cluster.jobs(), self.env.cluster.retry());
         let create = || objects::create(&jobs, &job, &retry);
         let job = with_room(self.env.cluster, Phase::BuildPending, session, create).await?;

@@ -165,6 +165,7 @@ impl Build<'_> {
             }),
         };
         lease.labels_mut().insert(CALL_LABEL.to_owned(), self.call.clone());
+        self.env.origin.mark(&mut lease.metadata);
         let (leases, retry) = (self.env.cluster.leases(), Retry::new(LEASE_TIMEOUT));
         match objects::create(&leases, &lease, &retry).await {
             Ok(lease) => Ok(Some(Box::new(HeldLease { lease, leases }))),

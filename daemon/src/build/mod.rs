@@ -30,6 +30,7 @@ use crate::error::{Failure, report};
 use crate::ids::{self, StepId};
 use crate::metrics::{self, metrics};
 use crate::names;
+use crate::names::origin::Origin;
 use crate::policy::{self, Policy};
 use crate::registry::client::RegistryClient;
 use crate::registry::destination::{self, Destination};
@@ -96,6 +97,8 @@ pub struct BuildEnvironment<'a> {
     pub warnings: &'a Warnings,
     /// The build may share layers with those of other trusted events: see [`trust`].
     pub is_trusted: bool,
+    /// The job that the build's objects are made for.
+    pub origin: Origin,
 }
 
 impl BuildEnvironment<'_> {

@@ -49,7 +49,9 @@ where
 fn is_ours<K: Resource>(found: &K, wanted: &K) -> bool {
     let owner = |object: &K| object.owner_references().first().map(|owner| owner.uid.clone());
     // Admission controllers may have added labels of their own.
-    wanted.labels().iter().all(|label| found.labels().get_key_value(label.0) == Some(label))
+    // Which job it was made for is what a call says, and decides nothing.
+    let mut decide = wanted.labels().iter().filter(|(name, _)| !names::origin::is_label(name));
+    decide.all(|label| found.labels().get_key_value(label.0) == Some(label))
         && owner(found) == owner(wanted)
         && found.meta().deletion_timestamp.is_none()
 }

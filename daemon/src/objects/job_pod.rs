@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
+use crate::names::origin::Origin;
 use crate::objects::agent::Injection;
 use crate::objects::metadata::{self, Component};
 use crate::objects::pull_secret;
@@ -58,6 +59,14 @@ pub struct Plan {
     pub containers: Vec<String>,
     /// The answer once all are ready; whether it is Alpine is not known yet.
     pub prepared: JobPrepared,
+}
+
+impl Plan {
+    /// Says in each object for which job it is made.
+    pub fn mark(&mut self, origin: &Origin) {
+        origin.mark(&mut self.pod.metadata);
+        self.secrets.iter_mut().for_each(|secret| origin.mark(&mut secret.metadata));
+    }
 }
 
 /// Plans the pod of a job.

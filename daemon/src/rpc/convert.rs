@@ -12,6 +12,7 @@ use super::{origin, status};
 use crate::build::publish::PublishedImage;
 use crate::build::spec::BuildSpec;
 use crate::ids::{InvalidStepId, StepId};
+use crate::names::origin::Origin;
 use crate::objects::bounds;
 use crate::objects::container::ContainerStep;
 use crate::objects::job_pod::JobSpec;
@@ -104,6 +105,7 @@ fn session_start(
     job: Option<v1::JobContext>,
 ) -> Result<Start, Status> {
     let known: Result<StepId, InvalidStepId> = step.parse();
+    let origin = job.as_ref().map(Origin::of);
     let span = origin::span(known.as_ref().ok().map(StepId::as_str), job);
     // A refusal is of this job, too.
     let checked = span.in_scope(|| {
@@ -116,7 +118,7 @@ fn session_start(
         Ok((known.map_err(invalid)?, cursor, offsets))
     });
     let (step, cursor, offsets) = checked?;
-    Ok(Start { step, cursor, offsets, auto_ack, span })
+    Ok(Start { step, cursor, offsets, auto_ack, span, origin })
 }
 
 /// A request of a streaming call after the first.

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span};
 use crate::error::{CommonError, Failure};
 use crate::ids::StepId;
 use crate::metrics::{CallInProgress, metrics};
+use crate::names::origin::Origin;
 use crate::session::crashes::Crashes;
 use crate::session::cursor::{Cursor, Offsets};
 use crate::session::error::SessionError;
@@ -50,6 +51,8 @@ pub struct Sessions {
     pub stopping: CancellationToken,
     /// Cancels the steps of a runner that is deleted.
     pub runner_deletion: RunnerDeletion,
+    /// The job of the newest call that names one: a runner has one job at a time.
+    pub origin: watch::Sender<Origin>,
 }
 
 /// Who calls, and from where on.
@@ -65,6 +68,8 @@ pub struct Start {
     pub auto_ack: bool,
     /// Around each line of the log that belongs to the call.
     pub span: Span,
+    /// The job that it says it belongs to.
+    pub origin: Option<Origin>,
 }
 
 /// What a client says after its first message.
@@ -146,6 +151,9 @@ impl Sessions {
             Ok(attached) => Arc::new(attached),
             Err(failure) => return refusal::refuse(&self.tasks, start, failure),
         };
+        if let Some(origin) = start.origin {
+            self.origin.send_replace(origin);
+        }
         let working = self.crashes.begin(&start.step);
         let counted = metrics().begin(O::CALL);
         let acked = if start.auto_ack { Acked::ALL } else { Acked::up_to(start.offsets) };

@@ -6,12 +6,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use hookd_api::v1::JobContext;
 use k8s_openapi::api::core::v1::Container;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 use crate::build::context::{self, Bounds, ContextSummary};
+use crate::names::origin::Origin;
 
 /// Contexts that are compared, each with all others.
 const CONTEXTS: u32 = 10_000;
@@ -158,6 +160,8 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
         container.args.as_mut().unwrap().push("--destination=127.0.0.1:5077/push/a:1".into());
     });
     roomy.metadata.name = Some("another".into());
+    let origin = JobContext { repository: "octo/demo".into(), ..JobContext::default() };
+    Origin::of(&origin).mark_job(&mut roomy);
     assert_eq!(tag(&first), tag(&Ingredients { job: &roomy, ..first }));
 }
 

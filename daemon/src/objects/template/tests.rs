@@ -130,6 +130,10 @@ fn what_hookd_cannot_work_without_is_refused_by_its_field() {
         ("spec: {containers: [{name: $job, restartPolicy: Always}]}", "[$job].restartPolicy"),
         ("metadata: {labels: {runner-pod: stolen}}", "metadata.labels[runner-pod]"),
         ("metadata: {labels: {hookd.dev/step: x}}", "metadata.labels[hookd.dev/step]"),
+        (
+            "metadata: {annotations: {hookd.dev/repository: x}}",
+            "metadata.annotations[hookd.dev/repository]",
+        ),
     ] {
         let message = refused(template);
         assert!(message.contains(field), "{field} is not in: {message}");

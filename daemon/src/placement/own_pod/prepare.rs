@@ -118,6 +118,7 @@ impl Attempt<'_> {
             images,
         };
         let mut plan = job_pod::plan(&known.runner, step, spec, around)?;
+        plan.mark(&context.origin());
         let network = service_network::open(spec, &mut plan).await?;
         let warnings = make_ready(context, &plan, injection).await?;
         let warnings = plan.warnings.iter().cloned().chain(warnings).collect();

@@ -29,6 +29,7 @@ fn sessions(socket_dir: &Path) -> Sessions {
         tasks: TaskTracker::new(),
         stopping: CancellationToken::new(),
         runner_deletion: RunnerDeletion::new(cluster, "r".to_owned(), steps.clone()),
+        origin: watch::Sender::default(),
         steps,
     }
 }
@@ -86,7 +87,7 @@ struct Heard {
 fn start(cursor: Cursor) -> Start {
     let offsets = Offsets { stdout: 0, stderr: 5 };
     let (step, span) = ("abc".parse().unwrap(), Span::none());
-    Start { step, cursor, offsets, auto_ack: true, span }
+    Start { step, cursor, offsets, auto_ack: true, span, origin: None }
 }
 
 async fn heard(sessions: Sessions, run: fn() -> Result<u8, Failure>, cursor: Cursor) -> Heard {

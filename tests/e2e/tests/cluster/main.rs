@@ -34,6 +34,7 @@ mod fixtures;
 mod hygiene;
 mod job_ends;
 mod jobs;
+mod labels;
 mod monitoring;
 mod networking;
 mod options;

@@ -62,6 +62,18 @@ async fn a_create_whose_answer_was_lost_adopts_its_own_object() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_is_ours_whatever_job_a_call_names() {
+    let labels = |repository: &str| json!({RUNNER_LABEL: "r", STEP_LABEL: "s", "hookd.dev/repository": repository});
+    let wanted: Job = serde_json::from_value(job_with("labels", labels("octo.demo"))).unwrap();
+    let exists = jobs().refuses(409, "AlreadyExists", "jobs.batch \"j\" already exists");
+    let found = get(format!("{JOBS}/j")).answers(200, job_with("labels", labels("other")));
+    let api = ApiServer::expecting([exists, found]);
+    let (jobs, retry) = (Api::namespaced(api.client(), "ns"), Retry::new(BUDGET));
+    let created = api.during(create(&jobs, &wanted, &retry)).await;
+    assert_eq!(created.unwrap().uid().as_deref(), Some("u1"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_name_that_anything_else_has_is_taken() {
     let other_owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "r", "uid": "older"}]);
     let other_step = json!({RUNNER_LABEL: "r", STEP_LABEL: "another"});

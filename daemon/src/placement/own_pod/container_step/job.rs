@@ -72,7 +72,8 @@ pub(super) async fn ensure(
         None => Launch { image, launcher: ProcessLauncher::Kubelet },
     };
     let plan = step_job::job(runner, step, spec, mounts, launch, settings)?;
-    let wanted = warned(context, plan, session).await?;
+    let mut wanted = warned(context, plan, session).await?;
+    context.origin().mark_job(&mut wanted);
     if launch.launcher == ProcessLauncher::Kubelet {
         // Before the Job: a kubelet that asks for a Secret that is not there waits before it asks
         // again.
@@ -136,7 +137,8 @@ async fn make_secret(
     let create = || async {
         // No code closes it.
         let _making = MAKING_SECRETS.acquire().await;
-        let secret = step_job::secret(runner, step, &spec.environment);
+        let mut secret = step_job::secret(runner, step, &spec.environment);
+        context.origin().mark(&mut secret.metadata);
         objects::create(&secrets, &secret, &retry).await
     };
     with_room(&context.cluster, Phase::RunPending, session, create).await?;
