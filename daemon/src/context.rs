@@ -114,6 +114,17 @@ pub fn minor_version(version: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// Where the administrator's template for pods is: the file that a rule of the policy names, the sidecar's
+/// setting, or the runner container's, as the reference hooks have it.
+pub fn hook_template(
+    config: &Config,
+    policy: Option<&Policy>,
+    runner: Option<&Runner>,
+) -> HookTemplate {
+    let by_rule = policy.zip(runner).and_then(|(policy, runner)| policy.template(&runner.labels));
+    by_rule.map_or_else(|| HookTemplate::of(config, runner), HookTemplate::File)
+}
+
 impl Context {
     /// A context that has asked the cluster nothing yet.
     pub fn new(config: Config, client: Client, namespace: String) -> Self {
@@ -208,13 +219,9 @@ impl Context {
         Ok(file.map(Policy::read).transpose()?)
     }
 
-    /// Where the administrator's template for pods is: the file that a rule of the policy names, the sidecar's
-    /// setting, or the runner container's, as the reference hooks have it.
     fn hook_template(&self, policy: Option<&Policy>) -> HookTemplate {
         let runner = self.cached_cluster_info().map(|known| &known.runner);
-        let by_rule =
-            policy.zip(runner).and_then(|(policy, runner)| policy.template(&runner.labels));
-        by_rule.map_or_else(|| HookTemplate::of(&self.config, runner), HookTemplate::File)
+        hook_template(&self.config, policy, runner)
     }
 
     /// The administrator's template for pods, if there is one.

@@ -19,7 +19,7 @@ mod interruption;
 pub mod logs;
 pub mod objects;
 pub mod pod;
-mod refusal;
+pub mod refusal;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod scripted;

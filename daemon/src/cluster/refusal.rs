@@ -196,6 +196,11 @@ impl Refusal {
         }
     }
 
+    /// True if Pod Security, a policy or a webhook refused, which look at what a pod may do.
+    pub fn is_for_security(self) -> bool {
+        matches!(self, Self::Admission(plugin) if [POD_SECURITY, POLICY].contains(&plugin.remedy))
+    }
+
     /// True if a quota is used up.
     pub fn is_quota_exceeded(self) -> bool {
         matches!(self, Self::Admission(plugin) if plugin.remedy == QUOTA)

@@ -5,18 +5,20 @@ use std::time::{Duration, SystemTime};
 use http::{Request, header};
 use k8s_openapi::apimachinery::pkg::version::Info;
 
+use crate::blocking;
 use crate::cluster::Cluster;
 use crate::cluster::client;
 use crate::cluster::error::ClusterError;
 use crate::cluster::retry::Retry;
 use crate::config::Config;
-use crate::context::registries;
+use crate::context::{hook_template, registries};
+use crate::doctor::pull_secrets::PullSecrets;
 use crate::doctor::report::Outcome;
 use crate::error::Failure;
 use crate::objects::template::Template;
+use crate::policy::Policy;
 use crate::registry::client::{ClientOptions, RegistryClient, RegistryError};
-use crate::registry::credentials::Credentials;
-use crate::runner::{HookTemplate, Runner};
+use crate::runner::Runner;
 
 /// How long a request is repeated that fails in passing.
 const BUDGET: Duration = Duration::from_secs(1);
@@ -41,7 +43,12 @@ pub(super) struct Facts {
     pub(super) server: Result<Server, Failure>,
     pub(super) runner: Result<Runner, Failure>,
     pub(super) registries: ClientOptions,
-    pub(super) credentials: Vec<Credentials>,
+    /// The file of HOOKD_POLICY; none: it is not set.
+    pub(super) policy: Result<Option<Policy>, Failure>,
+    /// The runner pod's imagePullSecrets.
+    pub(super) of_runner: PullSecrets,
+    /// The Secret of the registry of built images, which builds push and pull with.
+    pub(super) of_registry: PullSecrets,
 }
 
 impl Facts {
@@ -66,19 +73,34 @@ impl Facts {
             Ok(cluster) => tokio::join!(server(cluster), runner(cluster, &config)),
             Err(_) => (Err(unasked()), Err(unasked())),
         };
-        let (mut options, mut credentials) = Default::default();
+        let policy = policy(&config).await;
+        let (mut registries, mut of_runner, mut of_registry) = Default::default();
         if let (Ok(cluster), Ok(runner)) = (&cluster, &runner) {
-            let read = async {
-                tokio::join!(
-                    registries::options(cluster, &config.registry),
-                    registries::credentials(cluster, &config, runner)
-                )
-            };
-            if let Ok(read) = tokio::time::timeout(ANSWER, read).await {
-                (options, credentials) = read;
-            }
+            let options = registries::options(cluster, &config.registry);
+            let options = tokio::time::timeout(ANSWER, options);
+            let pull_secrets = runner.pull_secrets.iter().map(|secret| secret.name.as_str());
+            // What other jobs have given is not this one's.
+            let pull_secrets =
+                pull_secrets.filter(|name| config.pull_secret.as_deref() != Some(*name));
+            let options = tokio::join!(
+                options,
+                PullSecrets::read(cluster, pull_secrets, ANSWER),
+                PullSecrets::read(cluster, config.registry.secret.as_deref(), ANSWER)
+            );
+            (registries, of_runner, of_registry) =
+                (options.0.unwrap_or_default(), options.1, options.2);
         }
-        Self { config, refused, cluster, server, runner, registries: options, credentials }
+        Self {
+            config,
+            refused,
+            cluster,
+            server,
+            runner,
+            registries,
+            policy,
+            of_runner,
+            of_registry,
+        }
     }
 
     /// The cluster.
@@ -107,12 +129,22 @@ impl Facts {
         self.runner.as_ref().is_ok_and(|runner| runner.job_volumes.is_some())
     }
 
-    /// The administrator's template for pods.
+    /// The administrator's template for pods, as the daemon finds it.
     ///
     /// # Errors
-    /// It is none.
-    pub(super) fn template(&self) -> Result<Option<Template>, Failure> {
-        Template::of(&HookTemplate::of(&self.config, self.runner.as_ref().ok()))
+    /// It is none, or depends on what cannot be read.
+    pub(super) fn template(&self) -> Result<Option<Template>, Outcome> {
+        let unread = |_| Outcome::skipped("the policy cannot be used: see policy");
+        let policy = self.policy.as_ref().map_err(unread)?.as_ref();
+        // A policy may choose by the labels of the pod.
+        let runner =
+            if policy.is_some() { Some(self.runner()?) } else { self.runner.as_ref().ok() };
+        Ok(Template::of(&hook_template(&self.config, policy, runner))?)
+    }
+
+    /// What nodes pull the images of a pod of hookd with, as far as hookd may read it.
+    pub(super) fn of_pods(&self) -> PullSecrets {
+        self.of_runner.clone().and(&self.of_registry)
     }
 
     /// A client for registries, which speaks plain HTTP to `plain`, too.
@@ -143,6 +175,13 @@ async fn in_time<T>(
         let source = Box::new(kube::Error::Service("no answer within 4 s".into()));
         Err(ClusterError::NoAnswer { action: action.to_owned(), source }.into())
     })
+}
+
+/// Reads the policy as each call of a hook does.
+async fn policy(config: &Config) -> Result<Option<Policy>, Failure> {
+    let Some(path) = config.policy.policy_file.clone() else { return Ok(None) };
+    let what = format!("Reading the policy {}", path.display());
+    Ok(Some(blocking::run(ANSWER, &what, move || Policy::read(&path)).await??))
 }
 
 async fn runner(cluster: &Cluster, config: &Config) -> Result<Runner, Failure> {

@@ -16,6 +16,7 @@ use crate::config::Config;
 
 mod checks;
 mod facts;
+mod pull_secrets;
 mod report;
 pub mod status;
 

@@ -6,12 +6,16 @@ use super::report::Status;
 use super::*;
 use crate::cluster::scripted::{ApiServer, Expected, get, post};
 use crate::error::Reason;
-use crate::registry::client::fake::{FakeRegistry, Reply};
+
+mod policies;
+mod registries;
 
 /// What is asked before the checks: the version, and the runner pod with its work directory on a claim.
-fn asked_first(version: &str) -> Vec<Expected> {
-    let pod = json!({"metadata": {"name": "r", "uid": "u"}, "status": {"hostIP": "127.0.0.1"}, "spec": {
+pub(super) fn asked_first(version: &str, pull_secrets: &[&str]) -> Vec<Expected> {
+    let pull_secrets: Vec<_> = pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    let pod = json!({"metadata": {"name": "r", "uid": "u", "labels": {"pool": "big"}}, "status": {"hostIP": "127.0.0.1"}, "spec": {
         "nodeName": "n",
+        "imagePullSecrets": pull_secrets,
         "initContainers": [{"name": "hookd", "image": "hookd@sha256:0", "volumeMounts": [
             {"name": "hookd", "mountPath": "/run/hookd"},
             {"name": "work", "mountPath": "/home/runner/_work"}]}],
@@ -43,7 +47,16 @@ async fn found(
     version: &str,
     script: impl IntoIterator<Item = Expected>,
 ) -> Outcome {
-    let api = ApiServer::expecting(asked_first(version).into_iter().chain(script));
+    found_with(name, settings, asked_first(version, &[]).into_iter().chain(script)).await
+}
+
+/// The same of a cluster with a script of its own.
+async fn found_with(
+    name: &str,
+    settings: &[&str],
+    script: impl IntoIterator<Item = Expected>,
+) -> Outcome {
+    let api = ApiServer::expecting(script);
     api.during(async {
         let config = Config::of(settings).without_empty();
         let facts = Facts::of(config, Vec::new(), Ok(api.cluster())).await;
@@ -97,8 +110,16 @@ async fn an_old_api_server_is_named() {
     let old = found("image-volumes", &[], "v1.34.1", []).await;
     assert_eq!(old.status, Status::Warning, "{old:?}");
     let set = ["--agent-injection", "image-volumes"];
-    assert_eq!(found("image-volumes", &set, "v1.34.1", []).await.status, Status::Failure);
-    assert_eq!(found("image-volumes", &set, "v1.36.1", []).await.status, Status::Ok);
+    for (version, expected) in [
+        ("v1.32.9", Status::Failure),
+        ("v1.33.0", Status::Warning),
+        ("v1.34.1", Status::Warning),
+        ("proxy", Status::Warning),
+        ("v1.35.0", Status::Ok),
+    ] {
+        let outcome = found("image-volumes", &set, version, []).await;
+        assert_eq!(outcome.status, expected, "{version}: {outcome:?}");
+    }
 }
 
 /// All that deploy/rbac-own-pod.yaml grants, but for one resource.
@@ -178,6 +199,8 @@ async fn a_refusal_by_admission_keeps_the_words_of_the_cluster() {
     let script = post(pods).with_query("dryRun=All").refuses(403, "Forbidden", level);
     let outcome = found("pod-security", &[], "v1.36.1", [script]).await;
     assert_eq!(outcome, Outcome::ok("the namespace enforces Pod Security \"restricted\""));
+    let script = post(pods).refuses(403, "Forbidden", quota);
+    assert_eq!(found("pod-security", &[], "v1.36.1", [script]).await.status, Status::Skipped);
     let script = post(pods).with_query("dryRun=All").answers(201, json!({"metadata": {}}));
     let outcome = found("pod-security", &[], "v1.36.1", [script]).await;
     assert_eq!(outcome.status, Status::Warning);
@@ -196,61 +219,11 @@ async fn what_hookd_may_not_read_is_skipped() {
     }
 }
 
-/// What a check of registries finds of one that answers so.
-async fn of_registry(name: &str, registry: &FakeRegistry) -> Outcome {
-    let (host, port) = registry.host.split_once(':').unwrap();
-    let settings = ["--registry-host", host, "--registry-port", port];
-    let plain = ["--insecure-registries", registry.host.as_str(), "--registry-node-port", port];
-    found(name, &[settings, plain].concat(), "v1.36.1", []).await
-}
-
-#[tokio::test]
-async fn an_upload_is_begun_and_cancelled() {
-    let registry = FakeRegistry::start(|_, arrived| match arrived.method.as_str() {
-        "POST" => Reply::new(202, "").with("Location: /v2/hookd/build/blobs/uploads/1"),
-        "DELETE" => Reply::new(204, ""),
-        _ => Reply::new(404, ""),
-    });
-    assert_eq!(of_registry("registry-push", &registry).await.status, Status::Ok);
-    let arrived = registry.arrived();
-    let lines: Vec<_> = arrived.iter().map(|one| format!("{} {}", one.method, one.path)).collect();
-    let uploads = "/v2/hookd/build/blobs/uploads/";
-    assert_eq!(lines, [format!("POST {uploads}"), format!("DELETE {uploads}1")]);
-    assert_eq!(of_registry("registry-pull", &registry).await.status, Status::Ok);
-    assert_eq!(of_registry("registry-node", &registry).await.status, Status::Ok);
-}
-
-#[tokio::test]
-async fn a_registry_that_refuses_is_named_with_its_answer() {
-    for (status, words) in [(401, "SECRET"), (403, "SECRET"), (404, "Create"), (405, "writable")] {
-        let registry = FakeRegistry::start(move |_, _| Reply::new(status, ""));
-        let outcome = of_registry("registry-push", &registry).await;
-        assert_eq!(outcome.status, Status::Failure, "{outcome:?}");
-        assert!(outcome.cause.contains(&status.to_string()), "{outcome:?}");
-        assert!(outcome.remedy.contains(words), "{outcome:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_registry_that_is_not_there_is_named_with_the_setting() {
-    let settings = ["--registry-host", "127.0.0.1", "--registry-port", "1"];
-    let settings = [&settings[..], &["--registry-node-port", "1"]].concat();
-    for (name, words) in [
-        ("registry-push", "_REGISTRY_PORT"),
-        ("registry-pull", "_REGISTRY_PORT"),
-        ("registry-node", "_REGISTRY_NODE_PORT"),
-    ] {
-        let outcome = found(name, &settings, "v1.36.1", []).await;
-        assert_eq!(outcome.status, Status::Failure, "{outcome:?}");
-        assert!(outcome.found.contains("127.0.0.1:1"), "{outcome:?}");
-        assert!(outcome.remedy.contains(words), "{outcome:?}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_check_that_does_not_end_is_a_failure_of_its_own() {
-    let api =
-        ApiServer::expecting(asked_first("v1.36.1").into_iter().chain([get("/api/v1/nodes/n")]));
+    let api = ApiServer::expecting(
+        asked_first("v1.36.1", &[]).into_iter().chain([get("/api/v1/nodes/n")]),
+    );
     let config = Config::of(&[]);
     let facts = api.during(Facts::of(config, Vec::new(), Ok(api.cluster()))).await;
     let check = CHECKS.iter().find(|check| check.name == "node").unwrap();

@@ -1,24 +1,18 @@
 //! The builder, its image, and the images that Dockerfiles begin with.
 
-use std::time::Duration;
-
 use crate::build::builder::{self, Builder, KANIKO};
 use crate::config::BuilderKind;
 use crate::dockerfile;
 use crate::doctor::facts::Facts;
 use crate::doctor::report::Outcome;
 use crate::error::report;
-use crate::registry::client::{Access, RegistryError};
-use crate::registry::credentials::Credentials;
 use crate::registry::destination;
 use crate::registry::mirrors::Mirrors;
 use crate::registry::reference::{DOCKER_HUB, Reference};
-use crate::registry::tags;
 
+use super::lookup::{digest, is_denied};
 use super::{or_return, registry_node};
 
-/// For all places of one image.
-const ANSWER: Duration = Duration::from_secs(4);
 /// An image of Docker Hub; whether it is there does not matter.
 const ON_DOCKER_HUB: &str = "busybox:latest";
 
@@ -75,16 +69,32 @@ pub(super) async fn builder_image(facts: &Facts) -> Outcome {
     // What the kubelet calls localhost is its node.
     let at_node = registry_node::at_node(&registry, &runner.host_ip);
     let place = Reference { registry: at_node.clone().unwrap_or(registry), ..reference };
-    match ask(facts, &place, at_node.as_deref()).await {
+    // Without a registry of its own Kaniko runs in the runner pod.
+    let has_registry = facts.config.registry.host.is_some();
+    let known = if has_registry { facts.of_pods() } else { facts.of_runner.clone() };
+    let unknown = |why: String| {
+        let found = format!("it is not known whether nodes may read {image}");
+        Outcome::warning(
+            found,
+            why,
+            "If a build's pod cannot pull the image, give the runner pod an imagePullSecret that may read it",
+        )
+    };
+    let may_have_more = known.may_have_more(&place.registry, &place.repository);
+    match digest(facts, &place, at_node.as_deref(), &known.found).await {
         Ok(Some(_)) => Outcome::ok(format!("{image} is there")),
-        Ok(None) => {
+        Ok(None) if known.unread.is_empty() => {
             Outcome::failure(format!("{image} is not found"), "Its registry answers 404", correct)
         }
-        Err(RegistryError::Refused { host, status }) => Outcome::failure(
-            format!("{image} may not be read"),
-            format!("{host} answers {status}"),
-            correct,
-        ),
+        Ok(None) => {
+            unknown(format!("Its registry answers 404; {}", may_have_more.unwrap_or_default()))
+        }
+        Err(error) if is_denied(&error) => match may_have_more {
+            Some(why) => unknown(format!("{error}; {why}")),
+            None => {
+                Outcome::failure(format!("{image} may not be read"), error.to_string(), correct)
+            }
+        },
         Err(error) if at_node.is_some() && error.is_no_answer() => {
             Outcome::skipped(format!("only nodes reach the registry of {image}"))
         }
@@ -113,7 +123,7 @@ pub(super) async fn base_images(facts: &Facts) -> Outcome {
     let places = Mirrors::new(&facts.config.registry).of_base_image(&image);
     let mut failed = Vec::new();
     for place in &places {
-        match ask(facts, place, None).await {
+        match digest(facts, place, None, &facts.of_registry.found).await {
             Ok(_) => return Outcome::ok(format!("{} answers", place.registry)),
             Err(error) => failed.push(report(&error)),
         }
@@ -129,18 +139,4 @@ pub(super) async fn base_images(facts: &Facts) -> Outcome {
              HOOKD_REGISTRY_MIRRORS or HOOKD_REGISTRY_MAP to a mirror"
         },
     )
-}
-
-/// The digest of the image there, if it has one.
-async fn ask(
-    facts: &Facts,
-    place: &Reference,
-    plain: Option<&str>,
-) -> Result<Option<String>, RegistryError> {
-    let user = Credentials::find(&facts.credentials, &place.registry, &place.repository).cloned();
-    let client = facts.registries(plain)?;
-    let session = client.session(&place.registry, &place.repository, user, Access::Pull)?;
-    let asked = tags::digest(&session, &place.version);
-    let timeout = || RegistryError::Timeout { host: place.registry.clone() };
-    tokio::time::timeout(ANSWER, asked).await.map_err(|_| timeout())?
 }

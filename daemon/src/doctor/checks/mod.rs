@@ -7,10 +7,12 @@ mod api_server;
 mod claim;
 mod daemon;
 mod images;
+mod lookup;
 mod node;
 mod permissions;
 mod placement;
 mod planned;
+mod policy;
 mod quota;
 mod registry;
 mod registry_node;
@@ -27,7 +29,7 @@ macro_rules! check {
 }
 
 /// All of them, in the order in which they are printed.
-pub(super) const CHECKS: [Check; 24] = [
+pub(super) const CHECKS: [Check; 25] = [
     check!("settings", settings::check),
     check!("daemon", daemon::check),
     check!("versions", daemon::versions),
@@ -38,6 +40,7 @@ pub(super) const CHECKS: [Check; 24] = [
     check!("placement", placement::check),
     check!("work-directory", work_directory::check),
     check!("claim", claim::check),
+    check!("policy", policy::check),
     check!("template", template::check),
     check!("image-volumes", placement::image_volumes),
     check!("secrets", secrets::check),

@@ -1,7 +1,7 @@
 //! The runner pod, where its jobs run, and how stepd gets there.
 
 use crate::config::AgentInjection;
-use crate::context::{ClusterInfo, has_image_volumes};
+use crate::context::{ClusterInfo, has_image_volumes, minor_version};
 use crate::doctor::facts::Facts;
 use crate::doctor::report::Outcome;
 use crate::error::Failure;
@@ -9,6 +9,9 @@ use crate::objects::agent::Injection;
 use crate::objects::error::SpecError;
 
 use super::or_return;
+
+/// Minor version of Kubernetes from which a feature gate alone decides on image volumes.
+const BEHIND_A_GATE: u32 = 33;
 
 /// Its object can be read.
 pub(super) async fn runner_pod(facts: &Facts) -> Outcome {
@@ -46,15 +49,22 @@ pub(super) async fn image_volumes(facts: &Facts) -> Outcome {
         return Outcome::skipped("jobs in the runner pod need no image volumes");
     }
     let version = facts.server.as_ref().map(|server| server.version.clone()).unwrap_or_default();
-    let has = has_image_volumes(&version);
+    let (has, minor) = (has_image_volumes(&version), minor_version(&version));
     let known = ClusterInfo { runner: runner.clone(), cluster_version: version.clone() };
     let remedy = "Upgrade to Kubernetes 1.35 with containerd 2.1 or CRI-O 1.33 or later, or set \
                   HOOKD_AGENT_INJECTION=init-container";
     match (known.injection(&facts.config), has) {
+        (Injection::ImageVolumes, false) if minor.is_none_or(|minor| minor >= BEHIND_A_GATE) => {
+            Outcome::warning(
+                format!("HOOKD_AGENT_INJECTION=image-volumes, and the API server is {version}"),
+                "Image volumes are on by default from Kubernetes 1.35 on; before it the feature gate ImageVolume \
+                 must be set on the API server and the nodes, without which job-admission fails",
+                remedy,
+            )
+        }
         (Injection::ImageVolumes, false) => Outcome::failure(
             format!("HOOKD_AGENT_INJECTION=image-volumes, and the API server is {version}"),
-            "Image volumes are on by default from Kubernetes 1.35 on; before it only where the feature gate \
-             ImageVolume is set",
+            "Image volumes are on by default from Kubernetes 1.35 on, and in beta from 1.33 on",
             remedy,
         ),
         (Injection::InitContainer, _) if facts.config.agent_injection == AgentInjection::Auto => {

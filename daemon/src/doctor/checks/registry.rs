@@ -11,33 +11,37 @@ use crate::error::report;
 use crate::registry::client::{Access, RegistryError, Request, Session, Target};
 use crate::registry::credentials::Credentials;
 use crate::registry::destination::{self, Destination};
-use crate::registry::tags;
+use crate::registry::reference::Reference;
 
-use super::or_return;
+use super::{lookup, or_return, registry_node};
 
 /// For all requests of a check.
 const ANSWER: Duration = Duration::from_secs(4);
 /// A tag that no build gives an image.
 const TAG: &str = "hookd-doctor";
 
-fn opened(facts: &Facts, access: Access) -> Result<(Destination, Session), Outcome> {
+/// The place of built images.
+fn destination(facts: &Facts) -> Result<Destination, Outcome> {
     facts.cluster()?;
-    let Ok(destination) = destination::of_tag(&facts.config.registry, TAG) else {
-        return Err(Outcome::skipped("no registry is configured for built images"));
-    };
+    let none = |_| Outcome::skipped("no registry is configured for built images");
+    destination::of_tag(&facts.config.registry, TAG).map_err(none)
+}
+
+/// As builds push: with the Secret of the setting alone.
+fn opened(facts: &Facts, destination: &Destination) -> Result<Session, Outcome> {
     let (repository, _) = destination.repository_and_tag();
     let host = &destination.push_host;
-    let user = Credentials::find(&facts.credentials, host, repository).cloned();
-    let session = facts
+    let user = Credentials::find(&facts.of_registry.found, host, repository).cloned();
+    facts
         .registries(None)
-        .and_then(|client| client.session(host, repository, user, access))
-        .map_err(|error| failed(facts, &error))?;
-    Ok((destination, session))
+        .and_then(|client| client.session(host, repository, user, Access::Push))
+        .map_err(|error| failed(facts, &error))
 }
 
 /// An upload can be begun; it is cancelled at once.
 pub(super) async fn push(facts: &Facts) -> Outcome {
-    let (destination, session) = or_return!(opened(facts, Access::Push));
+    let destination = or_return!(destination(facts));
+    let session = or_return!(opened(facts, &destination));
     let (repository, _) = destination.repository_and_tag();
     let place = format!("{}/{repository}", destination.push_host);
     let begun = tokio::time::timeout(ANSWER, upload(&session)).await;
@@ -47,14 +51,18 @@ pub(super) async fn push(facts: &Facts) -> Outcome {
         Err(error) => return failed(facts, &error),
     };
     let cause = format!("{} answers {status} to a push", destination.push_host);
+    let credentials = "Let ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET name a Secret with credentials that may \
+                       push to this repository";
     match status {
         StatusCode::ACCEPTED | StatusCode::CREATED => Outcome::ok(format!("{place} takes a push")),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Outcome::failure(
-            format!("{place} refuses a push"),
-            cause,
-            "Let ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET name a Secret with credentials that may push \
-             to this repository",
-        ),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => match &facts.of_registry.unread[..] {
+            [] => Outcome::failure(format!("{place} refuses a push"), cause, credentials),
+            [secret, ..] => Outcome::warning(
+                format!("it is not known whether builds may push to {place}"),
+                format!("{cause}; hookd may not read the Secret {secret}"),
+                "Let hookd read the Secret (deploy/rbac-registries.yaml), and see secrets",
+            ),
+        },
         StatusCode::NOT_FOUND => Outcome::failure(
             format!("{place} does not exist"),
             cause,
@@ -87,21 +95,39 @@ fn location(answer: &Response) -> Option<String> {
     Some(answer.headers().get(LOCATION)?.to_str().ok()?.to_owned())
 }
 
-/// A manifest can be asked for.
+/// A manifest can be asked for, as the kubelet does for the pod that runs a built image.
 pub(super) async fn pull(facts: &Facts) -> Outcome {
-    let (destination, session) = or_return!(opened(facts, Access::Pull));
+    let destination = or_return!(destination(facts));
     let (repository, _) = destination.repository_and_tag();
-    let place = format!("{}/{repository}", destination.push_host);
-    let asked = tokio::time::timeout(ANSWER, tags::digest(&session, TAG)).await;
-    match asked.unwrap_or_else(|_| Err(timeout(&session))) {
-        Ok(_) => Outcome::ok(format!("{place} can be read")),
-        Err(RegistryError::Refused { host, status }) => Outcome::failure(
-            format!("{place} may not be read"),
-            format!("{host} answers {status}"),
-            "Let ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET name a Secret with credentials that may pull, \
-             and the runner pod's imagePullSecrets too where jobs run in it",
+    let (push_host, nodes) = (&destination.push_host, registry_node::pull_host(&destination));
+    let place = Reference {
+        registry: push_host.clone(),
+        repository: repository.to_owned(),
+        version: TAG.to_owned(),
+    };
+    let known = if facts.is_in_runner_pod() { facts.of_runner.clone() } else { facts.of_pods() };
+    // Credentials for the name that nodes call it by are not sent to another host.
+    let sent = if nodes == push_host { &known.found[..] } else { &[] };
+    let error = match lookup::digest(facts, &place, None, sent).await {
+        Ok(_) => return Outcome::ok(format!("{push_host}/{repository} can be read")),
+        Err(error) if lookup::is_denied(&error) => error,
+        Err(error) => return failed(facts, &error),
+    };
+    let place = format!("{nodes}/{repository}");
+    let remedy = "Let ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET name a Secret with credentials that may pull, \
+                  and the runner pod's imagePullSecrets too where jobs run in it";
+    match known.may_have_more(nodes, repository) {
+        Some(why) => Outcome::warning(
+            format!("it is not known whether nodes may read {place}"),
+            format!("{error}; {why}"),
+            remedy,
         ),
-        Err(error) => failed(facts, &error),
+        None if nodes == push_host => {
+            Outcome::failure(format!("{place} may not be read"), error.to_string(), remedy)
+        }
+        None => {
+            Outcome::ok(format!("{error} without credentials, and nodes have some for {place}"))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use crate::doctor::facts::Facts;
 use crate::doctor::report::Outcome;
 use crate::registry::client::RegistryTls;
-use crate::registry::credentials::Credentials;
+use crate::registry::credentials::{Credentials, KEY};
 
 use super::{is_forbidden, or_return};
 
@@ -55,7 +55,7 @@ fn named(facts: &Facts) -> Vec<Named<'_>> {
     let registry = config.registry.secret.as_deref().map(|name| Named {
         setting: "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET",
         name,
-        is_usable: |secret| !Credentials::from_secret(secret).is_empty(),
+        is_usable: has_credentials,
     });
     let pull = config.pull_secret.as_deref().map(|name| Named {
         setting: "HOOKD_PULL_SECRET",
@@ -68,4 +68,32 @@ fn named(facts: &Facts) -> Vec<Named<'_>> {
         is_usable: |secret| !RegistryTls::from_secret("host", secret).is_empty(),
     });
     registry.into_iter().chain(pull).chain(tls).collect()
+}
+
+/// Under the key that pods of builds mount.
+fn has_credentials(secret: &Secret) -> bool {
+    secret.data.as_ref().is_some_and(|data| data.contains_key(KEY))
+        && !Credentials::from_secret(secret).is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+
+    #[test]
+    fn builds_mount_the_key_of_the_newer_type_only() {
+        let entry = r#"{"r.example": {"username": "u", "password": "p"}}"#;
+        let file = format!(r#"{{"auths": {entry}}}"#);
+        for (key, content, expected) in [
+            (KEY, file.as_str(), true),
+            (KEY, "{}", false),
+            (".dockercfg", entry, false),
+            ("password", "p", false),
+        ] {
+            let data = [(key.to_owned(), ByteString(content.as_bytes().to_vec()))].into();
+            let secret = Secret { data: Some(data), ..Secret::default() };
+            assert_eq!(has_credentials(&secret), expected, "{key}: {content}");
+        }
+    }
 }

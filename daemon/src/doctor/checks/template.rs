@@ -15,6 +15,6 @@ pub(super) async fn check(facts: &Facts) -> Outcome {
             "hookd does not use all of the hook template",
             "Correct the template; docs/placement.md and docs/config.md say what it may have",
         ),
-        Err(failure) => failure.into(),
+        Err(outcome) => outcome,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use test_support::wait::{s, until};
-use test_support::{RunnerPod, Setup, cluster};
+use test_support::{Placement, RunnerPod, Setup, cluster};
 
 /// What `hookd doctor` prints as JSON, its exit code, and how long it took.
 struct Report {
@@ -79,19 +79,29 @@ impl Fault {
             let report = Report::of(runner, self.flags);
             last = report.check(self.check).clone();
             let fits = last["status"] == self.status && report.says(self.check, self.words);
-            // This runner always has a setting that cannot be used.
-            (fits && report.code == Some(1)).then_some(())
+            // Nothing else is wrong with the runner: see is_well.
+            let code = i32::from(self.status == "failure");
+            (fits && report.code == Some(code)).then_some(())
         });
         assert!(seen.is_some(), "{what}: {last:#}");
         assert_ne!(last["remedy"], "", "{last}");
     }
 }
 
+/// Fails the test unless no check finds anything soon, so that exit codes are those of faults.
+fn is_well(runner: &RunnerPod) {
+    until("the runner is well", s(10), || {
+        let report = Report::of(runner, &[]);
+        (report.json["status"] == "ok" && report.code == Some(0)).then_some(())
+    });
+}
+
 const TEMPLATE: &str = "/home/runner/_work/template.yaml";
+const POLICY: &str = "/home/runner/_work/policy.yaml";
 
 /// Faults of settings.
 const SETTINGS: [Fault; 16] = [
-    failure("settings", &[], &["HOOKD_BUILD_CPU", "an amount above 0", "docs/config.md"]),
+    failure("policy", &["--policy", "/nowhere/p.yaml"], &["/nowhere/p.yaml", "HOOKD_POLICY"]),
     failure("daemon", &["--socket-dir", "/nowhere"], &["/nowhere/hookd.sock", "kubectl logs"]),
     failure("runner-pod", &["--pod-name", "nope"], &["nope", "not found"]),
     failure("runner-pod", &["--namespace", "default"], &["default", "rbac"]),
@@ -143,14 +153,34 @@ const SETTINGS: [Fault; 16] = [
 
 #[test]
 fn each_fault_is_named_with_what_to_do() {
-    let runner = RunnerPod::with(&Setup::default().set("HOOKD_BUILD_CPU", "many"));
+    let runner = RunnerPod::start();
+    is_well(&runner);
     for fault in &SETTINGS {
         fault.is_found(&runner);
     }
     templates(&runner);
-    objects(&runner);
-    permissions(&runner);
-    pod_security(&runner);
+    for part in [objects, permissions, pod_security] {
+        is_well(&runner);
+        part(&runner);
+    }
+}
+
+#[test]
+fn a_setting_in_the_environment_that_cannot_be_used_is_named() {
+    let runner = RunnerPod::with(&Setup::default().set("HOOKD_BUILD_CPU", "many"));
+    let words = &["HOOKD_BUILD_CPU", "an amount above 0", "docs/config.md"];
+    failure("settings", &[], words).is_found(&runner);
+}
+
+#[test]
+fn a_work_directory_that_is_full_is_a_failure() {
+    let runner = RunnerPod::with(&Setup { own_file_system: true, ..Setup::default() });
+    // Small as it is, it has room.
+    warning("work-directory", &[], &["little room"]).is_found(&runner);
+    let mut file = std::fs::File::create(runner.volume.join("filler")).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    failure("work-directory", &[], &["cannot be written to", "Free space"]).is_found(&runner);
 }
 
 /// Templates that make no pod, or none that is admitted.
@@ -166,6 +196,10 @@ fn templates(runner: &RunnerPod) {
         runner.write(TEMPLATE, text);
         fault.is_found(runner);
     }
+    runner.write(POLICY, "templates: [{runnerLabels: {}, file: /nowhere/t.yaml}]");
+    failure("template", &["--policy", POLICY], &["/nowhere/t.yaml"]).is_found(runner);
+    runner.write(POLICY, "image: {}");
+    failure("policy", &["--policy", POLICY], &["policy.yaml", "line 1"]).is_found(runner);
 }
 
 /// Objects of the namespace that are in the way.
@@ -180,6 +214,7 @@ fn objects(runner: &RunnerPod) {
         "resources": {"requests": {"storage": "1Gi"}}});
     make("v1", "PersistentVolumeClaim", &access);
     failure("claim", &["--claim-name", "wall"], &["read-only", "ReadWriteOnce"]).is_found(runner);
+    runner.k(&["delete", "--wait=false", "persistentvolumeclaim", "wall"]);
     make("v1", "ResourceQuota", &json!({"hard": {"pods": "1"}}));
     for check in ["job-admission", "build-admission"] {
         failure(check, &[], &["exceeded quota: wall", "Raise the ResourceQuota"]).is_found(runner);
@@ -258,6 +293,23 @@ fn a_healthy_cluster_is_green_in_both_placements() {
         let table = runner.k(&[&exec[..], &["status"]].concat());
         assert!(table.contains(&runner.namespace), "{table}");
         runner.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_runner_under_all_policies_of_deploy_is_green() {
+    for setup in [Setup::default(), Setup::in_runner_pod()] {
+        let runner = RunnerPod::with(&setup);
+        crate::policies::enforce(&runner);
+        crate::policy_file::check_images(&runner, "");
+        let mut rules = runner.object("role", "hookd")["rules"].clone();
+        let quotas = json!({"apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["list"]});
+        rules.as_array_mut().unwrap().push(quotas);
+        set_rules(&runner, &rules);
+        is_well(&runner);
+        let quota = Report::of(&runner, &[]).check("quota").clone();
+        let expected = if setup.placement == Placement::OwnPod { "ok" } else { "skipped" };
+        assert_eq!(quota["status"], expected, "{quota}");
     }
 }
 

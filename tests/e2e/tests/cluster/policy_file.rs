@@ -85,7 +85,7 @@ fn a_policy_holds_in_the_runner_pod() {
 }
 
 /// Has the API server itself check the images of the namespace; hookd has no policy.
-fn check_images(runner: &RunnerPod, more: &str) {
+pub(crate) fn check_images(runner: &RunnerPod, more: &str) {
     let file = repository("deploy/policy/admission-images.yaml").display().to_string();
     // Of the whole cluster, and bound to labelled namespaces only.
     try_kubectl(&["apply", "-f", &file], None).unwrap();
