@@ -49,6 +49,9 @@ impl FromStr for Reference {
                     .chars()
                     .all(|letter| letter.is_ascii_alphanumeric() || more.contains(&letter))
         };
+        let is_end = |letter: char| letter.is_ascii_alphanumeric();
+        let is_part =
+            |part: &str| part.starts_with(is_end) && part.ends_with(is_end) && !part.contains("..");
         let repository = match path.split_once('/') {
             None if registry == DOCKER_HUB => format!("library/{path}"),
             _ => path,
@@ -56,7 +59,7 @@ impl FromStr for Reference {
         let version = digest.or(tag).unwrap_or("latest").to_owned();
         let valid = is_address(registry)
             && plain(&repository, &['.', '-', '_', '/'])
-            && repository.split('/').all(|part| !part.trim_matches('.').is_empty())
+            && repository.split('/').all(is_part)
             && plain(&version, &['.', '-', '_', ':', '+'])
             // Beside a digest a tag counts for nothing.
             && tag.is_none_or(|tag| plain(tag, &['.', '-', '_']));
@@ -142,7 +145,10 @@ mod tests {
         {
             assert!(format!("{host}/b").parse::<Reference>().is_ok(), "{host}");
         }
-        for text in ["", "a b", "a/../b", "a?x", "ghcr.io/", "a:", "a@", "x/a#b", "a%2e", "a: @x"] {
+        for text in [
+            "", "a b", "a/../b", "a?x", "ghcr.io/", "a:", "a@", "x/a#b", "a%2e", "a: @x", ".._",
+            "a/_b", "a/b-", "a..b/c", "a//b",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }

@@ -87,15 +87,8 @@ pub(super) async fn start(
     let mut prepared = in_pod(plan.prepared, &context.config.pod_name);
     network.start(context, &mut prepared).await;
     if prepared.container.is_some() {
-        let answered = configure(context, plan.environment).await;
-        prepared.is_alpine = match answered {
-            Some(is_alpine) => is_alpine,
-            None => {
-                return Err(
-                    containers::no_agent(context, &record.address, &watch.now(), session).await?
-                );
-            }
-        };
+        let environment = plan.environment;
+        prepared.is_alpine = configure(context, environment, &record.address, session).await?;
     }
     let took = began.elapsed().as_secs_f64();
     let message = format!(
@@ -237,16 +230,21 @@ fn volumes_of(pod: &PodSpec) -> &[k8s_openapi::api::core::v1::Volume] {
     pod.volumes.as_deref().unwrap_or_default()
 }
 
-/// Gives the job container's environment to stepd; true if the container is Alpine Linux, none if stepd
-/// does not answer.
+/// Gives the job container's environment to stepd; true if the container is Alpine Linux.
 async fn configure(
     context: &Context,
     environment: std::collections::BTreeMap<String, String>,
-) -> Option<bool> {
+    address: &AgentAddress,
+    session: &mut Session,
+) -> Result<bool, Failure> {
     let environment: HashMap<_, _> = environment.into_iter().collect();
-    calls::with_agent(&context.agents, |mut agent| {
+    let configured = calls::with_agent(&context.agents, |mut agent| {
         let request = ConfigureRequest { environment: environment.clone() };
         async move { Ok(agent.configure(request).await?.into_inner().is_alpine) }
-    })
-    .await
+    });
+    let Some(is_alpine) = configured.await else {
+        let seen = context.agents.for_job().watch().now();
+        return Err(containers::no_agent(context, address, &seen, session).await?);
+    };
+    Ok(is_alpine)
 }
