@@ -12,9 +12,9 @@ use crate::cluster::error::ClusterError;
 use crate::cluster::objects;
 use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
-use crate::error::{Failure, Reason, report};
+use crate::error::{Failure, report};
 use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL};
-use crate::policy;
+use crate::policy::{self, error::PolicyError};
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
@@ -93,7 +93,7 @@ impl Build<'_> {
         // The Dockerfile is read again, since the Job may be an earlier daemon's.
         let read = match plan::of(self).await {
             // A policy that forbids it by now ends it.
-            Err(failure) if failure.reason == Reason::PolicyDenied => return Err(failure),
+            Err(failure) if failure.cause::<PolicyError>().is_some() => return Err(failure),
             read => read.ok(),
         };
         let (endpoint, hidden) = read.map(|(read, endpoint)| (endpoint, read.hidden)).unzip();
