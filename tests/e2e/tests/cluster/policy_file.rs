@@ -106,7 +106,8 @@ fn try_create(runner: &RunnerPod, image: &str, fields: &Value) -> Result<String,
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"generateName": "tried-", "labels": {"runner-pod": "runner"}},
-        "spec": {"containers": [{"name": "job", "image": image}]},
+        // What deploy/policy/admission.yaml asks of every pod of hookd.
+        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "job", "image": image}]},
     });
     for (name, value) in fields.as_object().unwrap() {
         pod["spec"][name] = value.clone();
