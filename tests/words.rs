@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the code must fail")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-use rules::{is_test, is_test_file, repository, sources};
+use rules::{files, is_test, is_test_file, sources};
 
 /// Each as lower case words; an object is named first, and says what it does.
 const PHRASES: [&str; 7] =
@@ -27,26 +27,6 @@ const TEXTS: [(&str, &[&str], usize); 6] = [
     ("examples", &[".md", ".yaml"], 1),
 ];
 const SOURCES: [&str; 3] = ["daemon/src", "client/src", "agent/src"];
-
-/// Files of a directory below the repository's root, down to `depth`.
-fn files(directory: &str, ends: &[&str], depth: usize) -> Vec<PathBuf> {
-    let root = repository().join(directory);
-    let (mut found, mut open) = (Vec::new(), vec![(root, depth)]);
-    while let Some((next, depth)) = open.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() && depth > 1 {
-                open.push((path, depth - 1));
-            } else if ends.iter().any(|end| name.ends_with(end)) {
-                found.push(path);
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{directory} has no {ends:?}");
-    found.sort();
-    found
-}
 
 /// Words of `text` with their lines; code in backticks is one dash, and signs of comments are none.
 fn words(text: &str) -> Vec<(usize, String)> {

@@ -1,5 +1,5 @@
-//! The sources of the programs, read for tests on the code itself: `tests/architecture.rs` and
-//! `tests/words.rs`.
+//! The sources of the programs and the documents, read for tests on themselves: `tests/architecture.rs`,
+//! `tests/words.rs` and `tests/links.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the code must fail")]
 
 use std::fs;
@@ -42,6 +42,26 @@ pub fn sources(directory: &str) -> Vec<Source> {
     }
     assert!(found.len() > 3, "{directory} has no sources");
     found.sort_by(|one, other| one.path.cmp(&other.path));
+    found
+}
+
+/// Files of a directory below the repository's root, down to `depth`.
+pub fn files(directory: &str, ends: &[&str], depth: usize) -> Vec<PathBuf> {
+    let root = repository().join(directory);
+    let (mut found, mut open) = (Vec::new(), vec![(root, depth)]);
+    while let Some((next, depth)) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && depth > 1 {
+                open.push((path, depth - 1));
+            } else if ends.iter().any(|end| name.ends_with(end)) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{directory} has no {ends:?}");
+    found.sort();
     found
 }
 
