@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
+use e2e::parity::Builder;
 use fake_runner::layout::guid;
 use serde_json::{Value, json};
 
+use test_support::RunnerPod;
 use test_support::cluster::{self, cluster, kubectl, run};
 use test_support::manifests::TEST_LABEL;
 use test_support::wait::{s, until};
-use test_support::{RunnerPod, Setup};
 
 pub(crate) const USER: &str = "pusher";
 pub(crate) const PASSWORD: &str = "s3cret-push-password";
@@ -77,9 +78,14 @@ impl Guarded {
 
     /// A runner that pushes to it with the Secret "login".
     fn runner(&self) -> RunnerPod {
+        self.runner_with(Builder::Kaniko)
+    }
+
+    fn runner_with(&self, builder: Builder) -> RunnerPod {
         let cluster = cluster();
         let bases = format!("{}:{}", cluster.registry_host, cluster.registry_port);
-        let setup = Setup::default()
+        let setup = builder
+            .setup()
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", &self.host)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", "5000")
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT", self.node_port.to_string())
@@ -146,10 +152,39 @@ fn objects(namespace: &str) -> Vec<Value> {
     ]
 }
 
+/// A line that a `RUN` has printed; BuildKit puts a number and a time before it.
+fn printed(line: &str) -> &str {
+    let Some((number, rest)) = line.split_once(' ').filter(|(first, _)| first.starts_with('#'))
+    else {
+        return line;
+    };
+    let is_number = number[1..].bytes().all(|byte| byte.is_ascii_digit());
+    let time = rest.split_once(' ').filter(|(time, _)| time.parse::<f64>().is_ok());
+    time.filter(|_| is_number).map_or(line, |(_, text)| text)
+}
+
 #[test]
 fn a_run_finds_no_credentials_and_pushes_only_its_own_image() {
     let registry = Guarded::start();
-    let runner = registry.runner();
+    let text = steal(&registry, Builder::Kaniko);
+    // The user reads the registry's name: the endpoint's address is only that of the pod.
+    assert!(
+        text.contains(&format!("Pushing image to {}:5000/hookd/build:", registry.host)),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_run_in_buildkit_finds_no_credentials_either() {
+    let registry = Guarded::start();
+    let text = steal(&registry, Builder::BuildKit);
+    assert!(text.contains(&format!("{}:5000/hookd/build:", registry.host)), "{text}");
+}
+
+/// Builds a Dockerfile that looks for credentials and misuses the endpoint, all in vain; its log.
+fn steal(registry: &Guarded, builder: Builder) -> String {
+    let runner = registry.runner_with(builder);
     let post =
         |path: &str| format!("RUN wget -O- --post-data= http://127.0.0.1:5077{path} 2>&1; true\n");
     // Its input stays open: a server drops a request whose client has closed its half.
@@ -174,10 +209,10 @@ fn a_run_finds_no_credentials_and_pushes_only_its_own_image() {
     assert_eq!(outcome.after_build(), "it runs\n");
     let text = outcome.log();
     assert!(!text.contains(PASSWORD), "{text}");
-    let found: Vec<_> =
-        outcome.log_lines().into_iter().filter(|line| line.starts_with("FOUND")).collect();
-    assert_eq!(found, Vec::<String>::new(), "{text}");
-    assert!(outcome.log_lines().iter().any(|line| line.starts_with("searched ")), "{text}");
+    let lines = outcome.log_lines();
+    let found: Vec<_> = lines.iter().filter(|line| printed(line).starts_with("FOUND")).collect();
+    assert_eq!(found, Vec::<&String>::new(), "{text}");
+    assert!(lines.iter().any(|line| printed(line).starts_with("searched ")), "{text}");
     // Two uploads, a manifest, a list and an image through the endpoint; the list without it.
     assert_eq!(
         text.matches("403 Forbidden").count() + text.matches("400 Bad Request").count(),
@@ -185,17 +220,13 @@ fn a_run_finds_no_credentials_and_pushes_only_its_own_image() {
         "{text}"
     );
     assert_eq!(text.matches("401 Unauthorized").count(), 1, "{text}");
-    // The user reads the registry's name: the endpoint's address is only that of the pod.
-    assert!(
-        text.contains(&format!("Pushing image to {}:5000/hookd/build:", registry.host)),
-        "{text}"
-    );
     assert!(!text.contains("127.0.0.1:5077/push"), "{text}");
     // The other registry's images are there too: of these, none is what the RUNs tried to push.
     assert_eq!(registry.try_ask("/v2/stolen/image/tags/list"), None);
     let tags = registry.ask("/v2/hookd/build/tags/list")["tags"].as_array().unwrap().clone();
     assert!(!tags.contains(&"stolen".into()), "{tags:?}");
     runner.assert_nothing_left();
+    text
 }
 
 #[test]
