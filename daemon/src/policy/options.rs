@@ -133,7 +133,12 @@ impl<'a> Judge<'a> {
         let user = user.map(|id| self.refused(format!("--user {id}"), "users"));
         let groups = self.options.group_ids().filter(move |id| refused(&self.rules.groups, *id));
         let groups = groups.map(|id| self.refused(format!("group {id}"), "groups"));
-        user.into_iter().chain(groups)
+        // Which id a name has, an image says.
+        let name = self.options.user_name().filter(|_| self.rules.users.is_some());
+        let name = name.map(|name| self.refused(format!("--user {name}"), "users"));
+        let group = self.options.group_name().filter(|_| self.rules.groups.is_some());
+        let group = group.map(|name| self.refused(format!("group {name}"), "groups"));
+        user.into_iter().chain(name).chain(group).chain(groups)
     }
 
     fn amounts(&self) -> impl Iterator<Item = PolicyError> {

@@ -119,6 +119,19 @@ fn each_rule_of_a_container_allows_and_refuses() {
             with_options("--group-add 0"),
             "options.groups",
         ),
+        // Whose a name is, an image says.
+        (
+            "options: {users: [1000]}",
+            with_options("-u 1000:wheel"),
+            with_options("-u toor"),
+            "options.users",
+        ),
+        (
+            "options: {groups: [1000]}",
+            with_options("-u toor"),
+            with_options("-u 1000:wheel"),
+            "options.groups",
+        ),
         ("options: {groups: []}", with_options("-u 0"), with_options("-u 1:1"), "options.groups"),
         (
             "options: {cpus: 2}",

@@ -24,6 +24,24 @@ impl CreateOptions {
         self.user.map(|user| user.user)
     }
 
+    /// The user of `--user`, if it is a name: an image says whose.
+    pub fn user_name(&self) -> Option<&str> {
+        let (user, _) = self.user_parts();
+        user.filter(|_| self.user.is_none())
+    }
+
+    /// The group of `--user`, if it is a name.
+    pub fn group_name(&self) -> Option<&str> {
+        let (_, group) = self.user_parts();
+        group.filter(|_| self.user.is_none_or(|user| user.group.is_none()))
+    }
+
+    fn user_parts(&self) -> (Option<&str>, Option<&str>) {
+        let text = self.user_text().unwrap_or_default();
+        let (user, group) = text.split_once(':').unwrap_or((text, ""));
+        (Some(user).filter(|user| !user.is_empty()), Some(group).filter(|group| !group.is_empty()))
+    }
+
     /// The groups of `--user` and `--group-add`.
     pub fn group_ids(&self) -> impl Iterator<Item = i64> {
         self.user.and_then(|user| user.group).into_iter().chain(self.groups.iter().copied())
