@@ -75,7 +75,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// True where the workflow asks for what cannot be done, or is not allowed: hookd and the cluster are well.
+    /// True where, as a rule, the workflow asks for what cannot be done, or is not allowed: hookd and the cluster
+    /// are well. What a wrong setting of the administrator causes as well is not among them.
     pub fn is_of_workflow(self) -> bool {
         matches!(
             self,
@@ -85,9 +86,7 @@ impl Reason {
                 | Self::InvalidInput
                 | Self::OomKilled
                 | Self::PolicyDenied
-                | Self::StartFailed
                 | Self::TooManyCalls
-                | Self::Unsupported
         )
     }
 

@@ -70,13 +70,19 @@ fn text(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::
     write!(Escaped(writer), "{value:?}")
 }
 
-/// Escapes what is no letter: a value that shows itself plainly, as a path does, and every message.
+/// True for what ends a line, speaks to a terminal or turns the direction of a text.
+fn is_hidden(letter: char) -> bool {
+    let turns = matches!(letter, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
+    letter.is_control() || turns || matches!(letter, '\u{2066}'..='\u{2069}')
+}
+
+/// Escapes what is hidden: in a value that shows itself plainly, as a path does, and in every message.
 struct Escaped<'w, 'writer>(&'w mut Writer<'writer>);
 
 impl Write for Escaped<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
-            match part.chars().next_back().filter(|last| last.is_control()) {
+        for part in text.split_inclusive(is_hidden) {
+            match part.chars().next_back().filter(|last| is_hidden(*last)) {
                 None => self.0.write_str(part)?,
                 Some(last) => {
                     self.0.write_str(&part[..part.len() - last.len_utf8()])?;
@@ -255,12 +261,10 @@ mod tests {
 
     #[test]
     fn a_message_that_a_job_has_chosen_stays_one_line_of_text() {
-        let text = logged(Format::Text, || tracing::warn!("{HOSTILE}\u{9b}2J"));
-        assert_eq!(text.matches(char::is_control).count(), 1, "{text:?}");
-        assert!(
-            text.ends_with("{\"level\":\"ERROR\"}\\r\\u{1b}[31m\\u{0}\\u{7f}\\u{9b}2J\n"),
-            "{text}"
-        );
+        let text = logged(Format::Text, || tracing::warn!("{HOSTILE}\u{9b}2\u{2028}\u{202e}"));
+        assert_eq!(text.matches(is_hidden).count(), 1, "{text:?}");
+        let end = "\"ERROR\"}\\r\\u{1b}[31m\\u{0}\\u{7f}\\u{9b}2\\u{2028}\\u{202e}\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

@@ -145,11 +145,14 @@ async fn follow(pods: Api<Pod>, name: &str, sender: &watch::Sender<PodState>) {
             publish(sender, held.take());
             continue;
         };
-        let broke = matches!(event, Some(Err(_)));
-        if broke && !is_broken {
-            metrics().reconnected(Connection::Watch);
+        match &event {
+            Some(Err(_)) if !std::mem::replace(&mut is_broken, true) => {
+                metrics().reconnected(Connection::Watch);
+            }
+            // It begins to list; whether that goes well shows after it.
+            Some(Err(_) | Ok(watcher::Event::Init)) | None => {}
+            Some(Ok(_)) => is_broken = false,
         }
-        is_broken = broke;
         match event {
             None => return,
             Some(Ok(watcher::Event::Init)) => listed = false,

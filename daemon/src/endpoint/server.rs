@@ -57,13 +57,14 @@ pub enum EndpointError {
 /// # Errors
 /// See [`EndpointError`].
 pub async fn run() -> Result<(), EndpointError> {
+    // First: without them the process, which is PID 1, cannot be asked to end.
+    let mut terminate = signal(SignalKind::terminate()).map_err(EndpointError::Serve)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(EndpointError::Serve)?;
     let text = std::env::var(VARIABLE).map_err(|error| EndpointError::Config(error.to_string()))?;
     let config: EndpointConfig =
         serde_json::from_str(&text).map_err(|error| EndpointError::Config(error.to_string()))?;
     let registries = Registries::mounted(&config)?;
     let endpoint = Arc::new(Endpoint::new(config, registries)?);
-    let mut terminate = signal(SignalKind::terminate()).map_err(EndpointError::Serve)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(EndpointError::Serve)?;
     let listener = TcpListener::bind(ADDRESS).await.map_err(EndpointError::Serve)?;
     tracing::info!(
         repository = endpoint.config.push_path(),

@@ -81,7 +81,7 @@ label! {
         /// The step's program ended with another code than 0.
         ProgramFailed = "program_failed",
         /// What the workflow asks for cannot be done, or is not allowed: wrong input, a Dockerfile that fails, an
-        /// image that cannot be pulled.
+        /// image that cannot be pulled, more memory than there is.
         WorkflowFailed = "workflow_failed",
         /// hookd could not do it, or the cluster could not.
         HookdFailed = "hookd_failed",

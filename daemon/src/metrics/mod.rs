@@ -26,7 +26,8 @@ use labels::Unlabelled;
 use page::{About, Page};
 use values::{Counters, Durations};
 
-/// Seconds: from a script that does nothing to a build of hours.
+/// Seconds: from a script that does nothing to a build of hours. An alert is on 120: within a bucket Prometheus
+/// can only guess.
 const CALL_BOUNDS: &[f64] =
     &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0];
 const PHASE_BOUNDS: &[f64] = &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 7200.0];

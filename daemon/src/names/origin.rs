@@ -65,7 +65,7 @@ pub fn is_label(name: &str) -> bool {
 }
 
 /// The value as a label may have it: `/` and spaces become dots. What else is lost leaves a hash of the whole
-/// behind, so that two values do not become one.
+/// behind, so that two values do not become one. Those of names with dots do: no owner of a repository has any.
 fn lowered(value: &str) -> String {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let dotted: String = value.chars().map(|c| if "/ ".contains(c) { '.' } else { c }).collect();

@@ -45,11 +45,7 @@ pub async fn say(
     given: &Warnings,
     session: &mut Session,
 ) -> Result<(), Failure> {
-    let new = given.only_new(audited);
-    for text in &new {
-        tracing::warn!(mode = "audit", "{text}");
-    }
-    annotation::warn(TITLE, new, session).await
+    annotation::warn(TITLE, given.only_new(audited), session).await
 }
 
 /// A policy that was read.
@@ -77,7 +73,13 @@ impl Policy {
         if self.rules.mode == Mode::Enforce {
             return refused.next().map_or(Ok(Vec::new()), Err);
         }
-        Ok(refused.map(|error| error.would_be()).collect())
+        let would = |error: PolicyError| {
+            let text = error.would_be();
+            // Each time: what the user reads once the administrator counts.
+            tracing::warn!(rule = error.rule(), mode = "audit", "{text}");
+            text
+        };
+        Ok(refused.map(would).collect())
     }
 
     /// What the rules refuse of a job.

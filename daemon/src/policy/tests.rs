@@ -114,6 +114,18 @@ fn each_rule_of_a_container_allows_and_refuses() {
             "options.users",
         ),
         (
+            "options: {users: [1000]}",
+            with_options("-u 1000:1000"),
+            with_options("-u :1000"),
+            "options.users",
+        ),
+        (
+            "options: {groups: [1000]}",
+            with_options("-u app:1000"),
+            with_options("-u app:0"),
+            "options.groups",
+        ),
+        (
             "options: {groups: [1000]}",
             with_options("-u 0:1000"),
             with_options("--group-add 0"),

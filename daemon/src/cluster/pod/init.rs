@@ -8,8 +8,8 @@ use crate::error::Failure;
 
 /// The runtime made the container and could not start its program.
 const START_ERROR: &str = "StartError";
-/// The program ended, or was ended, before its postStart hook had succeeded.
-const HOOK_ERROR: &str = "PostStartHookError";
+/// The program ended, or was ended, before its postStart hook had succeeded; and it did so again and again.
+const HOOK_ERRORS: [&str; 2] = ["PostStartHookError", "CrashLoopBackOff"];
 
 /// A pod whose init container failed starts no other. Where one of its own containers runs, what
 /// failed is a sidecar, which the kubelet starts again.
@@ -29,7 +29,8 @@ pub(super) fn failure(pod: &Pod) -> Option<Failure> {
 fn failed(status: &ContainerStatus) -> Option<Failure> {
     let ended = |state: Option<&KubeletState>| state?.terminated.clone();
     let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
-    let in_hook = waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some(HOOK_ERROR));
+    let reason = waiting.and_then(|waiting| waiting.reason.as_deref());
+    let in_hook = reason.is_some_and(|reason| HOOK_ERRORS.contains(&reason));
     let last = status.last_state.as_ref().filter(|_| in_hook);
     let end = ended(status.state.as_ref()).or_else(|| ended(last));
     let end = end.filter(|end| end.exit_code != 0)?;

@@ -252,9 +252,9 @@ fn a_sidecar_that_cannot_start_names_its_error_and_settings() {
 
 #[test]
 fn a_sidecar_that_ends_before_it_listens_names_its_error() {
-    let state = |last: Value| {
+    let state = |reason: &str, last: &Value| {
         let message = "command '/usr/local/bin/hookd registry-endpoint --wait' exited with 126";
-        let waiting = json!({"waiting": {"reason": "PostStartHookError", "message": message}});
+        let waiting = json!({"waiting": {"reason": reason, "message": message}});
         container_state(
             &pod(json!({
                 "phase": "Pending",
@@ -269,11 +269,13 @@ fn a_sidecar_that_ends_before_it_listens_names_its_error() {
         )
     };
     let ended = json!({"terminated": {"exitCode": 1, "message": "ca.crt cannot be read"}});
-    let failure = failed(state(ended));
-    assert!(failure.message.contains("ca.crt cannot be read"), "{failure}");
     // One that the kubelet has ended, since the runtime could not run the hook, is started again.
     let by_kubelet = json!({"terminated": {"exitCode": 0}});
-    assert!(matches!(state(by_kubelet), ContainerState::Waiting(_)));
+    for reason in ["PostStartHookError", "CrashLoopBackOff"] {
+        let failure = failed(state(reason, &ended));
+        assert!(failure.message.contains("ca.crt cannot be read"), "{failure}");
+        assert!(matches!(state(reason, &by_kubelet), ContainerState::Waiting(_)));
+    }
 }
 
 #[test]

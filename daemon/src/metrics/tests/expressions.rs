@@ -111,6 +111,15 @@ fn every_value_that_an_alert_looks_for_exists() {
     }
 }
 
+/// Prometheus 3 stores `le="120.0"` of what hookd writes as `le="120"`, and Prometheus 2 does not.
+#[test]
+fn no_expression_names_the_bound_of_a_bucket() {
+    for expression in expressions() {
+        let named = selectors(&expression).into_iter().flat_map(|one| one.matchers);
+        assert!(named.into_iter().all(|(label, _)| label != "le"), "{expression}");
+    }
+}
+
 #[test]
 fn every_metric_is_on_the_dashboard() {
     let page = fresh().text();

@@ -1,6 +1,6 @@
 //! What options ask for, for those who judge it.
 
-use super::CreateOptions;
+use super::{CreateOptions, values};
 
 impl CreateOptions {
     /// The long names of the flags that were given, without their dashes.
@@ -27,13 +27,13 @@ impl CreateOptions {
     /// The user of `--user`, if it is a name: an image says whose.
     pub fn user_name(&self) -> Option<&str> {
         let (user, _) = self.user_parts();
-        user.filter(|_| self.user.is_none())
+        user.filter(|user| values::id(user).is_none())
     }
 
     /// The group of `--user`, if it is a name.
     pub fn group_name(&self) -> Option<&str> {
         let (_, group) = self.user_parts();
-        group.filter(|_| self.user.is_none_or(|user| user.group.is_none()))
+        group.filter(|group| values::id(group).is_none())
     }
 
     fn user_parts(&self) -> (Option<&str>, Option<&str>) {
@@ -44,7 +44,8 @@ impl CreateOptions {
 
     /// The groups of `--user` and `--group-add`.
     pub fn group_ids(&self) -> impl Iterator<Item = i64> {
-        self.user.and_then(|user| user.group).into_iter().chain(self.groups.iter().copied())
+        let (_, group) = self.user_parts();
+        group.and_then(values::id).into_iter().chain(self.groups.iter().copied())
     }
 
     /// `--cap-add`, in capitals without "CAP_".

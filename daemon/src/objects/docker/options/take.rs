@@ -214,7 +214,9 @@ impl CreateOptions {
             return Ok(());
         }
         value.clone_into(&mut self.user_text);
-        self.user = values::id(user).map(|user| User { user, group: group.and_then(values::id) });
+        // docker takes no name at all for root.
+        let id = if user.is_empty() && !value.is_empty() { Some(0) } else { values::id(user) };
+        self.user = id.map(|user| User { user, group: group.and_then(values::id) });
         if !value.is_empty() && self.user.is_none() {
             self.warn(unknown(value));
         } else if group.is_some_and(|group| values::id(group).is_none()) {
