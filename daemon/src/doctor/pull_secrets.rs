@@ -17,16 +17,15 @@ pub(super) struct PullSecrets {
 }
 
 impl PullSecrets {
-    /// Reads the Secrets of these names, and waits `patience` for each at most. One that does not exist holds
-    /// nothing.
+    /// Reads the Secrets of these names, each within `timeout`. One that does not exist has no credentials.
     pub(super) async fn read(
         cluster: &Cluster,
         names: impl IntoIterator<Item = &str>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Self {
         let secrets = cluster.secrets();
         let read = names.into_iter().map(|name| {
-            let asked = tokio::time::timeout(patience, secrets.get_opt(name));
+            let asked = tokio::time::timeout(timeout, secrets.get_opt(name));
             async move { (name, asked.await) }
         });
         let mut all = Self::default();

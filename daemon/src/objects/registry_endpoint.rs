@@ -83,7 +83,7 @@ pub fn endpoint(
 }
 
 /// Ends when the endpoint listens, within the pod's network namespace: it does so on loopback only. The kubelet
-/// goes on with the pod then; a startup probe is made, and told, once a second.
+/// goes on with the pod then. It makes a startup probe once a second only.
 fn listens() -> LifecycleHandler {
     let command = [HOOKD, "registry-endpoint", "--wait"].map(str::to_owned).to_vec();
     LifecycleHandler {

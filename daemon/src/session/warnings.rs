@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-/// Warnings that are told apart: a workflow chooses their words.
+/// Warnings that are kept: a workflow chooses their words.
 const MOST: usize = 1000;
 
 /// The warnings that the job's user has read, by their hashes.
