@@ -21,7 +21,7 @@ pub use policy::PolicyConfig;
 pub use registry::{BuiltImages, RegistryConfig, TlsSecret};
 pub use tolerant::tolerant;
 pub use values::count;
-use values::{address, seconds, switch};
+use values::{address, seconds, seconds_or_none, switch};
 
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
@@ -98,6 +98,13 @@ pub struct Config {
     #[arg(long, env = "HOOKD_STEP_TIMEOUT_SECONDS", default_value = "432000", value_parser = seconds)]
     pub step_timeout: Duration,
 
+    /// Seconds that a workflow may have the container of a failed step kept, by `HOOKD_HOLD_SECONDS` in the
+    /// step's environment; 0: not at all.
+    #[arg(
+        long, env = "HOOKD_HOLD_MAX_SECONDS", default_value = "3600", value_parser = seconds_or_none
+    )]
+    pub longest_hold: Duration,
+
     /// Seconds that a step waits for its hook after hookd itself was restarted.
     #[arg(long, env = "HOOKD_REATTACH_TIMEOUT_SECONDS", default_value = "60", value_parser = seconds)]
     pub reattach_timeout: Duration,
@@ -131,6 +138,13 @@ pub struct Config {
         ignore_case = true
     )]
     pub container_step_launcher: ContainerStepLauncher,
+
+    /// Writes a table of what a job's containers and container steps took into the job's summary.
+    #[arg(
+        long, env = "HOOKD_SUMMARY", default_value = "false",
+        action = clap::ArgAction::Set, value_parser = switch
+    )]
+    pub summary: bool,
 
     /// Address and port at which Prometheus reads the metrics, such as `0.0.0.0:9464`. Default: none, they
     /// are not served.

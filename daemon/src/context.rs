@@ -32,6 +32,7 @@ use crate::session::drive::Sessions;
 use crate::session::remembered::RememberedSteps;
 use crate::session::runner_deletion::RunnerDeletion;
 use crate::session::steps::Steps;
+use crate::session::timings::JobTimings;
 use crate::session::warnings::Warnings;
 use crate::stepd::identity::Identities;
 use crate::stepd::pods::Agents;
@@ -66,6 +67,8 @@ pub struct Context {
     pub tools: OnceCell<()>,
     /// Warnings that the job's user has read.
     pub warnings: Warnings,
+    /// What the job's containers took, for the summary of its first step.
+    pub job_timings: JobTimings,
     /// What was learnt from the cluster, once.
     known: OnceCell<ClusterInfo>,
     /// Those of the runner's pull Secrets and of the registry of built images.
@@ -161,6 +164,7 @@ impl Context {
             job_secrets: RememberedSteps::new(&config.socket_dir, "job-secrets"),
             tools: OnceCell::new(),
             warnings: Warnings::default(),
+            job_timings: JobTimings::default(),
             known: OnceCell::new(),
             credentials: OnceCell::new(),
             registries: OnceCell::new(),

@@ -106,6 +106,25 @@ impl Tree {
         Ok(Widened::Done)
     }
 
+    /// Writes to the end of a file of this process's user that has no second name. False: it is none, or would
+    /// have more than `most` bytes.
+    pub(crate) fn append(&self, path: &Path, content: &[u8], most: u64) -> Result<bool, Errno> {
+        let found = available(openat2(&self.0, path, LOOK, ResolveFlags::NO_SYMLINKS))?;
+        let stat = fs::fstat(&found)?;
+        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        let has_room = size.saturating_add(content.len() as u64) <= most;
+        if kind(&stat) != FileType::RegularFile || stat.st_nlink > 1 || !is_ours(&stat) || !has_room
+        {
+            return Ok(false);
+        }
+        // As in `widen`.
+        let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
+        let mut file = File::from(fs::open(itself, flags, Mode::empty())?);
+        let written = file.write_all(content);
+        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)).map(|()| true)
+    }
+
     /// Writes a file into a directory of this process's user, made if need be: a directory that is
     /// another user's, or cannot be written to, is moved out of the way.
     pub(crate) fn install(

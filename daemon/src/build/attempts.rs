@@ -156,7 +156,7 @@ impl Build<'_> {
                 }
                 started => started.map_err(|failure| self.unplaced(failure))?,
             };
-            timing::observe(&pod, names::BUILD_CONTAINER);
+            timing::observe(&pod, names::BUILD_CONTAINER, &mut session.timings);
             let sent = self.send_context(source, &pod).await;
             let context_digest = match sent {
                 Ok(context_digest) => Some(context_digest),

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
 use crate::ids::{self, StepId};
-use crate::metrics::{self, metrics};
+use crate::metrics;
 use crate::names;
 use crate::names::origin::Origin;
 use crate::policy::{self, Policy};
@@ -189,28 +189,28 @@ pub async fn build(
         let running = build.resume(job, session).await?;
         let plan = Plan { lookup: Lookup::NoKey(None), lease: None };
         let image = build.attend(running, plan, session).await?;
-        metrics().built(metrics::Build::Built);
+        session.timings.built(metrics::Build::Built);
         return Ok(image);
     }
     if let Some(image) = build.built_before(session).await? {
-        metrics().built(metrics::Build::Hit);
+        session.timings.built(metrics::Build::Hit);
         return Ok(image);
     }
     let lookup = build.look_up(session).await?;
     if let Lookup::Found(image) = lookup {
-        metrics().built(metrics::Build::Hit);
+        session.timings.built(metrics::Build::Hit);
         return Ok(image);
     }
     let lease = match build.turn(&lookup, session).await? {
         Turn::Built(image) => {
-            metrics().built(metrics::Build::Followed);
+            session.timings.built(metrics::Build::Followed);
             return Ok(image);
         }
         Turn::Ours(lease) => lease,
     };
     let running = build.start(&lookup, session).await?;
     let image = build.attend(running, Plan { lookup, lease }, session).await?;
-    metrics().built(metrics::Build::Built);
+    session.timings.built(metrics::Build::Built);
     Ok(image)
 }
 
@@ -252,7 +252,7 @@ impl Build<'_> {
                 }
             }
         };
-        metrics().took(metrics::Phase::Build, began.elapsed());
+        session.timings.took(metrics::Phase::Build, began.elapsed());
         let digest = self.digest(&running.job, &ended)?;
         if let Some(recipe) = lookup.recipe() {
             self.share(recipe, &running, &digest).await;

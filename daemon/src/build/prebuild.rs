@@ -14,7 +14,7 @@ use super::{Build, BuildEnvironment, Plan};
 use crate::config::{BuildReuse, BuiltImages, Config};
 use crate::error::Failure;
 use crate::ids::{self, InvalidStepId, StepId};
-use crate::metrics::{self, metrics};
+use crate::metrics;
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::session::remembered::RememberedSteps;
@@ -127,6 +127,6 @@ pub async fn prebuild(
     }
     let running = build.start(&lookup, session).await?;
     build.attend(running, Plan { lookup, lease: Some(lease) }, session).await?;
-    metrics().built(metrics::Build::Prebuilt);
+    session.timings.built(metrics::Build::Prebuilt);
     Ok(Prebuilt::Built)
 }

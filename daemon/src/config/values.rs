@@ -42,6 +42,14 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// As [`seconds`], or nothing, which is 0.
+pub(super) fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    match text.trim() {
+        "" | "0" => Ok(Duration::ZERO),
+        text => seconds(text).map_err(|error| format!("{error}, or 0")),
+    }
+}
+
 /// A whole number of bytes above zero.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     match text.trim().parse() {

@@ -12,6 +12,7 @@ pub mod prebuild;
 pub mod prepare_job;
 pub mod run_container_step;
 pub mod run_script_step;
+mod summary;
 
 #[cfg(test)]
 mod tests;

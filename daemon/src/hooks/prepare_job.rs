@@ -8,7 +8,7 @@ use hookd_api::v1::JobPrepared;
 
 use crate::context::Context;
 use crate::error::Failure;
-use crate::hooks::{policy, prebuild};
+use crate::hooks::{policy, prebuild, summary};
 use crate::ids::StepId;
 use crate::metrics;
 use crate::objects::job_pod::JobSpec;
@@ -49,7 +49,9 @@ impl Operation for PrepareJob {
         context.warnings.clear();
         policy::apply(context, session, |policy| policy.of_job(spec)).await?;
         prebuild::start(context);
-        placement.start_job(Call { context, step }, spec, session).await
+        let prepared = placement.start_job(Call { context, step }, spec, session).await?;
+        summary::of_job(context, session);
+        Ok(prepared)
     }
 
     fn roll_back(&self, _: Option<&Cursor>) -> BoxFuture<'static, ()> {

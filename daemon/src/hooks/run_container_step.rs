@@ -9,6 +9,7 @@ use crate::blocking;
 use crate::build::trust;
 use crate::context::Context;
 use crate::error::Failure;
+use crate::hooks::summary::Summary;
 use crate::hooks::{action_args, policy};
 use crate::ids::StepId;
 use crate::metrics;
@@ -77,10 +78,15 @@ async fn run(
     ended_services::report(&context.agents, session).await?;
     let spec = with_whole_args(context, spec).await?;
     let call = Call { context, step };
-    match spec.source.clone() {
-        Source::Image(image) => placement.run_image(call, spec, image, session).await,
-        Source::Dockerfile(path) => placement.run_dockerfile(call, spec, &path, session).await,
+    let summary = Summary::of_container_step(context, &spec);
+    let exit_code = match spec.source.clone() {
+        Source::Image(image) => placement.run_image(call, spec, image, session).await?,
+        Source::Dockerfile(path) => placement.run_dockerfile(call, spec, &path, session).await?,
+    };
+    if let Some(summary) = summary {
+        summary.write(context, session, exit_code).await;
     }
+    Ok(exit_code)
 }
 
 /// The step with its arguments as they were before the runner cut them.

@@ -12,6 +12,7 @@ use crate::cluster::watch::PodState;
 use crate::context::Context;
 use crate::error::Failure;
 use crate::hooks::error::HookError;
+use crate::hooks::summary::Summary;
 use crate::ids::StepId;
 use crate::metrics;
 use crate::objects::script::ScriptStep;
@@ -24,6 +25,7 @@ use crate::stepd::program::{self, Program};
 use crate::stepd::{calls, job_end};
 use crate::work_volume::files;
 use crate::workload::ended_services;
+use crate::workload::hold::Hold;
 
 /// The operation.
 pub struct RunScriptStep {
@@ -59,6 +61,8 @@ impl Operation for RunScriptStep {
         let spec = std::mem::take(&mut self.spec);
         make_ready(context, &spec).await?;
         ended_services::report(&context.agents, session).await?;
+        let hold = Hold::asked(&spec.environment, context.config.longest_hold);
+        let summary = Summary::of_script_step(context, &spec.environment);
         let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
         let start = StartStepRequest {
             step_id: self.step.to_string(),
@@ -77,7 +81,11 @@ impl Operation for RunScriptStep {
         if ended.is_err() && pod.end().is_some() {
             pod.ended_during(name);
         }
-        if ended.is_ok() {
+        if let Ok(exit_code) = ended {
+            hold.after(exit_code, &pod, session).await?;
+            if let Some(summary) = summary {
+                summary.write(context, session, exit_code).await;
+            }
             // It may say why the step failed. A client that is gone hears of neither.
             let _ = ended_services::report(&context.agents, session).await;
         }

@@ -23,6 +23,9 @@ pub struct Cursor {
     pub run: Option<RunPosition>,
     /// When a program in the job's pod was first asked for: its time limit counts from there.
     pub started: Option<SystemTime>,
+    /// Since when the container of a program that failed is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<SystemTime>,
 }
 
 /// Where a build stands.

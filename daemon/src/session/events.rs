@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use crate::error::{CommonError, Failure};
 use crate::session::crashes::Working;
 use crate::session::cursor::{Cursor, Offsets};
+use crate::session::timings::Timings;
 
 /// What the client is sent.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct Acked {
 pub struct Session {
     /// Where the step stands. What changes here goes out with the next event.
     pub cursor: Cursor,
+    /// What its parts took so far.
+    pub timings: Timings,
     sent: Offsets,
     is_new: bool,
     events: mpsc::Sender<Event>,
@@ -93,7 +96,8 @@ impl Session {
         acked: watch::Receiver<Acked>,
     ) -> Self {
         let is_new = cursor == Cursor::default() && sent == Offsets::default();
-        Self { cursor, sent, is_new, events, acked, working: None }
+        let timings = Timings::default();
+        Self { cursor, timings, sent, is_new, events, acked, working: None }
     }
 
     /// True if no earlier call was for this step: what takes time is seen whole.

@@ -13,4 +13,5 @@ pub mod remembered;
 pub mod runner_deletion;
 pub mod state;
 pub mod steps;
+pub mod timings;
 pub mod warnings;

@@ -121,7 +121,8 @@ pub async fn run(
             ended = attempt => match ended {
                 Ok(end) => {
                     if receiver.session.is_new() {
-                        metrics().took(metrics::Phase::Run, began.elapsed());
+                        let timings = &mut receiver.session.timings;
+                        timings.took(metrics::Phase::Run, began.elapsed());
                     }
                     return exit_code(pod, program, end, &mut receiver).await;
                 }
@@ -288,6 +289,10 @@ async fn exit_code(
     receiver: &mut Receiver<'_>,
 ) -> Result<i32, Failure> {
     let Receiver { session, tail, .. } = receiver;
+    // Its container is kept since: the notes were sent before hookd was restarted.
+    if session.cursor.held.is_some() {
+        return Ok(end.exit_code);
+    }
     if !end.error.is_empty() {
         session.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }

@@ -21,11 +21,11 @@ use crate::work_volume::error::VolumeError;
 /// Bytes of a path that Linux opens, its NUL included.
 const LONGEST_PATH: usize = 4096;
 /// Where the runner's file commands (GITHUB_OUTPUT and the others) are mounted.
-const FILE_COMMANDS: &str = "/github/file_commands";
+pub(super) const FILE_COMMANDS: &str = "/github/file_commands";
 /// ... and where the job container sees them.
-const JOB_FILE_COMMANDS: &str = "/__w/_temp/_runner_file_commands";
+pub(super) const JOB_FILE_COMMANDS: &str = "/__w/_temp/_runner_file_commands";
 /// Their directory in the work directory.
-const FILE_COMMANDS_DIR: &str = "_temp/_runner_file_commands";
+pub(super) const FILE_COMMANDS_DIR: &str = "_temp/_runner_file_commands";
 /// The step's HOME.
 const HOME: &str = "/github/home";
 /// Its directory in the work directory.
@@ -93,14 +93,10 @@ fn is_the_jobs_doing(error: Errno) -> bool {
 /// Opens HOME and this step's file-command files to every user, as far as they are the runner's. A
 /// HOME that its owner has closed to others stays closed.
 pub fn open_to_all(mounts: &[Mount], environment: &BTreeMap<String, String>, work_dir: &Path) {
-    let source = |target: &str| {
-        let mount = mounts.iter().find(|mount| mount.target_volume_path == target)?;
-        beneath(Path::new(&mount.source_volume_path), work_dir)
-    };
-    if let Some(home) = source(HOME) {
+    if let Some(home) = source(HOME, mounts, work_dir) {
         widen(work_dir, &home, FileType::Directory, true);
     }
-    let Some(directory) = source(FILE_COMMANDS) else { return };
+    let Some(directory) = mounted_file_commands(mounts, work_dir) else { return };
     for name in file_commands(environment, FILE_COMMANDS) {
         widen(work_dir, &directory.join(name), FileType::RegularFile, false);
     }
@@ -131,18 +127,31 @@ pub fn paths(environment: &BTreeMap<String, String>) -> BTreeMap<String, String>
     paths.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// What is mounted at a path of a container step, beneath the work directory.
+fn source(target: &str, mounts: &[Mount], work_dir: &Path) -> Option<PathBuf> {
+    let mount = mounts.iter().find(|mount| mount.target_volume_path == target)?;
+    beneath(Path::new(&mount.source_volume_path), work_dir)
+}
+
+/// The directory of a container step's file commands, beneath the work directory.
+pub(super) fn mounted_file_commands(mounts: &[Mount], work_dir: &Path) -> Option<PathBuf> {
+    source(FILE_COMMANDS, mounts, work_dir)
+}
+
 /// Names of the files in `directory` that variables name.
 fn file_commands<'a>(
     environment: &'a BTreeMap<String, String>,
     directory: &'a str,
 ) -> impl Iterator<Item = &'a Path> {
-    let names =
-        environment.values().filter_map(move |value| Path::new(value).strip_prefix(directory).ok());
-    // A workflow may set any variable to any path: no other file is opened for it.
-    names.filter(|name| {
-        let mut components = name.components();
-        matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
-    })
+    environment.values().filter_map(move |value| file_command(value, directory))
+}
+
+/// The name of a file in `directory`. A workflow may set any variable to any path: no other file is one.
+pub(super) fn file_command<'a>(value: &'a str, directory: &str) -> Option<&'a Path> {
+    let name = Path::new(value).strip_prefix(directory).ok()?;
+    let mut components = name.components();
+    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
+        .then_some(name)
 }
 
 /// Lets every user write to what the runner made. What a job did to it is the job's affair.

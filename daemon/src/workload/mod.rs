@@ -2,6 +2,7 @@
 
 pub mod ended_services;
 pub mod error;
+pub mod hold;
 pub mod last_lines;
 pub mod output;
 pub mod pod_security;

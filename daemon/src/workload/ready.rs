@@ -81,7 +81,7 @@ pub async fn ready(
         }
         let Some(waiting) = waiting else {
             if let Some(last) = containers.last() {
-                timing::observe(&pod, last);
+                timing::observe(&pod, last, &mut session.timings);
             }
             return Ok(running);
         };

@@ -7,15 +7,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::cluster::pod;
-use crate::metrics::{Phase, metrics};
+use crate::metrics::Phase;
+use crate::session::timings::Timings;
 
 /// The condition of a pod whose sandbox has its volumes and its network.
 const SANDBOX: &str = "PodReadyToStartContainers";
 
 /// Counts the phases of a pod whose container runs, or has run.
-pub fn observe(pod: &Pod, container: &str) {
+pub fn observe(pod: &Pod, container: &str, timings: &mut Timings) {
     for (phase, time) in phases(pod, container) {
-        metrics().took(phase, time);
+        timings.took(phase, time);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cluster::pod::{self, FailedProgram};
 use crate::cluster::watch::PodWatch;
 use crate::error::Failure;
 use crate::ids::StepId;
-use crate::metrics::{self, metrics};
+use crate::metrics;
 use crate::names;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
@@ -24,6 +24,7 @@ use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, Program};
+use crate::workload::hold::Hold;
 use crate::workload::output::{self, Place};
 use crate::workload::start::{self, Awaited, started};
 use crate::workload::timing;
@@ -53,21 +54,24 @@ pub(super) async fn run(
         begun => begun?,
     };
     let Begun { made: Made { job, agent_launch }, mut watch, pod: name } = begun;
+    let hold = Hold::asked(&spec.environment, context.config.longest_hold);
     if let Some(config) = agent_launch {
         let before = session.cursor.run.as_ref().map(|run| run.before).unwrap_or_default();
         let pod = context.agents.at(AgentAddress::in_pod(&name, names::STEP_CONTAINER), watch);
         let start =
             program_of(step, spec, &config).ok_or(PlacementError::ProgramUnknown { image })?;
-        return match program::run(&pod, Program { start: &start, before }, session).await {
-            Err(failure) => Err(start::loss(&context.cluster, &job, failure).await),
-            ended => ended,
+        let exit_code = match program::run(&pod, Program { start: &start, before }, session).await {
+            Err(failure) => return Err(start::loss(&context.cluster, &job, failure).await),
+            Ok(exit_code) => exit_code,
         };
+        hold.after(exit_code, &pod, session).await?;
+        return Ok(exit_code);
     }
     let target = ContainerRef { pod: &name, container: names::STEP_CONTAINER };
     let began = Instant::now();
     let ended = output::stream(&context.cluster, &mut watch, &job, target, LOG, session).await?;
     if session.is_new() {
-        metrics().took(metrics::Phase::Run, began.elapsed());
+        session.timings.took(metrics::Phase::Run, began.elapsed());
     }
     if ended.reason == pod::OOM_KILLED {
         let message = pod::oom_note(watch.now().pod(), names::STEP_CONTAINER);
@@ -76,6 +80,7 @@ pub(super) async fn run(
         let failed = FailedProgram { exit_code: ended.exit_code, ..FailedProgram::default() };
         let note = failed.note(watch.now().pod(), names::STEP_CONTAINER);
         session.progress(Phase::RunRunning, note).await?;
+        hold.after_container(session).await?;
     }
     Ok(ended.exit_code)
 }
@@ -103,7 +108,7 @@ async fn begin(
     let awaited = Awaited { job, container, phase: Phase::RunPending };
     let pod = started(&context.cluster, &mut watch, awaited, session).await?;
     if session.is_new() {
-        timing::observe(&pod, container);
+        timing::observe(&pod, container, &mut session.timings);
     }
     Ok(Begun { made, watch, pod: pod.name_any() })
 }

@@ -32,6 +32,7 @@ use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, Program};
 use crate::work_volume::files;
+use crate::workload::hold::Hold;
 
 /// Runs the image; its exit code.
 pub(super) async fn run(
@@ -90,6 +91,7 @@ pub(super) async fn run_program(
     let config = agent_launch.unwrap_or_default();
     let argv = config.command(spec.entry_point.as_deref(), &spec.args);
     let argv = argv.ok_or(PlacementError::NoProgram { image })?;
+    let hold = Hold::asked(&spec.environment, context.config.longest_hold);
     let mut environment = spec.environment;
     if let Some(directory) = &spec.working_directory {
         // `/github/workspace` is a link: shells call the directory as their environment does.
@@ -119,7 +121,9 @@ pub(super) async fn run_program(
     let pod = context.agents.hold(address);
     let ended = program::run(&pod, Program { start: &start, before }, session);
     let late = |_| Err(PlacementError::StepLate { limit }.into());
-    tokio::time::timeout(left, ended).await.unwrap_or_else(late)
+    let exit_code = tokio::time::timeout(left, ended).await.unwrap_or_else(late)?;
+    hold.after(exit_code, &pod, session).await?;
+    Ok(exit_code)
 }
 
 /// What the container's root is at its start.

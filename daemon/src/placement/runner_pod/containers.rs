@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::Failure;
 use crate::ids::StepId;
 use crate::install;
-use crate::metrics::{self, metrics};
+use crate::metrics;
 use crate::names;
 use crate::objects::ephemeral;
 use crate::placement::error::PlacementError;
@@ -183,7 +183,7 @@ pub(super) async fn listening(
                 Err(failure) if left > 0 && was_interrupted(&failure) => {}
                 listens => {
                     if listens.is_ok() {
-                        metrics().took(metrics::Phase::Start, began.elapsed());
+                        session.timings.took(metrics::Phase::Start, began.elapsed());
                     }
                     return listens;
                 }

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::endpoint::{EndpointConfig, EndpointError, LocalEndpoint, Registries, UpstreamError};
 use crate::error::Failure;
 use crate::ids;
-use crate::metrics::{self, metrics};
+use crate::metrics;
 use crate::objects::build_job::kaniko::security_context;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
@@ -99,8 +99,8 @@ async fn build(
     let began = Instant::now();
     let built = tokio::time::timeout(limit, kaniko::run(build, read, session)).await;
     let config = built.map_err(|_| KanikoError::Late { limit })??;
-    metrics().took(metrics::Phase::Build, began.elapsed());
-    metrics().built(metrics::Build::Built);
+    session.timings.took(metrics::Phase::Build, began.elapsed());
+    session.timings.built(metrics::Build::Built);
     log_group::close(session).await?;
     session.cursor.run = Some(RunPosition {
         job_uid: address.container.clone(),
