@@ -15,6 +15,11 @@ use crate::stepd::pods::AgentPod;
 /// The variable by which a workflow asks for it, in seconds.
 pub const VARIABLE: &str = "HOOKD_HOLD_SECONDS";
 
+/// In a container in which its image was built: that has the builder's PATH. Not the image's own, which a person
+/// would paste into a terminal.
+const SHELL_OF_BUILT: &str = "/bin/sh -c \
+     'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; exec sh'";
+
 /// What the environment of a step asks for, should its program fail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
@@ -58,11 +63,13 @@ impl Hold {
         if exit_code == 0 || *self == Self::default() {
             return Ok(());
         }
+        let is_built = session.cursor.run.as_ref().is_some_and(|run| run.built.is_some());
         let enter = format!(
-            "kubectl exec -it -n {} {} -c {} -- sh",
+            "kubectl exec -it -n {} {} -c {} -- {}",
             pod.cluster().namespace,
             pod.name(),
             pod.container(),
+            if is_built { SHELL_OF_BUILT } else { "sh" },
         );
         self.keep(&enter, calls::lost(pod), session).await
     }

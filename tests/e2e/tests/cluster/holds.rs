@@ -1,8 +1,10 @@
 //! The container of a failed step is kept for as long as the step asks for, and the printed command enters it.
 
+use std::process::Command;
+
 use rustix::process::Signal;
 
-use test_support::cluster::kubectl;
+use test_support::cluster::run;
 use test_support::wait::s;
 use test_support::{Call, Hook, JobRun, RunnerPod, Setup};
 
@@ -16,10 +18,10 @@ fn holding<'a>(call: Call<'a>, seconds: &str) -> Call<'a> {
 fn left(hook: &Hook<'_>) -> String {
     hook.wait_for("To enter it: kubectl exec ");
     let printed = String::from_utf8(hook.stderr()).unwrap();
-    let (_, command) = printed.split_once("To enter it: kubectl ").unwrap();
+    let (_, command) = printed.split_once("To enter it: ").unwrap();
+    // There is no terminal here.
     let line = command.lines().next().unwrap().replace(" -it ", " -i ");
-    let words: Vec<_> = line.split(' ').chain(["-c", "cat /tmp/left"]).collect();
-    kubectl(&words)
+    run(Command::new("sh").args(["-c", &line]), Some("cat /tmp/left\n")).unwrap()
 }
 
 fn assert_is_kept_until_cancelled(call: Call<'_>) {
