@@ -52,8 +52,8 @@ test-examples: compiler python ## run the example clients against hookd's API; n
 test-cluster: build cluster-up python ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
-	{ cargo test --locked -p e2e --features cluster --test cluster -- --test-threads=2 && \
-	cargo test --locked -p hookd --features cluster --test tunnel; code=$$?; \
+	{ cargo test --locked --workspace --features cluster --test cluster -- --test-threads=2 && \
+	cargo test --locked --workspace --test tunnel; code=$$?; \
 	tests/e2e/slowest.sh $$HOOKD_TEST_TIMES; exit $$code; }
 
 # The table comes on standard output, a line for each outcome on standard error while it runs.
@@ -86,6 +86,7 @@ fmt: ## format the code
 lint: ## check format, lints, docs, dependencies, the APIs and the Go example
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --test examples --test tunnel -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 	.ci/deny
 	.ci/proto
