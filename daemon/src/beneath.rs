@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 mod tree;
 
-pub(crate) use tree::{Kept, Tree, Widened};
+pub(crate) use tree::{Appended, Kept, Tree, Widened};
 
 /// As many symlinks as Linux follows.
 const MAX_LINKS: usize = 40;

@@ -71,7 +71,7 @@ fn text(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::
 }
 
 /// True for what ends a line, speaks to a terminal or turns the direction of a text.
-fn is_hidden(letter: char) -> bool {
+pub fn is_hidden(letter: char) -> bool {
     let turns = matches!(letter, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}');
     letter.is_control() || turns || matches!(letter, '\u{2066}'..='\u{2069}')
 }

@@ -24,6 +24,8 @@ fn a_setting_that_cannot_be_used_is_named_and_ends_nothing() {
         ("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", &["", "abc", "0", "-1", "5s"][..]),
         ("HOOKD_STEP_TIMEOUT_SECONDS", &["", "99999999999999999999", "18446744073709551615"]),
         ("HOOKD_API_TIMEOUT_SECONDS", &["1.5"]),
+        ("HOOKD_HOLD_MAX_SECONDS", &["", "-1", "5m"]),
+        ("HOOKD_SUMMARY", &["perhaps"]),
         ("HOOKD_BUILD_CONTEXT_LIMIT_BYTES", &["", "2Gi", "0"]),
         ("HOOKD_BUILD_CPU", &["", "many"]),
         ("HOOKD_BUILD_MEMORY", &["4GB"]),
@@ -48,6 +50,8 @@ fn a_setting_that_cannot_be_used_is_named_and_ends_nothing() {
 fn a_setting_that_can_be_used_says_nothing() {
     let (said, _) = daemon(&[
         ("ACTIONS_RUNNER_PREPARE_JOB_TIMEOUT_SECONDS", " 45 "),
+        ("HOOKD_HOLD_MAX_SECONDS", " 0 "),
+        ("HOOKD_SUMMARY", "on"),
         ("HOOKD_BUILD_USER_NAMESPACE", "yes"),
         ("HOOKD_AGENT_INJECTION", "Init-Container"),
         ("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", ""),

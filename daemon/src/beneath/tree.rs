@@ -46,6 +46,19 @@ pub(crate) enum Widened {
     Private,
 }
 
+/// What [`Tree::append`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// The text stands at the end of the file.
+    Done,
+    /// It is another user's.
+    OtherOwner,
+    /// It is no file, or one that has a second name.
+    OtherKind,
+    /// The text does not fit.
+    Full,
+}
+
 impl Tree {
     /// Opens the directory itself. The administrator chose it: symlinks on the way are followed.
     pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
@@ -106,23 +119,27 @@ impl Tree {
         Ok(Widened::Done)
     }
 
-    /// Writes to the end of a file of this process's user that has no second name. False: it is none, or would
-    /// have more than `most` bytes.
-    pub(crate) fn append(&self, path: &Path, content: &[u8], most: u64) -> Result<bool, Errno> {
+    /// Writes to the end of a file of this process's user, up to `most` bytes.
+    pub(crate) fn append(&self, path: &Path, content: &[u8], most: u64) -> Result<Appended, Errno> {
         let found = available(openat2(&self.0, path, LOOK, ResolveFlags::NO_SYMLINKS))?;
         let stat = fs::fstat(&found)?;
+        if kind(&stat) != FileType::RegularFile || stat.st_nlink > 1 {
+            return Ok(Appended::OtherKind);
+        }
+        if !is_ours(&stat) {
+            return Ok(Appended::OtherOwner);
+        }
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
-        let has_room = size.saturating_add(content.len() as u64) <= most;
-        if kind(&stat) != FileType::RegularFile || stat.st_nlink > 1 || !is_ours(&stat) || !has_room
-        {
-            return Ok(false);
+        if size.saturating_add(content.len() as u64) > most {
+            return Ok(Appended::Full);
         }
         // As in `widen`.
         let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
         let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC;
         let mut file = File::from(fs::open(itself, flags, Mode::empty())?);
         let written = file.write_all(content);
-        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)).map(|()| true)
+        written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        Ok(Appended::Done)
     }
 
     /// Writes a file into a directory of this process's user, made if need be: a directory that is

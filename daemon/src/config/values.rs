@@ -42,10 +42,10 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// As [`seconds`], or nothing, which is 0.
+/// As [`seconds`], or 0.
 pub(super) fn seconds_or_none(text: &str) -> Result<Duration, String> {
     match text.trim() {
-        "" | "0" => Ok(Duration::ZERO),
+        "0" => Ok(Duration::ZERO),
         text => seconds(text).map_err(|error| format!("{error}, or 0")),
     }
 }

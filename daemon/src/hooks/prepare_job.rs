@@ -42,6 +42,7 @@ impl Operation for PrepareJob {
         let placement = placement::of(context).await?;
         // Another job's ports would be in the way.
         context.network.clear().await;
+        context.job_timings.take();
         if spec.container.is_none() && spec.services.is_empty() {
             // The runner asks for no such job, but its contract allows it.
             return Ok(JobPrepared::default());

@@ -1,5 +1,6 @@
 //! `run_container_step`: builds the image if need be, runs it, and returns its exit code.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -20,6 +21,7 @@ use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 use crate::session::operation::Operation;
 use crate::workload::ended_services;
+use crate::workload::hold::Hold;
 
 /// The operation.
 pub struct RunContainerStep {
@@ -73,6 +75,11 @@ async fn run(
 ) -> Result<i32, Failure> {
     spec.options.check(names::STEP_CONTAINER, &context.config.policy)?;
     let placement = placement::of(context).await?;
+    let hold = Hold::asked(&spec.environment, context.config.longest_hold);
+    // Its container is not watched: it is gone at the end of the hold at the latest.
+    if let Some(exit_code) = hold.go_on(pending(), session).await? {
+        return Ok(exit_code);
+    }
     let event = trust::believed(&spec.event, &context.cluster_info().await?.runner);
     policy::apply(context, session, |policy| policy.of_container_step(&spec, event)).await?;
     ended_services::report(&context.agents, session).await?;

@@ -25,7 +25,7 @@ use crate::stepd::program::{self, Program};
 use crate::stepd::{calls, job_end};
 use crate::work_volume::files;
 use crate::workload::ended_services;
-use crate::workload::hold::Hold;
+use crate::workload::hold::{Failed, Hold};
 
 /// The operation.
 pub struct RunScriptStep {
@@ -57,11 +57,14 @@ impl Operation for RunScriptStep {
         if session.cursor.started.is_none() && !pod.is_local() {
             not_ended(&pod).await?;
         }
+        let hold = Hold::asked(&self.spec.environment, context.config.longest_hold);
+        if let Some(exit_code) = hold.go_on(calls::lost(&pod), session).await? {
+            return Ok(exit_code);
+        }
         // Its environment may be large: it is moved, not copied.
         let spec = std::mem::take(&mut self.spec);
         make_ready(context, &spec).await?;
         ended_services::report(&context.agents, session).await?;
-        let hold = Hold::asked(&spec.environment, context.config.longest_hold);
         let summary = Summary::of_script_step(context, &spec.environment);
         let name = job_end::name(spec.environment.get("GITHUB_ACTION"));
         let start = StartStepRequest {
@@ -82,12 +85,13 @@ impl Operation for RunScriptStep {
             pod.ended_during(name);
         }
         if let Ok(exit_code) = ended {
-            hold.after(exit_code, &pod, session).await?;
+            // It may say why the step failed. A client that is gone hears of neither.
+            let _ = ended_services::report(&context.agents, session).await;
+            let left = limit.saturating_sub(age::of(session).await?);
+            hold.after(Failed { exit_code, left }, &pod, session).await?;
             if let Some(summary) = summary {
                 summary.write(context, session, exit_code).await;
             }
-            // It may say why the step failed. A client that is gone hears of neither.
-            let _ = ended_services::report(&context.agents, session).await;
         }
         ended
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::blocking;
 use crate::context::Context;
+use crate::error::report;
+use crate::logs;
 use crate::metrics::{Build, Phase};
 use crate::objects::container::{ContainerStep, Source};
 use crate::session::events::Session;
@@ -63,8 +65,8 @@ impl Summary {
         if !session.is_new() {
             return;
         }
-        let job = context.job_timings.take();
-        let job = job.map(|timings| row("job containers", &timings, String::new()));
+        let of_job = context.job_timings.take();
+        let job = of_job.as_ref().map(|timings| row("job containers", timings, String::new()));
         let step = self.name.map(|name| {
             row(&format!("`{}`", shown(&name)), &session.timings, exit_code.to_string())
         });
@@ -75,8 +77,15 @@ impl Summary {
         let text = format!("{HEAD}{rows}");
         let (work_dir, file) = (context.config.work_dir.clone(), self.file);
         let write = move || summary::append(&work_dir, &file, &text);
-        // The log says why it is not there; the step has ended as it has.
-        let _ = blocking::run(blocking::DEADLINE, "Writing the step's summary", write).await;
+        // The step has ended as it has, whether its summary can be written or not.
+        let written = blocking::run(blocking::DEADLINE, "Writing the step's summary", write).await;
+        let written = written.unwrap_or_else(|failure| {
+            tracing::info!(error = report(&failure), "the step's summary is not written");
+            false
+        });
+        if let Some(timings) = of_job.filter(|_| !written) {
+            context.job_timings.keep(timings);
+        }
     }
 }
 
@@ -90,7 +99,7 @@ fn row(name: &str, timings: &Timings, exit_code: String) -> String {
         [Phase::Schedule, Phase::Start, Phase::Pull, Phase::Run].map(time);
     let found = match timings.build() {
         Some(Build::Hit) => "found",
-        Some(Build::Followed) => "built by another runner",
+        Some(Build::Followed) => "built meanwhile",
         Some(Build::Built | Build::Prebuilt) | None => "",
     };
     let build = [time(Phase::Build).as_str(), found].join(" ");
@@ -104,7 +113,7 @@ fn seconds(time: Duration) -> String {
 
 /// A name that a workflow chose: no Markdown.
 fn shown(name: &str) -> String {
-    let plain = |letter: char| !letter.is_control() && !"`|\\<>[]*".contains(letter);
+    let plain = |letter: char| !logs::is_hidden(letter) && !"`|\\<>[]*".contains(letter);
     name.chars().take(LONGEST_NAME).map(|one| if plain(one) { one } else { '?' }).collect()
 }
 
@@ -126,8 +135,7 @@ mod tests {
 
     #[test]
     fn a_row_says_where_an_image_came_from() {
-        for (build, words) in
-            [(Build::Hit, "| found |"), (Build::Followed, "| built by another runner |")]
+        for (build, words) in [(Build::Hit, "| found |"), (Build::Followed, "| built meanwhile |")]
         {
             let mut timings = Timings::default();
             timings.built(build);
@@ -138,7 +146,7 @@ mod tests {
     #[test]
     fn a_name_speaks_no_markdown() {
         assert_eq!(shown("busybox:1"), "busybox:1");
-        assert_eq!(shown("a`|\n<b>[x](y)"), "a????b??x?(y)");
+        assert_eq!(shown("a`|\n<b>[x](y)\u{202e}"), "a????b??x?(y)?");
         assert_eq!(shown(&"x".repeat(1000)).len(), LONGEST_NAME);
     }
 }

@@ -23,9 +23,18 @@ pub struct Cursor {
     pub run: Option<RunPosition>,
     /// When a program in the job's pod was first asked for: its time limit counts from there.
     pub started: Option<SystemTime>,
-    /// Since when the container of a program that failed is kept.
+    /// How the program ended, while the container that it left is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<SystemTime>,
+    pub held: Option<Held>,
+}
+
+/// A program that failed, and whose container is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// Until when.
+    pub until: SystemTime,
 }
 
 /// Where a build stands.

@@ -289,10 +289,6 @@ async fn exit_code(
     receiver: &mut Receiver<'_>,
 ) -> Result<i32, Failure> {
     let Receiver { session, tail, .. } = receiver;
-    // Its container is kept since: the notes were sent before hookd was restarted.
-    if session.cursor.held.is_some() {
-        return Ok(end.exit_code);
-    }
     if !end.error.is_empty() {
         session.progress(Phase::RunRunning, format!("The step failed: {}", end.error)).await?;
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hookd_api::v1::Mount;
 
-use crate::beneath::Tree;
+use crate::beneath::{Appended, Tree};
 use crate::work_volume::files;
 
 /// The variable that names the file, as the step sees it.
@@ -32,17 +32,21 @@ pub fn of_script_step(environment: &BTreeMap<String, String>) -> Option<PathBuf>
     Some(Path::new(files::FILE_COMMANDS_DIR).join(name))
 }
 
-/// Adds text to the file, after what the step itself has written. What a job did to its file ends no step.
-pub fn append(work_dir: &Path, file: &Path, text: &str) {
+/// Adds text to the file, after what the step itself has written; true if it did. What a job did to its file ends
+/// no step.
+pub fn append(work_dir: &Path, file: &Path, text: &str) -> bool {
     let added = Tree::open(work_dir).and_then(|tree| tree.append(file, text.as_bytes(), MOST));
     match added {
-        Ok(true) => {}
-        Ok(false) => tracing::info!(file = %file.display(), "no room in the step's summary"),
+        Ok(Appended::Done) => return true,
+        Ok(left) => {
+            tracing::info!(file = %file.display(), ?left, "summary left as the job made it")
+        }
         Err(error) => {
             let error = io::Error::from(error);
             tracing::info!(file = %file.display(), %error, "the step's summary cannot be written");
         }
     }
+    false
 }
 
 #[cfg(test)]
@@ -97,7 +101,7 @@ mod tests {
     #[test]
     fn the_table_stands_after_what_the_step_wrote() {
         let (work, file) = work();
-        append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n");
+        assert!(append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n"));
         assert_eq!(std::fs::read_to_string(file).unwrap(), "mine\ntable\n");
     }
 
@@ -115,7 +119,7 @@ mod tests {
             std::fs::write(&other, "other").unwrap();
             let _ = std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir(&file));
             make(&file, &other);
-            append(work.path(), inside, "table\n");
+            assert!(!append(work.path(), inside, "table\n"));
             assert_eq!(std::fs::read_to_string(&other).unwrap(), "other");
         }
     }
@@ -126,7 +130,28 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         let mode = rustix::fs::Mode::from_raw_mode(0o666);
         rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n");
+        assert!(!append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n"));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_directory_leads_nowhere() {
+        let (work, file) = work();
+        let directory = file.parent().unwrap();
+        let aside = work.path().join("aside");
+        std::fs::rename(directory, &aside).unwrap();
+        symlink(&aside, directory).unwrap();
+        assert!(!append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n"));
+        assert_eq!(std::fs::read_to_string(aside.join("step_summary_1")).unwrap(), "mine\n");
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_left_alone() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (work, file) = work();
+        std::os::unix::fs::chown(&file, Some(1001), None).unwrap();
+        assert!(!append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n"));
     }
 
     #[test]
@@ -134,7 +159,7 @@ mod tests {
         let (work, file) = work();
         let full = vec![b'x'; 1 << 20];
         std::fs::write(&file, &full).unwrap();
-        append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n");
+        assert!(!append(work.path(), file.strip_prefix(work.path()).unwrap(), "table\n"));
         assert_eq!(std::fs::read(&file).unwrap().len(), full.len());
     }
 }

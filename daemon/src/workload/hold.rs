@@ -8,6 +8,7 @@ use hookd_api::v1::Phase;
 use jiff::Timestamp;
 
 use crate::error::{Failure, report};
+use crate::session::cursor::Held;
 use crate::session::events::Session;
 use crate::stepd::calls;
 use crate::stepd::pods::AgentPod;
@@ -20,10 +21,19 @@ pub const VARIABLE: &str = "HOOKD_HOLD_SECONDS";
 const SHELL_OF_BUILT: &str = "/bin/sh -c \
      'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; exec sh'";
 
+/// A program that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// What is left of the time that its step may take.
+    pub left: Duration,
+}
+
 /// What the environment of a step asks for, should its program fail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hold {
-    /// The longest that is allowed at most; zero: nothing is held.
+    /// How long the container is kept: as asked for, up to what is allowed. Zero: not at all.
     time: Duration,
     /// What the user of the step is told before, if it is not as asked for.
     note: Option<String>,
@@ -36,31 +46,32 @@ impl Hold {
         if asked.is_empty() {
             return Self::default();
         }
-        let Ok(seconds) = asked.parse() else {
+        if !asked.bytes().all(|byte| byte.is_ascii_digit()) {
             let note = format!("{VARIABLE} is no number of seconds; the container is not kept");
             return Self { time: Duration::ZERO, note: Some(note) };
-        };
-        let (asked, most) = (Duration::from_secs(seconds), longest.as_secs());
-        let note = (asked > longest).then(|| match most {
+        }
+        // More than fits is more than is allowed.
+        let asked = Duration::from_secs(asked.parse().unwrap_or(u64::MAX));
+        let note = (asked > longest).then(|| match longest.as_secs() {
             0 => format!("{VARIABLE} has no effect: the runner's administrator has turned it off"),
-            _ => format!(
-                "{VARIABLE} asks for {seconds} s; the runner's administrator allows {most} s"
-            ),
+            most => {
+                format!("{VARIABLE} asks for more than the {most} s that the administrator allows")
+            }
         });
         Self { time: asked.min(longest), note }
     }
 
-    /// Keeps the container that a program of this exit code leaves, unless it succeeded.
+    /// Keeps the container that a program leaves, unless it succeeded, and the step with it.
     ///
     /// # Errors
     /// `CANCELLED` when the client is gone.
     pub async fn after(
         &self,
-        exit_code: i32,
+        program: Failed,
         pod: &AgentPod,
         session: &mut Session,
     ) -> Result<(), Failure> {
-        if exit_code == 0 || *self == Self::default() {
+        if program.exit_code == 0 || *self == Self::default() {
             return Ok(());
         }
         let is_built = session.cursor.run.as_ref().is_some_and(|run| run.built.is_some());
@@ -71,15 +82,20 @@ impl Hold {
             pod.container(),
             if is_built { SHELL_OF_BUILT } else { "sh" },
         );
-        self.keep(&enter, calls::lost(pod), session).await
+        self.begin(program, &enter, session).await?;
+        self.go_on(calls::lost(pod), session).await.map(|_| ())
     }
 
     /// As [`Hold::after`], where the kubelet started the program: its container ended with it.
     ///
     /// # Errors
     /// `CANCELLED` when the client is gone.
-    pub async fn after_container(&self, session: &mut Session) -> Result<(), Failure> {
-        if *self == Self::default() {
+    pub async fn after_container(
+        &self,
+        exit_code: i32,
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        if exit_code == 0 || *self == Self::default() {
             return Ok(());
         }
         let note = format!(
@@ -88,41 +104,51 @@ impl Hold {
         session.progress(Phase::RunRunning, note).await
     }
 
-    async fn keep(
+    /// Says until when the container is kept.
+    async fn begin(
         &self,
+        program: Failed,
         enter: &str,
-        gone: impl Future<Output = Failure>,
         session: &mut Session,
     ) -> Result<(), Failure> {
-        let is_first = session.cursor.held.is_none();
-        let since = *session.cursor.held.get_or_insert_with(SystemTime::now);
-        if is_first {
-            if let Some(note) = &self.note {
-                session.progress(Phase::RunRunning, note).await?;
-            }
-            if !self.time.is_zero() {
-                session.progress(Phase::RunRunning, self.told(since, enter)).await?;
-            }
+        if let Some(note) = &self.note {
+            session.progress(Phase::RunRunning, note).await?;
         }
-        // A clock that was set back cannot make it longer than it was from the start.
-        let left = self.time.saturating_sub(since.elapsed().unwrap_or_default());
-        if left.is_zero() {
+        let time = self.time.min(program.left);
+        if time.is_zero() {
             return Ok(());
         }
+        let until = SystemTime::now() + time;
+        session.cursor.held = Some(Held { exit_code: program.exit_code, until });
+        let shown = Timestamp::try_from(until).unwrap_or_default();
+        let told = format!(
+            "The program failed, and its container is kept for {} s, until {} ({VARIABLE}). \
+             To enter it: {enter}",
+            time.as_secs(),
+            shown.strftime("%F %T UTC"),
+        );
+        session.progress(Phase::RunRunning, told).await
+    }
+
+    /// Waits until the container is kept no longer, or is `gone`, if this hookd or one before it keeps it; the
+    /// exit code of its program.
+    ///
+    /// # Errors
+    /// `CANCELLED` when the client is gone.
+    pub async fn go_on(
+        &self,
+        gone: impl Future<Output = Failure>,
+        session: &mut Session,
+    ) -> Result<Option<i32>, Failure> {
+        let Some(Held { exit_code, until }) = session.cursor.held else { return Ok(None) };
+        // A clock that was set back, or a client that lies, cannot make it longer than was asked for.
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default().min(self.time);
         let over = tokio::select! {
             () = tokio::time::sleep(left) => "The container is not kept any longer".to_owned(),
             failure = gone => format!("The container is kept no longer: {}", report(&failure)),
         };
-        session.progress(Phase::RunRunning, over).await
-    }
-
-    fn told(&self, since: SystemTime, enter: &str) -> String {
-        let until = Timestamp::try_from(since + self.time).unwrap_or_default();
-        let (time, until) = (self.time.as_secs(), until.strftime("%H:%M:%S"));
-        format!(
-            "The program failed, and its container is kept for {time} s, until {until} UTC \
-             ({VARIABLE}). To enter it: {enter}"
-        )
+        session.progress(Phase::RunRunning, over).await?;
+        Ok(Some(exit_code))
     }
 }
 
@@ -144,28 +170,42 @@ mod tests {
         Hold::asked(&BTreeMap::from([(VARIABLE.to_owned(), value.to_owned())]), longest)
     }
 
-    /// What the client hears, the time that it took, and the cursor after it.
+    /// What the client hears, the time that it took, and the exit code.
     struct Kept {
         heard: Vec<String>,
         time: Duration,
-        cursor: Cursor,
+        exit_code: Option<i32>,
     }
 
-    async fn keep(hold: &Hold, cursor: Cursor, gone: impl Future<Output = Failure>) -> Kept {
+    async fn keep(
+        hold: &Hold,
+        held: Option<Held>,
+        left: Duration,
+        gone: impl Future<Output = Failure>,
+    ) -> Kept {
         let (events, mut received) = mpsc::channel(8);
         let (_acks, acked) = watch::channel(Acked::ALL);
+        let cursor = Cursor { held, ..Cursor::default() };
         let mut session = Session::new(cursor, Offsets::default(), events, acked);
         let since = Instant::now();
-        hold.keep("kubectl exec x", gone, &mut session).await.unwrap();
+        if held.is_none() {
+            let program = Failed { exit_code: 3, left };
+            hold.begin(program, "kubectl exec x", &mut session).await.unwrap();
+        }
+        let exit_code = hold.go_on(gone, &mut session).await.unwrap();
         let time = since.elapsed();
-        let cursor = session.into_cursor();
+        drop(session);
         let mut heard = Vec::new();
         while let Some(event) = received.recv().await {
             if let EventKind::Progress { message, .. } = event.kind {
                 heard.push(message);
             }
         }
-        Kept { heard, time, cursor }
+        Kept { heard, time, exit_code }
+    }
+
+    fn until(seconds: u64) -> Option<Held> {
+        Some(Held { exit_code: 3, until: SystemTime::now() + Duration::from_secs(seconds) })
     }
 
     #[test]
@@ -174,8 +214,8 @@ mod tests {
         assert_eq!(asked(" ", HOUR), Hold::default());
         assert_eq!(asked(" 900 ", HOUR), Hold { time: Duration::from_secs(900), note: None });
         for (value, longest, words) in [
-            ("7200", HOUR, "allows 3600 s"),
-            ("18446744073709551615", HOUR, "allows 3600 s"),
+            ("7200", HOUR, "more than the 3600 s"),
+            ("99999999999999999999", HOUR, "more than the 3600 s"),
             ("60", Duration::ZERO, "turned it off"),
             ("15m", HOUR, "no number of seconds"),
             ("-1", HOUR, "no number of seconds"),
@@ -188,41 +228,55 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_container_is_kept_for_its_time_with_the_command() {
-        let kept = keep(&asked("900", HOUR), Cursor::default(), pending()).await;
+        let kept = keep(&asked("900", HOUR), None, HOUR, pending()).await;
         assert!(kept.time >= Duration::from_secs(890), "{:?}", kept.time);
+        assert_eq!(kept.exit_code, Some(3));
         let [told, over] = kept.heard.as_slice() else { panic!("{:?}", kept.heard) };
         assert!(told.contains("900 s") && told.ends_with("kubectl exec x"), "{told}");
         assert_eq!(over, "The container is not kept any longer");
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_container_is_kept_within_the_time_of_its_step() {
+        let kept = keep(&asked("900", HOUR), None, Duration::from_secs(60), pending()).await;
+        assert!(kept.heard[0].contains("kept for 60 s"), "{:?}", kept.heard);
+        assert!(kept.time <= Duration::from_secs(61), "{:?}", kept.time);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_restart_of_hookd_does_not_make_it_longer() {
-        let held = Some(SystemTime::now() - Duration::from_secs(600));
-        let kept = keep(&asked("900", HOUR), Cursor { held, ..Cursor::default() }, pending()).await;
-        assert!(kept.time <= Duration::from_secs(300), "{:?}", kept.time);
-        assert_eq!(kept.cursor.held, held);
+        let kept = keep(&asked("900", HOUR), until(300), HOUR, pending()).await;
+        assert!(kept.time <= Duration::from_secs(301), "{:?}", kept.time);
+        assert_eq!(kept.exit_code, Some(3));
         assert_eq!(kept.heard, ["The container is not kept any longer"]);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_hold_that_is_over_gives_the_exit_code_at_once() {
+        let held = Held { exit_code: 3, until: SystemTime::UNIX_EPOCH };
+        let kept = keep(&asked("900", HOUR), Some(held), HOUR, pending()).await;
+        assert!(kept.time <= Duration::from_secs(1), "{:?}", kept.time);
+        assert_eq!(kept.exit_code, Some(3));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_cursor_cannot_make_it_longer_than_allowed() {
-        let held = Some(SystemTime::now() + HOUR);
-        let kept = keep(&asked("900", HOUR), Cursor { held, ..Cursor::default() }, pending()).await;
+        let kept = keep(&asked("900", HOUR), until(7200), HOUR, pending()).await;
         assert!(kept.time <= Duration::from_secs(901), "{:?}", kept.time);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_container_that_ends_is_kept_no_longer() {
         let gone = ready(CommonError::Cancelled.into());
-        let kept = keep(&asked("900", HOUR), Cursor::default(), gone).await;
-        assert_eq!(kept.time, Duration::ZERO);
+        let kept = keep(&asked("900", HOUR), None, HOUR, gone).await;
+        assert!(kept.time <= Duration::from_secs(1), "{:?}", kept.time);
         assert!(kept.heard[1].starts_with("The container is kept no longer: "), "{:?}", kept.heard);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_turned_off_is_said_and_nothing_is_kept() {
-        let kept = keep(&asked("900", Duration::ZERO), Cursor::default(), pending()).await;
-        assert_eq!(kept.time, Duration::ZERO);
+        let kept = keep(&asked("900", Duration::ZERO), None, HOUR, pending()).await;
+        assert_eq!((kept.time, kept.exit_code), (Duration::ZERO, None));
         assert_eq!(kept.heard.len(), 1, "{:?}", kept.heard);
     }
 }

@@ -2,8 +2,12 @@
 //! pod: then its environment is nowhere in the cluster, its two streams stay apart, and its end is known
 //! at once. Elsewhere the kubelet starts it, with the environment from a Secret, and its log is followed.
 
+use std::time::Duration;
+
 use hookd_api::stepd::v1::StartStepRequest;
 use hookd_api::v1::{Phase, Stream};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
@@ -24,7 +28,7 @@ use crate::session::cursor::Cursor;
 use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, Program};
-use crate::workload::hold::Hold;
+use crate::workload::hold::{Failed, Hold};
 use crate::workload::output::{self, Place};
 use crate::workload::start::{self, Awaited, started};
 use crate::workload::timing;
@@ -64,7 +68,8 @@ pub(super) async fn run(
             Err(failure) => return Err(start::loss(&context.cluster, &job, failure).await),
             Ok(exit_code) => exit_code,
         };
-        hold.after(exit_code, &pod, session).await?;
+        let left = context.config.step_timeout.saturating_sub(age(&job));
+        hold.after(Failed { exit_code, left }, &pod, session).await?;
         return Ok(exit_code);
     }
     let target = ContainerRef { pod: &name, container: names::STEP_CONTAINER };
@@ -80,9 +85,16 @@ pub(super) async fn run(
         let failed = FailedProgram { exit_code: ended.exit_code, ..FailedProgram::default() };
         let note = failed.note(watch.now().pod(), names::STEP_CONTAINER);
         session.progress(Phase::RunRunning, note).await?;
-        hold.after_container(session).await?;
     }
+    hold.after_container(ended.exit_code, session).await?;
     Ok(ended.exit_code)
+}
+
+/// How long ago the Job was made, which ends it when its step's time is over.
+fn age(job: &Job) -> Duration {
+    let created = job.metadata.creation_timestamp.as_ref();
+    let age = created.map(|created| Timestamp::now().duration_since(created.0));
+    age.and_then(|age| Duration::try_from(age).ok()).unwrap_or_default()
 }
 
 /// A Job whose container runs or has ended.

@@ -32,7 +32,7 @@ use crate::session::events::Session;
 use crate::stepd::pods::AgentAddress;
 use crate::stepd::program::{self, Program};
 use crate::work_volume::files;
-use crate::workload::hold::Hold;
+use crate::workload::hold::{Failed, Hold};
 
 /// Runs the image; its exit code.
 pub(super) async fn run(
@@ -122,7 +122,8 @@ pub(super) async fn run_program(
     let ended = program::run(&pod, Program { start: &start, before }, session);
     let late = |_| Err(PlacementError::StepLate { limit }.into());
     let exit_code = tokio::time::timeout(left, ended).await.unwrap_or_else(late)?;
-    hold.after(exit_code, &pod, session).await?;
+    let left = limit.saturating_sub(age::of(session).await?);
+    hold.after(Failed { exit_code, left }, &pod, session).await?;
     Ok(exit_code)
 }
 

@@ -50,6 +50,7 @@ impl Cursor {
     pub(super) fn check(&self) -> Result<(), InvalidCursor> {
         self.build.as_ref().map_or(Ok(()), BuildPosition::check)?;
         self.image.as_ref().map_or(Ok(()), BuiltReference::check)?;
+        must(self.held.is_none_or(|held| held.exit_code != 0), "held.exit_code")?;
         self.run.as_ref().map_or(Ok(()), RunPosition::check)
     }
 }
@@ -115,6 +116,7 @@ mod tests {
                 "digest": digest},
             "run": {"job_uid": "5c9a7d0e-0000", "before": [1, 2], "log": log},
             "started": null,
+            "held": {"exit_code": 3, "until": {"secs_since_epoch": 1, "nanos_since_epoch": 0}},
         });
         change(&mut value);
         Cursor::decode(value.to_string().as_bytes())
@@ -142,6 +144,8 @@ mod tests {
             ("/run/job_uid", json!("u".repeat(65))),
             ("/run/before", json!([u64::MAX, 0])),
             ("/run/log/bytes", json!(u64::MAX)),
+            ("/held/exit_code", json!(0)),
+            ("/held/until/secs_since_epoch", json!(u64::MAX)),
         ] {
             let refused = decoded(|cursor| *cursor.pointer_mut(field).unwrap() = value.clone());
             assert!(refused.is_err(), "{field}: {value}");
