@@ -53,5 +53,6 @@ mod runner_pod;
 mod runner_pod_builds;
 mod runner_pod_limits;
 mod templates;
+mod traces;
 mod tunnels;
 mod workflow;
