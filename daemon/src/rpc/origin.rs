@@ -9,7 +9,7 @@ const LONGEST: usize = 256;
 /// The span of a call. It is there at every level of the log: a line without it is of no call.
 pub(super) fn span(step: Option<&str>, job: Option<&JobContext>) -> Span {
     let unknown = JobContext::default();
-    let JobContext { repository, workflow, run_id, run_attempt, job } = job.unwrap_or(&unknown);
+    let JobContext { repository, workflow, run_id, run_attempt, job, .. } = job.unwrap_or(&unknown);
     // What is not known is not shown.
     tracing::error_span!(
         "call",

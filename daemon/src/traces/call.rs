@@ -108,8 +108,9 @@ impl CallTrace {
             span.attributes.push(attribute("error.type", error));
             span.status = span::failed();
         }
-        job.saw(outcome, error);
-        self.take(span);
+        if job.saw(*id, *began, outcome, error) {
+            self.take(span);
+        }
         if *call == Call::CleanupJob {
             job.end();
         }

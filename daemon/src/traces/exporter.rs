@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::Traces;
-use super::span::{attribute, bounded};
+use super::span::{self, bounded};
 use crate::error::report;
 
 /// Spans that wait.
@@ -138,7 +138,7 @@ fn resource(collector: &Collector<'_>) -> Resource {
         ("k8s.namespace.name", collector.namespace),
         ("cicd.worker.name", collector.pod),
     ];
-    Resource { attributes: known.map(|(key, value)| attribute(key, value)).into() }
+    Resource { attributes: span::attributes(&known) }
 }
 
 struct Exporter {

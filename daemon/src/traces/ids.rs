@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 pub struct TraceId(pub(super) NonZeroU128);
 
 /// The id of a span: 8 bytes, not all of them 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SpanId(pub(super) NonZeroU64);
 
 impl TraceId {

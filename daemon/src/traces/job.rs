@@ -3,6 +3,7 @@
 //! Which one it is may be known late: prepare_job has no environment but that of the job's container, and a job
 //! sets TRACEPARENT for its steps. What ends before the first step is held until then.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -20,6 +21,9 @@ use crate::metrics::Outcome;
 /// Spans that are held until the trace is known: those of prepare_job, and of builds ahead.
 const HELD: usize = 64;
 
+/// Calls whose ends are remembered.
+const ENDED: usize = 1024;
+
 /// See above.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -30,8 +34,8 @@ pub(super) struct Job {
     /// Of all its calls: what the job is.
     pub(super) attributes: Vec<KeyValue>,
     name: String,
-    run: String,
-    began: SystemTime,
+    /// Of its own span alone.
+    own: Vec<KeyValue>,
     queue: Queue,
     state: Mutex<State>,
 }
@@ -40,7 +44,11 @@ pub(super) struct Job {
 struct State {
     place: Option<Place>,
     held: Vec<Span>,
+    /// When the first of its calls began.
+    began: Option<SystemTime>,
     worst: Worst,
+    /// The calls that have ended.
+    ended: HashSet<SpanId>,
     is_over: bool,
 }
 
@@ -91,17 +99,23 @@ impl JobResult {
 
 /// What names a job, on this runner.
 fn identity<'a>(runner: &'a str, job: &'a JobContext) -> [&'a str; 6] {
-    let JobContext { repository, workflow, run_id, run_attempt, job } = job;
+    let JobContext { repository, workflow, run_id, run_attempt, job, .. } = job;
     [repository, workflow, run_id, run_attempt, job, runner].map(bounded)
 }
 
 impl Job {
-    /// A job that begins now.
+    /// A job whose first call begins.
     pub(super) fn new(runner: &str, job: &JobContext, queue: Queue) -> Self {
         let identity = identity(runner, job);
         let [repository, workflow, run_id, attempt, name, _] = identity;
-        let (owner, repository) = repository.split_once('/').unwrap_or(("", repository));
         let run = [run_id, attempt, name].join("/");
+        let server = bounded(&job.server_url);
+        let is_web = server.starts_with("https://") || server.starts_with("http://");
+        let has_url = is_web && !repository.is_empty() && !run_id.is_empty();
+        let url = format!("{server}/{repository}/actions/runs/{run_id}");
+        let url = if has_url { url.as_str() } else { "" };
+        let (owner, repository) = repository.split_once('/').unwrap_or(("", repository));
+        let own = [("cicd.pipeline.run.url.full", url), ("cicd.pipeline.task.run.id", &run)];
         let known = [
             ("cicd.pipeline.name", workflow),
             ("cicd.pipeline.run.id", run_id),
@@ -110,14 +124,12 @@ impl Job {
             ("vcs.repository.name", repository),
             ("hookd.run.attempt", attempt),
         ];
-        let known = known.into_iter().filter(|(_, value)| !value.is_empty());
         Self {
             root: SpanId::of(&identity),
             derived: TraceId::of(&identity),
-            attributes: known.map(|(key, value)| attribute(key, value)).collect(),
+            attributes: span::attributes(&known),
             name: if name.is_empty() { "job" } else { name }.to_owned(),
-            run,
-            began: SystemTime::now(),
+            own: span::attributes(&own),
             queue,
             state: Mutex::default(),
         }
@@ -138,12 +150,11 @@ impl Job {
         if let Some(place) = state.place {
             return place;
         }
-        let place =
-            parent.map_or(Place { trace: self.derived, parent, is_sampled: true }, |named| Place {
-                trace: named.trace,
-                parent,
-                is_sampled: named.is_sampled,
-            });
+        let place = Place {
+            trace: parent.map_or(self.derived, |named| named.trace),
+            parent,
+            is_sampled: parent.is_none_or(|named| named.is_sampled),
+        };
         state.place = Some(place);
         for span in mem::take(&mut state.held) {
             self.send(place, span);
@@ -188,12 +199,24 @@ impl Job {
         }
     }
 
-    /// A call of it has ended so.
-    pub(super) fn saw(&self, outcome: Outcome, error: Option<&str>) {
+    /// A call of it that began then has ended so. False: it is known to have ended; its client has come back
+    /// for the result.
+    pub(super) fn saw(
+        &self,
+        call: SpanId,
+        began: SystemTime,
+        outcome: Outcome,
+        error: Option<&str>,
+    ) -> bool {
         let (mut state, result) = (self.state(), JobResult::of(outcome));
+        if state.ended.len() < ENDED && !state.ended.insert(call) {
+            return false;
+        }
+        state.began = Some(state.began.map_or(began, |first| first.min(began)));
         if result > state.worst.result {
             state.worst = Worst { result, error: error.map(str::to_owned) };
         }
+        true
     }
 
     /// It is over: its own span is sent, once.
@@ -205,9 +228,9 @@ impl Job {
         }
         let Worst { result, error } = mem::take(&mut state.worst);
         let parent = place.parent.map(|parent| parent.span);
-        let mut root = span::finished(&self.name, self.root, parent, Times::since(self.began));
-        root.attributes = self.attributes.clone();
-        root.attributes.push(attribute("cicd.pipeline.task.run.id", &self.run));
+        let times = Times::since(state.began.unwrap_or_else(SystemTime::now));
+        let mut root = span::finished(&self.name, self.root, parent, times);
+        root.attributes = [&self.attributes[..], &self.own].concat();
         root.attributes.push(attribute("cicd.pipeline.task.run.result", result.name()));
         if let Some(error) = error {
             root.attributes.push(attribute("error.type", error));

@@ -21,7 +21,8 @@ pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
 }
 
 fn is_seen(about: &Metadata<'_>) -> bool {
-    about.target() == TARGET || (about.is_span() && about.name() == "call")
+    let is_call = || about.is_span() && about.name() == "call";
+    about.target() == TARGET || (about.target().starts_with("hookd") && is_call())
 }
 
 struct Spans;

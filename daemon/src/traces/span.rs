@@ -56,6 +56,12 @@ pub(super) fn attribute(key: &str, value: impl Into<String>) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value }) }
 }
 
+/// Those of which the value is known.
+pub(super) fn attributes(known: &[(&str, &str)]) -> Vec<KeyValue> {
+    let known = known.iter().filter(|(_, value)| !value.is_empty());
+    known.map(|(key, value)| attribute(key, *value)).collect()
+}
+
 /// The value, bounded.
 pub(super) fn bounded(value: &str) -> &str {
     let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(end, _)| end);

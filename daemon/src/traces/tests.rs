@@ -62,6 +62,7 @@ fn job() -> JobContext {
         run_id: "9000000001".to_owned(),
         run_attempt: "2".to_owned(),
         job: "build".to_owned(),
+        server_url: "https://github.example".to_owned(),
     }
 }
 
@@ -116,6 +117,7 @@ fn a_job_is_one_trace_of_calls_and_their_phases() {
     assert!(spans.iter().all(|span| span.trace_id == spans[0].trace_id && !is_error(span)));
     let root = named(&spans, "build");
     assert!(root.parent_span_id.is_empty());
+    assert!(spans.iter().all(|span| span.start_time_unix_nano >= root.start_time_unix_nano));
     for name in ["prepare_job", "run_script_step", "cleanup_job"] {
         let call = named(&spans, name);
         assert_eq!(call.parent_span_id, root.span_id, "{name}");
@@ -144,6 +146,16 @@ fn a_job_is_a_part_of_the_trace_that_its_steps_name() {
     let call = named(&spans, "run_container_step");
     assert_eq!(call.parent_span_id, named(&spans, "build").span_id);
     assert_eq!(passed, format!("{}{}-01", &PARENT[..36], hex(&call.span_id)));
+}
+
+#[test]
+fn the_environment_of_the_jobs_container_decides_at_once() {
+    let (mut daemon, job) = (Daemon::start(), job());
+    daemon.call(&called(Call::PrepareJob, &job, Some(PARENT)), Outcome::Succeeded, || {});
+    let spans = daemon.sent();
+    assert_eq!(hex(&named(&spans, "prepare_job").trace_id), PARENT[3..35]);
+    let passed = daemon.call(&called(Call::RunScriptStep, &job, None), Outcome::Succeeded, || {});
+    assert!(passed.starts_with(&PARENT[..36]), "{passed}");
 }
 
 #[test]
@@ -200,7 +212,7 @@ fn a_failure_is_an_error_with_its_type() {
     trace.ended(Outcome::HookdFailed, Some(Reason::Evicted.as_str()));
     let [failed] = &daemon.sent()[..] else { panic!() };
     assert_eq!(value(failed, "error.type"), "EVICTED");
-    daemon.call(&called(Call::RunContainerStep, &job, None), Outcome::Cancelled, || {});
+    daemon.call(&called(Call::BuildImage, &job, None), Outcome::Cancelled, || {});
     let [cancelled] = &daemon.sent()[..] else { panic!() };
     assert!(!is_error(cancelled) && value(cancelled, "hookd.outcome") == "cancelled");
     daemon.traces.end();
@@ -213,6 +225,7 @@ fn a_failure_is_an_error_with_its_type() {
         ("cicd.pipeline.task.name", "build"),
         ("cicd.pipeline.name", "CI"),
         ("cicd.pipeline.run.id", "9000000001"),
+        ("cicd.pipeline.run.url.full", "https://github.example/octo/demo/actions/runs/9000000001"),
         ("vcs.owner.name", "octo"),
         ("vcs.repository.name", "demo"),
     ] {
@@ -233,7 +246,10 @@ fn a_step_that_comes_again_to_the_next_daemon_is_one_span() {
     let [span] = &spans[..] else { panic!() };
     assert_eq!(took(span).as_secs(), 60);
     assert!(passed.contains(&hex(&span.span_id)));
-    let later = Called { began: Some(SystemTime::now() + Duration::from_secs(60)), ..step };
+    second.call(&again, Outcome::Succeeded, || {});
+    assert!(second.sent().is_empty(), "its client has come for the result again");
+    let later = SystemTime::now() + Duration::from_secs(60);
+    let later = Called { began: Some(later), step: Some("def"), ..step };
     second.call(&later, Outcome::Succeeded, || {});
     assert!(took(&second.sent()[0]).as_secs() < 60);
 }

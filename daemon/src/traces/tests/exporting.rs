@@ -81,8 +81,10 @@ fn exporting(address: SocketAddr) -> (Traces, Exporting) {
 /// Ends so many calls of a job.
 fn end_calls(traces: &Traces, number: usize) {
     let job = job();
-    for _ in 0..number {
-        let trace = traces.call(&called(Call::RunScriptStep, &job, None)).unwrap();
+    for number in 0..number {
+        let step = format!("{number}-{:?}", Instant::now());
+        let call = Called { step: Some(&step), ..called(Call::RunScriptStep, &job, None) };
+        let trace = traces.call(&call).unwrap();
         trace.ended(Outcome::Succeeded, None);
     }
 }

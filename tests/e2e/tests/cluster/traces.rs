@@ -13,9 +13,10 @@ use hookd_api::otlp::collector::trace::v1::{
 };
 use hookd_api::otlp::common::v1::{KeyValue, any_value::Value};
 use hookd_api::otlp::trace::v1::{Span, status::StatusCode};
+use rustix::process::Signal;
 use test_support::cluster::get;
 use test_support::wait::{s, until};
-use test_support::{JobRun, Outcome, RunnerPod, Setup};
+use test_support::{JobRun, Outcome, RunnerPod, Setup, WORKSPACE};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
@@ -177,6 +178,31 @@ fn a_job_goes_on_with_the_trace_that_its_steps_name() {
     assert_eq!(hex(&root.parent_span_id), PARENT[36..52]);
     assert_eq!(within(&spans, root), ["prepare_job", "run_script_step", "cleanup_job"].into());
     assert_eq!(call(&spans, &passed).parent_span_id, root.span_id);
+}
+
+#[test]
+fn a_step_that_outlives_the_daemon_is_one_span() {
+    let collector = Collector::start();
+    let setup = Setup::default().set("HOOKD_TRACES_ENDPOINT", &collector.endpoint);
+    let runner = RunnerPod::with(&setup);
+    let job = JobRun::start(&runner);
+    let script = "echo parent $TRACEPARENT; while [ ! -e go ]; do sleep 0.05; done";
+    let hook = job.step_call(&runner.script_program("sh", script)).start();
+    hook.wait_for("parent ");
+    let killed = runner.daemon();
+    killed.signal(Signal::KILL);
+    until("another daemon", s(30), || (runner.daemon().pid != killed.pid).then_some(()));
+    runner.write(&format!("{WORKSPACE}/go"), "");
+    let outcome = hook.end();
+    outcome.assert_code(0);
+    job.clean_up().assert_code(0);
+    let spans = collector.of_job();
+    let steps: Vec<_> = spans.iter().filter(|span| span.name == "run_script_step").collect();
+    assert_eq!(steps, [call(&spans, &parent_of(&outcome))]);
+    let root = spans.iter().find(|span| is_of_job(span)).unwrap();
+    assert_eq!((&steps[0].parent_span_id, &steps[0].trace_id), (&root.span_id, &root.trace_id));
+    // The step under way is the first call that the other daemon saw.
+    assert_eq!(steps[0].start_time_unix_nano, root.start_time_unix_nano);
 }
 
 #[test]
