@@ -19,6 +19,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     hookd.file.retain(|file| file.package() == "hookd.v1");
     stepd.file.retain(|file| file.package() == "stepd.v1");
     tonic_prost_build::compile_fds(stepd)?;
+    // Apart from the others: hookd does not serve it.
+    let collector = "opentelemetry/proto/collector/trace/v1/trace_service.proto";
+    tonic_prost_build::compile_fds(protox::compile([collector], ["proto"])?)?;
 
     let mut config = tonic_prost_build::configure()
         .codec_path("crate::bounded::BoundedCodec")

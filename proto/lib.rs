@@ -28,6 +28,33 @@ pub mod stepd {
     }
 }
 
+/// The part of OpenTelemetry's protocol (`opentelemetry.proto`) that brings spans to a collector.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod otlp {
+    pub mod collector {
+        pub mod trace {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+            }
+        }
+    }
+    pub mod common {
+        pub mod v1 {
+            tonic::include_proto!("opentelemetry.proto.common.v1");
+        }
+    }
+    pub mod resource {
+        pub mod v1 {
+            tonic::include_proto!("opentelemetry.proto.resource.v1");
+        }
+    }
+    pub mod trace {
+        pub mod v1 {
+            tonic::include_proto!("opentelemetry.proto.trace.v1");
+        }
+    }
+}
+
 /// Reads `null` as the type's default: the runner writes absent values as `null`.
 fn null_as_default<'de, D, T>(input: D) -> Result<T, D::Error>
 where

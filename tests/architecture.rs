@@ -25,11 +25,22 @@ const ROOMS: [&[&str]; 13] = [
     &["session", "endpoint", "runner", "install", "dockerfile"],
     &["cluster", "registry"],
     // The ground.
-    &["beneath", "blocking", "config", "error", "ids", "logs", "metrics", "names", "yaml"],
+    &[
+        "beneath", "blocking", "config", "error", "ids", "logs", "metrics", "names", "traces",
+        "yaml",
+    ],
 ];
 /// Uses within one line of [`ROOMS`].
-const BESIDE: [(&str, &str); 4] =
-    [("blocking", "error"), ("names", "ids"), ("config", "error"), ("metrics", "error")];
+const BESIDE: [(&str, &str); 8] = [
+    ("blocking", "error"),
+    ("names", "ids"),
+    ("config", "error"),
+    ("metrics", "error"),
+    ("traces", "error"),
+    ("traces", "metrics"),
+    ("logs", "metrics"),
+    ("logs", "traces"),
+];
 
 /// Lines that a file may have.
 const MOST_LINES: usize = 350;

@@ -20,6 +20,7 @@ fn read(variable: impl Fn(&str) -> Option<OsString>) -> JobContext {
         run_id: value("GITHUB_RUN_ID"),
         run_attempt: value("GITHUB_RUN_ATTEMPT"),
         job: value("GITHUB_JOB"),
+        server_url: value("GITHUB_SERVER_URL"),
     }
 }
 
@@ -36,5 +37,6 @@ mod tests {
             ("<GITHUB_RUN_ID>".into(), "<GITHUB_RUN_ATTEMPT>".into())
         );
         assert_eq!((job.job, job.workflow), ("<GITHUB_JOB>".into(), String::new()));
+        assert_eq!(job.server_url, "<GITHUB_SERVER_URL>");
     }
 }

@@ -18,6 +18,7 @@ use crate::install::{self, InstallError};
 use crate::metrics;
 use crate::placement;
 use crate::rpc::{self, Service, listener};
+use crate::traces::exporter::{self, Collector, Exporting};
 use crate::workload::pod_security;
 
 /// After TERM there may be as little as 2 s until KILL.
@@ -50,7 +51,9 @@ pub enum AppError {
 pub async fn run(config: Config) -> Result<(), AppError> {
     let (client, namespace) = client::connect().await?;
     let namespace = config.namespace.clone().unwrap_or(namespace);
-    let context = Arc::new(Context::new(config, client, namespace));
+    let mut context = Context::new(config, client, namespace);
+    let exporting = export_traces(&mut context);
+    let context = Arc::new(context);
     serve_metrics(&context.config).await;
     let network = context.clone();
     tokio::spawn(async move { placement::restore(&network).await });
@@ -72,8 +75,30 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let served = serve(context.clone(), listener).await;
     let _ = tokio::time::timeout(STOP_TIMEOUT, prebuild::end(&context)).await;
     stop(&context).await;
-    built_images::delete(&context).await;
+    let traced = async {
+        if let Some(exporting) = exporting {
+            exporting.stop().await;
+        }
+    };
+    tokio::join!(built_images::delete(&context), traced);
     served
+}
+
+/// Steps run without traces too: the log says what is wrong with the endpoint.
+fn export_traces(context: &mut Context) -> Option<Exporting> {
+    let Context { config, cluster, traces, .. } = context;
+    let endpoint = config.traces_endpoint.as_deref()?;
+    let (pod, namespace) = (config.pod_name.as_str(), cluster.namespace.as_str());
+    match exporter::start(&Collector { endpoint, pod, namespace }) {
+        Ok((begun, exporting)) => {
+            *traces = begun;
+            Some(exporting)
+        }
+        Err(error) => {
+            tracing::error!(error = report(&error), "there are no traces");
+            None
+        }
+    }
 }
 
 /// Steps run without metrics too: a port that is taken is no reason to end.

@@ -21,7 +21,7 @@ pub use policy::PolicyConfig;
 pub use registry::{BuiltImages, RegistryConfig, TlsSecret};
 pub use tolerant::tolerant;
 pub use values::count;
-use values::{address, seconds, seconds_or_none, switch};
+use values::{address, endpoint, seconds, seconds_or_none, switch};
 
 /// Settings of the daemon.
 #[derive(Args, Clone, Debug)]
@@ -151,6 +151,11 @@ pub struct Config {
     #[arg(long, env = "HOOKD_METRICS_ADDRESS", value_parser = address)]
     pub metrics_address: Option<String>,
 
+    /// Collector that gets traces, by OTLP over gRPC without TLS, such as
+    /// `http://otel-collector.monitoring:4317`. Default: none, calls are not traced.
+    #[arg(long, env = "HOOKD_TRACES_ENDPOINT", value_parser = endpoint)]
+    pub traces_endpoint: Option<String>,
+
     /// What workflows may ask for.
     #[command(flatten)]
     pub policy: PolicyConfig,
@@ -210,6 +215,7 @@ impl Config {
             &mut self.runner_image,
             &mut self.pull_secret,
             &mut self.metrics_address,
+            &mut self.traces_endpoint,
         ];
         for text in texts {
             text.take_if(|text| text.trim().is_empty());

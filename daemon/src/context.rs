@@ -36,6 +36,7 @@ use crate::session::timings::JobTimings;
 use crate::session::warnings::Warnings;
 use crate::stepd::identity::Identities;
 use crate::stepd::pods::Agents;
+use crate::traces::Traces;
 
 pub mod registries;
 
@@ -47,6 +48,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// The clients and their steps.
     pub sessions: Sessions,
+    /// Those of the job, if there is a collector.
+    pub traces: Traces,
     /// The agents in job pods.
     pub agents: Agents,
     /// What registries report of images.
@@ -155,6 +158,7 @@ impl Context {
                 runner_deletion,
                 origin: watch::Sender::default(),
             },
+            traces: Traces::default(),
             images: ImageResolver::new(&config.registry),
             builds: BuildCache::default(),
             lacks_image_volumes: AtomicBool::new(false),

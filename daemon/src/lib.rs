@@ -35,6 +35,7 @@ pub mod runner;
 pub mod session;
 pub mod stepd;
 pub mod supervisor;
+pub mod traces;
 pub mod work_volume;
 pub mod workload;
 pub mod yaml;

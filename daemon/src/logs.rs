@@ -8,14 +8,19 @@ use std::io;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::{MakeExt, RecordFields};
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{
-    FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, fmt as to_writer,
+    FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter, layer as to_writer,
 };
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::metrics::TARGET;
+use crate::traces;
 
 /// What is logged. kube reports each failed connection as an error, also while hookd waits for the API server.
 pub const DEFAULT: &str = "info,kube_client=off";
@@ -29,12 +34,13 @@ enum Format {
     Json,
 }
 
-/// Begins to log, with the settings in the environment; `default` stands for HOOKD_LOG.
-pub fn start(default: &str) {
+/// Begins to log, with the settings in the environment; `default` stands for HOOKD_LOG. With `traces` spans
+/// are made of calls, too.
+pub fn start(default: &str, traces: bool) {
     let filter = EnvFilter::try_from_env("HOOKD_LOG").unwrap_or_else(|_| default.into());
     let set = std::env::var(FORMAT).unwrap_or_default();
     let format = format(&set);
-    let subscriber = subscriber(format.unwrap_or(Format::Text), filter, io::stderr);
+    let subscriber = subscriber(format.unwrap_or(Format::Text), filter, io::stderr, traces);
     // There is one already in no role of hookd.
     let _ = tracing::subscriber::set_global_default(subscriber);
     if format.is_none() {
@@ -54,11 +60,29 @@ fn subscriber(
     format: Format,
     filter: EnvFilter,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    traces: bool,
 ) -> Box<dyn Subscriber + Send + Sync> {
-    let builder = to_writer().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    // What is told for traces is no line of the log, whatever is logged.
+    let filter = match format!("{TARGET}=off").parse::<Directive>() {
+        Ok(none) => filter.add_directive(none),
+        Err(_) => filter,
+    };
+    if traces {
+        let lines = lines(format, writer).with_filter(filter);
+        return Box::new(Registry::default().with(lines).with(traces::layer()));
+    }
+    Box::new(Registry::default().with(filter).with(lines(format, writer)))
+}
+
+/// Writes lines.
+fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(
+    format: Format,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> Box<dyn Layer<S> + Send + Sync> {
+    let lines = to_writer().with_writer(writer).with_ansi(false);
     match format {
-        Format::Text => Box::new(builder.fmt_fields(debug_fn(text).delimited(" ")).finish()),
-        Format::Json => Box::new(builder.fmt_fields(Json).event_format(Json).finish()),
+        Format::Text => Box::new(lines.fmt_fields(debug_fn(text).delimited(" "))),
+        Format::Json => Box::new(lines.fmt_fields(Json).event_format(Json)),
     }
 }
 
@@ -193,9 +217,14 @@ mod tests {
 
     /// What is logged meanwhile.
     fn logged(format: Format, work: impl FnOnce()) -> String {
+        logged_with(format, "info", false, work)
+    }
+
+    fn logged_with(format: Format, filter: &str, traces: bool, work: impl FnOnce()) -> String {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::new(SharedWriter(bytes.clone()));
-        tracing::subscriber::with_default(subscriber(format, "info".into(), writer), work);
+        let subscriber = subscriber(format, filter.into(), writer, traces);
+        tracing::subscriber::with_default(subscriber, work);
         let bytes = bytes.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -265,6 +294,27 @@ mod tests {
         assert_eq!(text.matches(is_hidden).count(), 1, "{text:?}");
         let end = "\"ERROR\"}\\r\\u{1b}[31m\\u{0}\\u{7f}\\u{9b}2\\u{2028}\\u{202e}\n";
         assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn what_is_told_for_traces_is_in_no_log() {
+        use crate::metrics::{Build, Phase, metrics};
+        for (traces, format) in [(false, Format::Text), (true, Format::Text), (true, Format::Json)]
+        {
+            let all = logged_with(format, "trace,hookd_trace=trace", traces, || {
+                tracing::error_span!("call", step = "s1").in_scope(|| {
+                    tracing::trace_span!(target: TARGET, "image").in_scope(|| {
+                        metrics().took(Phase::Build, std::time::Duration::ZERO);
+                        metrics().built(Build::Built);
+                        tracing::debug!("built");
+                    });
+                });
+            });
+            assert_eq!(all.matches('\n').count(), 1, "{all}");
+            assert!(all.contains("built") && all.contains("s1") && !all.contains("image"), "{all}");
+            let none = logged_with(format, "off", traces, || tracing::error!("x"));
+            assert_eq!(none, "");
+        }
     }
 
     #[test]

@@ -33,6 +33,12 @@ impl Cli {
             _ => logs::DEFAULT,
         }
     }
+
+    /// Whether calls are traced: by the daemon alone, if there is a collector.
+    fn is_traced(&self) -> bool {
+        let Some(Role::Daemon(config)) = &self.role else { return false };
+        config.traces_endpoint.as_ref().is_some_and(|endpoint| !endpoint.is_empty())
+    }
 }
 
 #[derive(Subcommand)]
@@ -70,7 +76,7 @@ fn main() -> ExitCode {
     let (command, warnings) = config::tolerant(Cli::command());
     let matches = command.get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    logs::start(cli.logged());
+    logs::start(cli.logged(), cli.is_traced());
     if matches!(cli.role, Some(Role::Daemon(_))) {
         for warning in &warnings {
             tracing::warn!("{warning}");

@@ -19,6 +19,7 @@ use hookd::objects::template::Template;
 use hookd::registry::image_config::ImageConfig;
 use hookd::registry::reference::{NamedImage, Reference};
 use hookd::session::cursor::{BUILD_ATTEMPTS, Cursor};
+use hookd::traces::TraceParent;
 use hookd_api::v1::ContainerSpec;
 use tokio_util::sync::CancellationToken;
 
@@ -314,5 +315,24 @@ fn paths_of_dockerfiles() {
         if let Some(path) = context::normalised(Path::new(&text)) {
             assert!(path.is_absolute() && !path.components().any(|part| part.as_os_str() == ".."));
         }
+    });
+}
+
+#[test]
+fn parents_of_traces() {
+    let seeds = [
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000001-0000000000000001-00",
+        "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff-x",
+    ];
+    let tokens = ["00-", "-", "0", "f", "F", "+", "01", "00000000000000000000000000000000", "\n"];
+    fuzz("TRACEPARENT", &seeds, &tokens, |input| {
+        let text = lossy(input);
+        let Ok(parent) = text.parse::<TraceParent>() else { return };
+        // It names the same span, and nothing but the flags may differ.
+        let written = parent.to_string();
+        assert_eq!((written.len(), &written[..53]), (text.len(), &text[..53]));
+        assert!(!written.contains("-00000000000000000000000000000000-"));
+        assert_eq!(written.parse::<TraceParent>().ok(), Some(parent));
     });
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::Uri;
+
 use crate::config::TlsSecret;
 
 /// A port, or nothing.
@@ -22,6 +24,24 @@ pub(super) fn address(text: &str) -> Result<String, String> {
         _ if text.is_empty() => Ok(String::new()),
         _ => Err("not an IP address with a port such as 0.0.0.0:9464".to_owned()),
     }
+}
+
+/// The address of an OTLP collector, or nothing.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_valid = || {
+        let uri: Uri = text.parse().ok()?;
+        let authority = uri.authority()?;
+        let has_host = !authority.host().is_empty() && !authority.as_str().contains('@');
+        let has_port = authority.port_u16().is_some_and(|port| port > 0);
+        let is_bare = uri.path() == "/" && uri.query().is_none() && !text.contains('#');
+        (uri.scheme_str() == Some("http") && has_host && has_port && is_bare).then_some(())
+    };
+    if text.is_empty() || is_valid().is_some() {
+        return Ok(text.to_owned());
+    }
+    let form = "http://otel-collector.monitoring:4317";
+    Err(format!("not the address of a collector with its port such as {form} (there is no TLS)"))
 }
 
 /// True or false; set to nothing: false.
@@ -119,6 +139,31 @@ mod tests {
         }
         for text in ["9464", ":9464", "localhost:9464", "0.0.0.0", "0.0.0.0:0", "1.2.3.4:70000"] {
             assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_collector_has_a_host_and_a_port_and_nothing_else() {
+        for text in ["http://c.monitoring:4317", " http://[::1]:1/ ", "http://10.0.0.1:4317", ""] {
+            assert_eq!(endpoint(text).as_deref(), Ok(text.trim()), "{text}");
+        }
+        for text in [
+            "c:4317",
+            "http://c",
+            "http://:4317",
+            "https://c:4317",
+            "grpc://c:4317",
+            "http://c:0",
+            "http://c:4317/v1/traces",
+            "http://c:4317?x=y",
+            "http://c:4317/#x",
+            "http://u:p@c:4317",
+            "http://c:99999",
+            "http://c d:4317",
+            "4317",
+            "http://",
+        ] {
+            assert!(endpoint(text).is_err(), "{text}");
         }
     }
 

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument;
 
 use crate::blocking;
 use crate::build::cache::BuildCache;
@@ -38,12 +39,14 @@ pub fn start(context: &Arc<Context>) {
     }
     let AtWork { cancel, tasks } = context.prebuilds.begin(&context.sessions.stopping);
     let context = context.clone();
-    tasks.spawn(async move {
+    let work = async move {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = all(&context) => {}
         }
-    });
+    };
+    // It is in the log and the trace as a part of the call that began it.
+    tasks.spawn(work.in_current_span());
 }
 
 /// Whether the policy lets a build begin that no event is known for; a step hears of what is wrong with it.

@@ -17,10 +17,12 @@ mod process;
 mod server;
 #[cfg(test)]
 mod tests;
+mod told;
 mod values;
 
 pub use labels::{Build, Call, Code, Connection, Label, Outcome, Output, Phase, Verb};
 pub use server::{ServeError, serve};
+pub use told::TARGET;
 
 use labels::Unlabelled;
 use page::{About, Page};
@@ -81,7 +83,7 @@ impl Metrics {
     pub fn begin(&'static self, call: Call) -> CallInProgress {
         self.in_progress.fetch_add(1, Ordering::Relaxed);
         let outcome = Outcome::HookdFailed;
-        CallInProgress { metrics: self, call, outcome, since: Instant::now() }
+        CallInProgress { metrics: self, call, outcome, reason: None, since: Instant::now() }
     }
 
     /// A client has received a failure.
@@ -89,14 +91,21 @@ impl Metrics {
         self.failures.add(reason, Unlabelled::One, 1);
     }
 
-    /// A phase took so long.
+    /// A phase took so long, and has just ended.
     pub fn took(&self, phase: Phase, time: Duration) {
+        self.took_until(phase, time, Duration::ZERO);
+    }
+
+    /// A phase took so long, and ended so long `ago`.
+    pub fn took_until(&self, phase: Phase, time: Duration, ago: Duration) {
         self.phases.observe(phase, time);
+        told::phase(phase, time, ago);
     }
 
     /// A step has its image.
     pub fn built(&self, build: Build) {
         self.builds.add(build, Unlabelled::One, 1);
+        told::built(build);
     }
 
     /// A client was sent output.
@@ -211,13 +220,14 @@ pub struct CallInProgress {
     metrics: &'static Metrics,
     call: Call,
     outcome: Outcome,
+    reason: Option<Reason>,
     since: Instant,
 }
 
 impl CallInProgress {
-    /// How it ended; without this hookd has failed.
-    pub fn ended(mut self, outcome: Outcome) {
-        self.outcome = outcome;
+    /// How it ended, and the reason of a failure; without this hookd has failed.
+    pub fn ended(mut self, outcome: Outcome, reason: Option<Reason>) {
+        (self.outcome, self.reason) = (outcome, reason);
     }
 }
 
@@ -226,6 +236,7 @@ impl Drop for CallInProgress {
         self.metrics.in_progress.fetch_sub(1, Ordering::Relaxed);
         self.metrics.calls.add(self.call, self.outcome, 1);
         self.metrics.call_durations.observe(self.call, self.since.elapsed());
+        told::ended(self.outcome, self.reason);
     }
 }
 

@@ -24,7 +24,7 @@ fn a_call_is_counted_once_it_is_over() {
     let metrics = fresh();
     let call = metrics.begin(Call::RunScriptStep);
     assert!(metrics.text().contains("\nhookd_calls_in_progress 1\n"));
-    call.ended(Outcome::ProgramFailed);
+    call.ended(Outcome::ProgramFailed, None);
     drop(metrics.begin(Call::RunScriptStep));
     let text = metrics.text();
     for line in [

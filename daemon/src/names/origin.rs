@@ -32,7 +32,7 @@ pub struct Origin {
 impl Origin {
     /// Of objects that are made for this job.
     pub fn of(job: &JobContext) -> Self {
-        let JobContext { repository, workflow, run_id, run_attempt, job } = job;
+        let JobContext { repository, workflow, run_id, run_attempt, job, .. } = job;
         let mut origin = Self::default();
         let values = [repository, workflow, run_id, run_attempt, job];
         for (name, value) in NAMES.iter().zip(values) {
@@ -149,6 +149,7 @@ mod tests {
             run_id: "9000000001".to_owned(),
             run_attempt: String::new(),
             job: "build".to_owned(),
+            ..JobContext::default()
         };
         let mut marked: Job = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "j", "labels": {"runner-pod": "r", "hookd.dev/job": "other"}},

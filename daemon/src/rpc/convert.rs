@@ -12,6 +12,7 @@ use super::{origin, status};
 use crate::build::publish::PublishedImage;
 use crate::build::spec::BuildSpec;
 use crate::ids::{InvalidStepId, StepId};
+use crate::metrics::Call;
 use crate::names::origin::Origin;
 use crate::objects::bounds;
 use crate::objects::container::ContainerStep;
@@ -21,9 +22,10 @@ use crate::registry::reference::Reference;
 use crate::session::cursor::{BuiltReference, Cursor, MAX_OFFSET, Offsets};
 use crate::session::drive::{Control, Message, Messages, Start};
 use crate::session::events::{Acked, Event, EventKind};
+use crate::traces::{CallTrace, Called, TRACEPARENT, Traces};
 
 /// The first message of a stream.
-pub(super) struct Call<T> {
+pub(super) struct Read<T> {
     pub(super) start: Start,
     /// What is asked for.
     pub(super) spec: T,
@@ -41,71 +43,94 @@ fn invalid<E: Into<CallError>>(error: E) -> Status {
 
 pub(super) fn run_start(
     first: Option<v1::RunContainerStepRequest>,
-) -> Result<Call<ContainerStep>, Status> {
+    traces: &Traces,
+) -> Result<Read<ContainerStep>, Status> {
     use v1::run_container_step_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "RunContainerStep" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
+    let job = start.job.as_ref();
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, job)?;
     let _in_span = start_at.span.clone().entered();
     let Some(container) = start.container else {
         return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
     bounds::check_text("event", &start.event).map_err(|error| status::of(&error.into()))?;
-    let spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
-    let spec = ContainerStep { event: start.event, ..spec };
-    Ok(Call { start: start_at, spec })
+    let mut spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
+    spec.event = start.event;
+    let parent = spec.environment.get(TRACEPARENT).map(String::as_str);
+    if let Some(trace) = trace(traces, Call::RunContainerStep, &start_at, job, parent) {
+        trace.pass_on(&mut spec.environment);
+    }
+    Ok(Read { start: start_at, spec })
 }
 
-pub(super) fn build_start(first: Option<v1::BuildImageRequest>) -> Result<Call<BuildSpec>, Status> {
+pub(super) fn build_start(
+    first: Option<v1::BuildImageRequest>,
+    traces: &Traces,
+) -> Result<Read<BuildSpec>, Status> {
     use v1::build_image_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "BuildImage" }));
     };
     let mut start = start;
     let (resume, job) = (start.resume.take(), start.job.take());
-    let start_at = session_start(&start.step_id, resume, start.auto_ack, job)?;
+    let start_at = session_start(&start.step_id, resume, start.auto_ack, job.as_ref())?;
     let _in_span = start_at.span.clone().entered();
+    trace(traces, Call::BuildImage, &start_at, job.as_ref(), None);
     let spec = BuildSpec::read(start).map_err(|error| status::of(&error.into()))?;
-    Ok(Call { start: start_at, spec })
+    Ok(Read { start: start_at, spec })
 }
 
-pub(super) fn prepare_start(first: Option<v1::PrepareJobRequest>) -> Result<Call<JobSpec>, Status> {
+pub(super) fn prepare_start(
+    first: Option<v1::PrepareJobRequest>,
+    traces: &Traces,
+) -> Result<Read<JobSpec>, Status> {
     use v1::prepare_job_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "PrepareJob" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
+    let job = start.job.as_ref();
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, job)?;
     let _in_span = start_at.span.clone().entered();
+    let variables = start.container.as_ref().map(|container| &container.environment_variables);
+    let parent = variables.and_then(|variables| variables.get(TRACEPARENT)).map(String::as_str);
+    trace(traces, Call::PrepareJob, &start_at, job, parent);
     let spec =
         JobSpec::read(start.container, start.services).map_err(|failure| status::of(&failure))?;
-    Ok(Call { start: start_at, spec })
+    Ok(Read { start: start_at, spec })
 }
 
 pub(super) fn script_start(
     first: Option<v1::RunScriptStepRequest>,
-) -> Result<Call<ScriptStep>, Status> {
+    traces: &Traces,
+) -> Result<Read<ScriptStep>, Status> {
     use v1::run_script_step_request::Message;
     let Some(Message::Start(start)) = first.and_then(|first| first.message) else {
         return Err(invalid(CallError::NoStart { call: "RunScriptStep" }));
     };
-    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, start.job)?;
+    let job = start.job.as_ref();
+    let start_at = session_start(&start.step_id, start.resume, start.auto_ack, job)?;
     let _in_span = start_at.span.clone().entered();
     let Some(script) = start.script else {
         return Err(invalid(CallError::NoField { call: "RunScriptStep", field: "script" }));
     };
-    let spec = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
-    Ok(Call { start: start_at, spec })
+    let mut spec = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
+    let parent = spec.environment.get(TRACEPARENT).map(String::as_str);
+    if let Some(trace) = trace(traces, Call::RunScriptStep, &start_at, job, parent) {
+        trace.pass_on(&mut spec.environment);
+    }
+    Ok(Read { start: start_at, spec })
 }
 
 fn session_start(
     step: &str,
     resume: Option<v1::Resume>,
     auto_ack: bool,
-    job: Option<v1::JobContext>,
+    job: Option<&v1::JobContext>,
 ) -> Result<Start, Status> {
     let known: Result<StepId, InvalidStepId> = step.parse();
-    let origin = job.as_ref().map(Origin::of);
+    let origin = job.map(Origin::of);
     let span = origin::span(known.as_ref().ok().map(StepId::as_str), job);
     // A refusal is of this job, too.
     let checked = span.in_scope(|| {
@@ -119,6 +144,20 @@ fn session_start(
     });
     let (step, cursor, offsets) = checked?;
     Ok(Start { step, cursor, offsets, auto_ack, span, origin })
+}
+
+/// Gives the call its place in the trace of its job, where there is a collector.
+fn trace(
+    traces: &Traces,
+    call: Call,
+    start: &Start,
+    job: Option<&v1::JobContext>,
+    parent: Option<&str>,
+) -> Option<CallTrace> {
+    let (step, began) = (Some(start.step.as_str()), start.cursor.started);
+    let trace = traces.call(&Called { call, step, job, parent, began })?;
+    trace.attach(&start.span);
+    Some(trace)
 }
 
 /// A request of a streaming call after the first.

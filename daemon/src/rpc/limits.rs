@@ -62,7 +62,7 @@ impl Limits {
     pub(super) async fn first<T: Weigh, S>(
         &self,
         inbound: &mut Streaming<T>,
-        convert: fn(Option<T>) -> Result<S, Status>,
+        convert: impl FnOnce(Option<T>) -> Result<S, Status>,
     ) -> Result<(S, Share), Status> {
         let read = async {
             // No code closes the semaphore.

@@ -15,7 +15,9 @@ use crate::hooks::prepare_job::PrepareJob;
 use crate::hooks::run_container_step::RunContainerStep;
 use crate::hooks::run_script_step::RunScriptStep;
 use crate::hooks::{cancel_step, cleanup_job};
+use crate::ids::StepId;
 use crate::metrics::{Call, Outcome, metrics};
+use crate::traces::Called;
 
 pub mod client;
 mod connection;
@@ -46,6 +48,15 @@ impl Service {
         Self { context, limits: Limits::default() }
     }
 
+    /// Gives a call that belongs to no step's program its place in the job's trace.
+    fn trace(&self, call: Call, step: Option<&StepId>, job: Option<&v1::JobContext>, span: &Span) {
+        let step = step.map(StepId::as_str);
+        let called = Called { call, step, job, parent: None, began: None };
+        if let Some(trace) = self.context.traces.call(&called) {
+            trace.attach(span);
+        }
+    }
+
     /// Does the work in a task of its own: it goes on when its client does not wait for it.
     async fn in_own_task<T: Send + 'static>(
         &self,
@@ -57,7 +68,7 @@ impl Service {
         let work = async move {
             let done = work.await;
             let ended = if done.is_ok() { Outcome::Succeeded } else { Outcome::HookdFailed };
-            counted.ended(ended);
+            counted.ended(ended, done.as_ref().err().map(|failure: &Failure| failure.reason));
             done
         };
         let done = self.context.sessions.tasks.spawn(work.instrument(span.clone())).await;
@@ -79,7 +90,8 @@ impl HookService for Service {
         request: Request<Streaming<v1::PrepareJobRequest>>,
     ) -> Result<Response<Self::PrepareJobStream>, Status> {
         let mut inbound = request.into_inner();
-        let (call, input) = self.limits.first(&mut inbound, convert::prepare_start).await?;
+        let read = |first| convert::prepare_start(first, &self.context.traces);
+        let (call, input) = self.limits.first(&mut inbound, read).await?;
         let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation = PrepareJob::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
@@ -91,7 +103,8 @@ impl HookService for Service {
         request: Request<Streaming<v1::RunScriptStepRequest>>,
     ) -> Result<Response<Self::RunScriptStepStream>, Status> {
         let mut inbound = request.into_inner();
-        let (call, input) = self.limits.first(&mut inbound, convert::script_start).await?;
+        let read = |first| convert::script_start(first, &self.context.traces);
+        let (call, input) = self.limits.first(&mut inbound, read).await?;
         let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation =
             RunScriptStep::new(self.context.clone(), call.start.step.clone(), call.spec);
@@ -104,7 +117,8 @@ impl HookService for Service {
         request: Request<Streaming<v1::RunContainerStepRequest>>,
     ) -> Result<Response<Self::RunContainerStepStream>, Status> {
         let mut inbound = request.into_inner();
-        let (call, input) = self.limits.first(&mut inbound, convert::run_start).await?;
+        let read = |first| convert::run_start(first, &self.context.traces);
+        let (call, input) = self.limits.first(&mut inbound, read).await?;
         let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let step = call.start.step.clone();
         let operation = RunContainerStep::new(self.context.clone(), step, call.spec);
@@ -117,7 +131,8 @@ impl HookService for Service {
         request: Request<Streaming<v1::BuildImageRequest>>,
     ) -> Result<Response<Self::BuildImageStream>, Status> {
         let mut inbound = request.into_inner();
-        let (call, input) = self.limits.first(&mut inbound, convert::build_start).await?;
+        let read = |first| convert::build_start(first, &self.context.traces);
+        let (call, input) = self.limits.first(&mut inbound, read).await?;
         let (controls, span) = (convert::controls(inbound), call.start.span.clone());
         let operation = BuildImage::new(self.context.clone(), call.start.step.clone(), call.spec);
         let messages = self.context.sessions.drive(call.start, controls, operation, input);
@@ -131,6 +146,7 @@ impl HookService for Service {
         let step = convert::step_id(&request.into_inner().step_id)?;
         let context = self.context.clone();
         let span = origin::span(Some(step.as_str()), None);
+        self.trace(Call::CancelStep, Some(&step), None, &span);
         let cancel = async move { cancel_step::cancel(&context, &step).await };
         let found = self.in_own_task(Call::CancelStep, span, cancel).await?;
         Ok(Response::new(v1::CancelStepResponse { found }))
@@ -141,7 +157,9 @@ impl HookService for Service {
         request: Request<v1::CleanupJobRequest>,
     ) -> Result<Response<v1::CleanupJobResponse>, Status> {
         let context = self.context.clone();
-        let span = origin::span(None, request.into_inner().job);
+        let job = request.into_inner().job;
+        let span = origin::span(None, job.as_ref());
+        self.trace(Call::CleanupJob, None, job.as_ref(), &span);
         let clean = async move { cleanup_job::cleanup(&context).await };
         let cleaned = self.in_own_task(Call::CleanupJob, span, clean).await?;
         Ok(Response::new(cleaned))

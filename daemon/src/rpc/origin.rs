@@ -7,17 +7,18 @@ use tracing::Span;
 const LONGEST: usize = 256;
 
 /// The span of a call. It is there at every level of the log: a line without it is of no call.
-pub(super) fn span(step: Option<&str>, job: Option<JobContext>) -> Span {
-    let JobContext { repository, workflow, run_id, run_attempt, job } = job.unwrap_or_default();
+pub(super) fn span(step: Option<&str>, job: Option<&JobContext>) -> Span {
+    let unknown = JobContext::default();
+    let JobContext { repository, workflow, run_id, run_attempt, job, .. } = job.unwrap_or(&unknown);
     // What is not known is not shown.
     tracing::error_span!(
         "call",
         step,
-        github.repository = shown(&repository),
-        github.workflow = shown(&workflow),
-        github.run_id = shown(&run_id),
-        github.run_attempt = shown(&run_attempt),
-        github.job = shown(&job),
+        github.repository = shown(repository),
+        github.workflow = shown(workflow),
+        github.run_id = shown(run_id),
+        github.run_attempt = shown(run_attempt),
+        github.job = shown(job),
     )
 }
 

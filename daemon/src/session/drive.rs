@@ -214,7 +214,7 @@ impl<T: Send + 'static> Link<'_, T> {
         let perform = async {
             let outcome = self.perform(operation, &mut session).await;
             let action = self.wishes.attached.on(outcome.event());
-            counted.ended(outcome.counted::<O>(action));
+            counted.ended(outcome.counted::<O>(action), outcome.reason());
             if action == Action::Undo {
                 // Side by side: a client that takes nothing does not hold up the end of its step.
                 let late = operation.creates_objects() && !matches!(outcome, Outcome::Failed(_));

@@ -13,9 +13,14 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// A phase took so long.
+    /// A phase took so long, and ended now.
     pub fn took(&mut self, phase: Phase, time: Duration) {
-        metrics().took(phase, time);
+        self.took_until(phase, time, Duration::ZERO);
+    }
+
+    /// A phase took so long, and ended so long `ago`.
+    pub fn took_until(&mut self, phase: Phase, time: Duration, ago: Duration) {
+        metrics().took_until(phase, time, ago);
         self.phases.push((phase, time));
     }
 

@@ -3,6 +3,7 @@
 use hookd_api::v1::Stream;
 
 use super::Outcome;
+use crate::error::Reason;
 use crate::metrics::{self, metrics};
 use crate::session::events::{Event, EventKind};
 use crate::session::operation::Operation;
@@ -20,6 +21,14 @@ impl<T> Outcome<T> {
             Self::Failed(_) => metrics::Outcome::HookdFailed,
             Self::Closed if action != Action::Undo => metrics::Outcome::Left,
             Self::Cancelled | Self::Closed => metrics::Outcome::Cancelled,
+        }
+    }
+
+    /// Why it failed.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Failed(failure) => Some(failure.reason),
+            Self::Returned(_) | Self::Cancelled | Self::Closed => None,
         }
     }
 }

@@ -55,5 +55,6 @@ mod runner_pod_builds;
 mod runner_pod_limits;
 mod summaries;
 mod templates;
+mod traces;
 mod tunnels;
 mod workflow;

@@ -1,0 +1,141 @@
+//! Makes spans of OTLP of what is told ([`crate::metrics`]) within the span of a call.
+
+use std::time::{Duration, SystemTime};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::call::CallTrace;
+use super::ids::SpanId;
+use super::span::{self, Times, attribute, nanos};
+use crate::metrics::{Label, Outcome, TARGET};
+
+/// The layer, which sees nothing but the spans of calls and what is told.
+pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
+    Spans.with_filter(filter_fn(is_seen))
+}
+
+fn is_seen(about: &Metadata<'_>) -> bool {
+    let is_call = || about.is_span() && about.name() == "call";
+    about.target() == TARGET || (about.target().starts_with("hookd") && is_call())
+}
+
+struct Spans;
+
+/// A part of a call that has parts of its own: a span of `tracing` with the target of what is told.
+struct Part {
+    call: CallTrace,
+    name: &'static str,
+    id: SpanId,
+    parent: SpanId,
+    began: SystemTime,
+    /// Where the image came from.
+    image: Option<String>,
+}
+
+/// What is told.
+#[derive(Default)]
+struct Told {
+    phase: Option<String>,
+    time: Duration,
+    ago: Duration,
+    image: Option<String>,
+    outcome: Option<Outcome>,
+    reason: Option<String>,
+}
+
+impl Visit for Told {
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            "time" => self.time = Duration::from_nanos(value),
+            "ago" => self.ago = Duration::from_nanos(value),
+            _ => {}
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "phase" => self.phase = Some(value.to_owned()),
+            "image" => self.image = Some(value.to_owned()),
+            "reason" => self.reason = Some(value.to_owned()),
+            "outcome" => {
+                self.outcome = Outcome::ALL.iter().copied().find(|one| one.value() == value)
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The id of a part of a span; two of one name do not begin in the same nanosecond.
+fn id_within(parent: SpanId, name: &str, began: SystemTime) -> SpanId {
+    SpanId::of(&[&parent.to_string(), name, &nanos(began).to_string()])
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let (Some(span), name) = (context.span(id), attributes.metadata().name()) else { return };
+        if attributes.metadata().target() != TARGET {
+            return;
+        }
+        let around = span.scope().skip(1).find_map(|outer| {
+            let extensions = outer.extensions();
+            let part = extensions.get::<Part>().map(|part| (part.call.clone(), part.id));
+            part.or_else(|| extensions.get::<CallTrace>().map(|call| (call.clone(), call.id())))
+        });
+        let Some((call, parent)) = around else { return };
+        let began = SystemTime::now();
+        let id = id_within(parent, name, began);
+        span.extensions_mut().insert(Part { call, name, id, parent, began, image: None });
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut told = Told::default();
+        event.record(&mut told);
+        for span in context.event_scope(event).into_iter().flatten() {
+            let mut extensions = span.extensions_mut();
+            if let Some(part) = extensions.get_mut::<Part>() {
+                part.image = told.image.take().or(part.image.take());
+                if let Some(phase) = told.phase.take() {
+                    end_phase(&part.call, part.id, &phase, &told);
+                }
+            } else if let Some(call) = extensions.get_mut::<CallTrace>().cloned() {
+                drop(extensions);
+                if let Some(phase) = &told.phase {
+                    end_phase(&call, call.id(), phase, &told);
+                }
+                if let Some(outcome) = told.outcome {
+                    call.ended(outcome, told.reason.as_deref());
+                }
+                return;
+            }
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id) else { return };
+        let Some(part) = span.extensions_mut().remove::<Part>() else { return };
+        let times = Times::since(part.began);
+        let mut finished = span::finished(part.name, part.id, Some(part.parent), times);
+        // Without one no image came of it, or it was ahead of its step and not needed.
+        let image = part.image.map(|image| attribute("hookd.image.result", image));
+        finished.attributes.extend(image);
+        part.call.take(finished);
+    }
+}
+
+/// A phase of a call, or of a part of it, is over.
+fn end_phase(call: &CallTrace, parent: SpanId, phase: &str, told: &Told) {
+    let now = SystemTime::now();
+    let before = |time: SystemTime, by| time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH);
+    let ended = before(now, told.ago);
+    let times = call.within(Times { began: before(ended, told.time), ended });
+    let id = id_within(parent, phase, times.began);
+    call.take(span::finished(phase, id, Some(parent), times));
+}
