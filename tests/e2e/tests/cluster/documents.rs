@@ -1,0 +1,82 @@
+//! Shell lines of the documents, run on the cluster as they stand there.
+
+use std::fs;
+use std::process::Command;
+
+use rules::blocks::{ShellBlock, run_by};
+use serde_json::json;
+use tempfile::NamedTempFile;
+use test_support::cluster::{cluster, repository, run};
+use test_support::{IMAGE, JobRun, RunnerPod, Setup, WORK, job_container};
+
+/// How documents mark the blocks that are run here.
+const HERE: &str = "tests/e2e/tests/cluster/documents.rs";
+/// The image that a document builds, and where the test lets it be pushed.
+const EXAMPLE: &str = "registry.example/team";
+const COPIES: &str = "test/documents";
+const DOCKERFILE: &str = "FROM busybox:1 AS release\nARG VERSION\nLABEL version=$VERSION\n";
+
+/// A part of a block by which it is known, and what all of it prints.
+const PRINTED: [(&str, &str, &[&str]); 4] = [
+    ("docs/building.md", "hookd build", &["\"reference\"", "sha256:", "team/app:1.2"]),
+    ("docs/doctor.md", "hookd doctor", &["permissions", " 0 failures"]),
+    (
+        "docs/operations.md",
+        "hookd.dev/repository=octo.demo",
+        &["pod/runner-workflow", "REPOSITORY", "octo.demo"],
+    ),
+    ("docs/operations.md", "hookd status", &["ready", "runner pod", " 0 failures"]),
+];
+
+/// A reader of the documents: what they fill in.
+struct Reader<'a> {
+    runner: &'a RunnerPod,
+    kubeconfig: NamedTempFile,
+}
+
+impl<'a> Reader<'a> {
+    fn of(runner: &'a RunnerPod) -> Self {
+        let kubeconfig = NamedTempFile::new().unwrap();
+        fs::copy(std::env::var("KUBECONFIG").unwrap(), kubeconfig.path()).unwrap();
+        Self { runner, kubeconfig }
+    }
+
+    /// What the block prints, if each of its commands succeeds.
+    fn follow(&self, block: &ShellBlock) -> String {
+        let registry = format!("{}:{}", cluster().registry_host, cluster().registry_port);
+        let text = block
+            .text
+            .replace("<namespace>", &self.runner.namespace)
+            .replace("<runner pod>", &self.runner.name)
+            .replace(EXAMPLE, &format!("{registry}/{COPIES}/team"));
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", &text]).current_dir(repository(""));
+        command.env("KUBECONFIG", self.kubeconfig.path());
+        let place = format!("{}:{}", block.document, block.line);
+        assert!(!text.contains('<'), "{place}: the test fills in no such thing: {text}");
+        run(&mut command, None).unwrap_or_else(|error| panic!("{place}: {error}"))
+    }
+}
+
+#[test]
+fn each_block_of_the_documents_does_what_it_says() {
+    let registry = format!("{}:{}", cluster().registry_host, cluster().registry_port);
+    let allowed = format!("{registry}/{COPIES}/**");
+    let runner = RunnerPod::with(&Setup::default().set("HOOKD_BUILD_DESTINATIONS", allowed));
+    runner.write(&format!("{WORK}/app/app/docker/Dockerfile"), DOCKERFILE);
+    let mut job = JobRun::of(&runner);
+    job.prepare(&job_container(IMAGE, &json!({})), &json!([])).assert_code(0);
+    let reader = Reader::of(&runner);
+    let blocks = run_by(HERE);
+    assert_eq!(blocks.len(), PRINTED.len(), "{blocks:?}");
+    for (document, part, words) in PRINTED {
+        let is_it = |block: &&ShellBlock| block.document == document && block.text.contains(part);
+        let found: Vec<_> = blocks.iter().filter(is_it).collect();
+        let [block] = found[..] else { panic!("{document} has {} blocks: {part}", found.len()) };
+        let printed = reader.follow(block);
+        for word in words {
+            assert!(printed.contains(word), "{document} does not print {word:?}: {printed}");
+        }
+    }
+    job.clean_up().assert_code(0);
+}
