@@ -1,4 +1,4 @@
-//! The documents: each block of shell lines is run or says why not.
+//! The documents: each block of shell lines is run or says why not, and the contents name every page.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the documents must fail")]
 
 use std::env;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rules::blocks::{Mark, ShellBlock, blocks_of, documents, run_by, shell_blocks};
-use rules::repository;
+use rules::{files, repository};
 
 /// What runs the commands of the README.
 const CI: &str = ".ci/run";
@@ -107,4 +107,31 @@ fn ci_runs_the_commands_of_the_readme() {
     let expected: Vec<_> = without_comments.chain(["make cluster-down"]).collect();
     assert_eq!(made.lines().collect::<Vec<_>>(), expected);
     assert!(expected.contains(&"make test"), "{expected:?}");
+}
+
+#[test]
+fn the_contents_name_every_page() {
+    let contents = fs::read_to_string(repository().join("docs/README.md")).unwrap();
+    let mut missing = Vec::new();
+    for page in files("docs", &[".md"], 1) {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        if name != "README.md" && !contents.contains(&format!("]({name})")) {
+            missing.push(name.to_owned());
+        }
+    }
+    assert!(missing.is_empty(), "docs/README.md does not name {missing:?}");
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    assert!(readme.contains("](docs/README.md)"), "README.md does not link to the contents");
+}
+
+#[test]
+fn troubleshooting_leads_to_every_reason() {
+    let read = |page: &str| fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    let (errors, symptoms) = (read("errors.md"), read("troubleshooting.md"));
+    let reasons: Vec<_> = errors.lines().filter_map(|line| line.strip_prefix("## `")).collect();
+    let link =
+        |reason: &str| format!("](errors.md#{})", reason.trim_end_matches('`').to_lowercase());
+    let missing: Vec<_> =
+        reasons.iter().filter(|reason| !symptoms.contains(&link(reason))).collect();
+    assert!(reasons.len() > 25 && missing.is_empty(), "no symptom leads to {missing:?}");
 }
