@@ -12,6 +12,7 @@ use hookd::config::Config;
 use hookd::context::Context;
 use hookd::rpc::listener;
 use hookd_api::transport::HOOKD_SOCKET;
+use rules::blocks::{ShellBlock, run_by};
 use serde_json::Value;
 
 mod refusing_cluster;
@@ -145,22 +146,60 @@ fn the_go_client_calls_and_streams() {
     assert!(said.contains("\nreason: CONTEXT_INVALID\nremedy: "), "{said}");
 }
 
-/// The commands in the README's code blocks.
-fn commands() -> Vec<String> {
-    let readme = repository().join("examples/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let blocks = readme.split("```").skip(1).step_by(2);
-    let commands = blocks.flat_map(|block| block.split("\ngrpcurl ").skip(1));
-    commands.map(|command| format!("grpcurl {command}")).collect()
+/// Where the README's commands find hookd's socket and the work directory.
+const SOCKET: &str = "/run/hookd/hookd.sock";
+const WORK: &str = "/home/runner/_work";
+/// How the README names the Python that has the client's packages.
+const PYTHON: &str = "~/hookd-client/bin/python";
+
+impl Served {
+    /// Runs a command of the README as it stands there, from the root of the repository.
+    fn follow(&self, command: &str) -> Output {
+        let program = |name| std::env::var(name).expect("run `make test-examples`");
+        let here = self.directory.path();
+        let (socket, work) = (here.join(HOOKD_SOCKET), here.join("work"));
+        let grpcurl = PathBuf::from(program("HOOKD_EXAMPLES_GRPCURL"));
+        let path = std::env::var("PATH").unwrap();
+        let command = command
+            .replace(PYTHON, &program("HOOKD_EXAMPLES_PYTHON"))
+            .replace(SOCKET, socket.to_str().unwrap())
+            .replace(WORK, work.to_str().unwrap());
+        Command::new("timeout")
+            .args(["300", "bash", "-euc", &command])
+            .current_dir(repository())
+            .env("PATH", format!("{}:{path}", grpcurl.parent().unwrap().display()))
+            .env("HOOKD_SOCKET", &socket)
+            // As `.ci/examples` has compiled the client.
+            .env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false")
+            .output()
+            .unwrap()
+    }
 }
 
-/// Each method must take its message: hookd refuses it for what it asks for, or for the cluster.
+/// Each message must be valid: hookd does what it is asked for, or the cluster of this test refuses it.
+fn assert_is_answered(command: &str, output: &Output) {
+    let said = text(&output.stderr);
+    // grpcurl knows no `ErrorInfo`: the code and the message have to tell. The clients print the reason.
+    let is_answered = output.status.success()
+        || said.contains("google.rpc.ErrorInfo")
+        || said.contains("\nreason: ");
+    let invalid = ["Code: InvalidArgument", "reason: INVALID_INPUT", "reason: CONTEXT_INVALID"];
+    let is_invalid = invalid.iter().any(|part| said.contains(part));
+    let is_valid = !is_invalid || said.contains("refused by the test");
+    assert!(is_answered && is_valid, "{command}: {output:?}");
+}
+
 #[test]
-fn the_readme_calls_every_method_with_a_valid_message() {
+fn every_command_of_the_readme_is_taken_by_hookd() {
     let served = Served::start();
-    let bin = std::env::var("HOOKD_EXAMPLES_GRPCURL").expect("run `make test-examples`");
-    let socket = served.directory.path().join(HOOKD_SOCKET).to_str().unwrap().to_owned();
-    let commands = commands();
+    let app = served.directory.path().join("work/app/app");
+    std::fs::create_dir_all(app.join("docker")).unwrap();
+    for name in ["Dockerfile", "docker/Dockerfile"] {
+        std::fs::write(app.join(name), "FROM scratch AS release\nARG VERSION\n").unwrap();
+    }
+    let blocks = run_by("daemon/tests/examples.rs");
+    assert!(blocks.iter().all(|block| block.document == "examples/README.md"), "{blocks:?}");
+    let commands: Vec<_> = blocks.iter().flat_map(ShellBlock::commands).collect();
     for method in [
         "PrepareJob",
         "RunScriptStep",
@@ -171,17 +210,21 @@ fn the_readme_calls_every_method_with_a_valid_message() {
         "GetStatus",
     ] {
         let named = format!("hookd.v1.HookService/{method}");
-        let command = commands.iter().find(|command| command.contains(&named));
-        let command = command.unwrap_or_else(|| panic!("the README does not call {method}"));
-        let command = command.replace("/run/hookd/hookd.sock", &socket);
-        let command = command.replacen("grpcurl", &bin, 1);
-        let output = Command::new("timeout").args(["60", "bash", "-c", &command]).output().unwrap();
-        let said = text(&output.stderr);
-        // grpcurl knows no `ErrorInfo`: the code and the message have to tell.
-        let is_answered = output.status.success() || said.contains("google.rpc.ErrorInfo");
-        let is_valid = !said.contains("Code: InvalidArgument")
-            || said.contains("refused by the test")
-            || said.contains("directories that build contexts may come from");
-        assert!(is_answered && is_valid, "{command}: {said}");
+        let is_called = commands.iter().any(|command| command.contains(&named));
+        assert!(is_called, "the README does not call {method}");
+    }
+    for command in &commands {
+        let output = served.follow(command);
+        assert_is_answered(command, &output);
+        for (part, expected) in [
+            (" list", "hookd.v1.HookService"),
+            (" services", "hookd.v1.HookService"),
+            (" describe ", "auto_ack"),
+            ("/GetStatus", "version"),
+            ("/Check", "SERVING"),
+        ] {
+            let said = text(&output.stdout);
+            assert!(!command.contains(part) || said.contains(expected), "{command}: {output:?}");
+        }
     }
 }

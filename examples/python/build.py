@@ -13,7 +13,7 @@ import uuid
 
 import grpc
 
-from client import SOCKET, Client, as_dict, become, failure
+from client import SOCKET, Client, as_dict, become, connect, failure
 
 METHOD = "hookd.v1.HookService/BuildImage"
 TIMEOUT = 3600  # Seconds for the whole build.
@@ -53,7 +53,7 @@ def main():
         "auto_ack": True,
     }
     become(options.user)
-    with grpc.insecure_channel("unix:" + options.socket) as channel:
+    with connect(options.socket) as channel:
         try:
             image = build(Client(channel), start)
         except grpc.RpcError as error:

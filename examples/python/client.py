@@ -32,6 +32,12 @@ SOCKET = os.environ.get("HOOKD_SOCKET", "/run/hookd/hookd.sock")
 TIMEOUT = 120  # Seconds for a whole call.
 
 
+def connect(path):
+    """A channel to the socket."""
+    # By default gRPC names the path as authority, which HTTP/2 servers such as hookd refuse.
+    return grpc.insecure_channel("unix:" + path, options=[("grpc.default_authority", "localhost")])
+
+
 class Client:
     """Calls hookd over a channel."""
 
@@ -115,7 +121,7 @@ def main():
     parser.add_argument("arguments", nargs="*")
     options = parser.parse_args()
     become(options.user)
-    with grpc.insecure_channel("unix:" + options.socket) as channel:
+    with connect(options.socket) as channel:
         try:
             result = getattr(Client(channel), options.command)(*options.arguments)
         except grpc.RpcError as error:

@@ -99,8 +99,7 @@ fn the_list_of_error_messages_is_that_of_the_code() {
 fn every_documented_reason_has_a_message() {
     let list = list();
     let reasons = include_str!("../../../docs/errors.md").lines();
-    let reasons: Vec<_> =
-        reasons.filter_map(|line| line.strip_prefix("| ")?.split(" |").next()).collect();
+    let reasons: Vec<_> = reasons.filter_map(|line| line.strip_prefix("## ")).collect();
     let missing: Vec<_> = reasons
         .iter()
         .filter(|reason| reason.starts_with('`') && !list.contains(&format!("\n{reason}, ")))

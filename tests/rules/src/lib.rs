@@ -1,9 +1,12 @@
 //! The sources of the programs and the documents, read for tests on themselves: `tests/architecture.rs`,
-//! `tests/words.rs` and `tests/links.rs`.
+//! `tests/words.rs`, `tests/links.rs` and `tests/documents.rs`. Tests that run shell lines of the documents
+//! take them from here, too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the code must fail")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+pub mod blocks;
 
 /// A source file of one of the programs.
 pub struct Source {

@@ -29,6 +29,7 @@ mod builds_like_docker;
 mod cancels;
 mod container_steps;
 mod doctor;
+mod documents;
 mod fault_matrix;
 mod fixtures;
 mod holds;
