@@ -69,7 +69,7 @@ impl Queue {
 /// The collector, and whose spans it gets.
 #[derive(Clone, Debug)]
 pub struct Collector<'a> {
-    /// "http://otel-collector.monitoring:4317".
+    /// `http://otel-collector.monitoring:4317`.
     pub endpoint: &'a str,
     /// The runner pod.
     pub pod: &'a str,

@@ -63,7 +63,7 @@ fn the_administrator_limits_how_long_a_step_is_kept() {
     let program = runner.script_program("sh", FAILS);
     let outcome = holding(job.step_call(&program), "600").run();
     let log = outcome.assert_code(3).log();
-    assert!(log.contains("the runner's administrator allows 2 s"), "{log}");
+    assert!(log.contains("more than the 2 s that the administrator allows"), "{log}");
     assert!(log.contains("kept for 2 s"), "{log}");
     assert!(log.ends_with("The container is not kept any longer\n"), "{log}");
 }
