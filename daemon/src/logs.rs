@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::metrics::TARGET;
+use crate::metrics::TRACE_TARGET;
 use crate::traces;
 
 /// What is logged. kube reports each failed connection as an error, also while hookd waits for the API server.
@@ -63,7 +63,7 @@ fn subscriber(
     traces: bool,
 ) -> Box<dyn Subscriber + Send + Sync> {
     // What is told for traces is no line of the log, whatever is logged.
-    let filter = match format!("{TARGET}=off").parse::<Directive>() {
+    let filter = match format!("{TRACE_TARGET}=off").parse::<Directive>() {
         Ok(none) => filter.add_directive(none),
         Err(_) => filter,
     };
@@ -303,7 +303,7 @@ mod tests {
         {
             let all = logged_with(format, "trace,hookd_trace=trace", traces, || {
                 tracing::error_span!("call", step = "s1").in_scope(|| {
-                    tracing::trace_span!(target: TARGET, "image").in_scope(|| {
+                    tracing::trace_span!(target: TRACE_TARGET, "image").in_scope(|| {
                         metrics().took(Phase::Build, std::time::Duration::ZERO);
                         metrics().built(Build::Built);
                         tracing::debug!("built");

@@ -28,7 +28,7 @@ use crate::config::Config;
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
 use crate::ids::{self, StepId};
-use crate::metrics::{self, TARGET};
+use crate::metrics::{self, TRACE_TARGET};
 use crate::names;
 use crate::names::origin::Origin;
 use crate::policy::{self, Policy};
@@ -163,7 +163,7 @@ enum Finished {
 ///
 /// # Errors
 /// Why there is no image.
-#[tracing::instrument(target = TARGET, name = "image", level = "trace", skip_all)]
+#[tracing::instrument(target = TRACE_TARGET, name = "image", level = "trace", skip_all)]
 pub async fn build(
     env: &BuildEnvironment<'_>,
     step: &StepId,

@@ -14,7 +14,7 @@ use super::{Build, BuildEnvironment, Plan};
 use crate::config::{BuildReuse, BuiltImages, Config};
 use crate::error::Failure;
 use crate::ids::{self, InvalidStepId, StepId};
-use crate::metrics::{self, TARGET};
+use crate::metrics::{self, TRACE_TARGET};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::session::remembered::RememberedSteps;
@@ -102,7 +102,7 @@ pub fn id() -> Result<StepId, Failure> {
 ///
 /// # Errors
 /// Why there is no image.
-#[tracing::instrument(target = TARGET, name = "image", level = "trace", skip_all)]
+#[tracing::instrument(target = TRACE_TARGET, name = "image", level = "trace", skip_all)]
 pub async fn prebuild(
     env: &BuildEnvironment<'_>,
     step: &StepId,

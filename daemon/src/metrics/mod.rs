@@ -22,7 +22,7 @@ mod values;
 
 pub use labels::{Build, Call, Code, Connection, Label, Outcome, Output, Phase, Verb};
 pub use server::{ServeError, serve};
-pub use told::TARGET;
+pub use told::TRACE_TARGET;
 
 use labels::Unlabelled;
 use page::{About, Page};

@@ -1,5 +1,6 @@
 //! Between the wire and the types within: the only place where a call is checked.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
@@ -52,16 +53,19 @@ pub(super) fn run_start(
     let job = start.job.as_ref();
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack, job)?;
     let _in_span = start_at.span.clone().entered();
-    let Some(container) = start.container else {
+    let Some(mut container) = start.container else {
         return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
     bounds::check_text("event", &start.event).map_err(|error| status::of(&error.into()))?;
+    trace_step(
+        traces,
+        Call::RunContainerStep,
+        &start_at,
+        job,
+        &mut container.environment_variables,
+    );
     let mut spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
     spec.event = start.event;
-    let parent = spec.environment.get(TRACEPARENT).map(String::as_str);
-    if let Some(trace) = trace(traces, Call::RunContainerStep, &start_at, job, parent) {
-        trace.pass_on(&mut spec.environment);
-    }
     Ok(Read { start: start_at, spec })
 }
 
@@ -112,14 +116,11 @@ pub(super) fn script_start(
     let job = start.job.as_ref();
     let start_at = session_start(&start.step_id, start.resume, start.auto_ack, job)?;
     let _in_span = start_at.span.clone().entered();
-    let Some(script) = start.script else {
+    let Some(mut script) = start.script else {
         return Err(invalid(CallError::NoField { call: "RunScriptStep", field: "script" }));
     };
-    let mut spec = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
-    let parent = spec.environment.get(TRACEPARENT).map(String::as_str);
-    if let Some(trace) = trace(traces, Call::RunScriptStep, &start_at, job, parent) {
-        trace.pass_on(&mut spec.environment);
-    }
+    trace_step(traces, Call::RunScriptStep, &start_at, job, &mut script.environment_variables);
+    let spec = ScriptStep::try_from(script).map_err(|failure| status::of(&failure))?;
     Ok(Read { start: start_at, spec })
 }
 
@@ -154,10 +155,25 @@ fn trace(
     job: Option<&v1::JobContext>,
     parent: Option<&str>,
 ) -> Option<CallTrace> {
-    let (step, began) = (Some(start.step.as_str()), start.cursor.started);
+    let (step, began) = (Some(start.step.as_str()), start.cursor.asked);
     let trace = traces.call(&Called { call, step, job, parent, began })?;
     trace.attach(&start.span);
     Some(trace)
+}
+
+/// As [`trace`], of a step, whose program goes on with the trace. Before its environment is checked, which then
+/// has one variable more.
+fn trace_step(
+    traces: &Traces,
+    call: Call,
+    start: &Start,
+    job: Option<&v1::JobContext>,
+    environment: &mut BTreeMap<String, String>,
+) {
+    let parent = environment.get(TRACEPARENT).map(String::as_str);
+    if let Some(trace) = trace(traces, call, start, job, parent) {
+        trace.pass_on(environment);
+    }
 }
 
 /// A request of a streaming call after the first.

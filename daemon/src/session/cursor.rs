@@ -21,6 +21,9 @@ pub struct Cursor {
     pub image: Option<BuiltReference>,
     /// The run, once its Job was created.
     pub run: Option<RunPosition>,
+    /// When the call was first made, by this client or for one that came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<SystemTime>,
     /// When a program in the job's pod was first asked for: its time limit counts from there.
     pub started: Option<SystemTime>,
     /// How the program ended, while the container that it left is kept.

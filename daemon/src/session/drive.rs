@@ -2,7 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{FutureExt, Stream, StreamExt};
 use hookd_api::v1::Phase;
@@ -165,7 +165,9 @@ impl Sessions {
         let work = async move {
             let (events, received) = mpsc::channel(QUEUE);
             let listening = listen(controls, acks, wishes.clone(), events.downgrade());
-            let session = Session::new(start.cursor, start.offsets, events, wishes.acked.clone());
+            let acked = wishes.acked.clone();
+            let mut session = Session::new(start.cursor, start.offsets, events, acked);
+            session.cursor.asked.get_or_insert_with(SystemTime::now);
             let link = Link { sessions: &sessions, wishes, out: &out };
             let session = session.during(working);
             let work = link.attend(&mut operation, session, received, counted);

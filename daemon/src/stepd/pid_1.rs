@@ -19,7 +19,7 @@ const BETWEEN: [&str; 6] = ["no", "nr", "id", "number", "is", "be"];
 /// The note for a step with such a program.
 pub const NOTE: &str = "The program says that it must be PID 1 of its container; hookd's agent is. Set \
                         HOOKD_CONTAINER_STEP_LAUNCHER=kubelet for hookd to have the kubelet start the programs of \
-                        container steps";
+                        container steps, in pods of their own (HOOKD_JOB_PLACEMENT=own-pod)";
 
 /// The newest bytes of a program's two streams.
 #[derive(Debug, Default)]

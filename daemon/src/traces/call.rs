@@ -11,7 +11,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::Called;
 use super::ids::SpanId;
 use super::job::Job;
-use super::parent::{TRACEPARENT, TraceParent};
+use super::parent::{TRACEPARENT, TRACESTATE, TraceParent};
 use super::span::{self, Times, attribute, nanos};
 use crate::metrics::{Call, Label, Outcome};
 
@@ -72,6 +72,10 @@ impl CallTrace {
             Some(other) => (other.trace, other.is_sampled),
             None => (place.trace, place.is_sampled),
         };
+        if self.0.other.is_none() && place.is_begun_here() {
+            // It is of a trace that this one does not go on.
+            environment.remove(TRACESTATE);
+        }
         let own = TraceParent { trace, span: self.0.id, is_sampled };
         environment.insert(TRACEPARENT.to_owned(), own.to_string());
     }
@@ -84,9 +88,9 @@ impl CallTrace {
         }
     }
 
-    /// The times of something that is a part of it.
-    pub(super) fn within(&self, times: Times) -> Times {
-        Times { began: times.began.max(self.0.began), ..times }
+    /// When it began.
+    pub(super) fn began(&self) -> SystemTime {
+        self.0.began
     }
 
     /// It has ended. One that its client left is not over: the client comes back for it.

@@ -34,6 +34,8 @@ const DELAY: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(5);
 /// Between a request that failed and the next: doubled each time, up to the second.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+/// Between the signs of life that the collector is asked for while it answers.
+const PING: Duration = Duration::from_secs(10);
 /// For the last spans when hookd stops: the pod's end waits for them.
 const LAST: Duration = Duration::from_secs(2);
 /// Bytes of an answer.
@@ -101,7 +103,12 @@ pub struct EndpointError {
 pub fn start(collector: &Collector<'_>) -> Result<(Traces, Exporting), EndpointError> {
     let endpoint = collector.endpoint.to_owned();
     let channel = match Endpoint::from_shared(endpoint.clone()) {
-        Ok(channel) => channel.connect_timeout(DEADLINE).connect_lazy(),
+        // A connection that is dead without a reset is noticed.
+        Ok(channel) => channel
+            .connect_timeout(DEADLINE)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(DEADLINE)
+            .connect_lazy(),
         Err(source) => return Err(EndpointError { endpoint, source }),
     };
     let (queue, spans) = Queue::of(QUEUE);
@@ -115,6 +122,7 @@ pub fn start(collector: &Collector<'_>) -> Result<(Traces, Exporting), EndpointE
         dropped: queue.dropped.clone(),
         stopping: stopping.clone(),
         is_down: false,
+        has_refused: false,
     };
     let traces = Traces::new(collector.pod, queue);
     let task = tokio::spawn(exporter.run());
@@ -152,6 +160,8 @@ struct Exporter {
     stopping: CancellationToken,
     /// The log has said that the collector takes nothing.
     is_down: bool,
+    /// The log has said that the collector refused spans that it was sent.
+    has_refused: bool,
 }
 
 impl Exporter {
@@ -226,39 +236,39 @@ impl Exporter {
         if mem::take(&mut self.is_down) {
             tracing::info!(dropped, endpoint = self.endpoint, "the collector takes spans again");
         } else if dropped > 0 {
-            tracing::warn!(
-                dropped,
-                "there was no room for spans: more came than the collector took"
-            );
+            tracing::warn!(dropped, "there was no room for spans while they waited to be sent");
         }
         Ok(())
     }
 
     fn report_failure(&mut self, status: &Status) {
         if !mem::replace(&mut self.is_down, true) {
-            let (endpoint, error) = (&self.endpoint, report(status));
+            let error = report(status);
+            let (endpoint, error) = (&self.endpoint, bounded(&error));
             tracing::warn!(endpoint, error, "the collector takes no spans; steps go on without it");
         }
     }
 
-    fn report_partial(&self, partial: &ExportTracePartialSuccess) {
+    /// Once: a collector may say it with each answer.
+    fn report_partial(&mut self, partial: &ExportTracePartialSuccess) {
         let ExportTracePartialSuccess { rejected_spans, error_message } = partial;
-        if *rejected_spans > 0 || !error_message.is_empty() {
+        let is_news = *rejected_spans > 0 || !error_message.is_empty();
+        if is_news && !mem::replace(&mut self.has_refused, true) {
             let (endpoint, error) = (&self.endpoint, bounded(error_message));
             tracing::warn!(endpoint, rejected_spans, error, "the collector refused spans");
         }
     }
 }
 
-/// True of a failure after which the same spans may be taken.
+/// True of a failure after which the same spans may be taken. OTLP names two more: tonic says OUT_OF_RANGE of an
+/// answer that is too large, when the spans were taken; RESOURCE_EXHAUSTED of a request that is too large passes
+/// never.
 fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::Cancelled
             | Code::DeadlineExceeded
-            | Code::ResourceExhausted
             | Code::Aborted
-            | Code::OutOfRange
             | Code::Unavailable
             | Code::DataLoss
     )

@@ -60,6 +60,13 @@ pub(super) struct Place {
     pub(super) is_sampled: bool,
 }
 
+impl Place {
+    /// The trace began with the job.
+    pub(super) fn is_begun_here(self) -> bool {
+        self.parent.is_none()
+    }
+}
+
 /// The worst end that a call had, and its `error.type`.
 #[derive(Debug, Default)]
 struct Worst {
@@ -150,6 +157,8 @@ impl Job {
         if let Some(place) = state.place {
             return place;
         }
+        // A span of the trace that hookd began: of an earlier step, whose TRACEPARENT the job has kept.
+        let parent = parent.filter(|named| named.trace != self.derived);
         let place = Place {
             trace: parent.map_or(self.derived, |named| named.trace),
             parent,

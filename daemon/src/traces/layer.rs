@@ -13,7 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::call::CallTrace;
 use super::ids::SpanId;
 use super::span::{self, Times, attribute, nanos};
-use crate::metrics::{Label, Outcome, TARGET};
+use crate::metrics::{Label, Outcome, TRACE_TARGET};
 
 /// The layer, which sees nothing but the spans of calls and what is told.
 pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
@@ -22,7 +22,7 @@ pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
 
 fn is_seen(about: &Metadata<'_>) -> bool {
     let is_call = || about.is_span() && about.name() == "call";
-    about.target() == TARGET || (about.target().starts_with("hookd") && is_call())
+    about.target() == TRACE_TARGET || (about.target().starts_with("hookd") && is_call())
 }
 
 struct Spans;
@@ -81,7 +81,7 @@ fn id_within(parent: SpanId, name: &str, began: SystemTime) -> SpanId {
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let (Some(span), name) = (context.span(id), attributes.metadata().name()) else { return };
-        if attributes.metadata().target() != TARGET {
+        if attributes.metadata().target() != TRACE_TARGET {
             return;
         }
         let around = span.scope().skip(1).find_map(|outer| {
@@ -103,12 +103,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             if let Some(part) = extensions.get_mut::<Part>() {
                 part.image = told.image.take().or(part.image.take());
                 if let Some(phase) = told.phase.take() {
-                    end_phase(&part.call, part.id, &phase, &told);
+                    end_phase(&part.call, part.id, part.began, &phase, &told);
                 }
             } else if let Some(call) = extensions.get_mut::<CallTrace>().cloned() {
                 drop(extensions);
                 if let Some(phase) = &told.phase {
-                    end_phase(&call, call.id(), phase, &told);
+                    end_phase(&call, call.id(), call.began(), phase, &told);
                 }
                 if let Some(outcome) = told.outcome {
                     call.ended(outcome, told.reason.as_deref());
@@ -130,12 +130,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     }
 }
 
-/// A phase of a call, or of a part of it, is over.
-fn end_phase(call: &CallTrace, parent: SpanId, phase: &str, told: &Told) {
+/// A phase of a call, or of a part of it, is over; it began no earlier than what it is a phase of.
+fn end_phase(call: &CallTrace, parent: SpanId, first: SystemTime, phase: &str, told: &Told) {
     let now = SystemTime::now();
     let before = |time: SystemTime, by| time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH);
     let ended = before(now, told.ago);
-    let times = call.within(Times { began: before(ended, told.time), ended });
+    let times = Times { began: before(ended, told.time).max(first), ended };
     let id = id_within(parent, phase, times.began);
     call.take(span::finished(phase, id, Some(parent), times));
 }

@@ -87,6 +87,10 @@ impl Tracer {
         if let Some(known) = known {
             return known.clone();
         }
+        // Nothing of it is lost; a build of no job (`hookd build`) is one of its own.
+        if let Some(before) = job.take() {
+            before.end();
+        }
         let nameless = JobContext::default();
         let next = Job::new(&self.runner, named.unwrap_or(&nameless), self.queue.clone());
         job.insert(Arc::new(next)).clone()

@@ -9,6 +9,8 @@ use super::ids::{SpanId, TraceId};
 
 /// Name of the variable.
 pub const TRACEPARENT: &str = "TRACEPARENT";
+/// What tracing systems say of themselves beside it; without a valid TRACEPARENT it says nothing.
+pub(super) const TRACESTATE: &str = "TRACESTATE";
 /// The flag of a trace that is recorded.
 const SAMPLED: u8 = 1;
 

@@ -10,9 +10,10 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
 use crate::error::Reason;
-use crate::metrics::{Build, Outcome, Phase, TARGET, metrics};
+use crate::metrics::{Build, Outcome, Phase, TRACE_TARGET, metrics};
 
 mod exporting;
+mod parents;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -134,69 +135,15 @@ fn a_job_is_one_trace_of_calls_and_their_phases() {
 }
 
 #[test]
-fn a_job_is_a_part_of_the_trace_that_its_steps_name() {
+fn a_build_of_no_job_loses_nothing_to_the_job_after_it() {
     let (mut daemon, job) = (Daemon::start(), job());
-    daemon.call(&called(Call::PrepareJob, &job, None), Outcome::Succeeded, || {});
-    let step = called(Call::RunContainerStep, &job, Some(PARENT));
-    let passed = daemon.call(&step, Outcome::Succeeded, || {});
-    daemon.traces.end();
-    let spans = daemon.sent();
-    assert!(spans.iter().all(|span| hex(&span.trace_id) == PARENT[3..35]), "{spans:#?}");
-    assert_eq!(hex(&named(&spans, "build").parent_span_id), PARENT[36..52]);
-    let call = named(&spans, "run_container_step");
-    assert_eq!(call.parent_span_id, named(&spans, "build").span_id);
-    assert_eq!(passed, format!("{}{}-01", &PARENT[..36], hex(&call.span_id)));
-}
-
-#[test]
-fn the_environment_of_the_jobs_container_decides_at_once() {
-    let (mut daemon, job) = (Daemon::start(), job());
-    daemon.call(&called(Call::PrepareJob, &job, Some(PARENT)), Outcome::Succeeded, || {});
-    let spans = daemon.sent();
-    assert_eq!(hex(&named(&spans, "prepare_job").trace_id), PARENT[3..35]);
-    let passed = daemon.call(&called(Call::RunScriptStep, &job, None), Outcome::Succeeded, || {});
-    assert!(passed.starts_with(&PARENT[..36]), "{passed}");
-}
-
-#[test]
-fn a_step_that_names_another_span_is_a_part_of_that() {
-    let (mut daemon, job) = (Daemon::start(), job());
+    let build = Called { job: None, ..called(Call::BuildImage, &job, None) };
+    daemon.call(&build, Outcome::Succeeded, || {});
     daemon.call(&called(Call::RunScriptStep, &job, None), Outcome::Succeeded, || {});
-    let step = called(Call::RunContainerStep, &job, Some(OTHER));
-    daemon.call(&step, Outcome::Succeeded, || metrics().took(Phase::Run, Duration::ZERO));
     let spans = daemon.sent();
-    let [first, second, phase] =
-        ["run_script_step", "run_container_step", "run"].map(|name| named(&spans, name));
-    assert_eq!(hex(&second.trace_id), OTHER[3..35]);
-    assert_eq!(hex(&second.parent_span_id), OTHER[36..52]);
-    assert_eq!((&phase.trace_id, &phase.parent_span_id), (&second.trace_id, &second.span_id));
-    let [link] = &second.links[..] else { panic!("{second:#?}") };
-    assert_eq!((&link.trace_id, &link.span_id), (&first.trace_id, &first.parent_span_id));
-    assert!(first.links.is_empty() && phase.links.is_empty());
-}
-
-#[test]
-fn what_is_not_sampled_is_passed_on_and_not_sent() {
-    let (mut daemon, job) = (Daemon::start(), job());
-    let unsampled = PARENT.replace("-01", "-00");
-    daemon.call(&called(Call::PrepareJob, &job, None), Outcome::Succeeded, || {});
-    let step = called(Call::RunScriptStep, &job, Some(&unsampled));
-    let passed = daemon.call(&step, Outcome::Succeeded, || {
-        metrics().took(Phase::Run, Duration::ZERO);
-    });
-    daemon.call(&called(Call::CleanupJob, &job, None), Outcome::Succeeded, || {});
-    assert!(passed.starts_with(&PARENT[..36]) && passed.ends_with("-00"), "{passed}");
-    assert!(daemon.sent().is_empty());
-}
-
-#[test]
-fn what_no_parent_is_changes_nothing() {
-    let (daemon, job) = (Daemon::start(), job());
-    let plain = daemon.call(&called(Call::RunScriptStep, &job, None), Outcome::Succeeded, || {});
-    for text in ["", "x", "00-0-0-01", &PARENT.to_uppercase()] {
-        let step = called(Call::RunScriptStep, &job, Some(text));
-        assert_eq!(daemon.call(&step, Outcome::Succeeded, || {}), plain, "{text}");
-    }
+    let (build, step) = (named(&spans, "build_image"), named(&spans, "run_script_step"));
+    assert_ne!(build.trace_id, step.trace_id);
+    assert_eq!(build.parent_span_id, named(&spans, "job").span_id);
 }
 
 #[test]
@@ -259,7 +206,7 @@ fn an_image_has_the_phases_of_its_build_and_its_result() {
     let (mut daemon, job) = (Daemon::start(), job());
     let step = called(Call::RunContainerStep, &job, None);
     daemon.call(&step, Outcome::Succeeded, || {
-        tracing::trace_span!(target: TARGET, "image").in_scope(|| {
+        tracing::trace_span!(target: TRACE_TARGET, "image").in_scope(|| {
             metrics().took(Phase::Build, Duration::ZERO);
             metrics().built(Build::Built);
         });

@@ -154,14 +154,20 @@ impl Open {
     }
 
     fn shell(self, document: &str) -> Option<ShellBlock> {
-        let (language, rest) = self.info.split_once(' ').unwrap_or((&self.info, ""));
-        LANGUAGES.contains(&language.to_lowercase().as_str()).then(|| ShellBlock {
+        let rest = self.info.split_once(' ').map_or("", |(_, rest)| rest);
+        is_shell(&self.info).then(|| ShellBlock {
             document: document.to_owned(),
             line: self.line,
             mark: mark(rest.trim()),
             text: self.text,
         })
     }
+}
+
+/// True of what stands behind the fence of a block of shell lines.
+pub fn is_shell(info: &str) -> bool {
+    let language = info.split_whitespace().next().unwrap_or_default();
+    LANGUAGES.contains(&language.to_lowercase().as_str())
 }
 
 fn mark(text: &str) -> Mark {

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::endpoint::{EndpointConfig, EndpointError, LocalEndpoint, Registries, UpstreamError};
 use crate::error::Failure;
 use crate::ids;
-use crate::metrics::{self, TARGET};
+use crate::metrics::{self, TRACE_TARGET};
 use crate::objects::build_job::kaniko::security_context;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
@@ -53,7 +53,7 @@ pub(super) async fn run(
 }
 
 /// Makes the root of the step's container the image.
-#[tracing::instrument(target = TARGET, name = "image", level = "trace", skip_all)]
+#[tracing::instrument(target = TRACE_TARGET, name = "image", level = "trace", skip_all)]
 async fn build(
     call: Call<'_>,
     spec: &ContainerStep,

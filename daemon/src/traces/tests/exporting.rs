@@ -28,6 +28,8 @@ struct Stub {
     /// Before each answer.
     pause: Duration,
     rejected: i64,
+    /// Bytes of what it says about it.
+    said: usize,
 }
 
 #[tonic::async_trait]
@@ -42,7 +44,8 @@ impl TraceService for Stub {
         }
         self.requests.lock().unwrap().push(request.into_inner());
         let rejected_spans = self.rejected;
-        let partial = ExportTracePartialSuccess { rejected_spans, error_message: "no".to_owned() };
+        let error_message = "x".repeat(self.said);
+        let partial = ExportTracePartialSuccess { rejected_spans, error_message };
         let partial_success = (rejected_spans > 0).then_some(partial);
         Ok(Response::new(ExportTraceServiceResponse { partial_success }))
     }
@@ -182,6 +185,17 @@ async fn spans_that_a_collector_rejects_are_not_sent_again() {
     until(|| stub.batches() == [3]).await;
     exporting.stop().await;
     assert_eq!(stub.batches(), [3, 1], "the job's own is the last");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_holds_up_no_later_spans() {
+    let stub = Stub { rejected: 1, said: 100_000, ..Stub::default() };
+    let (traces, exporting) = exporting(stub.start().await);
+    end_calls(&traces, 1);
+    until(|| stub.batches() == [1]).await;
+    end_calls(&traces, 2);
+    until(|| stub.batches() == [1, 2]).await;
+    exporting.stop().await;
 }
 
 #[tokio::test]
