@@ -62,7 +62,7 @@ fn subscriber(
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
     traces: bool,
 ) -> Box<dyn Subscriber + Send + Sync> {
-    // What is told for traces is no line of the log, whatever is logged.
+    // The events for traces are never lines of the log.
     let filter = match format!("{TRACE_TARGET}=off").parse::<Directive>() {
         Ok(none) => filter.add_directive(none),
         Err(_) => filter,
@@ -304,7 +304,11 @@ mod tests {
             let all = logged_with(format, "trace,hookd_trace=trace", traces, || {
                 tracing::error_span!("call", step = "s1").in_scope(|| {
                     tracing::trace_span!(target: TRACE_TARGET, "image").in_scope(|| {
-                        metrics().took(Phase::Build, std::time::Duration::ZERO);
+                        metrics().took_until(
+                            Phase::Build,
+                            std::time::Duration::ZERO,
+                            std::time::Duration::ZERO,
+                        );
                         metrics().built(Build::Built);
                         tracing::debug!("built");
                     });

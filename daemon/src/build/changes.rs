@@ -13,6 +13,7 @@ use super::context::ContextSummary;
 use super::key::{self, Ingredients};
 use crate::dockerfile::{BUILDER_DIR, CONTEXT_DIR};
 use crate::error::Failure;
+use crate::logs;
 use crate::names;
 use crate::objects::build_job;
 
@@ -148,7 +149,7 @@ fn few(mut names: Vec<String>, what: &str) -> Vec<String> {
 
 /// A name comes from a repository and may hold anything.
 fn shown(name: &str) -> String {
-    let letters = name.chars().map(|letter| if letter.is_control() { '?' } else { letter });
+    let letters = name.chars().map(|letter| if logs::is_hidden(letter) { '?' } else { letter });
     letters.take(LONGEST).collect()
 }
 

@@ -15,6 +15,7 @@ mod pattern;
 mod scope;
 mod stages;
 
+use crate::logs;
 use crate::registry::reference::{NamedImage, Reference};
 
 pub use files::{ContextFiles, Entry};
@@ -48,7 +49,7 @@ pub struct DockerfileError {
 impl DockerfileError {
     fn new(line: usize, problem: impl Into<String>) -> Self {
         // It quotes the Dockerfile, and ends up in logs.
-        Self { line, problem: problem.into().replace(char::is_control, "?") }
+        Self { line, problem: problem.into().replace(logs::is_hidden, "?") }
     }
 }
 

@@ -17,12 +17,12 @@ mod process;
 mod server;
 #[cfg(test)]
 mod tests;
-mod told;
+mod trace_events;
 mod values;
 
 pub use labels::{Build, Call, Code, Connection, Label, Outcome, Output, Phase, Verb};
 pub use server::{ServeError, serve};
-pub use told::TRACE_TARGET;
+pub use trace_events::TRACE_TARGET;
 
 use labels::Unlabelled;
 use page::{About, Page};
@@ -91,21 +91,16 @@ impl Metrics {
         self.failures.add(reason, Unlabelled::One, 1);
     }
 
-    /// A phase took so long, and has just ended.
-    pub fn took(&self, phase: Phase, time: Duration) {
-        self.took_until(phase, time, Duration::ZERO);
-    }
-
     /// A phase took so long, and ended so long `ago`.
     pub fn took_until(&self, phase: Phase, time: Duration, ago: Duration) {
         self.phases.observe(phase, time);
-        told::phase(phase, time, ago);
+        trace_events::phase(phase, time, ago);
     }
 
     /// A step has its image.
     pub fn built(&self, build: Build) {
         self.builds.add(build, Unlabelled::One, 1);
-        told::built(build);
+        trace_events::built(build);
     }
 
     /// A client was sent output.
@@ -236,7 +231,7 @@ impl Drop for CallInProgress {
         self.metrics.in_progress.fetch_sub(1, Ordering::Relaxed);
         self.metrics.calls.add(self.call, self.outcome, 1);
         self.metrics.call_durations.observe(self.call, self.since.elapsed());
-        told::ended(self.outcome, self.reason);
+        trace_events::ended(self.outcome, self.reason);
     }
 }
 

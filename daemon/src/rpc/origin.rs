@@ -3,8 +3,7 @@
 use hookd_api::v1::JobContext;
 use tracing::Span;
 
-/// Characters of each value. A client may send others than the runner does.
-const LONGEST: usize = 256;
+use crate::traces::bounded;
 
 /// The span of a call. It is there at every level of the log: a line without it is of no call.
 pub(super) fn span(step: Option<&str>, job: Option<&JobContext>) -> Span {
@@ -23,8 +22,7 @@ pub(super) fn span(step: Option<&str>, job: Option<&JobContext>) -> Span {
 }
 
 fn shown(value: &str) -> Option<&str> {
-    let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(end, _)| end);
-    Some(&value[..end]).filter(|value| !value.is_empty())
+    Some(bounded(value)).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -36,6 +34,6 @@ mod tests {
         assert_eq!(shown(""), None);
         assert_eq!(shown("octo/demo"), Some("octo/demo"));
         let long = "\u{e9}".repeat(1000);
-        assert_eq!(shown(&long).unwrap().chars().count(), LONGEST);
+        assert_eq!(shown(&long).unwrap().chars().count(), 256);
     }
 }

@@ -15,6 +15,7 @@ use hookd_api::v1::Stream;
 use crate::cluster::logs::LogPosition;
 use crate::error::Failure;
 use crate::ids;
+use crate::logs;
 use crate::session::cursor::{BuildPosition, BuiltReference, Cursor};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
@@ -126,7 +127,7 @@ fn token() -> Result<String, Failure> {
 fn one_line(path: &Path) -> String {
     path.to_string_lossy()
         .chars()
-        .map(|letter| if letter.is_control() { '?' } else { letter })
+        .map(|letter| if logs::is_hidden(letter) { '?' } else { letter })
         .collect()
 }
 
@@ -142,7 +143,7 @@ mod tests {
         let (_acks, acked) = watch::channel(Acked::ALL);
         let mut session = Session::new(cursor, Offsets::default(), events, acked);
         open(
-            Path::new("/w/a\n::set-output::x/Dockerfile"),
+            Path::new("/w/a\n::set-output::x\u{202e}/Dockerfile"),
             &["Builder kaniko".to_owned()],
             &mut session,
         )
@@ -166,7 +167,7 @@ mod tests {
     async fn what_stops_the_commands_starts_them_again() {
         let text = printed(Cursor::default(), true).await;
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "##[group]Build /w/a?::set-output::x/Dockerfile");
+        assert_eq!(lines[0], "##[group]Build /w/a?::set-output::x?/Dockerfile");
         let token = lines[1].strip_prefix("::stop-commands::").unwrap();
         assert_eq!(token.len(), 32);
         assert_eq!(lines[lines.len() - 2..], [format!("::{token}::").as_str(), "##[endgroup]"]);

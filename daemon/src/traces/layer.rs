@@ -1,4 +1,4 @@
-//! Makes spans of OTLP of what is told ([`crate::metrics`]) within the span of a call.
+//! Makes OTLP spans of the events that [`crate::metrics`] emits within the span of a call.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use super::ids::SpanId;
 use super::span::{self, Times, attribute, nanos};
 use crate::metrics::{Label, Outcome, TRACE_TARGET};
 
-/// The layer, which sees nothing but the spans of calls and what is told.
+/// The layer, which sees nothing but the spans of calls and these events.
 pub fn layer<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     Spans.with_filter(filter_fn(is_seen))
 }
@@ -27,7 +27,7 @@ fn is_seen(about: &Metadata<'_>) -> bool {
 
 struct Spans;
 
-/// A part of a call that has parts of its own: a span of `tracing` with the target of what is told.
+/// A part of a call that has parts of its own: a span of `tracing` with the target of these events.
 struct Part {
     call: CallTrace,
     name: &'static str,
@@ -38,9 +38,9 @@ struct Part {
     image: Option<String>,
 }
 
-/// What is told.
+/// The fields of an event.
 #[derive(Default)]
-struct Told {
+struct Fields {
     phase: Option<String>,
     time: Duration,
     ago: Duration,
@@ -49,7 +49,7 @@ struct Told {
     reason: Option<String>,
 }
 
-impl Visit for Told {
+impl Visit for Fields {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -96,22 +96,22 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut told = Told::default();
-        event.record(&mut told);
+        let mut fields = Fields::default();
+        event.record(&mut fields);
         for span in context.event_scope(event).into_iter().flatten() {
             let mut extensions = span.extensions_mut();
             if let Some(part) = extensions.get_mut::<Part>() {
-                part.image = told.image.take().or(part.image.take());
-                if let Some(phase) = told.phase.take() {
-                    end_phase(&part.call, part.id, part.began, &phase, &told);
+                part.image = fields.image.take().or(part.image.take());
+                if let Some(phase) = fields.phase.take() {
+                    end_phase(&part.call, part.id, part.began, &phase, &fields);
                 }
             } else if let Some(call) = extensions.get_mut::<CallTrace>().cloned() {
                 drop(extensions);
-                if let Some(phase) = &told.phase {
-                    end_phase(&call, call.id(), call.began(), phase, &told);
+                if let Some(phase) = &fields.phase {
+                    end_phase(&call, call.id(), call.began(), phase, &fields);
                 }
-                if let Some(outcome) = told.outcome {
-                    call.ended(outcome, told.reason.as_deref());
+                if let Some(outcome) = fields.outcome {
+                    call.ended(outcome, fields.reason.as_deref());
                 }
                 return;
             }
@@ -131,11 +131,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
 }
 
 /// A phase of a call, or of a part of it, is over; it began no earlier than what it is a phase of.
-fn end_phase(call: &CallTrace, parent: SpanId, first: SystemTime, phase: &str, told: &Told) {
+fn end_phase(call: &CallTrace, parent: SpanId, first: SystemTime, phase: &str, fields: &Fields) {
     let now = SystemTime::now();
     let before = |time: SystemTime, by| time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH);
-    let ended = before(now, told.ago);
-    let times = Times { began: before(ended, told.time).max(first), ended };
+    let ended = before(now, fields.ago);
+    let times = Times { began: before(ended, fields.time).max(first), ended };
     let id = id_within(parent, phase, times.began);
     call.take(span::finished(phase, id, Some(parent), times));
 }

@@ -1,8 +1,8 @@
 //! Traces, for an OpenTelemetry collector: `docs/monitoring.md` says which spans there are.
 //!
 //! [`Traces`] gives each call its place in the trace of its job, and keeps that place with the call's span of
-//! `tracing`. What is counted within it ([`crate::metrics`]) is told as events, of which [`layer()`] makes spans of
-//! OTLP; [`exporter`] sends them. Without a collector nothing of this is there: no layer, no task, no place.
+//! `tracing`. What is counted within it ([`crate::metrics`]) is emitted as events, of which [`layer()`] makes
+//! OTLP spans; [`exporter`] sends them. Without a collector nothing of this is there: no layer, no task, no place.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -25,6 +25,7 @@ pub use call::CallTrace;
 pub use ids::{SpanId, TraceId};
 pub use layer::layer;
 pub use parent::{InvalidTraceParent, TRACEPARENT, TraceParent};
+pub use span::bounded;
 
 use exporter::Queue;
 use job::Job;

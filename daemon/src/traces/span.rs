@@ -62,8 +62,8 @@ pub(super) fn attributes(known: &[(&str, &str)]) -> Vec<KeyValue> {
     known.map(|(key, value)| attribute(key, *value)).collect()
 }
 
-/// The value, bounded.
-pub(super) fn bounded(value: &str) -> &str {
+/// The first 256 characters of a value that a workflow chose, of which a client may send any number.
+pub fn bounded(value: &str) -> &str {
     let end = value.char_indices().nth(LONGEST).map_or(value.len(), |(end, _)| end);
     &value[..end]
 }

@@ -107,7 +107,7 @@ fn a_job_is_one_trace_of_calls_and_their_phases() {
     daemon.call(&prepare, Outcome::Succeeded, || {
         let ago = Duration::from_secs(5);
         metrics().took_until(Phase::Schedule, Duration::from_secs(2), ago);
-        metrics().took(Phase::Pull, ago);
+        metrics().took_until(Phase::Pull, ago, Duration::ZERO);
     });
     assert!(daemon.sent().is_empty(), "its trace may be that of a step yet");
     let step = called(Call::RunScriptStep, &job, None);
@@ -207,10 +207,10 @@ fn an_image_has_the_phases_of_its_build_and_its_result() {
     let step = called(Call::RunContainerStep, &job, None);
     daemon.call(&step, Outcome::Succeeded, || {
         tracing::trace_span!(target: TRACE_TARGET, "image").in_scope(|| {
-            metrics().took(Phase::Build, Duration::ZERO);
+            metrics().took_until(Phase::Build, Duration::ZERO, Duration::ZERO);
             metrics().built(Build::Built);
         });
-        metrics().took(Phase::Run, Duration::ZERO);
+        metrics().took_until(Phase::Run, Duration::ZERO, Duration::ZERO);
     });
     let spans = daemon.sent();
     let [call, image] = ["run_container_step", "image"].map(|name| named(&spans, name));
@@ -252,7 +252,7 @@ fn spans_that_wait_for_the_first_step_are_bounded() {
     let (mut daemon, job) = (Daemon::start(), job());
     daemon.call(&called(Call::PrepareJob, &job, None), Outcome::Succeeded, || {
         for _ in 0..10_000 {
-            metrics().took(Phase::Start, Duration::ZERO);
+            metrics().took_until(Phase::Start, Duration::ZERO, Duration::ZERO);
         }
     });
     daemon.call(&called(Call::RunScriptStep, &job, None), Outcome::Succeeded, || {});

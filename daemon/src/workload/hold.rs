@@ -35,7 +35,7 @@ pub struct Failed {
 pub struct Hold {
     /// How long the container is kept: as asked for, up to what is allowed. Zero: not at all.
     time: Duration,
-    /// What the user of the step is told before, if it is not as asked for.
+    /// A line for the user of the step, if it is not as asked for.
     note: Option<String>,
 }
 
@@ -121,13 +121,13 @@ impl Hold {
         let until = SystemTime::now() + time;
         session.cursor.held = Some(Held { exit_code: program.exit_code, until });
         let shown = Timestamp::try_from(until).unwrap_or_default();
-        let told = format!(
+        let line = format!(
             "The program failed, and its container is kept for {} s, until {} ({VARIABLE}). \
              To enter it: {enter}",
             time.as_secs(),
             shown.strftime("%F %T UTC"),
         );
-        session.progress(Phase::RunRunning, told).await
+        session.progress(Phase::RunRunning, line).await
     }
 
     /// Waits until the container is kept no longer, or is `gone`, if this hookd or one before it keeps it; the
@@ -231,8 +231,8 @@ mod tests {
         let kept = keep(&asked("900", HOUR), None, HOUR, pending()).await;
         assert!(kept.time >= Duration::from_secs(890), "{:?}", kept.time);
         assert_eq!(kept.exit_code, Some(3));
-        let [told, over] = kept.heard.as_slice() else { panic!("{:?}", kept.heard) };
-        assert!(told.contains("900 s") && told.ends_with("kubectl exec x"), "{told}");
+        let [line, over] = kept.heard.as_slice() else { panic!("{:?}", kept.heard) };
+        assert!(line.contains("900 s") && line.ends_with("kubectl exec x"), "{line}");
         assert_eq!(over, "The container is not kept any longer");
     }
 

@@ -32,7 +32,9 @@ fn a_step_that_names_another_span_is_a_part_of_that() {
     let (mut daemon, job) = (Daemon::start(), job());
     daemon.call(&called(Call::RunScriptStep, &job, None), Outcome::Succeeded, || {});
     let step = called(Call::RunContainerStep, &job, Some(OTHER));
-    daemon.call(&step, Outcome::Succeeded, || metrics().took(Phase::Run, Duration::ZERO));
+    daemon.call(&step, Outcome::Succeeded, || {
+        metrics().took_until(Phase::Run, Duration::ZERO, Duration::ZERO)
+    });
     let spans = daemon.sent();
     let [first, second, phase] =
         ["run_script_step", "run_container_step", "run"].map(|name| named(&spans, name));
@@ -81,7 +83,7 @@ fn what_is_not_sampled_is_passed_on_and_not_sent() {
     daemon.call(&called(Call::PrepareJob, &job, None), Outcome::Succeeded, || {});
     let step = called(Call::RunScriptStep, &job, Some(&unsampled));
     let passed = daemon.call(&step, Outcome::Succeeded, || {
-        metrics().took(Phase::Run, Duration::ZERO);
+        metrics().took_until(Phase::Run, Duration::ZERO, Duration::ZERO);
     });
     daemon.call(&called(Call::CleanupJob, &job, None), Outcome::Succeeded, || {});
     assert!(passed.starts_with(&PARENT[..36]) && passed.ends_with("-00"), "{passed}");
