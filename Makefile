@@ -63,8 +63,8 @@ faults: build cluster-up python ## break everything while steps run; FAULTS=<n> 
 
 # A line for each that differs comes on standard output, one for each context on standard error.
 parity: export PARITY_BUILDER = $(BUILDER)
-parity: build cluster-up python ## build Dockerfiles and compare with docker's images; PARITY_ONLY=<names> for some, BUILDER=buildkit
-	@[ "$(BUILDER)" != buildkit ] || deploy/devcluster/buildkit.sh
+parity: build cluster-up python ## build Dockerfiles and compare with docker's images; PARITY_ONLY=<names> for some, BUILDER=buildkit or buildkitd
+	@case "$(BUILDER)" in buildkit*) deploy/devcluster/buildkit.sh ;; esac
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	cargo test --locked -p e2e --features cluster --test parity && \
 	{ [ "$(BUILDER)" != buildkit ] || cargo test --locked -p e2e --features cluster --test cluster -- --ignored buildkit; }

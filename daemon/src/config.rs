@@ -216,6 +216,8 @@ impl Config {
             &mut self.pull_secret,
             &mut self.metrics_address,
             &mut self.traces_endpoint,
+            &mut self.build.buildkit_address,
+            &mut self.build.buildkit_tls_secret,
         ];
         for text in texts {
             text.take_if(|text| text.trim().is_empty());

@@ -53,6 +53,9 @@ enum Role {
         #[arg(long)]
         wait: bool,
     },
+    /// Before a build with a buildkitd elsewhere, in the build's pod: writes the credentials of this build alone
+    /// to where its client reads them. Its configuration is in HOOKD_REGISTRY_ENDPOINT.
+    RegistryCredentials,
     /// Has the daemon of this runner build an image: the log goes to standard error, the image by its
     /// digest to standard output.
     Build(Box<BuildCommand>),
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Some(Role::Daemon(config)) => daemon(*config),
         Some(Role::RegistryEndpoint { wait: true }) => with_code(endpoint::wait()),
         Some(Role::RegistryEndpoint { wait: false }) => registry_endpoint(),
+        Some(Role::RegistryCredentials) => registry_credentials(),
         Some(Role::Gc(config)) => gc(&config),
         Some(Role::Build(command)) => build(&command),
         Some(Role::Doctor(command)) => with_code(doctor::run(*command, warnings)),
@@ -131,6 +135,16 @@ fn daemon(config: Config) -> ExitCode {
 /// One thread: it moves bytes from socket to socket.
 fn registry_endpoint() -> ExitCode {
     on_one_thread(endpoint::run())
+}
+
+fn registry_credentials() -> ExitCode {
+    match endpoint::write_credentials() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", report(&error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn gc(config: &GcConfig) -> ExitCode {

@@ -34,6 +34,8 @@ const SERVICE_PREFIX: &str = "service-";
 pub const BUILD_CONTAINER: &str = "kaniko";
 /// Name of the container beside Kaniko that alone has the registry's credentials.
 pub const REGISTRY_ENDPOINT: &str = "registry-endpoint";
+/// Name of the container that writes the credentials of a build whose builder asks registries itself.
+pub const REGISTRY_CREDENTIALS: &str = "registry-credentials";
 /// Directory of the work directory that the runner downloads actions to.
 pub const ACTIONS_DIR: &str = "_actions";
 /// Annotation of a job's pod: the containers of its services, comma-separated.

@@ -4,7 +4,7 @@ use crate::build::progress::Progress;
 use crate::config::{BuildConfig, BuilderKind};
 use crate::dockerfile::{ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
-use crate::objects::build_job;
+use crate::objects::build_job::{self, Sharing};
 
 mod buildkit;
 mod kaniko;
@@ -39,7 +39,12 @@ pub trait Builder: Sync {
     fn uncacheable(&self, lowered: &Lowered, settings: &BuildConfig) -> Option<&'static str>;
 
     /// Its part of the build's pod.
-    fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder;
+    fn part(
+        &self,
+        endpoint: &EndpointConfig,
+        settings: &BuildConfig,
+        sharing: Sharing,
+    ) -> build_job::Builder;
 
     /// The argument by which it takes a build argument of this name from its environment.
     fn build_argument(&self, name: &str) -> String;

@@ -23,6 +23,10 @@ const NOT_NAMED: [&str; 3] = [
 ];
 /// BuildKit's phrase for a base image that it did not get.
 const NO_METADATA: &str = "failed to resolve source metadata";
+/// The phrase of the script around buildctl.
+const NO_BUILDKITD: &str = "no answer of the buildkitd at";
+/// gRPC's phrase for a server that has gone.
+const LOST_BUILDKITD: &str = "rpc error: code = Unavailable";
 /// Of a registry whose certificate is not known, or that does not know hookd's.
 const CERTIFICATE: [&str; 2] = ["its certificate, or that of hookd", "invalid peer certificate"];
 const TOO_MANY: [&str; 2] = ["TOOMANYREQUESTS", "429 "];
@@ -48,7 +52,20 @@ struct Kind {
 const PUSHED_TO: &str = "{registry}";
 
 /// In the order in which they are tried: the message of a failed push may match any other.
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 16] = [
+    Kind {
+        is: |message| message.contains(NO_BUILDKITD),
+        reason: Reason::BuildFailed,
+        before: "",
+        remedy: "Check that the buildkitd of HOOKD_BUILDKIT_ADDRESS runs, that pods of builds reach it, and \
+                 that HOOKD_BUILDKIT_TLS_SECRET has a certificate that it knows, and the authority of its own",
+    },
+    Kind {
+        is: |message| message.contains(LOST_BUILDKITD),
+        reason: Reason::BuildFailed,
+        before: "the connection to buildkitd is lost: ",
+        remedy: "Check why buildkitd has ended (its log, its memory, a new version of it); run the job again",
+    },
     Kind {
         is: |message| message.contains(ENDPOINT),
         reason: Reason::BuildFailed,

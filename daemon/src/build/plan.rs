@@ -7,7 +7,7 @@ use crate::dockerfile::Platform;
 use crate::endpoint::{EndpointConfig, LayerCache, Place};
 use crate::error::Failure;
 use crate::objects::build_job::proxy::Proxy;
-use crate::objects::build_job::{self, Attempt};
+use crate::objects::build_job::{self, Attempt, Sharing};
 use crate::objects::template::Template;
 use crate::objects::template::build::{Placed, place};
 use crate::registry::destination;
@@ -70,7 +70,8 @@ pub(super) fn job(
         settings.layers.compressed_caching = false;
     }
     let builder = build.builder();
-    let part = builder.part(endpoint, &settings);
+    let (is_trusted, no_cache) = (build.env.is_trusted, build.spec.no_cache);
+    let part = builder.part(endpoint, &settings, Sharing { is_trusted, no_cache });
     let mut job = build_job::job(runner, attempt, part, endpoint, registry, &settings)?;
     let proxy = Proxy::of_process().bypassed_for(Some(&build.destination), registry);
     proxy.apply_to_endpoint(&mut job);

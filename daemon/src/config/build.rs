@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
+use http::Uri;
 
 use super::cache::{CacheConfig, LayerConfig};
 use super::quantity;
@@ -38,6 +39,20 @@ pub struct BuildConfig {
         default_value = "hookd/buildkit.json"
     )]
     pub buildkit_seccomp_profile: String,
+
+    /// The buildkitd that builds with `buildkit`, `tcp://<host>:<port>`. Default: each build has one of its own,
+    /// in its pod.
+    #[arg(
+        long = "buildkit-address",
+        env = "HOOKD_BUILDKIT_ADDRESS",
+        value_parser = buildkitd
+    )]
+    pub buildkit_address: Option<String>,
+
+    /// Secret with hookd's certificate for that buildkitd (`tls.crt`, `tls.key`) and the authority of the
+    /// buildkitd's own (`ca.crt`), as cert-manager makes them. Required with the address.
+    #[arg(long = "buildkit-tls-secret", env = "HOOKD_BUILDKIT_TLS_SECRET")]
+    pub buildkit_tls_secret: Option<String>,
 
     /// Image of the Kaniko executor.
     #[arg(
@@ -238,6 +253,23 @@ fn or_nothing(text: &str) -> Result<String, String> {
     match text.trim() {
         none @ ("" | "0") => Ok(none.to_owned()),
         text => quantity(text),
+    }
+}
+
+/// The address of a buildkitd, or nothing.
+fn buildkitd(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_valid = || {
+        let uri: Uri = text.parse().ok()?;
+        let authority = uri.authority()?;
+        let has_port = authority.port_u16().is_some_and(|port| port > 0);
+        let is_bare = uri.path().is_empty() || uri.path() == "/";
+        let is_plain = !authority.as_str().contains('@') && uri.query().is_none();
+        (uri.scheme_str() == Some("tcp") && has_port && is_bare && is_plain).then_some(())
+    };
+    match text.is_empty() || is_valid().is_some() {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("not an address such as tcp://buildkitd.buildkit:1234".to_owned()),
     }
 }
 

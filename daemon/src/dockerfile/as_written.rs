@@ -10,6 +10,10 @@ use super::{Dockerfile, DockerfileError};
 /// The file beside the Dockerfile with the options of BuildKit's frontend, one a line: build arguments are in
 /// no object of the cluster, and count in the key of the image.
 const OPTIONS: &str = "options";
+/// How the names of build arguments begin that tell BuildKit itself what to do.
+const OWN: &str = "BUILDKIT_";
+/// The option by which it takes no layer of another build.
+const NO_CACHE: &str = "no-cache=\n";
 /// Paths of the context that are looked at.
 const MOST_PATHS: usize = 10_000;
 /// The bits of a program that runs as another user or group.
@@ -29,23 +33,69 @@ pub(super) fn as_written(
     let needed = stages.all.iter().filter(|stage| stage.is_needed);
     let instructions = needed.flat_map(|stage| &stage.instructions);
     let warnings = instructions.filter_map(|instruction| search.warning(instruction)).collect();
-    let (files, unused) = (options(&stages.options), unused(dockerfile));
+    let (files, unused) = (file(&options(&stages.options)), unused(dockerfile));
     Ok(Lowered { dockerfile: text.clone(), files, warnings, unused, ..Lowered::default() })
 }
 
-/// The options, if there are any. No value has a line break (`build/spec.rs`).
-fn options(options: &BuildOptions) -> Vec<BuilderFile> {
+/// The same for a BuildKit that keeps layers for other builds. It knows a layer of a `RUN` by its instruction and
+/// what is below it, and not by a proxy or a cache that the `RUN` has had; and arguments of its own say for
+/// which builds it keeps them.
+///
+/// # Errors
+/// As [`as_written`].
+pub(super) fn shared(
+    dockerfile: &Dockerfile,
+    files: &dyn ContextFiles,
+) -> Result<Lowered, DockerfileError> {
+    let Dockerfile { parsed, stages, .. } = dockerfile;
+    let mut lowered = as_written(dockerfile, files)?;
+    let mut kept = stages.options.clone();
+    let line = parsed.instructions.first().map_or(1, |first| first.line);
+    for name in stages.options.arguments.keys() {
+        let is_predefined = stages.options.predefined().any(|(predefined, _)| predefined == name);
+        if is_predefined || name.starts_with(OWN) {
+            kept.arguments.remove(name);
+            let problem = format!(
+                "the build argument {name} has no effect: other builds use the layers of this one"
+            );
+            lowered.warnings.push(Finding { line, problem });
+        }
+    }
+    let mut lines = options(&kept);
+    let needed = stages.all.iter().filter(|stage| stage.is_needed);
+    if needed.flat_map(|stage| &stage.instructions).any(mounts_cache) {
+        lines += NO_CACHE;
+    }
+    lowered.files = file(&lines);
+    Ok(lowered)
+}
+
+/// True of a `RUN` that may have a cache: a variable may stand for its kind.
+fn mounts_cache(run: &Instruction) -> bool {
+    let may_be = |flag: &String| {
+        flag.starts_with("--mount")
+            && (flag.contains('$') || flag.to_ascii_lowercase().contains("cache"))
+    };
+    run.keyword == "run" && run.flags.iter().any(may_be)
+}
+
+/// The options, one a line. No value has a line break (`build/spec.rs`).
+fn options(options: &BuildOptions) -> String {
     let BuildOptions { arguments, target, platform } = options;
     let arguments = arguments.iter().map(|(name, value)| format!("build-arg:{name}={value}\n"));
     let target = target.iter().map(|target| format!("target={target}\n"));
     let platform = platform.iter().map(|platform| format!("platform={platform}\n"));
-    let lines: String = arguments.chain(target).chain(platform).collect();
-    let file = |lines: String| BuilderFile {
+    arguments.chain(target).chain(platform).collect()
+}
+
+/// The file with these, if there are any.
+fn file(lines: &str) -> Vec<BuilderFile> {
+    let file = || BuilderFile {
         path: OPTIONS.to_owned(),
         mode: 0o644,
-        content: Content::Bytes(lines.into_bytes()),
+        content: Content::Bytes(lines.as_bytes().to_vec()),
     };
-    if lines.is_empty() { Vec::new() } else { vec![file(lines)] }
+    if lines.is_empty() { Vec::new() } else { vec![file()] }
 }
 
 /// Looks for programs with special bits.
@@ -102,7 +152,7 @@ mod tests {
     use crate::dockerfile::files::tests::Memory;
 
     fn as_written(text: &[u8], files: &Memory) -> Result<Lowered, DockerfileError> {
-        Dockerfile::read(text, &BuildOptions::default())?.as_written(files)
+        Dockerfile::read(text, &BuildOptions::default())?.as_written(files, false)
     }
 
     #[test]
@@ -113,7 +163,7 @@ mod tests {
             platform: "linux/arm64".parse().ok(),
         };
         let text = b"FROM a AS one\nARG A\nFROM b\n";
-        let lowered = Dockerfile::read(text, &options).unwrap().as_written(&Memory::of(&[]));
+        let lowered = Dockerfile::read(text, &options).unwrap().as_written(&Memory::of(&[]), false);
         let lowered = lowered.unwrap();
         assert_eq!(lowered.dockerfile.as_bytes(), text);
         assert_eq!(lowered.unused, ["B"]);
@@ -132,6 +182,47 @@ mod tests {
         assert_eq!(lowered, Lowered { dockerfile: text.to_owned(), ..Lowered::default() });
         let other = as_written(b"# syntax=evil/frontend\nFROM a\n", &files).unwrap_err();
         assert_eq!(other.line, 1);
+    }
+
+    /// Options and warnings where other builds use the layers.
+    fn shared(text: &str, arguments: &[&str]) -> (String, Vec<String>) {
+        let arguments = arguments.iter().map(|name| ((*name).to_owned(), "x".to_owned()));
+        let options = BuildOptions { arguments: arguments.collect(), ..BuildOptions::default() };
+        let dockerfile = Dockerfile::read(text.as_bytes(), &options).unwrap();
+        let lowered = dockerfile.as_written(&Memory::of(&[]), true).unwrap();
+        let lines = lowered.files.into_iter().map(|file| match file.content {
+            Content::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let warnings = lowered.warnings.iter().map(|one| one.problem.clone()).collect();
+        (lines.collect(), warnings)
+    }
+
+    #[test]
+    fn no_argument_changes_layers_that_others_use() {
+        let arguments = ["A", "BUILDKIT_SANDBOX_HOSTNAME", "HTTP_PROXY", "https_proxy"];
+        let text = "FROM a\nARG A\nARG HTTP_PROXY\nRUN x\n";
+        let (options, warnings) = shared(text, &arguments);
+        assert_eq!(options, "build-arg:A=x\n");
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings[0].contains("BUILDKIT_SANDBOX_HOSTNAME has no effect"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_run_with_a_cache_takes_no_layer_of_another_build() {
+        for mount in
+            ["type=cache,id=x,target=/c", "\"TYPE=CACHE\",target=/c", "type=$KIND,target=/c"]
+        {
+            let text = format!("FROM a\nARG KIND=cache\nRUN --mount={mount} x\n");
+            assert_eq!(shared(&text, &[]).0, "no-cache=\n", "{mount}");
+        }
+        assert_eq!(
+            shared("FROM a\nRUN --mount=type=bind,target=/b x --mount=type=cache\n", &[]).0,
+            ""
+        );
+        // Its layers are nowhere.
+        let unneeded = "FROM a\nRUN --mount=type=cache,target=/c x\nFROM b\nRUN y\n";
+        assert_eq!(shared(unneeded, &[]).0, "");
     }
 
     #[test]

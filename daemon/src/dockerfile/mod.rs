@@ -94,12 +94,16 @@ impl Dockerfile {
         lower::lower(self, files, builder)
     }
 
-    /// The Dockerfile for BuildKit: as it is.
+    /// The Dockerfile for BuildKit: as it is. One that is `shared` with other builds keeps layers for them.
     ///
     /// # Errors
     /// A syntax that is no Dockerfile's.
-    pub fn as_written(&self, files: &dyn ContextFiles) -> Result<Lowered, DockerfileError> {
-        as_written::as_written(self, files)
+    pub fn as_written(
+        &self,
+        files: &dyn ContextFiles,
+        shared: bool,
+    ) -> Result<Lowered, DockerfileError> {
+        if shared { as_written::shared(self, files) } else { as_written::as_written(self, files) }
     }
 }
 

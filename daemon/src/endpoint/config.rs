@@ -184,6 +184,14 @@ impl EndpointConfig {
     }
 }
 
+impl AllowedImage {
+    /// Its repository within the registry that the Dockerfile names.
+    pub(super) fn repository(&self) -> Option<&str> {
+        let named = prefix(kaniko_registry(&self.registry)) + within(&self.registry);
+        self.path.strip_prefix(&named)?.strip_prefix('/')
+    }
+}
+
 fn allowed(image: &Reference, sources: &Mirrors) -> AllowedImage {
     let places = sources
         .of_base_image(image)

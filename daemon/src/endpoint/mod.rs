@@ -12,6 +12,7 @@
 mod answer;
 mod cache;
 mod config;
+mod direct;
 mod kept;
 mod layer;
 mod local;
@@ -25,6 +26,7 @@ mod upstream;
 
 pub use cache::LayerCache;
 pub use config::{ADDRESS, AllowedImage, EndpointConfig, Place, VARIABLE};
+pub use direct::{DOCKER_DIR, DirectImage, TwoUsers, write_credentials};
 pub use local::LocalEndpoint;
 pub use server::{EndpointError, run, wait};
 pub use shown::{ENDPOINT, Shown};

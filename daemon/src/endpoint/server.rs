@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::answer::{Body, Refusal, whole};
 use super::config::{ADDRESS, EndpointConfig, VARIABLE};
+use super::direct::TwoUsers;
 use super::kept::Kept;
 use super::pull::{Asked, Pulls};
 use super::push::{Pushes, Sent};
@@ -47,6 +48,17 @@ pub enum EndpointError {
     /// See [`UpstreamError`].
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// See [`TwoUsers`].
+    #[error(transparent)]
+    TwoUsers(#[from] TwoUsers),
+    /// The builder's credentials cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Unwritable {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The address is taken, or signals cannot be handled.
     #[error("The build's registry endpoint cannot listen")]
     Serve(#[source] std::io::Error),

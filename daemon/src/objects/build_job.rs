@@ -1,4 +1,5 @@
-//! The Job that builds an image, without privileges: a builder and its registry endpoint.
+//! The Job that builds an image, without privileges: a builder, or the client of one elsewhere, and its
+//! registry endpoint.
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
@@ -12,12 +13,14 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
 use crate::objects::docker::args;
+use crate::objects::error::SpecError;
 use crate::objects::metadata::{self, Component};
 use crate::objects::registry_endpoint;
 use crate::objects::step_job;
 use crate::runner::Runner;
 
 pub mod buildkit;
+mod buildkitd;
 pub mod kaniko;
 pub mod proxy;
 
@@ -33,6 +36,26 @@ pub struct Builder {
     pub volumes: Vec<Volume>,
     /// As of a pod's specification.
     pub host_users: Option<bool>,
+    /// How it reaches registries.
+    pub registries: RegistryAccess,
+}
+
+/// How a builder reaches registries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistryAccess {
+    /// By the endpoint beside it, which alone has credentials.
+    Endpoint,
+    /// Itself, with the credentials of its build alone.
+    Direct,
+}
+
+/// Whose layers a build may use that its builder keeps for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// Those of builds of trusted events: see `build/trust.rs`.
+    pub is_trusted: bool,
+    /// None.
+    pub no_cache: bool,
 }
 
 /// One attempt at a build: each has a Job of its own.
@@ -47,7 +70,7 @@ pub struct Attempt<'a> {
 /// The Job of an attempt. Its builder waits for the context on standard input.
 ///
 /// # Errors
-/// See [`registry_endpoint::endpoint`].
+/// See [`registry_endpoint::endpoint`]; a buildkitd without a certificate for it.
 pub fn job(
     runner: &Runner,
     attempt: Attempt<'_>,
@@ -56,7 +79,19 @@ pub fn job(
     registry: &RegistryConfig,
     build: &BuildConfig,
 ) -> Result<Job, Failure> {
-    let endpoint = registry_endpoint::endpoint(runner, endpoint, registry)?;
+    let beside = match (builder.registries, &build.buildkit_tls_secret) {
+        (RegistryAccess::Endpoint, _) => {
+            Some(registry_endpoint::endpoint(runner, endpoint, registry)?)
+        }
+        (RegistryAccess::Direct, Some(_)) => {
+            registry_endpoint::credentials(runner, endpoint, registry)?
+        }
+        (RegistryAccess::Direct, None) => {
+            let address = build.buildkit_address.clone().unwrap_or_default();
+            return Err(SpecError::NoBuildkitCertificate { address }.into());
+        }
+    };
+    let (beside, volumes) = beside.map(|one| (one.container, one.volumes)).unzip();
     let container = Container {
         name: names::BUILD_CONTAINER.to_owned(),
         stdin: Some(true),
@@ -65,9 +100,9 @@ pub fn job(
         ..builder.container
     };
     let pod = PodSpec {
-        init_containers: Some(vec![endpoint.container]),
+        init_containers: beside.map(|container| vec![container]),
         containers: vec![container],
-        volumes: Some(endpoint.volumes.into_iter().chain(builder.volumes).collect()),
+        volumes: Some(volumes.into_iter().flatten().chain(builder.volumes).collect()),
         image_pull_secrets: step_job::pull_secrets(runner, registry.secret.as_deref()),
         host_users: builder.host_users,
         security_context: Some(PodSecurityContext {

@@ -200,6 +200,12 @@ pub enum SpecError {
          is known to be hookd"
     )]
     NoHookdImage,
+    /// A buildkitd that hookd would have to speak to without a certificate.
+    #[error("Builds with {address} need a client certificate, and none is set")]
+    NoBuildkitCertificate {
+        /// As the settings have it.
+        address: String,
+    },
     /// The registry endpoint's settings are too long for a variable.
     #[error("The Dockerfile names {number} images: that is too many")]
     TooManyImages {
@@ -222,9 +228,10 @@ impl Explain for SpecError {
             Self::InContainer { source, .. } => source.reason,
             Self::OptionDenied { .. } => Reason::PolicyDenied,
             Self::NoClaim { .. } => Reason::ClaimUnusable,
-            Self::NoHookdImage | Self::TooManyImages { .. } | Self::NotInRunnerPod { .. } => {
-                Reason::Unsupported
-            }
+            Self::NoHookdImage
+            | Self::NoBuildkitCertificate { .. }
+            | Self::TooManyImages { .. }
+            | Self::NotInRunnerPod { .. } => Reason::Unsupported,
             _ => Reason::InvalidInput,
         }
     }
@@ -281,6 +288,10 @@ impl Explain for SpecError {
             Self::NoHookdImage => {
                 "Run hookd as a container of the runner pod that mounts HOOKD_SOCKET_DIR writable \
                  (deploy/runner-pod.yaml)"
+            }
+            Self::NoBuildkitCertificate { .. } => {
+                "Name a Secret with tls.crt, tls.key and ca.crt in HOOKD_BUILDKIT_TLS_SECRET: who may \
+                 use a buildkitd without one is every RUN of every build"
             }
             Self::TooManyImages { .. } => {
                 "Split the Dockerfile, or name fewer HOOKD_REGISTRY_MIRRORS"

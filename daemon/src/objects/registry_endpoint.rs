@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::config::RegistryConfig;
 use crate::endpoint::{
-    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, EndpointConfig, TLS_DIR,
-    VARIABLE,
+    AUTHORITY_DIR, AUTHORITY_FILE, CREDENTIALS_DIR, CREDENTIALS_FILE, DOCKER_DIR, EndpointConfig,
+    TLS_DIR, VARIABLE,
 };
 use crate::error::{CommonError, Failure};
 use crate::names;
@@ -23,10 +23,13 @@ const HOOKD: &str = "/usr/local/bin/hookd";
 /// Bytes of the configuration: the kernel takes no variable of more than 128 KiB.
 const MOST_CONFIG: usize = 100 << 10;
 
-/// The endpoint of a build's pod.
+/// The volume of a build's pod with the credentials that its builder reads.
+pub const DOCKER_VOLUME: &str = "docker-config";
+
+/// The container of a build's pod that has its credentials.
 #[derive(Debug)]
 pub struct RegistryEndpoint {
-    /// A native sidecar: the builder starts when it listens, and it ends with the builder.
+    /// An endpoint is a native sidecar: the builder starts when it listens, and it ends with the builder.
     pub container: Container,
     /// Credentials and certificates, which only it mounts.
     pub volumes: Vec<Volume>,
@@ -41,6 +44,42 @@ pub fn endpoint(
     config: &EndpointConfig,
     registry: &RegistryConfig,
 ) -> Result<RegistryEndpoint, Failure> {
+    let (volumes, mounts) = files(registry);
+    let container = Container {
+        restart_policy: Some("Always".to_owned()),
+        lifecycle: Some(Lifecycle { post_start: Some(listens()), ..Lifecycle::default() }),
+        volume_mounts: Some(mounts),
+        ..container(names::REGISTRY_ENDPOINT, runner, config)?
+    };
+    Ok(RegistryEndpoint { container, volumes })
+}
+
+/// What stands in the endpoint's place where the builder asks registries itself: before the builder starts, it
+/// writes the credentials that count for what `config` describes to the volume [`DOCKER_VOLUME`], which
+/// alone the builder mounts. None: there are no credentials.
+///
+/// # Errors
+/// As [`endpoint`].
+pub fn credentials(
+    runner: &Runner,
+    config: &EndpointConfig,
+    registry: &RegistryConfig,
+) -> Result<Option<RegistryEndpoint>, Failure> {
+    let Some((volume, mount)) = credentials_file(registry) else { return Ok(None) };
+    let written = VolumeMount {
+        name: DOCKER_VOLUME.to_owned(),
+        mount_path: DOCKER_DIR.to_owned(),
+        ..VolumeMount::default()
+    };
+    let container = Container {
+        volume_mounts: Some(vec![mount, written]),
+        ..container(names::REGISTRY_CREDENTIALS, runner, config)?
+    };
+    Ok(Some(RegistryEndpoint { container, volumes: vec![volume] }))
+}
+
+/// hookd in the role of this name, with the configuration in its environment.
+fn container(role: &str, runner: &Runner, config: &EndpointConfig) -> Result<Container, Failure> {
     if runner.hookd_image.is_empty() {
         return Err(SpecError::NoHookdImage.into());
     }
@@ -50,19 +89,16 @@ pub fn endpoint(
     if json.len() > MOST_CONFIG {
         return Err(SpecError::TooManyImages { number: config.images.len() }.into());
     }
-    let (volumes, mounts) = files(registry);
-    let container = Container {
-        name: names::REGISTRY_ENDPOINT.to_owned(),
+    Ok(Container {
+        name: role.to_owned(),
         image: Some(runner.hookd_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some([HOOKD, "registry-endpoint"].map(str::to_owned).to_vec()),
+        command: Some([HOOKD, role].map(str::to_owned).to_vec()),
         env: Some(vec![EnvVar {
             name: VARIABLE.to_owned(),
             value: Some(args::quote_dollars(&json)),
             ..EnvVar::default()
         }]),
-        restart_policy: Some("Always".to_owned()),
-        lifecycle: Some(Lifecycle { post_start: Some(listens()), ..Lifecycle::default() }),
         resources: Some(resources()),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -74,12 +110,10 @@ pub fn endpoint(
             run_as_non_root: Some(true),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(mounts),
         // Why it does not start stands in its log.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
-    };
-    Ok(RegistryEndpoint { container, volumes })
+    })
 }
 
 /// Ends when the endpoint listens, within the pod's network namespace: it does so on loopback only. The kubelet
@@ -104,28 +138,33 @@ fn resources() -> ResourceRequirements {
     }
 }
 
-fn files(registry: &RegistryConfig) -> (Vec<Volume>, Vec<VolumeMount>) {
-    let mount = |name: &str, path: &str| VolumeMount {
+fn mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()
+    }
+}
+
+fn item(key: &str, path: &str) -> Option<Vec<KeyToPath>> {
+    Some(vec![KeyToPath { key: key.to_owned(), path: path.to_owned(), ..KeyToPath::default() }])
+}
+
+fn credentials_file(registry: &RegistryConfig) -> Option<(Volume, VolumeMount)> {
+    let volume = Volume {
+        name: "credentials".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(registry.secret.clone()?),
+            items: item(".dockerconfigjson", CREDENTIALS_FILE),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
     };
-    let item = |key: &str, path: &str| {
-        Some(vec![KeyToPath { key: key.to_owned(), path: path.to_owned(), ..Default::default() }])
-    };
-    let credentials = registry.secret.as_ref().map(|secret| {
-        let volume = Volume {
-            name: "credentials".to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.clone()),
-                items: item(".dockerconfigjson", CREDENTIALS_FILE),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        };
-        (volume, mount("credentials", CREDENTIALS_DIR))
-    });
+    Some((volume, mount("credentials", CREDENTIALS_DIR)))
+}
+
+fn files(registry: &RegistryConfig) -> (Vec<Volume>, Vec<VolumeMount>) {
     let authority = registry.ca_config_map.as_ref().map(|name| {
         let volume = Volume {
             name: "ca".to_owned(),
@@ -147,5 +186,5 @@ fn files(registry: &RegistryConfig) -> (Vec<Volume>, Vec<VolumeMount>) {
         let source = SecretVolumeSource { secret_name: Some(secret.clone()), ..Default::default() };
         (Volume { name, secret: Some(source), ..Volume::default() }, mount)
     });
-    credentials.into_iter().chain(authority).chain(certificates).unzip()
+    credentials_file(registry).into_iter().chain(authority).chain(certificates).unzip()
 }

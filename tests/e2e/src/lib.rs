@@ -1,5 +1,5 @@
 //! The fault suite and the parity suite, which the tests on the cluster share with `make faults` and
-//! `make parity`.
+//! `make parity`, and servers that tests start.
 //!
 //! The tests stand in `tests/cluster`, the benchmarks in `benches/cluster`; both need the feature
 //! `cluster` and the cluster of deploy/devcluster.
@@ -9,5 +9,7 @@
     reason = "a test must fail at what goes wrong, and print what it sees"
 )]
 
+pub mod authority;
+pub mod buildkitd;
 pub mod faults;
 pub mod parity;

@@ -2,7 +2,7 @@
 //! hookd and compared with what docker makes of it. It prints a line for each that is not as docker
 //! builds it, and the counts.
 //!
-//! `PARITY_BUILDER` is `kaniko`, if it is not set, or `buildkit`.
+//! `PARITY_BUILDER` is `kaniko`, if it is not set, `buildkit`, or `buildkitd`: one for all contexts.
 //! `PARITY_ONLY` is a comma-separated list of contexts: numbers, names or their beginnings.
 //! `PARITY_JOBS` is the number of builds at once, 2 if it is not set. `PARITY_DIR` has the contexts in
 //! another folder than tests/parity. `PARITY_AS_DOCKER` is how many must be as docker when all run;

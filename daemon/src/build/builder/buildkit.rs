@@ -9,7 +9,7 @@ use crate::cluster::pod::one_line;
 use crate::config::BuildConfig;
 use crate::dockerfile::{ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
-use crate::objects::build_job::{self, buildkit};
+use crate::objects::build_job::{self, Sharing, buildkit};
 
 /// What the script in its container says of the context (`objects/build_job/buildkit.sh`).
 const ARRIVED: &str = "hookd: the build context has arrived";
@@ -48,17 +48,22 @@ impl Builder for BuildKit {
         &self,
         dockerfile: &Dockerfile,
         files: &dyn ContextFiles,
-        _: &BuildConfig,
+        settings: &BuildConfig,
     ) -> Result<Lowered, DockerfileError> {
-        dockerfile.as_written(files)
+        dockerfile.as_written(files, settings.buildkit_address.is_some())
     }
 
     fn uncacheable(&self, _: &Lowered, _: &BuildConfig) -> Option<&'static str> {
         Some("BuildKit has no cache in the registry here")
     }
 
-    fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder {
-        buildkit::builder(endpoint, settings)
+    fn part(
+        &self,
+        endpoint: &EndpointConfig,
+        settings: &BuildConfig,
+        sharing: Sharing,
+    ) -> build_job::Builder {
+        buildkit::builder(endpoint, settings, sharing)
     }
 
     fn build_argument(&self, name: &str) -> String {

@@ -6,7 +6,7 @@ use crate::cluster::pod::one_line;
 use crate::config::BuildConfig;
 use crate::dockerfile::{self, ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
-use crate::objects::build_job::{self, kaniko};
+use crate::objects::build_job::{self, Sharing, kaniko};
 
 /// How the last message of Kaniko begins once it has its context.
 const LATER_ERRORS: [&str; 6] = [
@@ -59,7 +59,12 @@ impl Builder for Kaniko {
         lowered.uncacheable(dockerfile::Builder::of_image(&settings.kaniko_image))
     }
 
-    fn part(&self, endpoint: &EndpointConfig, settings: &BuildConfig) -> build_job::Builder {
+    fn part(
+        &self,
+        endpoint: &EndpointConfig,
+        settings: &BuildConfig,
+        _: Sharing,
+    ) -> build_job::Builder {
         kaniko::builder(endpoint, settings)
     }
 

@@ -38,7 +38,14 @@ pub(in crate::build) fn examples() -> Vec<BuilderFailure> {
         "error building image: image not found on any configured mapped registries for q.io/a/b:1",
         "error building image: Timed out snapshotting FS in 90m",
     ];
-    all.into_iter().map(explained).collect()
+    let buildkit = [
+        "error: no answer of the buildkitd at tcp://buildkitd.buildkit:1234: failed to list workers: \
+         Unavailable: connection error: desc = \"transport: authentication handshake failed\"",
+        "error: failed to receive status: rpc error: code = Unavailable desc = error reading from \
+         server: EOF",
+    ];
+    let buildkit = buildkit.into_iter().map(|tail| explain(BUILDKIT, "r:5000", 1, tail));
+    all.into_iter().map(explained).chain(buildkit).collect()
 }
 
 #[test]

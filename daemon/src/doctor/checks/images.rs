@@ -1,5 +1,9 @@
 //! The builder, its image, and the images that Dockerfiles begin with.
 
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
 use crate::build::builder::{self, Builder, KANIKO};
 use crate::config::BuilderKind;
 use crate::dockerfile;
@@ -16,6 +20,9 @@ use super::{or_return, registry_node};
 /// An image of Docker Hub; whether it is there does not matter.
 const ON_DOCKER_HUB: &str = "busybox:latest";
 
+/// For a connection to a buildkitd.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// What builds here: without a registry of its own an image stays where it was built, which Kaniko alone can.
 fn chosen(facts: &Facts) -> &'static dyn Builder {
     let build = &facts.config.build;
@@ -27,7 +34,10 @@ pub(super) async fn builder(facts: &Facts) -> Outcome {
     let (builder, build) = (chosen(facts), &facts.config.build);
     let (name, image) = (builder.name(), builder.image(build));
     if name != KANIKO.name() {
-        return Outcome::ok(format!("{name} {image} builds Dockerfiles as they are"));
+        return match &build.buildkit_address {
+            Some(address) => buildkitd(address, image).await,
+            None => Outcome::ok(format!("{name} {image} builds Dockerfiles as they are")),
+        };
     }
     if build.builder == BuilderKind::BuildKit {
         return Outcome::warning(
@@ -48,6 +58,25 @@ pub(super) async fn builder(facts: &Facts) -> Outcome {
         }
     };
     Outcome::ok(format!("{image} is {kind}"))
+}
+
+/// Something listens there: only pods of builds have the certificate to say more.
+async fn buildkitd(address: &str, image: &str) -> Outcome {
+    let host = address.trim_start_matches("tcp://");
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect(host)).await;
+    let why = match connected {
+        Ok(Ok(_)) => {
+            let found = format!("the buildkitd at {address} listens, and {image} is its client");
+            return Outcome::ok(found);
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no connection within {} s", CONNECT.as_secs()),
+    };
+    Outcome::warning(
+        format!("the buildkitd at {address} cannot be reached from here"),
+        why,
+        "Correct HOOKD_BUILDKIT_ADDRESS, start the buildkitd, or let pods of this namespace reach it",
+    )
 }
 
 /// Its registry has the builder's image.

@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::ids::StepId;
 use crate::names;
 use crate::objects::agent::Injection;
-use crate::objects::build_job::{self, Attempt, kaniko};
+use crate::objects::build_job::{self, Attempt, Sharing, kaniko};
 use crate::objects::ephemeral::{self, Request, SpareVolumes};
 use crate::objects::job_pod::{self, JobSpec, PodOptions};
 use crate::objects::template::build::place;
@@ -90,7 +90,8 @@ pub(super) fn build(facts: &Facts, runner: &Runner) -> Result<Option<Job>, Outco
     let config = &facts.config;
     let Ok(destination) = destination::of_tag(&config.registry, "doctor") else { return Ok(None) };
     let endpoint = EndpointConfig::new(&config.registry, &destination, &[]);
-    let part = builder::of(&config.build).part(&endpoint, &config.build);
+    let sharing = Sharing { is_trusted: true, no_cache: false };
+    let part = builder::of(&config.build).part(&endpoint, &config.build, sharing);
     let step = step()?;
     let attempt = Attempt { step: &step, number: 0 };
     let job = build_job::job(runner, attempt, part, &endpoint, &config.registry, &config.build)?;

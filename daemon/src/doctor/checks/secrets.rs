@@ -15,6 +15,8 @@ struct Named<'a> {
     setting: &'static str,
     name: &'a str,
     is_usable: fn(&Secret) -> bool,
+    /// hookd reads it; otherwise pods mount it only.
+    is_read: bool,
 }
 
 /// They exist, can be read, and hold what they must.
@@ -33,6 +35,7 @@ pub(super) async fn check(facts: &Facts) -> Outcome {
             Ok(Some(secret)) if (one.is_usable)(&secret) => continue,
             Ok(Some(_)) => "it does not hold what it must",
             Ok(None) => "it does not exist",
+            Err(error) if is_forbidden(&error) && !one.is_read => continue,
             Err(error) if is_forbidden(&error) => "hookd may not read it",
             Err(_) => "it cannot be read",
         };
@@ -56,18 +59,31 @@ fn named(facts: &Facts) -> Vec<Named<'_>> {
         setting: "ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET",
         name,
         is_usable: has_credentials,
+        is_read: true,
     });
     let pull = config.pull_secret.as_deref().map(|name| Named {
         setting: "HOOKD_PULL_SECRET",
         name,
         is_usable: |secret| secret.type_.as_deref() == Some("kubernetes.io/dockerconfigjson"),
+        is_read: true,
     });
     let tls = config.registry.tls.iter().map(|entry| Named {
         setting: "HOOKD_REGISTRY_TLS",
         name: &entry.secret,
         is_usable: |secret| !RegistryTls::from_secret("host", secret).is_empty(),
+        is_read: true,
     });
-    registry.into_iter().chain(pull).chain(tls).collect()
+    let buildkit = config.build.buildkit_tls_secret.as_deref().map(|name| Named {
+        setting: "HOOKD_BUILDKIT_TLS_SECRET",
+        name,
+        is_usable: |secret| {
+            let data = secret.data.as_ref();
+            let has = |key: &&str| data.is_some_and(|data| data.contains_key(*key));
+            ["ca.crt", "tls.crt", "tls.key"].iter().all(has)
+        },
+        is_read: false,
+    });
+    registry.into_iter().chain(pull).chain(tls).chain(buildkit).collect()
 }
 
 /// Under the key that pods of builds mount.

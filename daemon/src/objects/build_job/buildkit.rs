@@ -1,13 +1,13 @@
-//! Rootless BuildKit in the build's own pod: as a user without rights over the node, in a user namespace
-//! that it makes itself, with a seccomp profile that lets it.
+//! BuildKit: rootless in the build's own pod, as a user without rights over the node, in a user namespace that
+//! it makes itself, with a seccomp profile that lets it; or the client of one elsewhere (`buildkitd.rs`).
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, SeccompProfile, SecurityContext, Volume,
     VolumeMount,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Builder, quoted, variable};
+use super::{Builder, RegistryAccess, Sharing, buildkitd, quoted, variable};
 use crate::config::BuildConfig;
 use crate::dockerfile::{BUILDER_DIR, CONTEXT_DIR};
 use crate::endpoint::EndpointConfig;
@@ -19,20 +19,29 @@ pub(super) const DESTINATION: &str = "--output=";
 const TAG_ANNOTATION: &str = "hookd.dev/tag";
 /// Where the context, the layers and the socket of a build are. BuildKit mounts layers below it, which a
 /// container's own root does not always allow.
-const DIRECTORY: &str = "/hookd-build";
+pub(super) const DIRECTORY: &str = "/hookd-build";
 const VOLUME: &str = "build";
 /// The user of the image, for whom it has subordinate ids.
-const USER: i64 = 1000;
+pub(super) const USER: i64 = 1000;
 /// What newuidmap and newgidmap need to give BuildKit these ids. "baseline" admits both.
 const CAPABILITIES: [&str; 2] = ["SETGID", "SETUID"];
 /// Runs the script in a user namespace, and ends as it did.
 const START: &str = r#"script=$1; shift
 rootlesskit sh -c "$script" build "$@" && exit "$(cat "$HOOKD_BUILD/code")""#;
 /// What rootlesskit runs.
-const SCRIPT: &str = include_str!("buildkit.sh");
+const SCRIPT: &str = concat!(include_str!("buildkitd.sh"), include_str!("buildkit.sh"));
+/// How a source policy names an image.
+const IMAGE: &str = "docker-image://";
 
-/// BuildKit for this build.
-pub fn builder(endpoint: &EndpointConfig, build: &BuildConfig) -> Builder {
+/// BuildKit for this build, or the client of the one that the settings name.
+pub fn builder(endpoint: &EndpointConfig, build: &BuildConfig, sharing: Sharing) -> Builder {
+    match &build.buildkit_address {
+        Some(address) => buildkitd::builder(endpoint, build, address, sharing),
+        None => in_pod(endpoint, build),
+    }
+}
+
+fn in_pod(endpoint: &EndpointConfig, build: &BuildConfig) -> Builder {
     let command = ["sh", "-c", START, "build", SCRIPT].map(args::quote_dollars);
     let container = Container {
         image: Some(build.buildkit_image.clone()),
@@ -43,20 +52,30 @@ pub fn builder(endpoint: &EndpointConfig, build: &BuildConfig) -> Builder {
             variable("HOOKD_SOURCE_POLICY", &args::quote_dollars(&source_policy(endpoint))),
         ]),
         security_context: Some(security_context(build)),
-        volume_mounts: Some(vec![VolumeMount {
-            name: VOLUME.to_owned(),
-            mount_path: DIRECTORY.to_owned(),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(vec![mount()]),
         ..Container::default()
     };
-    let volume = Volume {
+    Builder {
+        container,
+        volumes: vec![volume()],
+        // It has no subordinate ids in a user namespace of the pod's.
+        host_users: None,
+        registries: RegistryAccess::Endpoint,
+    }
+}
+
+/// The volume for the context.
+pub(super) fn volume() -> Volume {
+    let empty_dir = Some(EmptyDirVolumeSource::default());
+    Volume { name: VOLUME.to_owned(), empty_dir, ..Volume::default() }
+}
+
+pub(super) fn mount() -> VolumeMount {
+    VolumeMount {
         name: VOLUME.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    };
-    // It has no subordinate ids in a user namespace of the pod's.
-    Builder { container, volumes: vec![volume], host_users: None }
+        mount_path: DIRECTORY.to_owned(),
+        ..VolumeMount::default()
+    }
 }
 
 /// The argument by which it takes a build argument's value from its environment: the kubelet puts it in.
@@ -66,49 +85,52 @@ pub fn build_argument(name: &str) -> String {
 
 /// BuildKit makes one image, with one digest, wherever it builds the same: the annotation tells those of two
 /// tags apart, since a registry that deletes one by its digest deletes both.
-fn output(endpoint: &EndpointConfig) -> String {
-    let (destination, tag) = (endpoint.destination(), &endpoint.tag);
+pub(super) fn output(destination: &str, tag: &str) -> String {
     format!(
         "{DESTINATION}type=image,push=true,name={destination},annotation.{TAG_ANNOTATION}={tag}"
     )
 }
 
+/// The frontend. With a command line of its own it takes no other in its place, whatever `# syntax=` names: none
+/// is pulled.
+pub(super) fn frontend() -> impl Iterator<Item = String> {
+    ["--frontend=dockerfile.v0", "--opt=cmdline=docker/dockerfile", "--opt=filename=Dockerfile"]
+        .map(str::to_owned)
+        .into_iter()
+}
+
 fn arguments(endpoint: &EndpointConfig) -> Vec<String> {
-    vec![
-        "--frontend=dockerfile.v0".to_owned(),
-        // With a command line of its own the frontend takes no other in its place, whatever `# syntax=`
-        // names: none is pulled.
-        "--opt=cmdline=docker/dockerfile".to_owned(),
-        "--opt=filename=Dockerfile".to_owned(),
+    let contexts = [
         format!("--local=context={DIRECTORY}/archive/{CONTEXT_DIR}"),
         format!("--local=dockerfile={DIRECTORY}/archive/{BUILDER_DIR}"),
-        output(endpoint),
-    ]
+    ];
+    let output = output(&endpoint.destination(), &endpoint.tag);
+    frontend().chain(contexts).chain([output]).collect()
 }
 
 /// Which images it may pull, as it reads it: those of the registries that the Dockerfile names, and these
 /// from the endpoint only.
 fn source_policy(endpoint: &EndpointConfig) -> String {
-    let image = |name: String| format!("docker-image://{name}");
-    let mut rules: Vec<_> = endpoint
-        .registries()
-        .into_iter()
-        .map(|(named, served)| {
-            json!({
-                "action": "CONVERT",
-                "selector": {"identifier": image(format!("{named}/*"))},
-                "updates": {"identifier": image(format!("{served}/${{1}}"))},
-            })
-        })
-        .collect();
-    // The last one that matches decides.
-    let others = [("DENY", "*".to_owned()), ("ALLOW", format!("{}/*", endpoint.address))];
-    rules.extend(
-        others.map(
-            |(action, name)| json!({"action": action, "selector": {"identifier": image(name)}}),
-        ),
-    );
-    json!({ "rules": rules }).to_string()
+    let served = endpoint.registries().into_iter();
+    let rules = served
+        .map(|(named, served)| convert(&format!("{named}/*"), &format!("{served}/${{1}}")))
+        // The last one that matches decides.
+        .chain([rule("DENY", "*"), rule("ALLOW", &format!("{}/*", endpoint.address))]);
+    json!({ "rules": rules.collect::<Vec<_>>() }).to_string()
+}
+
+/// A rule by which another image is pulled than is named.
+pub(super) fn convert(named: &str, pulled: &str) -> Value {
+    json!({
+        "action": "CONVERT",
+        "selector": {"identifier": format!("{IMAGE}{named}")},
+        "updates": {"identifier": format!("{IMAGE}{pulled}")},
+    })
+}
+
+/// A rule by which an image may be pulled, or not.
+pub(super) fn rule(action: &str, named: &str) -> Value {
+    json!({"action": action, "selector": {"identifier": format!("{IMAGE}{named}")}})
 }
 
 fn security_context(build: &BuildConfig) -> SecurityContext {

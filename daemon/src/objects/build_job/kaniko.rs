@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Capabilities, Container, SecurityContext};
 
-use super::{Builder, quoted, variable};
+use super::{Builder, RegistryAccess, quoted, variable};
 use crate::config::{BuildConfig, Compression, SnapshotMode};
 use crate::dockerfile::{CONTEXT_DIR, DOCKERFILE};
 use crate::endpoint::EndpointConfig;
@@ -67,7 +67,12 @@ pub fn builder(endpoint: &EndpointConfig, build: &BuildConfig) -> Builder {
         security_context: Some(security_context(build)),
         ..Container::default()
     };
-    Builder { container, volumes: Vec::new(), host_users: build.user_namespace.then_some(false) }
+    Builder {
+        container,
+        volumes: Vec::new(),
+        host_users: build.user_namespace.then_some(false),
+        registries: RegistryAccess::Endpoint,
+    }
 }
 
 /// The argument by which it takes a build argument's value from its environment.

@@ -19,7 +19,10 @@ fn made_by(runner: &Runner, settings: &[&str]) -> Result<Job, Failure> {
     let attempt = Attempt { step: &step, number: 0 };
     let builder = match config.build.builder {
         BuilderKind::Kaniko => kaniko::builder(&endpoint, &config.build),
-        BuilderKind::BuildKit => buildkit::builder(&endpoint, &config.build),
+        BuilderKind::BuildKit => {
+            let sharing = Sharing { is_trusted: false, no_cache: true };
+            buildkit::builder(&endpoint, &config.build, sharing)
+        }
     };
     job(runner, attempt, builder, &endpoint, &config.registry, &config.build)
 }
@@ -198,6 +201,55 @@ fn buildkit_takes_the_proxy_from_its_environment() {
     let expected = "--opt=build-arg:HTTPS_PROXY=$(HTTPS_PROXY)".to_owned();
     assert!(arguments.contains(&expected), "{arguments:?}");
     assert!(!arguments.iter().any(|argument| argument.contains("3128")));
+}
+
+const BUILDKITD: [&str; 6] = [
+    "--builder",
+    "buildkit",
+    "--buildkit-address",
+    "tcp://buildkitd.buildkit:1234",
+    "--buildkit-tls-secret",
+    "buildkit-client",
+];
+
+#[test]
+fn the_job_of_a_client_of_buildkitd_is_the_recorded_one() {
+    insta::assert_yaml_snapshot!("buildkitd", made(&[&WITH_CREDENTIALS[..], &BUILDKITD].concat()));
+}
+
+#[test]
+fn a_client_of_buildkitd_has_no_rights() {
+    let pod = pod(made(&[&WITH_CREDENTIALS[..], &BUILDKITD].concat()));
+    let context = pod.containers[0].security_context.as_ref().unwrap();
+    assert_eq!(context.allow_privilege_escalation, Some(false));
+    assert_eq!((context.privileged, context.run_as_non_root), (None, Some(true)));
+    let capabilities = context.capabilities.as_ref().unwrap();
+    assert_eq!(capabilities.drop.as_deref(), Some(&["ALL".to_owned()][..]));
+    assert_eq!((&capabilities.add, &context.seccomp_profile), (&None, &None));
+}
+
+// What a `FROM` names is a job's, and the Secret has the credentials of all registries.
+#[test]
+fn a_client_of_buildkitd_mounts_no_secret_of_registries() {
+    let pod = pod(made(&[&WITH_CREDENTIALS[..], &BUILDKITD].concat()));
+    let mounts = |container: &Container| -> Vec<String> {
+        container.volume_mounts.iter().flatten().map(|mount| mount.name.clone()).collect()
+    };
+    assert_eq!(mounts(&pod.containers[0]), ["build", "docker-config", "buildkitd-tls"]);
+    let writer = &pod.init_containers.unwrap()[0];
+    assert_eq!(writer.name, names::REGISTRY_CREDENTIALS);
+    // It ends before the client starts.
+    assert_eq!(writer.restart_policy, None);
+    assert_eq!(mounts(writer), ["credentials", "docker-config"]);
+}
+
+#[test]
+fn a_buildkitd_is_not_spoken_to_without_a_certificate() {
+    let runner =
+        Runner { name: "r".into(), hookd_image: "hookd@sha256:0".into(), ..Runner::default() };
+    let settings = [&IN_CLUSTER[..], &BUILDKITD[..4]].concat();
+    let failure = made_by(&runner, &settings).unwrap_err();
+    assert!(failure.remedy.contains("HOOKD_BUILDKIT_TLS_SECRET"), "{}", failure.remedy);
 }
 
 #[test]

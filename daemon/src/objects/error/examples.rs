@@ -57,6 +57,7 @@ fn containers() -> Vec<E> {
         E::NoSpareVolume { container: "db".into(), target: "/data".into(), number: 4 },
         E::NoClaim { work_dir: "/home/runner/_work".into() },
         E::NoHookdImage,
+        E::NoBuildkitCertificate { address: "tcp://buildkitd.buildkit:1234".into() },
     ]
 }
 

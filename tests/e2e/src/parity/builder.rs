@@ -1,7 +1,9 @@
 //! The builders that are compared with docker.
 
-use test_support::Setup;
 use test_support::cluster::cluster;
+use test_support::{RunnerPod, Setup};
+
+use crate::buildkitd::Buildkitd;
 
 /// What hookd builds with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,14 +12,17 @@ pub enum Builder {
     Kaniko,
     /// The rootless BuildKit of `deploy/devcluster/buildkit.sh`.
     BuildKit,
+    /// One buildkitd of deploy/buildkitd for all contexts.
+    Buildkitd,
 }
 
 impl Builder {
-    /// By its name in `HOOKD_BUILDER`.
+    /// By its name: that in `HOOKD_BUILDER`, or `buildkitd`.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "kaniko" => Some(Self::Kaniko),
             "buildkit" => Some(Self::BuildKit),
+            "buildkitd" => Some(Self::Buildkitd),
             _ => None,
         }
     }
@@ -26,7 +31,7 @@ impl Builder {
     pub fn record(self) -> &'static str {
         match self {
             Self::Kaniko => "expected-1.24",
-            Self::BuildKit => "expected-buildkit",
+            Self::BuildKit | Self::Buildkitd => "expected-buildkit",
         }
     }
 
@@ -34,18 +39,26 @@ impl Builder {
     pub fn least_as_docker(self) -> usize {
         match self {
             Self::Kaniko => 235,
-            Self::BuildKit => 275,
+            Self::BuildKit | Self::Buildkitd => 275,
         }
     }
 
-    /// A runner pod whose hookd builds with it.
-    pub fn setup(self) -> Setup {
+    /// A runner pod whose hookd builds with it, and the buildkitd that must be there as long.
+    pub fn start(self) -> (Option<Buildkitd>, RunnerPod) {
         let setup = Setup::default();
         match self {
-            Self::Kaniko => setup,
-            Self::BuildKit => setup
-                .set("HOOKD_BUILDER", "buildkit")
-                .set("HOOKD_BUILDKIT_IMAGE", cluster().buildkit_image()),
+            Self::Kaniko => (None, RunnerPod::with(&setup)),
+            Self::BuildKit => (None, RunnerPod::with(&buildkit(setup))),
+            Self::Buildkitd => {
+                let buildkitd = Buildkitd::start("", &[]);
+                let runner = buildkitd.runner(setup);
+                (Some(buildkitd), runner)
+            }
         }
     }
+}
+
+/// hookd builds with BuildKit.
+pub(crate) fn buildkit(setup: Setup) -> Setup {
+    setup.set("HOOKD_BUILDER", "buildkit").set("HOOKD_BUILDKIT_IMAGE", cluster().buildkit_image())
 }

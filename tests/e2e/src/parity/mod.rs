@@ -18,6 +18,7 @@ mod warning;
 use std::sync::Mutex;
 
 pub use builder::Builder;
+pub(crate) use builder::buildkit;
 pub use context::{Context, Suite};
 pub use record::Record;
 pub use report::{Finding, Outcome, counts, violations};
@@ -28,7 +29,7 @@ use test_support::RunnerPod;
 
 /// Builds these contexts in the cluster, so many at once; what came of them, in their order.
 pub fn run(suite: &Suite, contexts: &[Context], builder: Builder, jobs: usize) -> Vec<Finding> {
-    let runner = RunnerPod::with(&builder.setup());
+    let (_buildkitd, runner) = builder.start();
     run_by(suite, contexts, jobs, &runner)
 }
 

@@ -9,7 +9,7 @@ use test_support::RunnerPod;
 const EARLY: u64 = 60;
 
 fn runner() -> RunnerPod {
-    RunnerPod::with(&Builder::BuildKit.setup())
+    Builder::BuildKit.start().1
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod build_flight;
 mod build_image;
 mod build_reuse;
 mod buildkit;
+mod buildkitd;
 mod builds;
 mod builds_like_docker;
 mod cancels;

@@ -9,9 +9,8 @@ use secured::{Secured, Wanted, give_login};
 
 use crate::build_credentials::PASSWORD;
 
-mod authority;
 mod deployed;
-mod secured;
+pub(crate) mod secured;
 mod tokens;
 
 /// The node as pods reach it.

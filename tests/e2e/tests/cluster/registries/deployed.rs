@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use test_support::cluster::repository;
 use test_support::manifests;
 
-use super::authority::Pair;
 use crate::build_credentials::{HASH, USER};
+use e2e::authority::Pair;
 
 /// What its users fill in.
 const NETWORK: &str = "<the nodes' network, for instance 10.0.0.0/24>";

@@ -14,28 +14,28 @@ use test_support::wait::{s, until};
 use test_support::{RunnerPod, Setup};
 
 use super::NODE;
-use super::authority::{Authority, Pair};
 use super::deployed;
 use super::tokens::{ISSUER, SERVICE, Tokens};
 use crate::build_credentials::{HASH, PASSWORD, USER};
+use e2e::authority::{Authority, Pair};
 
 /// What a registry asks of its clients, and what it has.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// The registry is that of deploy/registry.yaml.
-    pub(super) deployed: bool,
+    pub(crate) deployed: bool,
     /// A token of a token service, for the password; otherwise the password itself.
-    pub(super) token: bool,
+    pub(crate) token: bool,
     /// A certificate, too.
-    pub(super) certificate: bool,
+    pub(crate) certificate: bool,
     /// Size of its storage; none: as much as the node has.
-    pub(super) storage: Option<&'static str>,
+    pub(crate) storage: Option<&'static str>,
 }
 
-pub(super) struct Secured {
+pub(crate) struct Secured {
     namespace: String,
     /// Its address with its port, the same for builds, nodes and tests.
-    pub(super) host: String,
+    pub(crate) host: String,
     port: u16,
     authority: Authority,
     certificate: Pair,
@@ -46,7 +46,7 @@ pub(super) struct Secured {
 }
 
 impl Secured {
-    pub(super) fn start(wanted: Wanted) -> Self {
+    pub(crate) fn start(wanted: Wanted) -> Self {
         let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
         let mut labels = json!({TEST_LABEL: std::process::id().to_string()});
         if wanted.deployed {
@@ -63,7 +63,7 @@ impl Secured {
         let address = service["spec"]["clusterIP"].as_str().unwrap();
         let port = relay(format!("{address}:5000"));
         let authority = Authority::new();
-        let certificate = authority.sign();
+        let certificate = authority.sign_for(NODE);
         let tokens = wanted.token.then(|| Tokens::start(&certificate, USER, PASSWORD));
         let folder = tempfile::tempdir().unwrap();
         let host = format!("{NODE}:{port}");
@@ -149,7 +149,7 @@ impl Secured {
              ca = {authority:?}\n"
         );
         if self.wanted.certificate {
-            let client = self.authority.sign();
+            let client = self.authority.sign_for(NODE);
             let certificate = file("client.crt", client.certificate());
             let key = file("client.key", client.key());
             hosts.push_str(&format!("  client = [[{certificate:?}, {key:?}]]\n"));
@@ -167,7 +167,7 @@ impl Secured {
             fs::write(self.folder.path().join(name), content).unwrap();
         };
         write("ca.crt", self.authority.pem());
-        let client = self.authority.sign();
+        let client = self.authority.sign_for(NODE);
         write("client.crt", client.certificate());
         write("client.key", client.key());
     }
@@ -200,7 +200,7 @@ impl Secured {
     }
 
     /// The tags of built images.
-    pub(super) fn tags(&self) -> Vec<String> {
+    pub(crate) fn tags(&self) -> Vec<String> {
         let list = self.curl("hookd/build/tags/list", &[]).unwrap_or_default();
         let list: Value = serde_json::from_str(&list).unwrap_or_default();
         let tags = list["tags"].as_array().into_iter().flatten();
@@ -223,8 +223,13 @@ impl Secured {
         self.curl(&format!("hookd/build/manifests/{tag}"), &put).unwrap();
     }
 
+    /// What its other clients need to know it.
+    pub(crate) fn authority_pem(&self) -> String {
+        self.authority.pem()
+    }
+
     /// A runner that pushes to it and has all that it asks for, and these settings.
-    pub(super) fn runner(&self, settings: &[(&'static str, String)]) -> RunnerPod {
+    pub(crate) fn runner(&self, settings: &[(&'static str, String)]) -> RunnerPod {
         let mut setup = Setup::default()
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", NODE)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", self.port.to_string())
@@ -262,7 +267,7 @@ impl Secured {
 
     /// The Secret that cert-manager would make for a client of the registry.
     pub(super) fn give_certificates(&self, runner: &RunnerPod, name: &str) {
-        let client = self.authority.sign();
+        let client = self.authority.sign_for(NODE);
         let mut data = json!({"ca.crt": self.authority.pem()});
         if self.wanted.certificate {
             data["tls.crt"] = client.certificate().into();

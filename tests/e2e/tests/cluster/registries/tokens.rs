@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::NODE;
-use super::authority::{Authority, Pair};
+use e2e::authority::{Authority, Pair};
 
 /// Who makes its tokens, and for whom.
 pub(super) const ISSUER: &str = "tokens.test";
@@ -45,7 +45,7 @@ impl Tokens {
         let login = BASE64_STANDARD.encode(format!("{user}:{password}"));
         let known = format!("authorization: basic {login}");
         let scopes = Arc::new(Mutex::new(Vec::new()));
-        let service = Service { known, signing: authority.sign(), scopes: scopes.clone() };
+        let service = Service { known, signing: authority.sign_for(NODE), scopes: scopes.clone() };
         let (service, config) = (Arc::new(service), Arc::new(certificate.server()));
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {

@@ -1,4 +1,4 @@
-//! Certificates of an authority that nobody else knows.
+//! Certificates of an authority that no one else knows.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -6,33 +6,35 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
-use super::NODE;
-
 /// Who signs certificates.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+#[derive(Debug)]
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate, and its key.
-pub(super) struct Pair {
+#[derive(Debug)]
+pub struct Pair {
     certificate: rcgen::Certificate,
     key: KeyPair,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    /// A new one.
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "hookd-test-authority");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    pub(super) fn pem(&self) -> String {
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for servers on the node, and for their clients.
-    pub(super) fn sign(&self) -> Pair {
+    /// A certificate for servers of this name or address, and for their clients.
+    pub fn sign_for(&self, server: &str) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([NODE.to_owned()]).unwrap();
+        let mut params = CertificateParams::new([server.to_owned()]).unwrap();
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         Pair { certificate: params.signed_by(&key, &self.0).unwrap(), key }
@@ -40,25 +42,28 @@ impl Authority {
 }
 
 impl Pair {
-    pub(super) fn certificate(&self) -> String {
+    /// As PEM.
+    pub fn certificate(&self) -> String {
         self.certificate.pem()
     }
 
-    pub(super) fn der(&self) -> &[u8] {
+    /// The certificate as DER.
+    pub fn der(&self) -> &[u8] {
         self.certificate.der()
     }
 
-    pub(super) fn key(&self) -> String {
+    /// As PEM.
+    pub fn key(&self) -> String {
         self.key.serialize_pem()
     }
 
     /// PKCS #8.
-    pub(super) fn key_der(&self) -> &[u8] {
+    pub fn key_der(&self) -> &[u8] {
         self.key.serialized_der()
     }
 
     /// Of a server that has it.
-    pub(super) fn server(&self) -> ServerConfig {
+    pub fn server(&self) -> ServerConfig {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
         let chain = vec![self.certificate.der().clone()];

@@ -1,0 +1,133 @@
+//! Dockerfile actions that a buildkitd elsewhere builds: the one of deploy/buildkitd. Its image is made on
+//! demand (`deploy/devcluster/buildkit.sh`), so these tests run with `make parity BUILDER=buildkit` only.
+
+use e2e::authority::Authority;
+use e2e::buildkitd::{Buildkitd, give_certificate};
+use fake_runner::Step;
+use fake_runner::layout::guid;
+use test_support::{RunnerPod, Setup};
+
+use crate::registries::secured::{Secured, Wanted};
+
+/// Seconds that a build may take that cannot begin.
+const EARLY: u64 = 120;
+
+fn action(runner: &RunnerPod, dockerfile: &str, file: &str) -> Step {
+    runner.action("remote", &[("Dockerfile", dockerfile), ("file", file)])
+}
+
+/// Its hookd believes in events: no step runs beside hooks.
+fn believing() -> Setup {
+    Setup::default()
+        .set_on_runner("ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER", "true")
+        .set_on_runner("ACTIONS_RUNNER_CONTAINER_HOOKS", "/run/hookd/hook.js")
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_buildkitd_keeps_layers_and_mixes_no_contexts() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let runner = buildkitd.runner(Setup::default());
+    let dockerfile = "FROM busybox:1\nRUN cat /proc/sys/kernel/random/uuid >/layer\n\
+                      RUN --network=none test -e /layer\nCOPY file /file\nCMD [\"cat\", \"/layer\", \"/file\"]\n";
+    // Of one size and time: buildkitd compares no more.
+    let first = runner.run(&action(&runner, dockerfile, "one\n"));
+    let second = runner.run(&action(&runner, dockerfile, "two\n"));
+    let (first, second) = (first.assert_code(0).after_build(), second.assert_code(0).after_build());
+    assert_eq!(second, first.replace("one", "two"));
+    runner.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn an_untrusted_event_leaves_no_layer_to_trusted_ones() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let runner = buildkitd.runner(believing());
+    let dockerfile = format!(
+        "FROM busybox:1\nRUN echo {} $(cat /proc/sys/kernel/random/uuid) >/layer\n\
+         CMD [\"cat\", \"/layer\"]\n",
+        guid().unwrap()
+    );
+    let run = |event: &str| {
+        let step = action(&runner, &dockerfile, event);
+        runner.call(&step).set("GITHUB_EVENT_NAME", event).run().assert_code(0).after_build()
+    };
+    let untrusted = run("pull_request");
+    let trusted = run("push");
+    assert_ne!(trusted, untrusted);
+    assert_eq!(run("push"), trusted);
+    runner.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_cache_mount_begins_empty_and_reaches_no_other_build() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let runner = buildkitd.runner(Setup::default());
+    let id = guid().unwrap();
+    let dockerfile = format!(
+        "FROM busybox:1\nRUN --mount=type=cache,id={id},target=/c ls /c >/found; echo poison >/c/x\n\
+         COPY file /\nCMD [\"cat\", \"/found\"]\n"
+    );
+    for file in ["one\n", "two\n"] {
+        let outcome = runner.run(&action(&runner, &dockerfile, file));
+        assert_eq!(outcome.assert_code(0).after_build(), "", "{}", outcome.log());
+        assert!(!outcome.log().contains("CACHED"), "{}", outcome.log());
+    }
+    runner.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_buildkitd_gets_the_credentials_of_its_build_and_no_run_does() {
+    let registry = Secured::start(Wanted::default());
+    let toml =
+        format!("[registry.\"{}\"]\n  ca = [\"/etc/buildkit/registry.crt\"]\n", registry.host);
+    let buildkitd = Buildkitd::start(&toml, &[("registry.crt", registry.authority_pem())]);
+    let environment = buildkitd.setting(Setup::default()).environment;
+    let runner = registry.runner(&environment);
+    buildkitd.admit(&runner);
+    let search = "RUN find / -path /proc -prune -o -path /sys -prune -o -type f -size -200k -print0 \
+                  | xargs -0 grep -la 'auth[s]\\|PRIVATE KE[Y]' | sed 's/^/FOUND /'; env; echo searched\n";
+    let base = format!("FROM busybox:1\n{search}RUN echo base >/base\nCMD [\"cat\", \"/base\"]\n");
+    let built = runner.run(&action(&runner, &base, ""));
+    assert_eq!(built.assert_code(0).after_build(), "base\n");
+    let log = built.log();
+    assert!(log.contains("searched") && !log.contains("FOUND "), "{log}");
+    assert!(!log.contains("/run/hookd"), "{log}");
+    let digest = log.split("hookd/build@").nth(1).unwrap().split_whitespace().next().unwrap();
+    let dockerfile = format!(
+        "FROM {}/hookd/build@{digest}\nRUN cat /base\nCMD [\"cat\", \"/base\"]\n",
+        registry.host
+    );
+    let above = runner.run(&action(&runner, &dockerfile, ""));
+    assert_eq!(above.assert_code(0).after_build(), "base\n");
+    runner.cleanup().run().assert_code(0);
+    runner.assert_nothing_left();
+    assert_eq!(registry.tags(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_buildkitd_that_does_not_know_hookd_is_told_with_the_setting() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let runner = RunnerPod::with(&buildkitd.setting(Setup::default()));
+    give_certificate(&runner, &Authority::new());
+    let outcome = runner.run(&action(&runner, "FROM busybox:1\n", ""));
+    outcome.assert_failed_with(EARLY, &[&buildkitd.address, "HOOKD_BUILDKIT_TLS_SECRET"]);
+    runner.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_buildkitd_that_ends_in_a_build_hangs_no_step() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let runner = buildkitd.runner(Setup::default());
+    let dockerfile = "FROM busybox:1\nRUN echo has begun; sleep 600\n";
+    let step = action(&runner, dockerfile, "");
+    let hook = runner.call(&step).start();
+    hook.wait_for("has begun\n");
+    buildkitd.delete_pod();
+    hook.end().assert_failed_with(EARLY, &["buildkitd", "un the job again"]);
+    runner.assert_nothing_left();
+}
