@@ -11,11 +11,11 @@ use crate::build_credentials::PASSWORD;
 
 mod authority;
 mod deployed;
-mod secured;
+pub(crate) mod secured;
 mod tokens;
 
 /// The node as pods reach it.
-const NODE: &str = "10.88.0.1";
+pub(crate) const NODE: &str = "10.88.0.1";
 
 fn action(runner: &RunnerPod, name: &str, dockerfile: &str) -> Step {
     runner.action(name, &[("Dockerfile", dockerfile)])

@@ -21,21 +21,21 @@ use crate::build_credentials::{HASH, PASSWORD, USER};
 
 /// What a registry asks of its clients, and what it has.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// The registry is that of deploy/registry.yaml.
-    pub(super) deployed: bool,
+    pub(crate) deployed: bool,
     /// A token of a token service, for the password; otherwise the password itself.
-    pub(super) token: bool,
+    pub(crate) token: bool,
     /// A certificate, too.
-    pub(super) certificate: bool,
+    pub(crate) certificate: bool,
     /// Size of its storage; none: as much as the node has.
-    pub(super) storage: Option<&'static str>,
+    pub(crate) storage: Option<&'static str>,
 }
 
-pub(super) struct Secured {
+pub(crate) struct Secured {
     namespace: String,
     /// Its address with its port, the same for builds, nodes and tests.
-    pub(super) host: String,
+    pub(crate) host: String,
     port: u16,
     authority: Authority,
     certificate: Pair,
@@ -46,7 +46,7 @@ pub(super) struct Secured {
 }
 
 impl Secured {
-    pub(super) fn start(wanted: Wanted) -> Self {
+    pub(crate) fn start(wanted: Wanted) -> Self {
         let namespace = format!("hookd-test-{}", &guid().unwrap()[..8]);
         let mut labels = json!({TEST_LABEL: std::process::id().to_string()});
         if wanted.deployed {
@@ -224,7 +224,7 @@ impl Secured {
     }
 
     /// A runner that pushes to it and has all that it asks for, and these settings.
-    pub(super) fn runner(&self, settings: &[(&'static str, String)]) -> RunnerPod {
+    pub(crate) fn runner(&self, settings: &[(&'static str, String)]) -> RunnerPod {
         let mut setup = Setup::default()
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", NODE)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", self.port.to_string())
@@ -299,7 +299,7 @@ fn relay(target: String) -> u16 {
 }
 
 /// The Secret with the password of registries.
-pub(super) fn give_login(runner: &RunnerPod, name: &str, registries: &[&Secured], password: &str) {
+pub(crate) fn give_login(runner: &RunnerPod, name: &str, registries: &[&Secured], password: &str) {
     cluster::create(&[json!({
         "apiVersion": "v1",
         "kind": "Secret",
