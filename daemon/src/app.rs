@@ -54,7 +54,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let mut context = Context::new(config, client, namespace);
     let exporting = export_traces(&mut context);
     let context = Arc::new(context);
-    serve_metrics(&context.config).await;
+    serve_metrics(&context.config);
     let network = context.clone();
     tokio::spawn(async move { placement::restore(&network).await });
     warm(&context).await;
@@ -102,12 +102,10 @@ fn export_traces(context: &mut Context) -> Option<Exporting> {
 }
 
 /// Steps run without metrics too: a port that is taken is no reason to end.
-async fn serve_metrics(config: &Config) {
+fn serve_metrics(config: &Config) {
     let address = config.metrics_address.as_ref().and_then(|address| address.parse().ok());
-    let Some(address) = address else { return };
-    match metrics::serve(address).await {
-        Ok(serving) => drop(tokio::spawn(serving)),
-        Err(error) => tracing::error!(error = report(&error), "there are no metrics"),
+    if let Some(address) = address {
+        tokio::spawn(metrics::serve(address));
     }
 }
 

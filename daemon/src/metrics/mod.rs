@@ -21,7 +21,7 @@ mod trace_events;
 mod values;
 
 pub use labels::{Build, Call, Code, Connection, Label, Outcome, Output, Phase, Verb};
-pub use server::{ServeError, serve};
+pub use server::serve;
 pub use trace_events::TRACE_TARGET;
 
 use labels::Unlabelled;

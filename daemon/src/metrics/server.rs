@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::{metrics, page};
+use crate::error::report;
 
 /// Connections at one time; more wait.
 const MOST_CONNECTIONS: usize = 8;
@@ -25,23 +26,45 @@ const MOST_CONNECTIONS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that are buffered for one connection: the least that hyper takes.
 const BUFFER: usize = 8 << 10;
+/// Between two attempts to listen: the first pause, which doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The metrics cannot be served.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics cannot be served at {address}")]
-pub struct ServeError {
+struct ServeError {
     address: SocketAddr,
     source: std::io::Error,
 }
 
-/// Listens; the future that is returned serves for as long as it is polled.
-///
-/// # Errors
-/// The address is taken, or is none of this pod.
-pub async fn serve(address: SocketAddr) -> Result<impl Future<Output = ()>, ServeError> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|source| ServeError { address, source })?;
-    Ok(accept(listener))
+/// Serves for as long as it is polled. An address that is taken, or is none of this pod, is tried again until
+/// it can be used; the log has a line when it cannot, and one when it can after all.
+pub async fn serve(address: SocketAddr) {
+    accept(listening(address).await).await;
+}
+
+pub(super) async fn listening(address: SocketAddr) -> TcpListener {
+    let (mut pause, mut has_failed) = (FIRST_PAUSE, false);
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                if has_failed {
+                    tracing::info!(%address, "metrics are served after all");
+                }
+                return listener;
+            }
+            Err(source) => {
+                if !has_failed {
+                    let error = ServeError { address, source };
+                    tracing::error!(error = report(&error), "no metrics yet; trying again");
+                }
+                has_failed = true;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
 }
 
 pub(super) async fn accept(listener: TcpListener) {

@@ -1,6 +1,8 @@
 //! The page as a scraper reads it, and what is made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -149,4 +151,45 @@ async fn those_who_say_nothing_make_room_for_those_who_ask() {
     let page = asked(port, "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
     serving.abort();
+}
+
+/// What a test logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        let bytes = self.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_taken_is_tried_again_and_told_once() {
+    let (log, taken) = (Log::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let (writer, address) = (log.clone(), taken.local_addr().unwrap());
+    let logs = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let _logged = tracing::subscriber::set_default(logs.finish());
+    let mut listening = std::pin::pin!(server::listening(address));
+    let waited = tokio::time::timeout(Duration::from_secs(600), &mut listening).await;
+    assert!(waited.is_err(), "{waited:?}");
+    let said = log.lines();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains(&format!("metrics cannot be served at {address}")), "{said:?}");
+    drop(taken);
+    let listener = tokio::time::timeout(Duration::from_secs(61), listening).await.unwrap();
+    assert_eq!(listener.local_addr().unwrap(), address);
+    let said = log.lines();
+    assert!(said.len() == 2 && said[1].contains("after all"), "{said:?}");
 }

@@ -20,6 +20,7 @@ use crate::session::steps::Attached;
 use crate::stepd::calls;
 
 pub mod error;
+mod lost_agent;
 pub mod own_pod;
 pub mod runner_pod;
 mod service_logs;

@@ -18,6 +18,19 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const LOCAL: Duration = Duration::from_secs(3);
 const START_AGAIN: &str = "Read `kubectl logs <runner pod> -c hookd`: the supervisor starts the daemon \
      again, and its log says why it ended; HOOKD_SOCKET_DIR must be the same for both";
+/// Cause and remedy of programs that do not fit together.
+const OTHER_PROGRAMS: [&str; 2] = [
+    "The programs come from different images, or the daemon did not install hook",
+    "Use an image that has all three programs (deploy/Containerfile), and a writable volume at \
+     HOOKD_SOCKET_DIR; make the runner pod again",
+];
+/// The same of a daemon that is not the one of this pod.
+const OTHER_DAEMON: [&str; 2] = [
+    "The daemon of another image serves HOOKD_SOCKET_DIR: several pods share the volume there, or doctor runs \
+     in another container than the daemon",
+    "Give each runner pod an emptyDir of its own at HOOKD_SOCKET_DIR (deploy/runner-pod.yaml), make the runner \
+     pod again, and run doctor in its hookd container",
+];
 
 /// It answers.
 pub(super) async fn check(facts: &Facts) -> Outcome {
@@ -43,11 +56,12 @@ pub(super) async fn versions(facts: &Facts) -> Outcome {
         }
     };
     let daemon = client::status(&facts.config.socket_dir.join(HOOKD_SOCKET)).await;
-    let mut differing = Vec::new();
+    let (mut differing, mut why) = (Vec::new(), OTHER_PROGRAMS);
     if let Ok(daemon) = daemon
         && daemon.version != VERSION
     {
         differing.push(format!("the daemon that runs is {}", daemon.version));
+        why = OTHER_DAEMON;
     }
     for program in ["hook", "stepd"] {
         match version(&own.with_file_name(program)).await {
@@ -64,12 +78,8 @@ pub(super) async fn versions(facts: &Facts) -> Outcome {
     if differing.is_empty() {
         return Outcome::ok(format!("hook, hookd and stepd are {VERSION}, and hook is installed"));
     }
-    Outcome::failure(
-        format!("hookd is {VERSION}; {}", differing.join("; ")),
-        "The programs come from different images, or the daemon did not install hook",
-        "Use an image that has all three programs (deploy/Containerfile), and a writable volume at \
-         HOOKD_SOCKET_DIR; make the runner pod again",
-    )
+    let [cause, remedy] = why;
+    Outcome::failure(format!("hookd is {VERSION}; {}", differing.join("; ")), cause, remedy)
 }
 
 /// The last word of what the program prints.

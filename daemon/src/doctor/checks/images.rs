@@ -154,14 +154,18 @@ pub(super) async fn base_images(facts: &Facts) -> Outcome {
     for place in &places {
         match digest(facts, place, None, &facts.of_registry.found).await {
             Ok(_) => return Outcome::ok(format!("{} answers", place.registry)),
-            Err(error) => failed.push(report(&error)),
+            Err(error) => failed.push(error),
         }
     }
     let is_mapped = places.iter().all(|place| place.registry != DOCKER_HUB);
+    let causes: Vec<_> = failed.iter().map(|error| report(error)).collect();
     Outcome::warning(
         "base images of Docker Hub cannot be looked up",
-        failed.join("; "),
-        if is_mapped {
+        causes.join("; "),
+        if failed.iter().any(is_denied) {
+            "Let ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET name a Secret with credentials that may read base \
+             images from the registry that refuses"
+        } else if is_mapped {
             "Correct HOOKD_REGISTRY_MAP, and HOOKD_INSECURE_REGISTRIES if that registry speaks plain HTTP"
         } else {
             "Let pods of the namespace reach registry-1.docker.io and auth.docker.io, or set \

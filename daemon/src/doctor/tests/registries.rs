@@ -155,3 +155,20 @@ async fn a_builder_that_only_nodes_may_pull_is_no_failure() {
         assert!(outcome.cause.contains(words), "{runner:?}: {outcome:?}");
     }
 }
+
+#[tokio::test]
+async fn a_mirror_that_refuses_is_told_with_the_secret() {
+    let server = private();
+    let map = format!("index.docker.io={}", server.host);
+    let settings = ["--registry-map", &map, "--insecure-registries", &server.host];
+    for (registry, expected, words) in [
+        (None, Status::Warning, "REGISTRY_SECRET"),
+        (Some(Some("bad")), Status::Warning, "REGISTRY_SECRET"),
+        (Some(Some("good")), Status::Ok, ""),
+    ] {
+        let outcome = of_secrets("base-images", &settings, &server.host, None, registry).await;
+        assert_eq!(outcome.status, expected, "{registry:?}: {outcome:?}");
+        assert!(outcome.remedy.contains(words), "{registry:?}: {outcome:?}");
+        assert_eq!(outcome.cause.contains("401"), expected != Status::Ok, "{outcome:?}");
+    }
+}

@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::blocking;
+use crate::cluster::ContainerRef;
 use crate::cluster::error::ClusterError;
 use crate::cluster::objects;
-use crate::cluster::pod::{self, ContainerState};
 use crate::cluster::watch::{PodState, PodWatch};
 use crate::config::AgentInjection;
 use crate::context::Context;
@@ -22,6 +22,7 @@ use crate::names;
 use crate::objects::agent::{self, Injection};
 use crate::objects::job_pod::{self, JobSpec, Plan, PodOptions};
 use crate::placement::error::PlacementError;
+use crate::placement::lost_agent;
 use crate::placement::own_pod::{deletion, service_network};
 use crate::registry::credentials::Credentials;
 use crate::registry::image_config::ImageConfig;
@@ -140,7 +141,7 @@ impl Attempt<'_> {
             network.start(context, watch.now().pod().unwrap_or(&pod)).await;
         }
         if prepared.container.is_some() {
-            prepared.is_alpine = configure(context, plan.environment, &mut watch).await?;
+            prepared.is_alpine = configure(context, plan.environment, &watch, session).await?;
         }
         steady(&context.cluster, parts, running, &watch, session).await?;
         let took = began.elapsed().as_secs_f64();
@@ -236,32 +237,23 @@ async fn gone(context: &Context, name: &str) -> Result<(), Failure> {
 async fn configure(
     context: &Context,
     environment: std::collections::BTreeMap<String, String>,
-    watch: &mut PodWatch,
+    watch: &PodWatch,
+    session: &mut Session,
 ) -> Result<bool, Failure> {
-    let name = names::job_pod(&context.config.pod_name);
     let environment: std::collections::HashMap<_, _> = environment.into_iter().collect();
     let configured = calls::with_agent(&context.agents, |mut agent| {
         let request = ConfigureRequest { environment: environment.clone() };
         async move { Ok(agent.configure(request).await?.into_inner().is_alpine) }
     });
-    match configured.await {
-        Some(is_alpine) => Ok(is_alpine),
-        None => Err(match watch.now() {
-            PodState::Present(pod) => match pod::container_state(&pod, names::JOB_CONTAINER) {
-                ContainerState::Failed(failure) => failure,
-                ContainerState::Terminated(ended) => PlacementError::AgentEnded {
-                    pod: name,
-                    container: names::JOB_CONTAINER.to_owned(),
-                    exit_code: ended.exit_code,
-                }
-                .into(),
-                _ => {
-                    let (namespace, timeout) =
-                        (context.cluster.namespace.clone(), context.config.api_timeout);
-                    PlacementError::AgentSilent { pod: name, namespace, timeout }.into()
-                }
-            },
-            PodState::Deleted | PodState::NotCreated => pod::deleted(&name),
-        }),
+    if let Some(is_alpine) = configured.await {
+        return Ok(is_alpine);
     }
+    let pod = names::job_pod(&context.config.pod_name);
+    let silent = PlacementError::AgentSilent {
+        pod: pod.clone(),
+        namespace: context.cluster.namespace.clone(),
+        timeout: context.config.api_timeout,
+    };
+    let container = ContainerRef { pod: &pod, container: names::JOB_CONTAINER };
+    Err(lost_agent::failure(&context.cluster, container, &watch.now(), silent, session).await?)
 }

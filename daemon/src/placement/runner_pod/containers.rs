@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::names;
 use crate::objects::ephemeral;
 use crate::placement::error::PlacementError;
+use crate::placement::lost_agent;
 use crate::runner::job_volumes::{self, JobVolumes};
 use crate::session::cursor::{Cursor, RunPosition};
 use crate::session::events::Session;
@@ -32,11 +33,8 @@ use crate::stepd::pods::AgentAddress;
 use crate::stepd::socket::SocketDir;
 use crate::work_volume::error::VolumeError;
 use crate::work_volume::files;
-use crate::workload::last_lines;
 use crate::workload::start::{Awaited, started};
 
-/// How long the log of a container that ended is asked for.
-const LOG_LIMIT: Duration = Duration::from_secs(15);
 /// A container that was made and not started by then never is: the kubelet, which ended in that moment,
 /// starts no ephemeral container that the runtime knows (`computePodActions` of kuberuntime).
 const UNSTARTED: Duration = Duration::from_secs(10);
@@ -279,14 +277,7 @@ pub(super) async fn no_agent(
     session: &mut Session,
 ) -> Result<Failure, Failure> {
     let (pod, container) = (address.pod.clone(), address.container.clone());
-    Ok(match seen.pod().map(|seen| pod::container_state(seen, &container)) {
-        Some(ContainerState::Failed(failure)) => failure,
-        Some(ContainerState::Terminated(ended)) => {
-            let ended_at = ContainerRef { pod: &pod, container: &container };
-            last_lines::print(&context.cluster, ended_at, LOG_LIMIT, session).await?;
-            PlacementError::AgentEnded { pod, container, exit_code: ended.exit_code }.into()
-        }
-        Some(_) => PlacementError::NoSocket { pod, container }.into(),
-        None => pod::deleted(&pod),
-    })
+    let silent = PlacementError::NoSocket { pod, container };
+    let container = ContainerRef { pod: &address.pod, container: &address.container };
+    lost_agent::failure(&context.cluster, container, seen, silent, session).await
 }

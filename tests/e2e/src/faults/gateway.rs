@@ -13,10 +13,12 @@ use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::proxy::{NODE, runtime};
+use test_support::Setup;
 use test_support::cluster::cluster;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -24,7 +26,7 @@ type Body = UnsyncBoxBody<Bytes, Error>;
 
 /// A gateway that runs until the end of the process.
 #[derive(Debug)]
-pub(crate) struct Gateway {
+pub struct Gateway {
     /// Its port on [`NODE`].
     pub(crate) port: u16,
     plan: Arc<Mutex<Plan>>,
@@ -62,10 +64,13 @@ enum Kind {
 struct Plan {
     pending: BTreeMap<Kind, VecDeque<WrongResponse>>,
     done: BTreeMap<WrongResponse, u32>,
+    /// What the API server says of itself; none: what it is.
+    version: Option<&'static str>,
 }
 
 impl Gateway {
-    pub(crate) fn start() -> Self {
+    /// Starts one that passes everything on.
+    pub fn start() -> Self {
         let listener = std::net::TcpListener::bind((NODE, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         listener.set_nonblocking(true).unwrap();
@@ -92,6 +97,17 @@ impl Gateway {
             }
         });
         Self { port, plan }
+    }
+
+    /// A runner pod whose hookd has this for its API server.
+    pub fn before(&self, setup: Setup) -> Setup {
+        let setup = setup.set("KUBERNETES_SERVICE_HOST", NODE.to_string());
+        setup.set("KUBERNETES_SERVICE_PORT", self.port.to_string())
+    }
+
+    /// Has the API server be of this version from now on ("v1.29.4"), as far as it says so.
+    pub fn say_version(&self, version: &'static str) {
+        self.plan.lock().unwrap().version = Some(version);
     }
 
     /// Answers the first requests of each kind wrongly from now on, with each wrong response once.
@@ -183,8 +199,15 @@ async fn answer(
     if let Some(response) = response {
         return response;
     }
-    let passed = pass(request, connector).await;
-    let response = passed.unwrap_or_else(|_| status(StatusCode::BAD_GATEWAY));
+    let version = plan.lock().unwrap().version.filter(|_| request.uri().path() == "/version");
+    let passed = async {
+        let response = pass(request, connector).await?;
+        match version {
+            Some(version) => of_version(response, version).await,
+            None => Ok(response),
+        }
+    };
+    let response = passed.await.unwrap_or_else(|_| status(StatusCode::BAD_GATEWAY));
     if wrong == Some(WrongResponse::Truncated) { response.map(truncated) } else { response }
 }
 
@@ -231,8 +254,18 @@ async fn pass(
     Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }
 
-fn full(content: &'static str) -> Body {
-    Full::new(Bytes::from_static(content.as_bytes())).map_err(|never| match never {}).boxed_unsync()
+fn full(content: impl Into<Bytes>) -> Body {
+    Full::new(content.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The API server's own answer, but of this version.
+async fn of_version(response: Response<Body>, version: &str) -> Result<Response<Body>, Error> {
+    let (mut head, body) = response.into_parts();
+    let mut info: Value = serde_json::from_slice(&body.collect().await?.to_bytes())?;
+    info["gitVersion"] = version.into();
+    info["minor"] = version.split('.').nth(1).into();
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(head, full(info.to_string())))
 }
 
 /// As the API server words it, where it has words of its own.

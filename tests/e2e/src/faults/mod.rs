@@ -22,6 +22,7 @@ mod workload;
 use std::time::Duration;
 
 pub use fault::{ALL, Fault};
+pub use gateway::Gateway;
 pub use table::{Outcome, table};
 
 use evidence::Evidence;

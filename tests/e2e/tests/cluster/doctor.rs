@@ -1,48 +1,16 @@
 //! `hookd doctor` and `hookd status` in the sidecar, on clusters that are well and on such that are not.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use test_support::wait::{s, until};
 use test_support::{Placement, RunnerPod, Setup, cluster};
 
-/// What `hookd doctor` prints as JSON, its exit code, and how long it took.
-struct Report {
-    json: Value,
-    code: Option<i32>,
-    took: Duration,
-}
+use report::Report;
 
-impl Report {
-    /// Runs it in the sidecar; flags stand for settings.
-    fn of(runner: &RunnerPod, flags: &[&str]) -> Self {
-        let began = Instant::now();
-        let output = Command::new("kubectl")
-            .args(["exec", "-n", &runner.namespace, &runner.name, "-c", "hookd", "--"])
-            .args(["hookd", "doctor", "--output", "json"])
-            .args(flags)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let json =
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{errors}"));
-        Self { json, code: output.status.code(), took: began.elapsed() }
-    }
-
-    fn check(&self, name: &str) -> &Value {
-        let mut all = self.json["checks"].as_array().unwrap().iter();
-        all.find(|check| check["name"] == name).unwrap_or_else(|| panic!("no check {name}"))
-    }
-
-    /// True if the check names all of this.
-    fn says(&self, name: &str, words: &[&str]) -> bool {
-        let text = self.check(name).to_string().replace("\\\"", "'");
-        words.iter().all(|word| text.contains(word))
-    }
-}
+mod older;
+mod registries;
+mod report;
+mod walls;
 
 /// Something wrong, and what the check says of it.
 struct Fault {
@@ -234,10 +202,11 @@ fn objects(runner: &RunnerPod) {
 /// Verbs that the Role lacks.
 fn permissions(runner: &RunnerPod) {
     let role = runner.object("role", "hookd");
-    let words: [(&str, &str, &'static [&'static str]); 3] = [
+    let words: [(&str, &str, &'static [&'static str]); 4] = [
         ("jobs", "create", &["create jobs.batch", "deploy/rbac-own-pod.yaml"]),
         ("pods/exec", "get", &["get pods/exec", "deploy/rbac-own-pod.yaml"]),
         ("pods", "get", &["get pods", "deploy/rbac-own-pod.yaml"]),
+        ("pods", "watch", &["watch pods", "deploy/rbac-own-pod.yaml"]),
     ];
     for (resource, verb, words) in words {
         let mut lacking = role.clone();

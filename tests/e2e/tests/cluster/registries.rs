@@ -14,7 +14,7 @@ pub(crate) mod secured;
 mod tokens;
 
 /// The node as pods reach it.
-const NODE: &str = "10.88.0.1";
+pub(crate) const NODE: &str = "10.88.0.1";
 
 fn action(runner: &RunnerPod, name: &str, dockerfile: &str) -> Step {
     runner.action(name, &[("Dockerfile", dockerfile)])

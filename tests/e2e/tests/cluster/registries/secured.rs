@@ -304,7 +304,7 @@ fn relay(target: String) -> u16 {
 }
 
 /// The Secret with the password of registries.
-pub(super) fn give_login(runner: &RunnerPod, name: &str, registries: &[&Secured], password: &str) {
+pub(crate) fn give_login(runner: &RunnerPod, name: &str, registries: &[&Secured], password: &str) {
     cluster::create(&[json!({
         "apiVersion": "v1",
         "kind": "Secret",
