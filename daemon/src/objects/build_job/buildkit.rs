@@ -22,7 +22,7 @@ const TAG_ANNOTATION: &str = "hookd.dev/tag";
 pub(super) const DIRECTORY: &str = "/hookd-build";
 const VOLUME: &str = "build";
 /// The user of the image, for whom it has subordinate ids.
-pub(super) const USER: i64 = 1000;
+const USER: i64 = 1000;
 /// What newuidmap and newgidmap need to give BuildKit these ids. "baseline" admits both.
 const CAPABILITIES: [&str; 2] = ["SETGID", "SETUID"];
 /// Runs the script in a user namespace, and ends as it did.

@@ -1,4 +1,4 @@
-//! The client of a buildkitd that others run: it sends the context, and has no rights at all.
+//! The client of a buildkitd that others run: it sends the context, and may do no more than read it.
 //!
 //! Such a buildkitd keeps contexts, layers and caches for the builds of others. A context and a cache are of
 //! one build here, and layers of one kind of event: see docs/decisions/0010-buildkit-as-second-builder.md.
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
 
-use super::buildkit::{self, DIRECTORY, USER};
+use super::buildkit::{self, DIRECTORY};
 use super::{Builder, RegistryAccess, Sharing, quoted, variable};
 use crate::config::BuildConfig;
 use crate::endpoint::{DOCKER_DIR, EndpointConfig};
@@ -45,17 +45,7 @@ pub(super) fn builder(
             variable("HOOKD_BUILDKITD_TLS", TLS_DIR),
             variable("HOOKD_SOURCE_POLICY", &args::quote_dollars(&source_policy(endpoint))),
         ]),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                ..Capabilities::default()
-            }),
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(security_context()),
         volume_mounts: Some(vec![
             buildkit::mount(),
             read_only(DOCKER_VOLUME, DOCKER_DIR),
@@ -67,7 +57,7 @@ pub(super) fn builder(
     Builder { container, volumes, host_users: None, registries: RegistryAccess::Direct }
 }
 
-/// Each build's context is told from all others by the script, which gives it a name.
+/// The script adds what tells this build from all others.
 fn arguments(endpoint: &EndpointConfig, sharing: Sharing) -> Vec<String> {
     let destination = endpoint.direct_destination().unwrap_or_default();
     let mut output = buildkit::output(&destination, &endpoint.tag) + ",store=false";
@@ -100,6 +90,20 @@ fn read_only(name: &str, path: &str) -> VolumeMount {
         mount_path: path.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()
+    }
+}
+
+/// A context may have files that their owner may not read, and directories that it may not write to.
+fn security_context() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: Some(vec!["DAC_OVERRIDE".to_owned()]),
+        }),
+        run_as_user: Some(0),
+        run_as_group: Some(0),
+        ..SecurityContext::default()
     }
 }
 

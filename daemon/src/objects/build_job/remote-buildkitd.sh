@@ -1,17 +1,19 @@
 # For a buildkitd elsewhere; buildkit.sh follows.
 set -eu -o pipefail
-# It takes contexts and caches with one name for the same, and compares files by size and time only.
 name=$(cat /proc/sys/kernel/random/uuid)
-set -- "$@" \
-  --local="context-$name=$HOOKD_BUILD/archive/context" --opt="contextkey=context-$name" \
-  --local="dockerfile-$name=$HOOKD_BUILD/archive/hookd" --opt="dockerfilekey=dockerfile-$name" \
-  --opt="build-arg:BUILDKIT_CACHE_MOUNT_NS=$name"
+set -- "$@" --opt="build-arg:BUILDKIT_CACHE_MOUNT_NS=$name" \
+  --local=context="$HOOKD_BUILD/archive/context" \
+  --local="dockerfile-$name=$HOOKD_BUILD/archive/hookd" --opt="dockerfilekey=dockerfile-$name"
 
 buildkitd="--addr $HOOKD_BUILDKITD --tlsdir $HOOKD_BUILDKITD_TLS"
 client() { buildctl $buildkitd "$@"; }
 
-# It may be starting anew.
+# The contexts of all builds have one name. buildkitd asks only for files whose size or time
+# differs from those of the last one, which may be another job's: no two have one time.
 await_buildkitd() {
+  local time=$((1000000000 + 0x${name%%-*} % 700000000))
+  find "$HOOKD_BUILD/archive/context" ! -type l -exec touch -d "@$time" {} +
+  # It may be starting anew.
   for pause in 1 2 4 8 0; do
     problem=$(timeout 10 buildctl $buildkitd debug workers 2>&1 >/dev/null) && return
     sleep $pause

@@ -218,14 +218,14 @@ fn the_job_of_a_client_of_buildkitd_is_the_recorded_one() {
 }
 
 #[test]
-fn a_client_of_buildkitd_has_no_rights() {
+fn a_client_of_buildkitd_may_read_and_no_more() {
     let pod = pod(made(&[&WITH_CREDENTIALS[..], &BUILDKITD].concat()));
     let context = pod.containers[0].security_context.as_ref().unwrap();
     assert_eq!(context.allow_privilege_escalation, Some(false));
-    assert_eq!((context.privileged, context.run_as_non_root), (None, Some(true)));
+    assert_eq!((context.privileged, &context.seccomp_profile), (None, &None));
     let capabilities = context.capabilities.as_ref().unwrap();
     assert_eq!(capabilities.drop.as_deref(), Some(&["ALL".to_owned()][..]));
-    assert_eq!((&capabilities.add, &context.seccomp_profile), (&None, &None));
+    assert_eq!(capabilities.add.as_deref(), Some(&["DAC_OVERRIDE".to_owned()][..]));
 }
 
 // What a `FROM` names is a job's, and the Secret has the credentials of all registries.

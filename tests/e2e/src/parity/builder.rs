@@ -59,6 +59,6 @@ impl Builder {
 }
 
 /// hookd builds with BuildKit.
-pub(crate) fn buildkit(setup: Setup) -> Setup {
+pub fn buildkit(setup: Setup) -> Setup {
     setup.set("HOOKD_BUILDER", "buildkit").set("HOOKD_BUILDKIT_IMAGE", cluster().buildkit_image())
 }

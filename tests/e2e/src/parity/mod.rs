@@ -17,8 +17,7 @@ mod warning;
 
 use std::sync::Mutex;
 
-pub use builder::Builder;
-pub(crate) use builder::buildkit;
+pub use builder::{Builder, buildkit};
 pub use context::{Context, Suite};
 pub use record::Record;
 pub use report::{Finding, Outcome, counts, violations};

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use e2e::parity::Builder;
+use e2e::parity::buildkit;
 use fake_runner::layout::guid;
 use serde_json::{Value, json};
 
-use test_support::RunnerPod;
 use test_support::cluster::{self, cluster, kubectl, run};
 use test_support::manifests::TEST_LABEL;
 use test_support::wait::{s, until};
+use test_support::{RunnerPod, Setup};
 
 pub(crate) const USER: &str = "pusher";
 pub(crate) const PASSWORD: &str = "s3cret-push-password";
@@ -78,14 +78,13 @@ impl Guarded {
 
     /// A runner that pushes to it with the Secret "login".
     fn runner(&self) -> RunnerPod {
-        self.runner_with(Builder::Kaniko)
+        self.runner_with(Setup::default())
     }
 
-    fn runner_with(&self, builder: Builder) -> RunnerPod {
+    fn runner_with(&self, setup: Setup) -> RunnerPod {
         let cluster = cluster();
         let bases = format!("{}:{}", cluster.registry_host, cluster.registry_port);
-        let setup = builder
-            .setup()
+        let setup = setup
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST", &self.host)
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_PORT", "5000")
             .set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_NODE_PORT", self.node_port.to_string())
@@ -166,7 +165,7 @@ fn printed(line: &str) -> &str {
 #[test]
 fn a_run_finds_no_credentials_and_pushes_only_its_own_image() {
     let registry = Guarded::start();
-    let text = steal(&registry, Builder::Kaniko);
+    let text = steal(&registry, Setup::default());
     // The user reads the registry's name: the endpoint's address is only that of the pod.
     assert!(
         text.contains(&format!("Pushing image to {}:5000/hookd/build:", registry.host)),
@@ -178,13 +177,13 @@ fn a_run_finds_no_credentials_and_pushes_only_its_own_image() {
 #[ignore = "make parity BUILDER=buildkit makes BuildKit"]
 fn a_run_in_buildkit_finds_no_credentials_either() {
     let registry = Guarded::start();
-    let text = steal(&registry, Builder::BuildKit);
+    let text = steal(&registry, buildkit(Setup::default()));
     assert!(text.contains(&format!("{}:5000/hookd/build:", registry.host)), "{text}");
 }
 
 /// Builds a Dockerfile that looks for credentials and misuses the endpoint, all in vain; its log.
-fn steal(registry: &Guarded, builder: Builder) -> String {
-    let runner = registry.runner_with(builder);
+fn steal(registry: &Guarded, setup: Setup) -> String {
+    let runner = registry.runner_with(setup);
     let post =
         |path: &str| format!("RUN wget -O- --post-data= http://127.0.0.1:5077{path} 2>&1; true\n");
     // Its input stays open: a server drops a request whose client has closed its half.

@@ -1,8 +1,13 @@
 //! A daemon and a Kubernetes that are older than the hookd that looks at them.
 
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
 use e2e::faults::Gateway;
+use hookd_api::transport::HOOKD_SOCKET;
 use hookd_api::v1::hook_service_server::{HookService, HookServiceServer};
 use hookd_api::v1::{
     BuildImageRequest, BuildImageResponse, CancelStepRequest, CancelStepResponse,
@@ -15,7 +20,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status, Streaming};
 
-use test_support::{RunnerPod, Setup, WORK};
+use test_support::{RunnerPod, Setup};
 
 use super::is_well;
 use super::report::{Report, Said};
@@ -27,9 +32,8 @@ const OLDER: &str = "0.0.9";
 fn a_daemon_of_another_version_is_named_with_both_versions() {
     let runner = RunnerPod::start();
     is_well(&runner);
-    let directory = format!("{WORK}/older");
-    let daemon = Daemon::start(&runner, &directory);
-    let report = Report::of(&runner, &["--socket-dir", &directory]);
+    let older = Older::in_place_of_the_daemon(&runner);
+    let report = Report::of(&runner, &[]);
     let own = report.json["version"].as_str().unwrap();
     let said = Said {
         found: &format!("hookd is {own}; the daemon that runs is {OLDER}"),
@@ -40,7 +44,7 @@ fn a_daemon_of_another_version_is_named_with_both_versions() {
     // It answers all the same.
     assert_eq!(report.check("daemon")["status"], "ok");
     report.assert_only_failed(&["versions"]);
-    drop(daemon);
+    drop(older);
     is_well(&runner);
 }
 
@@ -71,27 +75,30 @@ fn an_old_kubernetes_is_named_with_the_one_that_is_needed() {
     report.assert_only_failed(&[]);
 }
 
-/// A daemon that says another version, and nothing else; it ends when this is dropped.
-struct Daemon {
+/// A daemon at the place of the runner's own, which says another version and nothing else; until this is
+/// dropped.
+struct Older {
+    socket: PathBuf,
     _ends: DropGuard,
 }
 
-impl Daemon {
-    /// Serves what the sidecar calls `directory`, where the daemon has installed its own hook.
-    fn start(runner: &RunnerPod, directory: &str) -> Self {
-        for file in ["hook", "hook.sh", "hook.js"] {
-            runner.write(&format!("{directory}/{file}"), "of another image");
-        }
-        let socket = format!("{directory}/hookd.sock");
-        let listener = UnixListener::bind(runner.local(&socket)).unwrap();
-        runner.open(&socket);
+impl Older {
+    fn in_place_of_the_daemon(runner: &RunnerPod) -> Self {
+        let directory = runner.socket_directory();
+        let socket = directory.join(HOOKD_SOCKET);
+        fs::rename(&socket, aside(&socket)).unwrap();
+        // The path is too long for a socket.
+        let opened = fs::File::open(directory).unwrap();
+        let short = format!("/proc/self/fd/{}/{HOOKD_SOCKET}", opened.as_raw_fd());
+        let listener = UnixListener::bind(short).unwrap();
         listener.set_nonblocking(true).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let serve = async move {
             let listener = tokio::net::UnixListener::from_std(listener).unwrap();
             let server =
-                tonic::transport::Server::builder().add_service(HookServiceServer::new(Older));
+                tonic::transport::Server::builder().add_service(HookServiceServer::new(Stub));
             let incoming = UnixListenerStream::new(listener);
             server.serve_with_incoming_shutdown(incoming, stopped.cancelled()).await.unwrap();
         };
@@ -99,11 +106,22 @@ impl Daemon {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(serve);
         });
-        Self { _ends: stop.drop_guard() }
+        Self { socket, _ends: stop.drop_guard() }
     }
 }
 
-struct Older;
+impl Drop for Older {
+    fn drop(&mut self) {
+        let _ = fs::rename(aside(&self.socket), &self.socket);
+    }
+}
+
+/// Where the daemon's own socket is meanwhile.
+fn aside(socket: &Path) -> PathBuf {
+    socket.with_extension("aside")
+}
+
+struct Stub;
 
 type Answer<T> = Result<Response<T>, Status>;
 type Nothing<T> = Empty<Result<T, Status>>;
@@ -113,7 +131,7 @@ fn unasked<T>() -> Answer<T> {
 }
 
 #[tonic::async_trait]
-impl HookService for Older {
+impl HookService for Stub {
     type PrepareJobStream = Nothing<PrepareJobResponse>;
     type RunScriptStepStream = Nothing<RunScriptStepResponse>;
     type RunContainerStepStream = Nothing<RunContainerStepResponse>;
