@@ -28,7 +28,8 @@ const NO_BUILDKITD: &str = "no answer of the buildkitd at";
 /// gRPC's phrase for a server that has gone.
 const LOST_BUILDKITD: &str = "rpc error: code = Unavailable";
 /// Of a registry whose certificate is not known, or that does not know hookd's.
-const CERTIFICATE: [&str; 2] = ["its certificate, or that of hookd", "invalid peer certificate"];
+const CERTIFICATE: [&str; 3] =
+    ["its certificate, or that of hookd", "invalid peer certificate", "x509: "];
 const TOO_MANY: [&str; 2] = ["TOOMANYREQUESTS", "429 "];
 /// How the endpoint names a registry's own failure.
 const FAILED: [&str; 1] = [" answers 5"];
@@ -85,14 +86,14 @@ const KINDS: [Kind; 16] = [
         reason: Reason::RegistryUnreachable,
         before: "registry {registry} cannot be reached: ",
         remedy: "Name the Secret with the certificates for the registry that is pushed to in \
-                 HOOKD_REGISTRY_TLS",
+                 HOOKD_REGISTRY_TLS; a shared buildkitd has them in its buildkitd.toml",
     },
     Kind {
         is: |message| has(message, &PUSHING) && has(message, &UNREACHABLE),
         reason: Reason::RegistryUnreachable,
         before: "registry {registry} cannot be reached: ",
         remedy: "Check that the registry runs, and ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST and \
-                 _REGISTRY_PORT",
+                 _REGISTRY_PORT; of a shared buildkitd its network, and `http = true` in its buildkitd.toml",
     },
     Kind {
         is: |message| has(message, &PUSHING) && has(message, &TOO_MANY),
@@ -125,7 +126,7 @@ const KINDS: [Kind; 16] = [
         reason: Reason::RegistryUnreachable,
         before: "",
         remedy: "Name the Secret with the certificates for the registry of the base image in \
-                 HOOKD_REGISTRY_TLS",
+                 HOOKD_REGISTRY_TLS; a shared buildkitd has them in its buildkitd.toml",
     },
     Kind {
         is: |message| has(message, &TOO_MANY),
@@ -156,7 +157,7 @@ const KINDS: [Kind; 16] = [
         reason: Reason::RegistryUnreachable,
         before: "",
         remedy: "Check the network of the build's pod, and HOOKD_REGISTRY_MAP or \
-                 HOOKD_REGISTRY_MIRRORS",
+                 HOOKD_REGISTRY_MIRRORS; of a shared buildkitd its own network, and its buildkitd.toml",
     },
     Kind {
         is: |message| message.contains(NO_IMAGE) || message.contains(NO_METADATA),

@@ -7,7 +7,7 @@ use crate::dockerfile::Platform;
 use crate::endpoint::{EndpointConfig, LayerCache, Place};
 use crate::error::Failure;
 use crate::objects::build_job::proxy::Proxy;
-use crate::objects::build_job::{self, Attempt, Sharing};
+use crate::objects::build_job::{self, Attempt, RegistryAccess, Sharing};
 use crate::objects::template::Template;
 use crate::objects::template::build::{Placed, place};
 use crate::registry::destination;
@@ -72,14 +72,18 @@ pub(super) fn job(
     let builder = build.builder();
     let (is_trusted, no_cache) = (build.env.is_trusted, build.spec.no_cache);
     let part = builder.part(endpoint, &settings, Sharing { is_trusted, no_cache });
+    let is_elsewhere = part.registries == RegistryAccess::Direct;
     let mut job = build_job::job(runner, attempt, part, endpoint, registry, &settings)?;
     let proxy = Proxy::of_process().bypassed_for(Some(&build.destination), registry);
     proxy.apply_to_endpoint(&mut job);
-    // What the call says of its proxy stands in the Dockerfile, and goes before the sidecar's.
-    let proxy = proxy.without(build.spec.options.arguments.keys());
+    // What the call says of its proxy stands in the Dockerfile, and goes before the sidecar's; to a builder
+    // elsewhere it is not sent.
+    let of_call = build.spec.options.arguments.keys().filter(|_| !is_elsewhere);
+    let proxy = proxy.without(of_call);
     if settings.proxy == ProxySource::Sidecar {
         proxy.apply_to_build(&mut job, |name| builder.build_argument(name));
     }
-    let wanted = build.spec.options.platform.as_ref().map(Platform::architecture);
+    let platform = build.spec.options.platform.as_ref().filter(|_| !is_elsewhere);
+    let wanted = platform.map(Platform::architecture);
     place(Template::of(&build.env.template)?.as_ref(), wanted, job)
 }

@@ -4,7 +4,7 @@
 use super::files::{self, ContextFiles, Entry};
 use super::lines::Instruction;
 use super::lower::{BuilderFile, Content, Finding, Lowered, check_syntax, unused};
-use super::options::BuildOptions;
+use super::options::{self, BuildOptions};
 use super::{Dockerfile, DockerfileError};
 
 /// The file beside the Dockerfile with the options of BuildKit's frontend, one a line: build arguments are in
@@ -52,8 +52,8 @@ pub(super) fn shared(
     let mut kept = stages.options.clone();
     let line = parsed.instructions.first().map_or(1, |first| first.line);
     for name in stages.options.arguments.keys() {
-        let is_predefined = stages.options.predefined().any(|(predefined, _)| predefined == name);
-        if is_predefined || name.starts_with(OWN) {
+        // BuildKit reads the names of proxy variables in any case.
+        if options::is_predefined(&name.to_ascii_uppercase()) || name.starts_with(OWN) {
             kept.arguments.remove(name);
             let problem = format!(
                 "the build argument {name} has no effect: other builds use the layers of this one"
@@ -61,20 +61,27 @@ pub(super) fn shared(
             lowered.warnings.push(Finding { line, problem });
         }
     }
+    // Its machine may be another.
+    kept.platform.get_or_insert_default();
     let mut lines = options(&kept);
     let needed = stages.all.iter().filter(|stage| stage.is_needed);
-    if needed.flat_map(|stage| &stage.instructions).any(mounts_cache) {
+    let mut instructions = needed.flat_map(|stage| &stage.instructions);
+    if instructions.any(|instruction| mounts_cache(instruction, parsed.escape)) {
         lines += NO_CACHE;
     }
     lowered.files = file(&lines);
     Ok(lowered)
 }
 
-/// True of a `RUN` that may have a cache: a variable may stand for its kind.
-fn mounts_cache(run: &Instruction) -> bool {
+/// True of a `RUN` that may have a cache, also of one in `ONBUILD`: variables, quotes and escapes may stand for
+/// its kind.
+fn mounts_cache(instruction: &Instruction, escape: char) -> bool {
+    let trigger = instruction.trigger(escape);
+    let run = trigger.as_ref().unwrap_or(instruction);
     let may_be = |flag: &String| {
         flag.starts_with("--mount")
-            && (flag.contains('$') || flag.to_ascii_lowercase().contains("cache"))
+            && (flag.contains(['$', '\\', '`', '"', '\''])
+                || flag.to_ascii_lowercase().contains("cache"))
     };
     run.keyword == "run" && run.flags.iter().any(may_be)
 }
@@ -148,8 +155,8 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dockerfile::BUILDER_DIR;
     use crate::dockerfile::files::tests::Memory;
+    use crate::dockerfile::{BUILDER_DIR, Platform};
 
     fn as_written(text: &[u8], files: &Memory) -> Result<Lowered, DockerfileError> {
         Dockerfile::read(text, &BuildOptions::default())?.as_written(files, false)
@@ -200,29 +207,32 @@ mod tests {
 
     #[test]
     fn no_argument_changes_layers_that_others_use() {
-        let arguments = ["A", "BUILDKIT_SANDBOX_HOSTNAME", "HTTP_PROXY", "https_proxy"];
+        let arguments =
+            ["A", "BUILDKIT_SANDBOX_HOSTNAME", "HTTP_PROXY", "Http_Proxy", "https_proxy"];
         let text = "FROM a\nARG A\nARG HTTP_PROXY\nRUN x\n";
         let (options, warnings) = shared(text, &arguments);
-        assert_eq!(options, "build-arg:A=x\n");
-        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert_eq!(options, format!("build-arg:A=x\nplatform={}\n", Platform::default()));
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
         assert!(warnings[0].contains("BUILDKIT_SANDBOX_HOSTNAME has no effect"), "{warnings:?}");
     }
 
     #[test]
     fn a_run_with_a_cache_takes_no_layer_of_another_build() {
-        for mount in
-            ["type=cache,id=x,target=/c", "\"TYPE=CACHE\",target=/c", "type=$KIND,target=/c"]
-        {
+        let is_cached = |text: &str| !shared(text, &[]).0.ends_with(NO_CACHE);
+        for mount in [
+            "type=cache,id=x,target=/c",
+            "\"TYPE=CACHE\",target=/c",
+            "type=$KIND,target=/c",
+            "type=ca\\che,target=/c",
+        ] {
             let text = format!("FROM a\nARG KIND=cache\nRUN --mount={mount} x\n");
-            assert_eq!(shared(&text, &[]).0, "no-cache=\n", "{mount}");
+            assert!(!is_cached(&text), "{mount}");
         }
-        assert_eq!(
-            shared("FROM a\nRUN --mount=type=bind,target=/b x --mount=type=cache\n", &[]).0,
-            ""
-        );
+        let trigger = "FROM a AS one\nONBUILD RUN --mount=type=cache,target=/c x\nFROM one\n";
+        assert!(!is_cached(trigger));
+        assert!(is_cached("FROM a\nRUN --mount=type=bind,target=/b x --mount=type=cache\n"));
         // Its layers are nowhere.
-        let unneeded = "FROM a\nRUN --mount=type=cache,target=/c x\nFROM b\nRUN y\n";
-        assert_eq!(shared(unneeded, &[]).0, "");
+        assert!(is_cached("FROM a\nRUN --mount=type=cache,target=/c x\nFROM b\nRUN y\n"));
     }
 
     #[test]

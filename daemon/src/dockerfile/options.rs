@@ -29,10 +29,15 @@ const PREDEFINED: [&str; 10] = [
     "no_proxy",
 ];
 
+/// True of the name of such an argument.
+pub(super) fn is_predefined(name: &str) -> bool {
+    PREDEFINED.contains(&name)
+}
+
 impl BuildOptions {
     /// Those of the arguments that need no ARG.
     pub(super) fn predefined(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.arguments.iter().filter(|(name, _)| PREDEFINED.contains(&name.as_str()))
+        self.arguments.iter().filter(|(name, _)| is_predefined(name))
     }
 
     /// The value of an argument that docker predefines for FROM, and for an ARG without a value.

@@ -39,6 +39,13 @@ pub(super) async fn builder(facts: &Facts) -> Outcome {
             None => Outcome::ok(format!("{name} {image} builds Dockerfiles as they are")),
         };
     }
+    if let (BuilderKind::Kaniko, Some(address)) = (build.builder, &build.buildkit_address) {
+        return Outcome::warning(
+            format!("the buildkitd at {address} is not used: {name} {image} builds"),
+            "HOOKD_BUILDKIT_ADDRESS is set, and HOOKD_BUILDER is not buildkit",
+            "Set HOOKD_BUILDER=buildkit, or remove HOOKD_BUILDKIT_ADDRESS (docs/building.md)",
+        );
+    }
     if build.builder == BuilderKind::BuildKit {
         return Outcome::warning(
             format!("HOOKD_BUILDER=buildkit is not used: {name} {image} builds"),
@@ -75,7 +82,8 @@ async fn buildkitd(address: &str, image: &str) -> Outcome {
     Outcome::warning(
         format!("the buildkitd at {address} cannot be reached from here"),
         why,
-        "Correct HOOKD_BUILDKIT_ADDRESS, start the buildkitd, or let pods of this namespace reach it",
+        "Correct HOOKD_BUILDKIT_ADDRESS, or start the buildkitd; where a NetworkPolicy lets pods of builds \
+         alone reach it, this says nothing",
     )
 }
 

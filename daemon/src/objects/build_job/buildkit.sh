@@ -17,5 +17,5 @@ fi
 
 printf %s "$HOOKD_SOURCE_POLICY" >"$HOOKD_BUILD/policy.json"
 client build --progress=plain \
-  --source-policy-file="$HOOKD_BUILD/policy.json" --metadata-file="$HOOKD_BUILD/metadata.json" "$@"
+  --source-policy-file="$HOOKD_BUILD/policy.json" --metadata-file="$HOOKD_BUILD/metadata.json" "$@" $more
 cat "$HOOKD_BUILD/metadata.json" >/dev/termination-log

@@ -31,6 +31,7 @@ end_rests() {
 children() { cat "/proc/$1"/task/*/children || true; }
 end_rests >/dev/null 2>&1 &
 
+more=
 client() { buildctl --addr "$address" "$@"; }
 
 await_buildkitd() {

@@ -82,7 +82,7 @@ fn a_cache_mount_begins_empty_and_reaches_no_other_build() {
 #[test]
 #[ignore = "make parity BUILDER=buildkit makes BuildKit"]
 fn a_buildkitd_gets_the_credentials_of_its_build_and_no_run_does() {
-    let registry = Secured::start(Wanted::default());
+    let registry = Secured::start(Wanted { token: true, ..Wanted::default() });
     let toml =
         format!("[registry.\"{}\"]\n  ca = [\"/etc/buildkit/registry.crt\"]\n", registry.host);
     let buildkitd = Buildkitd::start(&toml, &[("registry.crt", registry.authority_pem())]);
