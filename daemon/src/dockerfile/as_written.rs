@@ -49,6 +49,8 @@ pub(super) fn shared(
 ) -> Result<Lowered, DockerfileError> {
     let Dockerfile { parsed, stages, .. } = dockerfile;
     let mut lowered = as_written(dockerfile, files)?;
+    // It is root outside of any namespace, and sets all bits.
+    lowered.warnings.clear();
     let mut kept = stages.options.clone();
     let line = parsed.instructions.first().map_or(1, |first| first.line);
     for name in stages.options.arguments.keys() {
@@ -245,5 +247,8 @@ mod tests {
         };
         assert_eq!(lines("FROM a\nCOPY . /\nADD m/s* /\nCOPY [\"m\", \"/\"]\n"), [2, 3, 4]);
         assert!(lines("FROM a\nCOPY f /\nCOPY --chmod=4755 m /\nCOPY --from=b m /\n").is_empty());
+        let dockerfile = Dockerfile::read(b"FROM a\nCOPY m /\n", &BuildOptions::default());
+        let shared = dockerfile.unwrap().as_written(&files, true).unwrap();
+        assert_eq!(shared.warnings, []);
     }
 }

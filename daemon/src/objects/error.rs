@@ -222,6 +222,9 @@ pub enum SpecError {
     },
 }
 
+const NO_CERTIFICATE: &str = "Name a Secret with tls.crt, tls.key and ca.crt in HOOKD_BUILDKIT_TLS_SECRET: who \
+                              may use a buildkitd without one is every RUN of every build";
+
 impl Explain for SpecError {
     fn reason(&self) -> Reason {
         match self {
@@ -289,10 +292,7 @@ impl Explain for SpecError {
                 "Run hookd as a container of the runner pod that mounts HOOKD_SOCKET_DIR writable \
                  (deploy/runner-pod.yaml)"
             }
-            Self::NoBuildkitCertificate { .. } => {
-                "Name a Secret with tls.crt, tls.key and ca.crt in HOOKD_BUILDKIT_TLS_SECRET: who may \
-                 use a buildkitd without one is every RUN of every build"
-            }
+            Self::NoBuildkitCertificate { .. } => NO_CERTIFICATE,
             Self::TooManyImages { .. } => {
                 "Split the Dockerfile, or name fewer HOOKD_REGISTRY_MIRRORS"
             }

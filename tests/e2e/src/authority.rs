@@ -19,7 +19,7 @@ pub struct Pair {
 
 impl Authority {
     /// A new one.
-    pub fn new() -> Self {
+    pub fn generate() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "hookd-test-authority");

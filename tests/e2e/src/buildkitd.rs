@@ -36,7 +36,7 @@ impl Buildkitd {
         cluster::create(&within(&namespace, services));
         let service = cluster::get(&["-n", &namespace, "service", "buildkitd"]);
         let address = service["spec"]["clusterIP"].as_str().unwrap().to_owned();
-        let authority = Authority::new();
+        let authority = Authority::generate();
         let certificate = authority.sign_for(&address);
         let toml = configuration(registries);
         let config: serde_json::Map<_, _> = [("buildkitd.toml", toml)]

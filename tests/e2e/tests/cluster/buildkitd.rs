@@ -81,7 +81,7 @@ fn a_cache_mount_begins_empty_and_reaches_no_other_build() {
 
 #[test]
 #[ignore = "make parity BUILDER=buildkit makes BuildKit"]
-fn a_buildkitd_gets_the_credentials_of_its_build_and_no_run_does() {
+fn a_buildkitd_gets_credentials_and_no_run_does() {
     let registry = Secured::start(Wanted { token: true, ..Wanted::default() });
     let toml =
         format!("[registry.\"{}\"]\n  ca = [\"/etc/buildkit/registry.crt\"]\n", registry.host);
@@ -113,10 +113,10 @@ fn a_buildkitd_gets_the_credentials_of_its_build_and_no_run_does() {
 
 #[test]
 #[ignore = "make parity BUILDER=buildkit makes BuildKit"]
-fn a_buildkitd_that_does_not_know_hookd_is_told_with_the_setting() {
+fn an_unknown_certificate_is_told_with_its_setting() {
     let buildkitd = Buildkitd::start("", &[]);
     let runner = RunnerPod::with(&buildkitd.setting(Setup::default()));
-    give_certificate(&runner, &Authority::new());
+    give_certificate(&runner, &Authority::generate());
     let outcome = runner.run(&action(&runner, "FROM busybox:1\n", ""));
     outcome.assert_failed_with(EARLY, &[&buildkitd.address, "HOOKD_BUILDKIT_TLS_SECRET"]);
     runner.assert_nothing_left();

@@ -62,7 +62,7 @@ impl Secured {
         let service = cluster::get(&["-n", &namespace, "service", "registry"]);
         let address = service["spec"]["clusterIP"].as_str().unwrap();
         let port = relay(format!("{address}:5000"));
-        let authority = Authority::new();
+        let authority = Authority::generate();
         let certificate = authority.sign_for(NODE);
         let tokens = wanted.token.then(|| Tokens::start(&certificate, USER, PASSWORD));
         let folder = tempfile::tempdir().unwrap();

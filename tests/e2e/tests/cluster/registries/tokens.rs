@@ -41,7 +41,7 @@ impl Tokens {
     pub(super) fn start(certificate: &Pair, user: &str, password: &str) -> Self {
         let listener = TcpListener::bind((NODE, 0)).expect("the devcluster's bridge");
         let port = listener.local_addr().unwrap().port();
-        let authority = Authority::new();
+        let authority = Authority::generate();
         let login = BASE64_STANDARD.encode(format!("{user}:{password}"));
         let known = format!("authorization: basic {login}");
         let scopes = Arc::new(Mutex::new(Vec::new()));
