@@ -28,8 +28,9 @@ const NO_BUILDKITD: &str = "no answer of the buildkitd at";
 /// gRPC's phrase for a server that has gone.
 const LOST_BUILDKITD: &str = "rpc error: code = Unavailable";
 /// Of a registry whose certificate is not known, or that does not know hookd's.
-const CERTIFICATE: [&str; 3] =
-    ["its certificate, or that of hookd", "invalid peer certificate", "x509: "];
+const CERTIFICATE: [&str; 2] = ["its certificate, or that of hookd", "invalid peer certificate"];
+/// The same of a buildkitd that asks registries itself; an `ADD` of a URL has it, too.
+const X509: &str = "x509: ";
 const TOO_MANY: [&str; 2] = ["TOOMANYREQUESTS", "429 "];
 /// How the endpoint names a registry's own failure.
 const FAILED: [&str; 1] = [" answers 5"];
@@ -59,7 +60,8 @@ const KINDS: [Kind; 16] = [
         reason: Reason::BuildFailed,
         before: "",
         remedy: "Check that the buildkitd of HOOKD_BUILDKIT_ADDRESS runs, that pods of builds reach it, and \
-                 that HOOKD_BUILDKIT_TLS_SECRET has a certificate that it knows, and the authority of its own",
+                 that HOOKD_BUILDKIT_TLS_SECRET has a certificate that it knows, and the authority of its own; \
+                 restart it if its own is renewed",
     },
     Kind {
         is: |message| message.contains(LOST_BUILDKITD),
@@ -82,7 +84,9 @@ const KINDS: [Kind; 16] = [
                  of ONBUILD in a base image",
     },
     Kind {
-        is: |message| has(message, &PUSHING) && has(message, &CERTIFICATE),
+        is: |message| {
+            has(message, &PUSHING) && (has(message, &CERTIFICATE) || message.contains(X509))
+        },
         reason: Reason::RegistryUnreachable,
         before: "registry {registry} cannot be reached: ",
         remedy: "Name the Secret with the certificates for the registry that is pushed to in \
@@ -122,7 +126,10 @@ const KINDS: [Kind; 16] = [
         remedy: "Correct the Dockerfile",
     },
     Kind {
-        is: |message| has(message, &CERTIFICATE),
+        is: |message| {
+            let is_base = message.contains(X509) && message.contains(NO_METADATA);
+            is_base || has(message, &CERTIFICATE)
+        },
         reason: Reason::RegistryUnreachable,
         before: "",
         remedy: "Name the Secret with the certificates for the registry of the base image in \

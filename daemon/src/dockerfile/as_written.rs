@@ -63,6 +63,7 @@ pub(super) fn shared(
             lowered.warnings.push(Finding { line, problem });
         }
     }
+    lowered.unused.retain(|name| kept.arguments.contains_key(name));
     // Its machine may be another.
     kept.platform.get_or_insert_default();
     let mut lines = options(&kept);
@@ -204,6 +205,7 @@ mod tests {
             other => panic!("{other:?}"),
         });
         let warnings = lowered.warnings.iter().map(|one| one.problem.clone()).collect();
+        assert_eq!(lowered.unused, Vec::<String>::new());
         (lines.collect(), warnings)
     }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::cluster::scripted::{ApiServer, Expected, get, post};
 use crate::error::Reason;
 
+mod builders;
 mod policies;
 mod registries;
 

@@ -25,11 +25,12 @@ pub struct DirectImage {
     pub source: String,
 }
 
-/// A builder keeps one user for each registry.
+/// BuildKit takes one user for each registry, and credentials may count for a path of it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{host} has one user for {repository} and another for the other images of this build: BuildKit takes \
-     one for each registry"
+    "The credentials for {host} that count for {repository} are not those for the other images of this build, \
+     and BuildKit takes one user for each registry: give one entry the host without a path, or copy the \
+     image to another registry"
 )]
 pub struct TwoUsers {
     host: String,
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn two_users_of_a_registry_are_an_error() {
+    fn a_user_for_one_of_two_images_is_an_error() {
         let file = br#"{"auths": {"ghcr.io/org": {"username": "u", "password": "p"}}}"#;
         let all = Credentials::of_docker_config(file);
         let config = config(&hosted("ghcr.io/org"), "FROM ghcr.io/public/image\n");

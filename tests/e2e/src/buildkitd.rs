@@ -108,6 +108,9 @@ fn objects() -> Vec<Value> {
         let pod = &mut object["spec"]["template"]["spec"];
         let container = &mut pod["containers"][0];
         container["image"] = cluster().buildkit_image().into();
+        // Its own command and user are those of a rootless one.
+        container["command"] = json!(["buildkitd"]);
+        container["securityContext"]["runAsUser"] = 0.into();
         // The node of the tests is small.
         container["resources"] = json!({});
         container["readinessProbe"]["periodSeconds"] = 1.into();

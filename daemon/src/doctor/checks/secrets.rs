@@ -28,18 +28,25 @@ pub(super) async fn check(facts: &Facts) -> Outcome {
     }
     let secrets = cluster.secrets();
     let read = named.iter().map(|one| secrets.get_opt(one.name));
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unread) = (Vec::new(), Vec::new());
     for (one, read) in named.iter().zip(join_all(read).await) {
         let Named { setting, name, .. } = one;
         let why = match read {
             Ok(Some(secret)) if (one.is_usable)(&secret) => continue,
             Ok(Some(_)) => "it does not hold what it must",
             Ok(None) => "it does not exist",
-            Err(error) if is_forbidden(&error) && !one.is_read => continue,
+            Err(error) if is_forbidden(&error) && !one.is_read => {
+                unread.push(*name);
+                continue;
+            }
             Err(error) if is_forbidden(&error) => "hookd may not read it",
             Err(_) => "it cannot be read",
         };
         wrong.push(format!("{setting} names the Secret {name}: {why}"));
+    }
+    if wrong.is_empty() && !unread.is_empty() {
+        let unread = unread.join(", ");
+        return Outcome::ok(format!("pods mount the Secret {unread}, at which hookd may not look"));
     }
     if wrong.is_empty() {
         return Outcome::ok(format!("all {} Secrets of the settings are there", named.len()));
