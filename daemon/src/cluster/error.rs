@@ -7,7 +7,7 @@ use kube::core::Status;
 use crate::cluster::interruption;
 use crate::cluster::refusal::Refusal;
 use crate::error::{Explain, Reason};
-use crate::names::REGISTRY_ENDPOINT;
+use crate::names::{REGISTRY_CREDENTIALS, REGISTRY_ENDPOINT};
 
 /// An error of the cluster. Callers that act on one find it with
 /// [`Failure::cause`](crate::error::Failure::cause).

@@ -72,6 +72,7 @@ fn pods() -> Vec<E> {
         E::VolumeOnOtherNode { message: nodes("1 node(s) had volume node affinity conflict") },
         init("hookd-tools", "cp: not found"),
         init(crate::names::REGISTRY_ENDPOINT, "ca.crt cannot be read"),
+        init(crate::names::REGISTRY_CREDENTIALS, "BuildKit takes one user for each registry"),
         E::OomKilled { limit: Some("64Mi".into()) },
         E::OomKilled { limit: None },
     ]

@@ -1,6 +1,6 @@
 //! What the user can do about each error of the cluster.
 
-use super::{ClusterError, PullProblem, REGISTRY_ENDPOINT};
+use super::{ClusterError, PullProblem, REGISTRY_CREDENTIALS, REGISTRY_ENDPOINT};
 
 /// The remedy.
 pub(super) fn of(error: &ClusterError) -> &'static str {
@@ -11,6 +11,10 @@ pub(super) fn of(error: &ClusterError) -> &'static str {
         E::InitContainerFailed { container, .. } if container == REGISTRY_ENDPOINT => {
             "Check ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET and HOOKD_REGISTRY_CA_CONFIGMAP: the \
              container is hookd's own, and reads what they name"
+        }
+        E::InitContainerFailed { container, .. } if container == REGISTRY_CREDENTIALS => {
+            "Check ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET: the container is hookd's own, and writes \
+             what a buildkitd elsewhere gets of it"
         }
         E::InitContainerFailed { .. } => {
             "Correct it in the hook template; `hookd-tools` is hookd's own and needs /bin/sh and cp in \

@@ -5,6 +5,8 @@ use e2e::authority::Authority;
 use e2e::buildkitd::{Buildkitd, give_certificate};
 use fake_runner::Step;
 use fake_runner::layout::guid;
+use serde_json::json;
+use test_support::cluster::{self, cluster};
 use test_support::{RunnerPod, Setup};
 
 use crate::registries::secured::{Secured, Wanted};
@@ -133,5 +135,27 @@ fn a_buildkitd_that_ends_in_a_build_hangs_no_step() {
     hook.wait_for("has begun\n");
     buildkitd.delete_pod();
     hook.end().assert_failed_with(EARLY, &["buildkitd", "un the job again"]);
+    runner.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn a_user_for_a_path_of_a_registry_is_told() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let setup = Setup::default().set("ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_SECRET", "login");
+    let runner = buildkitd.runner(setup);
+    let (host, port) = (&cluster().registry_host, &cluster().registry_port);
+    let path = format!("{host}:{port}/hookd");
+    let auths = json!({"auths": {path: {"username": "user", "password": "password"}}});
+    cluster::create(&[json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "login", "namespace": runner.namespace},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": auths.to_string()},
+    })]);
+    // The base image is in the same registry, at another path.
+    let outcome = runner.run(&action(&runner, "FROM busybox:1\nRUN true\n", ""));
+    outcome.assert_failed_with(EARLY, &["one user for each registry", "without a path"]);
     runner.assert_nothing_left();
 }
