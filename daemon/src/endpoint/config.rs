@@ -233,12 +233,13 @@ pub(super) fn prefix(registry: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::dockerfile;
     use crate::registry::destination;
 
-    fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
+    /// That of a build of this Dockerfile.
+    pub(in crate::endpoint) fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
         let destination = destination::of_tag(registry, "s1").unwrap();
         let images = dockerfile::images(text.as_bytes()).unwrap();
         EndpointConfig::new(registry, &destination, &images)

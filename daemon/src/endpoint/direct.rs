@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::config::{AllowedImage, EndpointConfig, Place, VARIABLE};
+use super::config::{AllowedImage, EndpointConfig, Place};
 use super::route::is_digest;
-use super::server::EndpointError;
-use super::upstream::{CREDENTIALS_DIR, CREDENTIALS_FILE, UpstreamError};
+use super::server::{EndpointError, of_environment};
+use super::upstream::{CREDENTIALS_FILE, mounted_credentials};
 use crate::registry::credentials::{Credentials, DOCKER_HUB as HUB_SERVER};
 use crate::registry::reference::DOCKER_HUB;
 
@@ -89,13 +89,7 @@ impl EndpointConfig {
 /// # Errors
 /// See [`EndpointError`].
 pub fn write_credentials() -> Result<(), EndpointError> {
-    let text = std::env::var(VARIABLE).map_err(|error| EndpointError::Config(error.to_string()))?;
-    let config: EndpointConfig =
-        serde_json::from_str(&text).map_err(|error| EndpointError::Config(error.to_string()))?;
-    let path = Path::new(CREDENTIALS_DIR).join(CREDENTIALS_FILE);
-    let file = std::fs::read(&path)
-        .map_err(|source| UpstreamError::Unreadable { path: path.display().to_string(), source })?;
-    let written = config.docker_config(&Credentials::of_docker_config(&file))?;
+    let written = of_environment()?.docker_config(&mounted_credentials()?)?;
     let path = Path::new(DOCKER_DIR).join(CREDENTIALS_FILE);
     std::fs::write(&path, written).map_err(|source| EndpointError::Unwritable { path, source })
 }
@@ -127,15 +121,8 @@ fn docker_name(place: &Place) -> String {
 mod tests {
     use super::*;
     use crate::config::RegistryConfig;
-    use crate::dockerfile;
+    use crate::endpoint::config::tests::config;
     use crate::registry::base_images::ResolvedImage;
-    use crate::registry::destination;
-
-    fn config(registry: &RegistryConfig, text: &str) -> EndpointConfig {
-        let destination = destination::of_tag(registry, "s1").unwrap();
-        let images = dockerfile::images(text.as_bytes()).unwrap();
-        EndpointConfig::new(registry, &destination, &images)
-    }
 
     fn hosted(host: &str) -> RegistryConfig {
         RegistryConfig { host: Some(host.to_owned()), ..RegistryConfig::default() }

@@ -72,9 +72,7 @@ pub async fn run() -> Result<(), EndpointError> {
     // First: without them the process, which is PID 1, cannot be asked to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(EndpointError::Serve)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(EndpointError::Serve)?;
-    let text = std::env::var(VARIABLE).map_err(|error| EndpointError::Config(error.to_string()))?;
-    let config: EndpointConfig =
-        serde_json::from_str(&text).map_err(|error| EndpointError::Config(error.to_string()))?;
+    let config = of_environment()?;
     let registries = Registries::mounted(&config)?;
     let endpoint = Arc::new(Endpoint::new(config, registries)?);
     let listener = TcpListener::bind(ADDRESS).await.map_err(EndpointError::Serve)?;
@@ -88,6 +86,12 @@ pub async fn run() -> Result<(), EndpointError> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }
+}
+
+/// The configuration in the environment.
+pub(super) fn of_environment() -> Result<EndpointConfig, EndpointError> {
+    let text = std::env::var(VARIABLE).map_err(|error| EndpointError::Config(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| EndpointError::Config(error.to_string()))
 }
 
 /// Waits until an endpoint listens; an exit code: 1 if none does in time.

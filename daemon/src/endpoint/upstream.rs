@@ -71,18 +71,7 @@ impl Registries {
     /// # Errors
     /// See [`UpstreamError`].
     pub fn mounted(config: &EndpointConfig) -> Result<Self, UpstreamError> {
-        let file = |directory: &str, name: &str| {
-            let path = Path::new(directory).join(name);
-            std::fs::read(&path).map_err(|source| UpstreamError::Unreadable {
-                path: path.display().to_string(),
-                source,
-            })
-        };
-        let mut credentials = Vec::new();
-        if config.credentials {
-            let file = file(CREDENTIALS_DIR, CREDENTIALS_FILE)?;
-            credentials = Credentials::of_docker_config(&file);
-        }
+        let credentials = if config.credentials { mounted_credentials()? } else { Vec::new() };
         let mut tls = RegistryTls::mounted(Path::new(TLS_DIR), &config.tls)?;
         if let Some(push) = config.push.as_ref().filter(|_| config.authority) {
             let pem = file(AUTHORITY_DIR, AUTHORITY_FILE)?;
@@ -92,6 +81,17 @@ impl Registries {
         let client = RegistryClient::new(&ClientOptions { insecure, tls })?;
         Ok(Self { client, credentials })
     }
+}
+
+/// The credentials that are mounted.
+pub(super) fn mounted_credentials() -> Result<Vec<Credentials>, UpstreamError> {
+    Ok(Credentials::of_docker_config(&file(CREDENTIALS_DIR, CREDENTIALS_FILE)?))
+}
+
+fn file(directory: &str, name: &str) -> Result<Vec<u8>, UpstreamError> {
+    let path = Path::new(directory).join(name);
+    std::fs::read(&path)
+        .map_err(|source| UpstreamError::Unreadable { path: path.display().to_string(), source })
 }
 
 /// One session for each repository: each has its own token, which is good for nothing else.
