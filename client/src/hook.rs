@@ -92,7 +92,8 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
     }
     match input.command {
         Command::PrepareJob { container, services } => {
-            let job = Preparation { container: container.map(|container| *container), services };
+            let container = container.map(|container| *container);
+            let job = Preparation { container, services, event: event() };
             let ran = run_call(connection, output, &mut signals, job).await?;
             let response = ran.result.as_ref().map_or_else(Response::empty, Response::for_job);
             let responded = respond(path, &response, ran.ended);
@@ -109,8 +110,7 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
             respond(path, &Response::empty(), step_ended(ran))
         }
         Command::RunContainerStep(container) => {
-            let event = std::env::var("GITHUB_EVENT_NAME").unwrap_or_default();
-            let step = ContainerStep { container: *container, event };
+            let step = ContainerStep { container: *container, event: event() };
             let ran = run_call(connection, output, &mut signals, step).await?;
             respond(path, &Response::empty(), step_ended(ran))
         }
@@ -119,6 +119,11 @@ async fn command(output: &Output) -> Result<Ended, Failure> {
             respond(path, &Response::empty(), ended)
         }
     }
+}
+
+/// The workflow's event; empty: the runner does not say.
+fn event() -> String {
+    std::env::var("GITHUB_EVENT_NAME").unwrap_or_default()
 }
 
 /// Makes Node.js ready that the step needs. Without it the step itself says what is missing.

@@ -78,6 +78,8 @@ pub(crate) struct Preparation {
     pub(crate) container: Option<ContainerSpec>,
     /// The services.
     pub(crate) services: Vec<ContainerSpec>,
+    /// The workflow's event.
+    pub(crate) event: String,
 }
 
 /// An event that is no result; `None`: one of a later hookd.
@@ -171,9 +173,9 @@ impl Call for Preparation {
 
     fn start(&self, step_id: String, resume: Option<Resume>) -> Self::Request {
         use prepare_job_request::Message;
-        let (container, services) = (self.container.clone(), self.services.clone());
+        let Self { container, services, event } = self.clone();
         let (job, auto_ack) = (Some(job::of_environment()), false);
-        let start = PrepareJobStart { step_id, container, services, resume, auto_ack, job };
+        let start = PrepareJobStart { step_id, container, services, resume, auto_ack, job, event };
         PrepareJobRequest { message: Some(Message::Start(start)) }
     }
 

@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::blocking;
 use crate::build::cache::BuildCache;
 use crate::build::prebuild::{self, AtWork};
-use crate::build::{BuildEnvironment, actions};
+use crate::build::{BuildEnvironment, actions, trust};
 use crate::cluster::objects;
 use crate::context::Context;
 use crate::error::{Failure, report};
@@ -32,26 +32,27 @@ const QUEUE: usize = 4;
 /// When a deletion is repeated, for a create that was under way when it was cancelled.
 const LATE_CREATE: Duration = Duration::from_secs(1);
 
-/// Begins, if that is of use here; those of an earlier job end.
-pub fn start(context: &Arc<Context>) {
-    if !prebuild::is_useful(&context.config) || !may_build(context) {
+/// Begins those of a job that this event leads to, if that is of use here; those of an earlier job end.
+pub fn start(context: &Arc<Context>, event: &str) {
+    if !prebuild::is_useful(&context.config) {
         return;
     }
     let AtWork { cancel, tasks } = context.prebuilds.begin(&context.sessions.stopping);
-    let context = context.clone();
+    let (context, event) = (context.clone(), event.to_owned());
     let work = async move {
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = all(&context) => {}
+            () = all(&context, &event) => {}
         }
     };
     // It is in the log and the trace as a part of the call that began it.
     tasks.spawn(work.in_current_span());
 }
 
-/// Whether the policy lets a build begin that no event is known for; a step hears of what is wrong with it.
-fn may_build(context: &Context) -> bool {
-    context.policy().is_ok_and(|policy| policy.is_none_or(|policy| !policy.asks_for_event()))
+/// Whether the policy lets builds of the event begin; a step hears of what is wrong with it.
+async fn may_build(context: &Context, event: &str) -> Result<bool, Failure> {
+    let event = trust::believed(event, &context.cluster_info().await?.runner);
+    Ok(context.policy()?.is_none_or(|policy| !policy.refuses_builds_of(event)))
 }
 
 /// Ends all that are at work, and deletes what they made.
@@ -116,7 +117,10 @@ async fn delete(context: &Context, steps: &[StepId]) {
     }
 }
 
-async fn all(context: &Context) {
+async fn all(context: &Context, event: &str) {
+    if !may_build(context, event).await.unwrap_or_default() {
+        return;
+    }
     let config = &context.config;
     let (work_dir, roots) = (config.work_dir.clone(), config.context_roots());
     let limit = config.build.prebuild_limit;
@@ -130,14 +134,14 @@ async fn all(context: &Context) {
     // Not by a closure: its future would not be Send.
     let mut builds = Vec::new();
     for dockerfile in found {
-        builds.push(one(context, dockerfile));
+        builds.push(one(context, dockerfile, event));
     }
     stream::iter(builds).for_each_concurrent(at_once, |build| build).await;
 }
 
-async fn one(context: &Context, dockerfile: PathBuf) {
+async fn one(context: &Context, dockerfile: PathBuf, event: &str) {
     let path = dockerfile.display();
-    match build(context, &dockerfile).await {
+    match build(context, &dockerfile, event).await {
         Ok(outcome) => tracing::info!(dockerfile = %path, ?outcome, "prebuilt"),
         // The step that needs it will say why.
         Err(failure) => {
@@ -146,7 +150,11 @@ async fn one(context: &Context, dockerfile: PathBuf) {
     }
 }
 
-async fn build(context: &Context, dockerfile: &Path) -> Result<prebuild::Prebuilt, Failure> {
+async fn build(
+    context: &Context,
+    dockerfile: &Path,
+    event: &str,
+) -> Result<prebuild::Prebuilt, Failure> {
     let step = prebuild::id()?;
     if let Err(error) = context.prebuilds.remembered.add(&step).await {
         tracing::info!(error = report(&error), "a prebuild may outlive its job");
@@ -154,7 +162,8 @@ async fn build(context: &Context, dockerfile: &Path) -> Result<prebuild::Prebuil
     // The step is to find the image as it finds that of another runner, and to read its warnings.
     let (cache, warnings) = (BuildCache::default(), Warnings::default());
     let shared = context.build_environment().await?;
-    let env = BuildEnvironment { cache: &cache, warnings: &warnings, ..shared };
+    let is_trusted = trust::is_trusted(event, shared.runner);
+    let env = BuildEnvironment { cache: &cache, warnings: &warnings, is_trusted, ..shared };
     let (events, mut received) = mpsc::channel(QUEUE);
     let (_acks, acked) = watch::channel(Acked::ALL);
     let mut session = Session::new(Cursor::default(), Offsets::default(), events, acked);

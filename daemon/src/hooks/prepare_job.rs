@@ -49,7 +49,7 @@ impl Operation for PrepareJob {
         }
         context.warnings.clear();
         policy::apply(context, session, |policy| policy.of_job(spec)).await?;
-        prebuild::start(context);
+        prebuild::start(context, &spec.event);
         let prepared = placement.start_job(Call { context, step }, spec, session).await?;
         summary::of_job(context, session);
         Ok(prepared)

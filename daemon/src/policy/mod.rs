@@ -116,9 +116,9 @@ impl Policy {
         builds::check(&self.rules.builds, event).into_iter().collect()
     }
 
-    /// True if a build depends on the event that it is for.
-    pub fn asks_for_event(&self) -> bool {
-        self.rules.builds.events.is_some() && self.rules.mode == Mode::Enforce
+    /// True if no build may begin by an event that is believed; none: it is not known.
+    pub fn refuses_builds_of(&self, event: Option<&str>) -> bool {
+        self.rules.mode == Mode::Enforce && !self.of_build(event).is_empty()
     }
 
     /// What the rules refuse of the images that a Dockerfile names.

@@ -228,7 +228,9 @@ fn a_build_is_for_an_event_that_the_rule_names() {
         let error = refused(&of_push, event);
         assert!(matches!(error, Some(PolicyError::EventUnknown { .. })), "{event:?}");
     }
-    assert!(of_push.asks_for_event());
+    assert!(of_push.refuses_builds_of(None) && of_push.refuses_builds_of(Some("pull_request")));
+    assert!(!of_push.refuses_builds_of(Some("push")));
+    assert!(!policy("{mode: audit, builds: {events: [push]}}").refuses_builds_of(None));
     assert!(refused(&policy("mode: enforce"), None).is_none());
 }
 

@@ -56,7 +56,7 @@ pub(super) fn run_start(
     let Some(mut container) = start.container else {
         return Err(invalid(CallError::NoField { call: "RunContainerStep", field: "container" }));
     };
-    bounds::check_text("event", &start.event).map_err(|error| status::of(&error.into()))?;
+    let event = event(start.event)?;
     trace_step(
         traces,
         Call::RunContainerStep,
@@ -65,8 +65,14 @@ pub(super) fn run_start(
         &mut container.environment_variables,
     );
     let mut spec = ContainerStep::try_from(container).map_err(|failure| status::of(&failure))?;
-    spec.event = start.event;
+    spec.event = event;
     Ok(Read { start: start_at, spec })
+}
+
+/// The workflow's event, checked.
+fn event(event: String) -> Result<String, Status> {
+    bounds::check_text("event", &event).map_err(|error| status::of(&error.into()))?;
+    Ok(event)
 }
 
 pub(super) fn build_start(
@@ -100,9 +106,10 @@ pub(super) fn prepare_start(
     let variables = start.container.as_ref().map(|container| &container.environment_variables);
     let parent = variables.and_then(|variables| variables.get(TRACEPARENT)).map(String::as_str);
     trace(traces, Call::PrepareJob, &start_at, job, parent);
+    let event = event(start.event)?;
     let spec =
         JobSpec::read(start.container, start.services).map_err(|failure| status::of(&failure))?;
-    Ok(Read { start: start_at, spec })
+    Ok(Read { start: start_at, spec: JobSpec { event, ..spec } })
 }
 
 pub(super) fn script_start(

@@ -72,6 +72,12 @@ impl Setup {
         Self { placement: Placement::RunnerPod, ..Self::default() }
     }
 
+    /// Its hookd believes in events: no step runs beside hooks.
+    pub fn believing_events(self) -> Self {
+        self.set_on_runner("ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER", "true")
+            .set_on_runner("ACTIONS_RUNNER_CONTAINER_HOOKS", "/run/hookd/hook.js")
+    }
+
     /// Builds images: they are pushed to the cluster's registry.
     pub fn with_registry(self) -> Self {
         let cluster = cluster();

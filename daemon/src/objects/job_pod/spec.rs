@@ -28,6 +28,8 @@ pub struct JobSpec {
     pub container: Option<JobContainer>,
     /// The services, in the order of the workflow.
     pub services: Vec<JobContainer>,
+    /// The workflow's event, as the hook's environment names it; empty: not known.
+    pub event: String,
 }
 
 /// A container of a job, checked.
@@ -62,8 +64,8 @@ impl JobSpec {
             .into_iter()
             .zip(names)
             .map(|(spec, name)| JobContainer::read(name, ContainerKind::Service, spec));
-        let spec =
-            Self { container: job.transpose()?, services: services.collect::<Result<_, _>>()? };
+        let (container, services) = (job.transpose()?, services.collect::<Result<_, _>>()?);
+        let spec = Self { container, services, event: String::new() };
         spec.check_ports(&[])?;
         Ok(spec)
     }

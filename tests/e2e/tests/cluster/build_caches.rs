@@ -4,23 +4,24 @@ use fake_runner::Step;
 use fake_runner::layout::guid;
 use serde_json::json;
 use test_support::cluster::{self, cluster};
-use test_support::wait::s;
-use test_support::{Outcome, RunnerPod, Setup};
+use test_support::wait::{s, until};
+use test_support::{JobRun, Outcome, RunnerPod, Setup};
+
+use crate::build_reuse::{FOUND, keeping};
 
 /// As Kaniko's log says it.
 const FROM_CACHE: &str = "Using caching version of cmd: RUN";
 
-fn caching(repository: &str) -> RunnerPod {
-    RunnerPod::with(&Setup::default().set("HOOKD_BUILD_CACHE_REPOSITORY", repository))
+fn setup(repository: &str) -> Setup {
+    Setup::default().set("HOOKD_BUILD_CACHE_REPOSITORY", repository)
 }
 
-/// Its hookd believes in events: no step runs beside hooks.
+fn caching(repository: &str) -> RunnerPod {
+    RunnerPod::with(&setup(repository))
+}
+
 fn believing(repository: &str) -> RunnerPod {
-    let setup = Setup::default().set("HOOKD_BUILD_CACHE_REPOSITORY", repository);
-    let alone = setup
-        .set_on_runner("ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER", "true")
-        .set_on_runner("ACTIONS_RUNNER_CONTAINER_HOOKS", "/run/hookd/hook.js");
-    RunnerPod::with(&alone)
+    RunnerPod::with(&setup(repository).believing_events())
 }
 
 fn own_repository() -> String {
@@ -73,6 +74,26 @@ fn a_layer_is_taken_from_an_earlier_build_of_another_runner() {
         run_for("push", &runner, &runner.action("cached", &files))
     };
     assert!(!is_cached(&renamed), "{}", renamed.log());
+}
+
+#[test]
+fn a_prebuild_takes_and_leaves_layers_by_its_jobs_event() {
+    let repository = own_repository();
+    let runner = keeping(setup(&repository).believing_events());
+    let dockerfile =
+        format!("FROM busybox:1\nRUN echo {} >/a\nCMD [\"cat\", \"/a\"]\n", guid().unwrap());
+    let definition = "runs: {using: docker, image: Dockerfile}";
+    let step = runner.action("ahead", &[("action.yml", definition), ("Dockerfile", &dockerfile)]);
+    // The event of a job that says nothing else is a push.
+    let job = JobRun::start(&runner);
+    until("it is built", s(90), || runner.log().contains("outcome=Built").then_some(()));
+    // Its flags are those of the step's own build: they are a part of the key.
+    let outcome = run_for("push", &runner, &step);
+    assert!(outcome.assert_code(0).log().contains(FOUND), "{}", outcome.log());
+    assert!(tags(&repository) > 0);
+    assert_eq!(tags(&format!("{repository}-untrusted")), 0);
+    job.clean_up().assert_code(0);
+    runner.assert_nothing_left();
 }
 
 /// Where steps may run beside hooks, as in the demo's runner pods, no event is believed.
