@@ -122,13 +122,20 @@ make_kaniko() {
   echo 'hosts: files dns' >"$1/etc/nsswitch.conf"
 }
 
-# make_buildkit <root> <folder of its binaries>: what moby/buildkit's rootless image
-# has of a base with a shell, as far as builds here need it.
+# make_buildkit <root> <folder of its binaries>: what moby/buildkit's images have of
+# a base with a shell, as far as builds here need it: those of the rootless one, and
+# what the other one has for the network of a RUN.
 make_buildkit() {
   local file
+  mkdir -p "$1/usr/sbin" "$1/usr/lib/x86_64-linux-gnu"
+  for file in bridge firewall host-local loopback; do
+    install -D -m 755 "/usr/lib/cni/$file" "$1/usr/bin/buildkit-cni-$file"
+  done
+  install -m 755 /usr/sbin/{iptables,ip6tables} "$1/usr/sbin/"
+  cp -a /usr/lib/x86_64-linux-gnu/xtables "$1/usr/lib/x86_64-linux-gnu/"
   mkdir -p "$1/usr/bin" "$1/etc" "$1/run/user/1000" "$1/home/user/.local/tmp"
   install -m 755 "$2"/{buildctl,buildkitd,rootlesskit} "$BIN/runc" /usr/bin/newuidmap /usr/bin/newgidmap "$1/usr/bin/"
-  for file in "$1"/usr/bin/*; do
+  for file in "$1"/usr/{bin,sbin}/*; do
     { ldd "$file" 2>/dev/null | grep -oE '/[^ ]+' || true; } | while read -r file; do
       mkdir -p "$1$(dirname "$file")"
       cp -L "$file" "$1$file"
@@ -260,7 +267,8 @@ buildkit_image() {
   local busybox path key version
   version=$(module_version buildkit github.com/moby/buildkit)
   busybox=$(layer busybox "$(package_version busybox-static)" make_busybox)
-  key=$(cat "$1"/{buildctl,buildkitd,rootlesskit} "$BIN/runc" | sha256sum | cut -c1-12)
+  key=$(cat "$1"/{buildctl,buildkitd,rootlesskit} "$BIN/runc" - <<<"$(package_version iptables) $(package_version containernetworking-plugins)" |
+    sha256sum | cut -c1-12)
   # Capabilities of files are in pax headers only.
   path=$(LAYER_FORMAT='--format=pax --xattrs --xattrs-include=security.capability --pax-option=exthdr.name=%d/%f,delete=atime,delete=ctime' \
     layer buildkit "$key" make_buildkit "$1")

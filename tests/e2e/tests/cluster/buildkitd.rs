@@ -18,13 +18,6 @@ fn action(runner: &RunnerPod, dockerfile: &str, file: &str) -> Step {
     runner.action("remote", &[("Dockerfile", dockerfile), ("file", file)])
 }
 
-/// Its hookd believes in events: no step runs beside hooks.
-fn believing() -> Setup {
-    Setup::default()
-        .set_on_runner("ACTIONS_RUNNER_REQUIRE_JOB_CONTAINER", "true")
-        .set_on_runner("ACTIONS_RUNNER_CONTAINER_HOOKS", "/run/hookd/hook.js")
-}
-
 #[test]
 #[ignore = "make parity BUILDER=buildkit makes BuildKit"]
 fn a_buildkitd_keeps_layers_and_mixes_no_contexts() {
@@ -42,9 +35,24 @@ fn a_buildkitd_keeps_layers_and_mixes_no_contexts() {
 
 #[test]
 #[ignore = "make parity BUILDER=buildkit makes BuildKit"]
+fn each_run_has_a_network_of_its_own() {
+    let buildkitd = Buildkitd::start("", &[]);
+    let runner = buildkitd.runner(Setup::default());
+    // The range of deploy/buildkitd; what listens in one RUN does not in the other.
+    let dockerfile = "FROM busybox:1 AS one\nRUN ip -4 -o address show eth0 >/address\n\
+                      RUN nc -l -p 4321 & sleep 1; netstat -lnt | grep -q :4321\n\
+                      FROM one\nRUN ! netstat -lnt | grep -E ':(4321|1234)'\nCMD [\"cat\", \"/address\"]\n";
+    let outcome = runner.run(&action(&runner, dockerfile, ""));
+    let address = outcome.assert_code(0).after_build();
+    assert!(address.contains("inet 10.10."), "{address}");
+    runner.assert_nothing_left();
+}
+
+#[test]
+#[ignore = "make parity BUILDER=buildkit makes BuildKit"]
 fn an_untrusted_event_leaves_no_layer_to_trusted_ones() {
     let buildkitd = Buildkitd::start("", &[]);
-    let runner = buildkitd.runner(believing());
+    let runner = buildkitd.runner(Setup::default().believing_events());
     let dockerfile = format!(
         "FROM busybox:1\nRUN echo {} $(cat /proc/sys/kernel/random/uuid) >/layer\n\
          CMD [\"cat\", \"/layer\"]\n",
