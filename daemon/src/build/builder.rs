@@ -55,6 +55,9 @@ pub trait Builder: Sync {
     /// Why it failed, from the end of its log; none: the log does not say.
     fn last_error(&self, tail: &str) -> Option<LastError>;
 
+    /// The digest of the image that it has just pushed, if this line of its log says so.
+    fn pushed(&self, line: &str) -> Option<String>;
+
     /// The digest of the image that it pushed, from its termination message; none: it is none.
     fn digest(&self, message: &str) -> Option<String>;
 }

@@ -7,15 +7,16 @@
 
 use std::time::Duration;
 
-use hookd_api::v1::{Phase, Stream};
+use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Build;
+use super::pushed::PushReader;
 use super::reuse::{Lookup, Recipe};
-use super::{Build, log_position};
 use crate::cluster::error::ClusterError;
 use crate::cluster::pod::Termination;
 use crate::cluster::retry::{Backoff, Retry};
@@ -28,7 +29,7 @@ use crate::objects::metadata::{self, Component};
 use crate::session::cursor::BuiltReference;
 use crate::session::events::Session;
 use crate::session::log_group;
-use crate::workload::output::{self, Place};
+use crate::workload::output;
 
 /// Who has the Lease and no Job for so long has ended.
 const NO_JOB: Duration = Duration::from_secs(5);
@@ -40,8 +41,6 @@ const LIMIT: Duration = Duration::from_secs(600);
 const MOST_FOLLOWED: u32 = 3;
 /// Between two looks whether a build has its Lease yet.
 const LOOK: Duration = Duration::from_secs(3);
-/// From the end of a build until its image has the tag of its key.
-const UNTIL_SHARED: Duration = Duration::from_secs(10);
 /// A Lease that does not come is done without.
 const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -229,8 +228,13 @@ impl Build<'_> {
         log_group::open(self.dockerfile, &[line], session).await?;
         session.cursor.build.get_or_insert_default().following = true;
         session.checkpoint(Phase::BuildRunning).await?;
+        let (reader, said) = PushReader::of(self.builder());
         let ended = tokio::select! {
-            ended = self.log_of(job, recipe, deadline, session) => Some(ended),
+            biased;
+            ended = self.log_of(job, recipe, deadline, &reader, session) => Some(ended),
+            digest = self.pushed_by_another(said, recipe) => {
+                return Ok(Followed::Built(self.found(&recipe.key, digest, session).await?));
+            }
             () = self.lost(lease) => None,
         };
         let followed = match ended {
@@ -307,6 +311,7 @@ impl Build<'_> {
         job: &Job,
         recipe: &Recipe,
         deadline: Instant,
+        reader: &PushReader,
         session: &mut Session,
     ) -> Result<Option<Termination>, Failure> {
         let mut watch = PodWatch::for_job(self.env.cluster.pods(), job);
@@ -317,8 +322,7 @@ impl Build<'_> {
         while Instant::now() < deadline {
             let sent = session.sent();
             let target = ContainerRef { pod: &name, container: names::BUILD_CONTAINER };
-            let place =
-                Place { stream: Stream::Stderr, position: log_position, shown: Some(&shown) };
+            let place = reader.place(&shown);
             let streamed =
                 output::stream(self.env.cluster, &mut watch, job, target, place, session);
             if let Ok(ended) = timeout(SILENCE, streamed).await {
@@ -329,18 +333,5 @@ impl Build<'_> {
             }
         }
         Ok(None)
-    }
-
-    async fn wait_until_shared(&self, recipe: &Recipe) -> Option<String> {
-        let mut backoff = Backoff::default();
-        let waited = async {
-            loop {
-                if let Some(digest) = self.shared(recipe).await {
-                    return digest;
-                }
-                backoff.wait().await;
-            }
-        };
-        timeout(UNTIL_SHARED, waited).await.ok()
     }
 }

@@ -41,7 +41,7 @@ use crate::session::events::Session;
 use crate::session::log_group;
 use crate::session::remembered::RememberedSteps;
 use crate::session::warnings::Warnings;
-use crate::workload::output::{self, Place};
+use crate::workload::output;
 
 pub mod actions;
 mod arrival;
@@ -61,6 +61,7 @@ mod plan;
 pub mod prebuild;
 pub mod progress;
 pub mod publish;
+mod pushed;
 mod reading;
 pub mod repository;
 mod reuse;
@@ -68,6 +69,7 @@ pub mod spec;
 pub mod trust;
 
 use flight::{HeldLease, Turn};
+use pushed::PushReader;
 use reuse::{Lookup, Recipe};
 
 pub use reading::{ContextReader, ReadContext, failure as context_failure};
@@ -153,8 +155,8 @@ struct Plan {
 
 /// How the builder ended.
 enum Finished {
-    /// Well.
-    Succeeded(Termination),
+    /// With the image of this digest in the registry.
+    Succeeded(String),
     /// Without having had its whole context; why.
     WithoutContext(String),
 }
@@ -234,13 +236,13 @@ impl Build<'_> {
     ) -> Result<BuiltReference, Failure> {
         let Plan { lookup, mut lease } = plan;
         let began = Instant::now();
-        let ended = loop {
+        let digest = loop {
             let is_of = |recipe: &Recipe| running.is_of(&recipe.key);
             // Others do not wait for an image that they cannot have.
             lease = lease.filter(|_| lookup.recipe().is_some_and(is_of));
             session.settled();
             match self.finish(&mut running, session).await {
-                Ok(Finished::Succeeded(ended)) => break ended,
+                Ok(Finished::Succeeded(digest)) => break digest,
                 Err(failure) => {
                     drop(running);
                     running = self.with_more_memory(failure, &lookup, session).await?;
@@ -254,7 +256,6 @@ impl Build<'_> {
             }
         };
         session.timings.took(metrics::Phase::Build, began.elapsed());
-        let digest = self.digest(&running.job, &ended)?;
         if let Some(recipe) = lookup.recipe() {
             self.share(recipe, &running, &digest).await;
         }
@@ -297,11 +298,15 @@ impl Build<'_> {
         self.started(job, watch, session).await?;
         let name = pod.name_any();
         let target = ContainerRef { pod: &name, container: names::BUILD_CONTAINER };
-        // The builder's log is none of the program's output.
-        let place = Place { stream: Stream::Stderr, position: log_position, shown: Some(shown) };
-        let ended = output::stream(self.env.cluster, watch, job, target, place, session).await?;
+        let (reader, said) = PushReader::of(self.builder());
+        let place = reader.place(shown);
+        let ended = tokio::select! {
+            biased;
+            ended = output::stream(self.env.cluster, watch, job, target, place, session) => ended?,
+            digest = self.pushed(said) => return Ok(Finished::Succeeded(digest)),
+        };
         if ended.exit_code == 0 {
-            return Ok(Finished::Succeeded(ended));
+            return self.digest(job, &ended).map(Finished::Succeeded);
         }
         // The builder outlives a RUN that is killed for its memory, and ends with a code of its own.
         if ended.reason == pod::OOM_KILLED {

@@ -163,7 +163,7 @@ impl Build<'_> {
         Ok(Recipe { key, tag, images, bases, endpoint, hidden, made_of, changes })
     }
 
-    async fn find_in_time(
+    pub(super) async fn find_in_time(
         &self,
         repository: &Repository<'_>,
         tag: &str,
@@ -223,7 +223,7 @@ impl Build<'_> {
     }
 
     /// The repository, with credentials that are read once a call.
-    async fn repository(&self) -> Option<&Repository<'_>> {
+    pub(super) async fn repository(&self) -> Option<&Repository<'_>> {
         let (client, cluster) = (self.env.registry?, self.env.cluster);
         let made = || Repository::new(client, cluster, &self.env.config.registry);
         Some(self.repository.get_or_init(made).await)

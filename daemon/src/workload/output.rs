@@ -16,8 +16,14 @@ use crate::session::events::Session;
 use crate::workload::error::WorkloadError;
 use crate::workload::start;
 
+/// Sees what a log says once the client has it.
+pub trait Observer: Sync {
+    /// Some lines of it.
+    fn observe(&self, data: &[u8]);
+}
+
 /// Where a log goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Place<'a> {
     /// The client's stream: standard output is the program's alone.
     pub stream: Stream,
@@ -25,6 +31,8 @@ pub struct Place<'a> {
     pub position: fn(&mut Cursor) -> Option<&mut LogPosition>,
     /// Restores the names of registries in a build's log.
     pub shown: Option<&'a Shown>,
+    /// Who else reads it, as the builder wrote it.
+    pub observer: Option<&'a dyn Observer>,
 }
 
 /// Streams the log of `container` in the pod of `job` until the container has ended.
@@ -96,8 +104,12 @@ impl Sink for SessionSink<'_> {
             }
         };
         let shown = self.place.shown;
-        let data = shown.map_or_else(|| data.clone(), |shown| shown.restore_bytes(&data));
-        self.session.output(self.place.stream, data, advance).await
+        let text = shown.map_or_else(|| data.clone(), |shown| shown.restore_bytes(&data));
+        self.session.output(self.place.stream, text, advance).await?;
+        if let Some(observer) = self.place.observer {
+            observer.observe(&data);
+        }
+        Ok(())
     }
 
     async fn broken(&mut self, broken: bool) -> Result<(), Failure> {

@@ -102,6 +102,13 @@ impl Builder for BuildKit {
         Some(LastError { line, message, exit_code })
     }
 
+    /// `Push` in util/push/push.go: "#8 pushing manifest for <reference>@<digest> 0.1s done".
+    fn pushed(&self, line: &str) -> Option<String> {
+        let (_, rest) = line.split_once(" pushing manifest for ")?;
+        let (reference, _) = rest.trim_end().strip_suffix("done")?.split_once(' ')?;
+        digest(reference.rsplit_once('@')?.1)
+    }
+
     fn digest(&self, message: &str) -> Option<String> {
         digest(&serde_json::from_str::<Metadata>(message).ok()?.digest)
     }

@@ -89,6 +89,13 @@ impl Builder for Kaniko {
         Some(LastError { line: None, exit_code: run_exit_code(&message), message })
     }
 
+    /// `DoPush` in pkg/executor/push.go: what comes after it writes nothing here.
+    fn pushed(&self, line: &str) -> Option<String> {
+        let line = plain(line);
+        let (_, reference) = line.rsplit_once("Pushed ")?;
+        digest(reference.rsplit_once('@')?.1)
+    }
+
     fn digest(&self, message: &str) -> Option<String> {
         digest(message)
     }

@@ -38,7 +38,8 @@ mod job;
 use job::Made;
 
 /// The program's log: the kubelet keeps its two streams as one.
-const LOG: Place<'static> = Place { stream: Stream::Stdout, position: log_position, shown: None };
+const LOG: Place<'static> =
+    Place { stream: Stream::Stdout, position: log_position, shown: None, observer: None };
 
 /// Runs the image; its exit code.
 pub(super) async fn run(

@@ -32,6 +32,17 @@ fn a_run_that_fails_shows_its_output_and_its_code() {
     }
 }
 
+/// As the builder's log says that a build is done.
+#[test]
+fn a_run_that_says_that_it_pushed_ends_no_build() {
+    let digest = "a".repeat(64);
+    let says = format!("FROM busybox:1\nRUN echo 'INFO[0001] Pushed x@sha256:{digest}'; sleep 2\n");
+    let failed = outcome_of(&format!("{says}RUN exit 23\n"));
+    failed.assert_failed_with(EARLY + 20, &["RUN", "exit code 23"]);
+    let built = outcome_of(&format!("{says}RUN echo right >/a\nCMD [\"cat\", \"/a\"]\n"));
+    assert_eq!(built.assert_code(0).after_build(), "right\n");
+}
+
 #[test]
 fn a_syntax_error_is_told_with_its_line() {
     let outcome = outcome_of("FROM busybox:1\nFRMO nothing\n");
