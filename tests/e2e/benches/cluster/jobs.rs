@@ -17,7 +17,7 @@ use test_support::{
 /// Script steps of a job.
 const STEPS: usize = 4;
 
-/// The figures of whole jobs, and what the processes have in memory.
+/// The figures of whole jobs, the bare pod first, and what the processes have in memory.
 pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
     let (mut bare, mut prepared, mut steps, mut ended) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -19,9 +19,9 @@ const STEPS: usize = 8;
 /// Runs of them.
 const RUNS: u32 = 5;
 
-/// Steps that find their image, beside steps that name it; and eight at once, of which one builds.
-/// `first` is the time of a first build, in seconds.
-pub(crate) fn measure(runs: u32, first: f64) -> [Figure; 3] {
+/// Steps that find their image, beside steps that name it; and eight at once, of which one builds, beside eight
+/// that name theirs. `first` is the time of a first build, in seconds.
+pub(crate) fn measure(runs: u32, first: f64) -> [Figure; 4] {
     let runner = RunnerPod::with(&Setup::default().set("HOOKD_BUILT_IMAGES", "keep"));
     let image = image_step(&runner, "true", "");
     let content = guid().unwrap();
@@ -37,22 +37,27 @@ pub(crate) fn measure(runs: u32, first: f64) -> [Figure; 3] {
         let (image, again) = (images[images.len() - 1], found[found.len() - 1]);
         eprintln!("reuse, run {run} of {runs}: image {image:.3?}, found {again:.3?}");
     }
-    let all: Vec<_> = (0..runs.min(RUNS)).map(|run| at_once(&runner, run)).collect();
+    let (mut built, mut named) = (Vec::new(), Vec::new());
+    for run in 0..runs.min(RUNS) {
+        let content = guid().unwrap();
+        let step = |number| dockerfile_step(&runner, &format!("shared-{run}-{number}"), &content);
+        built.push(at_once(&runner, &(0..STEPS).map(step).collect::<Vec<_>>()));
+        named.push(at_once(&runner, &vec![image_step(&runner, "true", ""); STEPS]));
+        let (built, named) = (built[built.len() - 1], named[named.len() - 1]);
+        eprintln!("eight at once, run {run}: built {built:.3?}, image {named:.3?}");
+    }
     let image = Figure::new("build.image_step", &images[1..]);
     let aim = image.median() * REUSE;
     [
         image,
         Figure::new("build.reuse", &found[1..]).aim(aim),
-        Figure::new("build.8_identical", &all).aim(first * SHARED),
+        Figure::new("build.8_identical", &built).aim(first * SHARED),
+        Figure::new("build.8_image_steps", &named),
     ]
 }
 
 /// From the first one's start to the last one's end.
-fn at_once(runner: &RunnerPod, run: u32) -> Duration {
-    let content = guid().unwrap();
-    let steps: Vec<_> = (0..STEPS)
-        .map(|number| dockerfile_step(runner, &format!("shared-{run}-{number}"), &content))
-        .collect();
+fn at_once(runner: &RunnerPod, steps: &[Step]) -> Duration {
     let started = Instant::now();
     let hooks: Vec<_> = steps.iter().map(|step| runner.call(step).start()).collect();
     for hook in hooks {
@@ -60,7 +65,6 @@ fn at_once(runner: &RunnerPod, run: u32) -> Duration {
     }
     let time = started.elapsed();
     runner.assert_nothing_left();
-    eprintln!("eight at once, run {run}: {time:.3?}");
     time
 }
 
