@@ -17,7 +17,7 @@ TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/nul
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python prometheus build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,10 @@ compiler:
 # The tests call hookd's API with a Python client too.
 python:
 	@python3 -c 'import ensurepip' 2>/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y python3-venv; } </dev/null
+
+# One test starts a Prometheus, which reads hookd's metrics by the dashboard and the alerts of deploy/monitoring.
+prometheus:
+	@command -v prometheus >/dev/null || deploy/devcluster/packages.sh prometheus
 
 build: compiler ## build hookd, hook and stepd, and the fake runner, as static binaries
 	$(STATIC) --release -p hookd
@@ -49,7 +53,7 @@ test-unit: compiler ## run the tests that need no cluster
 test-examples: compiler python ## run the example clients against hookd's API; needs Go and Python
 	.ci/examples
 
-test-cluster: build cluster-up python ## run the tests on the cluster
+test-cluster: build cluster-up python prometheus ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
 	{ cargo test --locked --workspace --features cluster --test cluster -- --test-threads=2 && \

@@ -10,7 +10,7 @@ pub(crate) mod examples;
 pub use common::CommonError;
 
 /// A stable name for a kind of failure; `docs/errors.md` lists them with their remedies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// An admission controller refused the pod (Pod Security, a policy engine).
     AdmissionDenied,

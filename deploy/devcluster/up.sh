@@ -9,30 +9,6 @@ set -euo pipefail
 PACKAGES=(etcd-server containernetworking-plugins docker-registry iptables conntrack busybox-static
   mmdebstrap gcc libc6-dev libseccomp-dev pkg-config iproute2 openssl curl ca-certificates)
 
-install_packages() {
-  local installed package missing=()
-  installed=$(dpkg-query -W -f '${Package}:${db:Status-Status}\n' "${PACKAGES[@]}" 2>/dev/null || true)
-  for package in "${PACKAGES[@]}"; do
-    grep -qx "$package:installed" <<<"$installed" || missing+=("$package")
-  done
-  [ ${#missing[@]} -gt 0 ] || return 0
-  say "installing ${missing[*]}"
-  # Packages start their services; this one cluster starts its own.
-  local policy=/usr/sbin/policy-rc.d made=
-  if [ ! -e $policy ]; then
-    printf '#!/bin/sh\nexit 101\n' >$policy
-    chmod +x $policy
-    made=yes
-  fi
-  local result=0
-  {
-    apt-get update -q && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends "${missing[@]}"
-  } >"$LOGS/apt.log" 2>&1 </dev/null || result=$?
-  [ -z "$made" ] || rm -f $policy
-  [ $result = 0 ] || die "apt-get could not install ${missing[*]}: $(grep '^E:' "$LOGS/apt.log" | head -n 1) (log: $LOGS/apt.log)"
-}
-
 running() {
   local name
   for name in "${COMPONENTS[@]}"; do component_pid "$name" >/dev/null || return 1; done
@@ -102,7 +78,7 @@ if [ -e "$MARK" ] && [ "$(cat "$MARK")" != "$boot" ]; then
 fi
 echo "$boot" >"$MARK"
 
-install_packages
+"$HERE/packages.sh" "${PACKAGES[@]}"
 build_binaries
 echo "$BIN" >"$STATE/bin"
 mkdir -p "$RUN" "$CONF"

@@ -1,13 +1,15 @@
 //! What hookd counts, for Prometheus: `docs/monitoring.md` lists it.
 //!
 //! There is one [`Metrics`] in a process: what is counted belongs to the process and not to a call. Counting
-//! is an addition to an atomic; the text is made when it is asked for.
+//! finds a series under a lock that all who count share, and adds to it; the text is made when it is asked for.
 
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::error::Reason;
 
@@ -18,21 +20,21 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod trace_events;
-mod values;
 
 pub use labels::{Build, Call, Code, Connection, Label, Outcome, Output, Phase, Verb};
 pub use server::serve;
 pub use trace_events::TRACE_TARGET;
 
-use labels::Unlabelled;
-use page::{About, Page};
-use values::{Counters, Durations};
+use labels::{all, pairs};
+use page::{Counters, Durations, Page};
+use process::Process;
 
 /// Seconds: from a script that does nothing to a build of hours. An alert is on 120: within a bucket Prometheus
 /// can only guess.
-const CALL_BOUNDS: &[f64] =
-    &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0];
-const PHASE_BOUNDS: &[f64] = &[0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 7200.0];
+const CALL_BOUNDS: [f64; 12] =
+    [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0];
+const PHASE_BOUNDS: [f64; 11] =
+    [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 7200.0];
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
@@ -44,73 +46,111 @@ pub fn metrics() -> &'static Metrics {
 /// All that is counted.
 #[derive(Debug)]
 pub struct Metrics {
-    /// When the process began to count, in seconds since 1970.
-    started: f64,
-    calls: Counters<Call, Outcome>,
+    calls: Counters<(Call, Outcome)>,
     call_durations: Durations<Call>,
-    in_progress: AtomicU64,
+    in_progress: Gauge,
     failures: Counters<Reason>,
     phases: Durations<Phase>,
     builds: Counters<Build>,
     output: Counters<Output>,
     reconnects: Counters<Connection>,
-    requests: Counters<Verb, Code>,
-    retries: Counters,
+    requests: Counters<(Verb, Code)>,
+    retries: Counter,
     registry_requests: Counters<Code>,
-    missing_permissions: AtomicU64,
+    missing_permissions: Gauge,
+    page: Page,
 }
 
 impl Metrics {
     fn new() -> Self {
+        let mut page = Page::default();
         Self {
-            started: process::now(),
-            calls: Counters::default(),
-            call_durations: Durations::new(CALL_BOUNDS),
-            in_progress: AtomicU64::new(0),
-            failures: Counters::default(),
-            phases: Durations::new(PHASE_BOUNDS),
-            builds: Counters::default(),
-            output: Counters::default(),
-            reconnects: Counters::default(),
-            requests: Counters::default(),
-            retries: Counters::default(),
-            registry_requests: Counters::default(),
-            missing_permissions: AtomicU64::new(0),
+            calls: page.counters("hookd_calls", "Calls of the hooks that have ended", ends()),
+            call_durations: page.durations(
+                "hookd_call_duration_seconds",
+                "How long a call of a hook took",
+                || Histogram::new(CALL_BOUNDS),
+            ),
+            in_progress: page.gauge("hookd_calls_in_progress", "Calls of the hooks under way"),
+            failures: page.counters(
+                "hookd_failures",
+                "Failures that clients have received, by their reason",
+                all(),
+            ),
+            phases: page.durations(
+                "hookd_phase_duration_seconds",
+                "How long a phase of a call took",
+                || Histogram::new(PHASE_BOUNDS),
+            ),
+            builds: page.counters(
+                "hookd_builds",
+                "Images of Dockerfiles, by where they came from",
+                all(),
+            ),
+            output: page.counters(
+                "hookd_output_bytes",
+                "Bytes of output that clients were sent",
+                all(),
+            ),
+            reconnects: page.counters(
+                "hookd_reconnects",
+                "Connections that broke and were made again",
+                all(),
+            ),
+            requests: page.counters(
+                "hookd_kubernetes_requests",
+                "Requests to the Kubernetes API server",
+                requests(),
+            ),
+            retries: page.counter(
+                "hookd_kubernetes_retries",
+                "Requests to the Kubernetes API server that were made again",
+            ),
+            registry_requests: page.counters(
+                "hookd_registry_requests",
+                "Requests to registries",
+                all().filter(|code: &Code| code.is_shown_at_0()),
+            ),
+            missing_permissions: page.gauge(
+                "hookd_missing_permissions",
+                "Permissions that hookd lacked when it last looked",
+            ),
+            page: page.and(Process::started_now()),
         }
     }
 
     /// A call has begun.
     pub fn begin(&'static self, call: Call) -> CallInProgress {
-        self.in_progress.fetch_add(1, Ordering::Relaxed);
+        self.in_progress.inc();
         let outcome = Outcome::HookdFailed;
         CallInProgress { metrics: self, call, outcome, reason: None, since: Instant::now() }
     }
 
     /// A client has received a failure.
     pub fn failed(&self, reason: Reason) {
-        self.failures.add(reason, Unlabelled::One, 1);
+        self.failures.get_or_create(&reason).inc();
     }
 
     /// A phase took so long, and ended so long `ago`.
     pub fn took_until(&self, phase: Phase, time: Duration, ago: Duration) {
-        self.phases.observe(phase, time);
+        self.phases.get_or_create(&phase).observe(time.as_secs_f64());
         trace_events::phase(phase, time, ago);
     }
 
     /// A step has its image.
     pub fn built(&self, build: Build) {
-        self.builds.add(build, Unlabelled::One, 1);
+        self.builds.get_or_create(&build).inc();
         trace_events::built(build);
     }
 
     /// A client was sent output.
     pub fn sent(&self, output: Output, bytes: usize) {
-        self.output.add(output, Unlabelled::One, bytes as u64);
+        self.output.get_or_create(&output).inc_by(bytes as u64);
     }
 
     /// A connection broke, and is made again.
     pub fn reconnected(&self, connection: Connection) {
-        self.reconnects.add(connection, Unlabelled::One, 1);
+        self.reconnects.get_or_create(&connection).inc();
     }
 
     /// The API server is asked.
@@ -125,88 +165,32 @@ impl Metrics {
 
     /// A request to the API server is made again.
     pub fn retried(&self) {
-        self.retries.add(Unlabelled::One, Unlabelled::One, 1);
+        self.retries.inc();
     }
 
     /// So many permissions were missing when they were last looked at.
     pub fn lacks_permissions(&self, number: usize) {
-        self.missing_permissions.store(number as u64, Ordering::Relaxed);
+        self.missing_permissions.set(i64::try_from(number).unwrap_or(i64::MAX));
     }
 
     /// The page for scrapers.
     pub fn text(&self) -> String {
-        let mut page = Page::default();
-        self.write_calls(&mut page);
-        self.write_requests(&mut page);
-        self.write_process(&mut page);
-        page.into_text()
+        self.page.text()
     }
+}
 
-    fn write_calls(&self, page: &mut Page) {
-        let about = |name, help| About { name, help };
-        let always = |_, _| true;
-        let calls = about("hookd_calls_total", "Calls of the hooks that have ended.");
-        // What is neither a step nor a job runs no program, and is not left.
-        let may_be = |call, outcome| match outcome {
-            Outcome::Succeeded | Outcome::WorkflowFailed | Outcome::HookdFailed => true,
-            Outcome::ProgramFailed => matches!(call, Call::RunScriptStep | Call::RunContainerStep),
-            Outcome::Cancelled | Outcome::Left => {
-                !matches!(call, Call::CancelStep | Call::CleanupJob)
-            }
-        };
-        page.counters(calls, &self.calls, may_be);
-        let durations = about("hookd_call_duration_seconds", "How long a call of a hook took.");
-        page.durations(durations, &self.call_durations);
-        let in_progress = about("hookd_calls_in_progress", "Calls of the hooks under way.");
-        page.gauge(in_progress, &[], self.in_progress.load(Ordering::Relaxed));
-        let failures =
-            about("hookd_failures_total", "Failures that clients have received, by their reason.");
-        page.counters(failures, &self.failures, always);
-        let phases = about("hookd_phase_duration_seconds", "How long a phase of a call took.");
-        page.durations(phases, &self.phases);
-        let builds = about("hookd_builds_total", "Images of Dockerfiles, by where they came from.");
-        page.counters(builds, &self.builds, |_, _| true);
-        let output = about("hookd_output_bytes_total", "Bytes of output that clients were sent.");
-        page.counters(output, &self.output, |_, _| true);
-    }
+/// How each call may end: what is neither a step nor a job runs no program, and is not left.
+fn ends() -> impl Iterator<Item = (Call, Outcome)> {
+    pairs().filter(|(call, outcome)| match outcome {
+        Outcome::Succeeded | Outcome::WorkflowFailed | Outcome::HookdFailed => true,
+        Outcome::ProgramFailed => matches!(call, Call::RunScriptStep | Call::RunContainerStep),
+        Outcome::Cancelled | Outcome::Left => !matches!(call, Call::CancelStep | Call::CleanupJob),
+    })
+}
 
-    fn write_requests(&self, page: &mut Page) {
-        let about = |name, help| About { name, help };
-        let reconnects =
-            about("hookd_reconnects_total", "Connections that broke and were made again.");
-        page.counters(reconnects, &self.reconnects, |_, _| true);
-        let requests =
-            about("hookd_kubernetes_requests_total", "Requests to the Kubernetes API server.");
-        page.counters(requests, &self.requests, |verb, code| {
-            verb != Verb::Other && code.is_shown_at_0()
-        });
-        let retries = about(
-            "hookd_kubernetes_retries_total",
-            "Requests to the Kubernetes API server that were made again.",
-        );
-        page.counters(retries, &self.retries, |_, _| true);
-        let registry = about("hookd_registry_requests_total", "Requests to registries.");
-        page.counters(registry, &self.registry_requests, |code, _| code.is_shown_at_0());
-        let missing = about(
-            "hookd_missing_permissions",
-            "Permissions that hookd lacked when it last looked.",
-        );
-        page.gauge(missing, &[], self.missing_permissions.load(Ordering::Relaxed));
-    }
-
-    fn write_process(&self, page: &mut Page) {
-        let about = |name, help| About { name, help };
-        let info = about("hookd_build_info", "The version of hookd; always 1.");
-        page.gauge(info, &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        let started = about("process_start_time_seconds", "When hookd started, since 1970.");
-        page.gauge(started, &[], self.started);
-        if let Some(memory) = process::resident_memory() {
-            page.gauge(about("process_resident_memory_bytes", "Memory of hookd."), &[], memory);
-        }
-        if let Some(time) = process::processor_time() {
-            page.counter(about("process_cpu_seconds_total", "Processor time of hookd."), time);
-        }
-    }
+/// What is asked of the API server in each cluster, and the answers that an alert is on.
+fn requests() -> impl Iterator<Item = (Verb, Code)> {
+    pairs().filter(|(verb, code): &(_, Code)| *verb != Verb::Other && code.is_shown_at_0())
 }
 
 /// A call under way; it is counted when it is dropped.
@@ -228,9 +212,10 @@ impl CallInProgress {
 
 impl Drop for CallInProgress {
     fn drop(&mut self) {
-        self.metrics.in_progress.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.calls.add(self.call, self.outcome, 1);
-        self.metrics.call_durations.observe(self.call, self.since.elapsed());
+        self.metrics.in_progress.dec();
+        self.metrics.calls.get_or_create(&(self.call, self.outcome)).inc();
+        let duration = self.since.elapsed().as_secs_f64();
+        self.metrics.call_durations.get_or_create(&self.call).observe(duration);
         trace_events::ended(self.outcome, self.reason);
     }
 }
@@ -254,8 +239,8 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         match self.verb {
-            Some(verb) => self.metrics.requests.add(verb, self.code, 1),
-            None => self.metrics.registry_requests.add(self.code, Unlabelled::One, 1),
-        }
+            Some(verb) => self.metrics.requests.get_or_create(&(verb, self.code)).inc(),
+            None => self.metrics.registry_requests.get_or_create(&self.code).inc(),
+        };
     }
 }

@@ -1,93 +1,88 @@
-//! The page that a scraper reads: Prometheus' text format, version 0.0.4.
-//! <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! The page that a scraper reads: prometheus-client writes it, in Prometheus' text format, version 0.0.4.
 
-use std::fmt::{Display, Write};
+use std::fmt::Debug;
+use std::hash::Hash;
 
-use super::labels::Label;
-use super::values::{Counters, Durations};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use super::labels::{Label, all};
 
 /// How the page says what it is.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
 
-#[derive(Default)]
-pub(super) struct Page(String);
+/// A counter for each set of labels.
+pub(super) type Counters<S> = Family<S, Counter>;
+/// Durations by the value of a label.
+pub(super) type Durations<A> = Family<A, Histogram, fn() -> Histogram>;
 
-/// Name of a metric, and what it is.
-#[derive(Clone, Copy)]
-pub(super) struct About {
-    pub(super) name: &'static str,
-    pub(super) help: &'static str,
-}
+/// What is on it, in the order in which it was added. prometheus-client ends a help text with a full stop and the
+/// name of a counter with `_total`.
+#[derive(Debug, Default)]
+pub(super) struct Page(Registry);
 
 impl Page {
-    pub(super) fn into_text(self) -> String {
-        self.0
-    }
-
-    fn begin(&mut self, about: About, kind: &str) {
-        let About { name, help } = about;
-        // Writing to a String cannot fail.
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    /// `labels` without a name are left out.
-    fn sample(&mut self, name: impl Display, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.0, "{name}");
-        let labels = labels.iter().filter(|(name, _)| !name.is_empty());
-        let mut before = '{';
-        for (label, value) in labels {
-            let _ = write!(self.0, "{before}{label}=\"{value}\"");
-            before = ',';
-        }
-        if before == ',' {
-            self.0.push('}');
-        }
-        let _ = writeln!(self.0, " {value}");
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
     }
 
     /// A number that may fall.
-    pub(super) fn gauge(&mut self, about: About, labels: &[(&str, &str)], value: impl Display) {
-        self.begin(about, "gauge");
-        self.sample(about.name, labels, value);
+    pub(super) fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+        self.add(name, help, Gauge::default())
     }
 
     /// A number that only grows.
-    pub(super) fn counter(&mut self, about: About, value: impl Display) {
-        self.begin(about, "counter");
-        self.sample(about.name, &[], value);
+    pub(super) fn counter(&mut self, name: &str, help: &str) -> Counter {
+        self.add(name, help, Counter::default())
     }
 
-    /// A counter for each pair of values that `is_shown`, and for those that were counted.
-    pub(super) fn counters<A: Label, B: Label>(
+    /// A counter for each of these sets of labels, and for others once they are counted.
+    pub(super) fn counters<S>(
         &mut self,
-        about: About,
-        counters: &Counters<A, B>,
-        is_shown: impl Fn(A, B) -> bool,
-    ) {
-        self.begin(about, "counter");
-        for one in A::ALL {
-            for other in B::ALL {
-                let count = counters.get(*one, *other);
-                if count > 0 || is_shown(*one, *other) {
-                    let labels = [(A::NAME, one.value()), (B::NAME, other.value())];
-                    self.sample(about.name, &labels, count);
-                }
-            }
+        name: &str,
+        help: &str,
+        at_0: impl IntoIterator<Item = S>,
+    ) -> Counters<S>
+    where
+        S: EncodeLabelSet + Clone + Hash + Eq + Debug + Send + Sync + 'static,
+    {
+        let counters = Counters::default();
+        for labels in at_0 {
+            drop(counters.get_or_create(&labels));
         }
+        self.add(name, help, counters)
     }
 
-    pub(super) fn durations<A: Label>(&mut self, about: About, durations: &Durations<A>) {
-        self.begin(about, "histogram");
-        let name = about.name;
-        for value in A::ALL {
-            let label = (A::NAME, value.value());
-            let mut count = 0;
-            for (bound, number) in durations.buckets(*value) {
-                self.sample(format_args!("{name}_bucket"), &[label, ("le", &bound)], number);
-                count = number;
-            }
-            self.sample(format_args!("{name}_sum"), &[label], durations.sum(*value));
-            self.sample(format_args!("{name}_count"), &[label], count);
+    /// A histogram as `empty` makes it for each value of a label.
+    pub(super) fn durations<A: Label>(
+        &mut self,
+        name: &str,
+        help: &str,
+        empty: fn() -> Histogram,
+    ) -> Durations<A> {
+        let durations = Durations::new_with_constructor(empty);
+        for value in all() {
+            drop(durations.get_or_create(&value));
         }
+        self.add(name, help, durations)
+    }
+
+    /// With what is asked for at each scrape.
+    pub(super) fn and(mut self, collector: impl Collector) -> Self {
+        self.0.register_collector(Box::new(collector));
+        self
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_text::encode(&mut text, &self.0);
+        text
     }
 }

@@ -60,6 +60,27 @@ fn a_request_without_an_answer_is_counted_too() {
 }
 
 #[test]
+fn buckets_count_all_that_is_not_above_their_bound() {
+    let metrics = fresh();
+    for millis in [100, 101, 8_000_000] {
+        metrics.took_until(Phase::Run, Duration::from_millis(millis), Duration::ZERO);
+    }
+    let text = metrics.text();
+    for (bound, number) in [("0.1", 1), ("0.3", 2), ("1", 2), ("7200", 2), ("+Inf", 3)] {
+        let name = "hookd_phase_duration_seconds_bucket";
+        let line = format!("{name}{{phase=\"run\",le=\"{bound}\"}} {number}");
+        assert!(text.contains(&format!("\n{line}\n")), "{line} is not in:\n{text}");
+    }
+    for line in ["sum{phase=\"run\"} 8000.201", "count{phase=\"run\"} 3", "count{phase=\"pull\"} 0"]
+    {
+        assert!(
+            text.contains(&format!("\nhookd_phase_duration_seconds_{line}\n")),
+            "{line}: {text}"
+        );
+    }
+}
+
+#[test]
 fn a_page_has_few_series_and_names_as_prometheus_asks() {
     let text = fresh().text();
     let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
