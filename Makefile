@@ -50,6 +50,7 @@ test-examples: compiler python ## run the example clients against hookd's API; n
 	.ci/examples
 
 test-cluster: build cluster-up python ## run the tests on the cluster
+	@.ci/chart --helm >/dev/null
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
 	{ cargo test --locked --workspace --features cluster --test cluster -- --test-threads=2 && \
@@ -83,7 +84,7 @@ bench: build cluster-up ## measure on the cluster; prints a table and writes tar
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## check format, lints, docs, dependencies, the APIs and the Go example
+lint: ## check format, lints, docs, dependencies, the APIs, the Go example and the chart
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked --workspace --test examples --test tunnel -- -D warnings
@@ -91,6 +92,7 @@ lint: ## check format, lints, docs, dependencies, the APIs and the Go example
 	.ci/deny
 	.ci/proto
 	.ci/go-example
+	.ci/chart
 
 cluster-up: ## start a one-node Kubernetes on this machine (root; some minutes the first time)
 	@deploy/devcluster/up.sh
