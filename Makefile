@@ -17,7 +17,7 @@ TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/nul
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python prometheus build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python prometheus helm build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ python:
 # One test starts a Prometheus, which reads hookd's metrics by the dashboard and the alerts of deploy/monitoring.
 prometheus:
 	@command -v prometheus >/dev/null || deploy/devcluster/packages.sh prometheus
+
+helm:
+	@.ci/chart --helm >/dev/null
 
 build: compiler ## build hookd, hook and stepd, and the fake runner, as static binaries
 	$(STATIC) --release -p hookd
@@ -53,7 +56,7 @@ test-unit: compiler ## run the tests that need no cluster
 test-examples: compiler python ## run the example clients against hookd's API; needs Go and Python
 	.ci/examples
 
-test-cluster: build cluster-up python prometheus ## run the tests on the cluster
+test-cluster: build cluster-up python prometheus helm ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
 	{ cargo test --locked --workspace --features cluster --test cluster -- --test-threads=2 && \
@@ -87,7 +90,7 @@ bench: build cluster-up ## measure on the cluster; prints a table and writes tar
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## check format, lints, docs, dependencies, the APIs and the Go example
+lint: ## check format, lints, docs, dependencies, the APIs, the Go example and the chart
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked --workspace --test examples --test tunnel -- -D warnings
@@ -95,6 +98,7 @@ lint: ## check format, lints, docs, dependencies, the APIs and the Go example
 	.ci/deny
 	.ci/proto
 	.ci/go-example
+	.ci/chart
 
 cluster-up: ## start a one-node Kubernetes on this machine (root; some minutes the first time)
 	@deploy/devcluster/up.sh

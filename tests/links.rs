@@ -14,7 +14,7 @@ const DOCUMENTS: [(&str, &[&str], usize); 4] =
     [("", &[".md"], 1), ("docs", &[".md"], 2), ("deploy", &[".md"], 3), ("examples", &[".md"], 2)];
 /// ... and of what links to [`HOME`].
 const OTHERS: [(&str, &[&str], usize); 4] = [
-    ("deploy", &[".yaml", ".json"], 3),
+    ("deploy", &[".yaml", ".json", ".txt"], 4),
     ("daemon/src", &[".rs"], 9),
     ("client/src", &[".rs"], 9),
     ("agent/src", &[".rs"], 9),

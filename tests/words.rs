@@ -18,12 +18,13 @@ const ALLOWED: &str = "--user nobody";
 /// Derives of clap, which prints the doc comments as `--help`.
 const HELP: [&str; 4] = ["Parser", "Args", "Subcommand", "ValueEnum"];
 /// Directories and the ends of file names, with the depth to look at.
-const TEXTS: [(&str, &[&str], usize); 6] = [
+const TEXTS: [(&str, &[&str], usize); 7] = [
     ("", &[".md"], 1),
     ("docs", &[".md"], 1),
     ("docs/decisions", &[".md"], 1),
     ("proto", &[".proto"], 9),
-    ("deploy", &[".md", ".yaml"], 1),
+    ("deploy", &[".md", ".yaml"], 3),
+    ("deploy/chart/hookd/templates", &[".tpl", ".txt", ".yaml"], 1),
     ("examples", &[".md", ".yaml"], 1),
 ];
 const SOURCES: [&str; 3] = ["daemon/src", "client/src", "agent/src"];

@@ -5,6 +5,7 @@
     reason = "a test must fail at what goes wrong, and print what it sees"
 )]
 
+pub mod chart;
 pub mod cluster;
 pub mod faults;
 pub mod hook;

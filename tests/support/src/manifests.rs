@@ -12,22 +12,14 @@ use crate::runner::{CLAIM, Placement, RUNNER, Setup};
 pub const PULL_SECRET: &str = "hookd-pull";
 /// Name of the ConfigMap with a policy.
 const POLICY: &str = "hookd-policy";
+/// Kinds of objects that say what hookd may do.
+const RBAC: [&str; 3] = ["ServiceAccount", "Role", "RoleBinding"];
 /// On the namespaces of tests: the id of the process that makes them.
 pub const TEST_LABEL: &str = "hookd.dev/test";
 
-/// All objects of a runner in `namespace` with its work volume in `volume`, in order of creation.
+/// All objects of a runner in `namespace` with its work volume in `volume`, in order of creation; but for what
+/// the chart makes, where it is installed.
 pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
-    let namespace_object = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": namespace,
-            "labels": {
-                "pod-security.kubernetes.io/enforce": "baseline",
-                TEST_LABEL: std::process::id().to_string(),
-            },
-        },
-    });
     let read = |name: &str| documents(&filled(name, namespace, volume));
     let files = match setup.placement {
         Placement::OwnPod => {
@@ -42,9 +34,12 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
     if setup.placement == Placement::RunnerPod {
         only_needed(&mut objects, setup);
     }
+    if setup.chart.is_some() {
+        objects.retain(|object| !RBAC.contains(&object["kind"].as_str().unwrap()));
+    }
     if let Some(values) = setup.values {
         objects.retain(|object| object["kind"] != "Pod");
-        objects.extend(values.rendered());
+        objects.extend(values.rendered(namespace));
     }
     if setup.has_pull_secret {
         objects.splice(0..0, read("deploy/rbac-pull-secret.yaml"));
@@ -71,7 +66,22 @@ pub fn of_runner(namespace: &str, volume: &Path, setup: &Setup) -> Vec<Value> {
         Placement::RunnerPod => Vec::new(),
     };
     let policy = setup.policy.map(|text| policy(namespace, text)).into_iter().collect();
-    [vec![namespace_object], policy, volume, objects].concat()
+    [policy, volume, objects].concat()
+}
+
+/// The namespace of a runner.
+pub fn namespace(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "labels": {
+                "pod-security.kubernetes.io/enforce": "baseline",
+                TEST_LABEL: std::process::id().to_string(),
+            },
+        },
+    })
 }
 
 /// The CronJob of deploy/registry-gc.yaml.

@@ -11,6 +11,7 @@ use fake_runner::layout::guid;
 use fake_runner::{HookEnd, Job, JobDefinition, JobReport, Runner, Step, WorkDir};
 use serde_json::Value;
 
+use crate::chart::chart;
 use crate::cluster::{self, cluster, get, kubectl, try_kubectl};
 use crate::faults::Turn;
 use crate::hook::Call;
@@ -42,6 +43,8 @@ pub enum Placement {
 pub struct Setup {
     /// Where its jobs run.
     pub placement: Placement,
+    /// Values of the chart, which makes the account and its Roles; none: they are those of deploy/.
+    pub chart: Option<&'static [&'static str]>,
     /// The pod is that of these values for ARC; none: the one in deploy/.
     pub values: Option<Values>,
     /// The pod has the Secret of deploy/rbac-pull-secret.yaml for credentials of workflows.
@@ -146,6 +149,10 @@ impl RunnerPod {
         let mut runner = Self::new(namespace, RUNNER.to_owned(), turn, volume);
         if setup.own_file_system {
             volume::mount(&claim);
+        }
+        cluster::create(&[manifests::namespace(&runner.namespace)]);
+        if let Some(values) = setup.chart {
+            chart("install", &runner.namespace, values);
         }
         cluster::create(&manifests::of_runner(&runner.namespace, &claim, setup));
         runner.wait_until_ready(setup.placement);

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::cluster::{cluster, repository};
+use crate::cluster::{cluster, get, repository};
 use crate::manifests::documents;
 use crate::runner::RUNNER;
 
@@ -15,21 +15,28 @@ pub enum Values {
     Stable,
     /// `deploy/values-experimental.yaml`, for gha-runner-scale-set-experimental.
     Experimental,
+    /// What the chart of hookd has made for gha-runner-scale-set in the runner's namespace.
+    Chart,
 }
 
 impl Values {
     /// The pod as ARC's controller makes it, but for the runner's program; and what its account needs.
-    pub(crate) fn rendered(self) -> Vec<Value> {
+    pub(crate) fn rendered(self, namespace: &str) -> Vec<Value> {
         let mut spec = match self {
             Self::Stable => file("deploy/values.yaml")["template"]["spec"].clone(),
             Self::Experimental => by_experimental_chart(&file("deploy/values-experimental.yaml")),
+            Self::Chart => {
+                let map = get(&["-n", namespace, "configmap", "hookd-arc-values"]);
+                let file = documents(map["data"]["values.yaml"].as_str().unwrap()).remove(0);
+                file["template"]["spec"].clone()
+            }
         };
         fill(&mut spec);
         let labels = json!({"actions-ephemeral-runner": "True"});
         let pod = json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": RUNNER, "labels": labels}, "spec": spec});
         match self {
-            Self::Stable => vec![pod],
+            Self::Stable | Self::Chart => vec![pod],
             Self::Experimental => account().into_iter().chain([pod]).collect(),
         }
     }

@@ -96,6 +96,18 @@ fn the_schema_has_the_keys_of_the_file() {
     assert_eq!(written, known);
 }
 
+/// Helm reads no schema but that of the values.
+#[test]
+fn the_chart_has_the_same_schema_for_a_policy() {
+    let chart = include_str!("../../../../deploy/chart/hookd/values.schema.json");
+    let chart: Value = serde_json::from_str(chart).unwrap();
+    let schema = include_str!("../../../../deploy/policy/policy.schema.json");
+    let schema = schema.replace("\"#/$defs/", "\"#/$defs/policy/$defs/");
+    let mut schema: Value = serde_json::from_str(&schema).unwrap();
+    schema.as_object_mut().unwrap().remove("$schema");
+    assert_eq!(chart["$defs"]["policy"], schema);
+}
+
 #[test]
 fn the_examples_in_the_docs_are_policies() {
     let docs = include_str!("../../../../docs/policy.md");

@@ -28,6 +28,7 @@ mod buildkitd;
 mod builds;
 mod builds_like_docker;
 mod cancels;
+mod chart;
 mod container_steps;
 mod doctor;
 mod documents;
