@@ -17,7 +17,7 @@ TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/nul
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint site cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -83,7 +83,7 @@ bench: build cluster-up ## measure on the cluster; prints a table and writes tar
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## check format, lints, docs, dependencies, the APIs and the Go example
+lint: ## check format, lints, docs, dependencies, the APIs, the Go example and the site
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked --workspace --test examples --test tunnel -- -D warnings
@@ -91,6 +91,10 @@ lint: ## check format, lints, docs, dependencies, the APIs and the Go example
 	.ci/deny
 	.ci/proto
 	.ci/go-example
+	.ci/site
+
+site: ## make the site of the documents in target/site
+	.ci/site
 
 cluster-up: ## start a one-node Kubernetes on this machine (root; some minutes the first time)
 	@deploy/devcluster/up.sh
