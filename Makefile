@@ -17,7 +17,7 @@ TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/nul
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python build image demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint site cluster-up cluster-down cluster-status
+.PHONY: help compiler python build image demo test test-unit test-arm test-examples test-cluster faults parity fuzz bench fmt lint site cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ test: test-unit test-cluster test-examples ## run all tests, those on the cluste
 
 test-unit: compiler ## run the tests that need no cluster
 	cargo test --locked --workspace
+
+test-arm: compiler ## compile hook and stepd for arm64, and run them and their unit tests under qemu
+	.ci/arm64
 
 test-examples: compiler python ## run the example clients against hookd's API; needs Go and Python
 	.ci/examples
