@@ -17,7 +17,7 @@ TRIPLE := $(shell { rustc -vV || RUSTUP_TOOLCHAIN=stable rustc -vV; } 2>/dev/nul
 export HOOKD_BIN_DIR := $(CARGO_TARGET_DIR)/static
 STATIC := RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --target $(TRIPLE)
 
-.PHONY: help compiler python prometheus helm build demo test test-unit test-examples test-cluster faults parity fuzz bench fmt lint cluster-up cluster-down cluster-status
+.PHONY: help compiler python prometheus helm build image demo test test-unit test-arm test-examples test-cluster faults parity fuzz bench fmt lint site cluster-up cluster-down cluster-status
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,10 @@ build: compiler ## build hookd, hook and stepd, and the fake runner, as static b
 	@mkdir -p $(HOOKD_BIN_DIR)
 	@install $(CARGO_TARGET_DIR)/$(TRIPLE)/release/hookd $(addprefix $(CARGO_TARGET_DIR)/$(TRIPLE)/tiny/,hook stepd fake-runner) $(HOOKD_BIN_DIR)
 
+# The image of deploy/Containerfile, of the programs that `make build` has made.
+image: build ## make hookd's image without a container engine: target/hookd.oci.tar
+	deploy/devcluster/images.sh archive $(HOOKD_BIN_DIR) target/hookd.oci.tar
+
 demo: export PLACEMENT ?= runner-pod
 demo: build ## build a Dockerfile action with Kaniko and run it; ACTION=<folder> for one of yours, PLACEMENT=own-pod
 	@deploy/demo/demo.sh $(ACTION)
@@ -52,6 +56,9 @@ test: test-unit test-cluster test-examples ## run all tests, those on the cluste
 
 test-unit: compiler ## run the tests that need no cluster
 	cargo test --locked --workspace
+
+test-arm: compiler ## compile hook and stepd for arm64, and run them and their unit tests under qemu
+	.ci/arm64
 
 test-examples: compiler python ## run the example clients against hookd's API; needs Go and Python
 	.ci/examples
@@ -90,7 +97,7 @@ bench: build cluster-up ## measure on the cluster; prints a table and writes tar
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## check format, lints, docs, dependencies, the APIs, the Go example and the chart
+lint: ## check format, lints, docs, dependencies, the APIs, the Go example, the chart, workflows and the site
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	cargo clippy --locked --workspace --test examples --test tunnel -- -D warnings
@@ -99,6 +106,11 @@ lint: ## check format, lints, docs, dependencies, the APIs, the Go example and t
 	.ci/proto
 	.ci/go-example
 	.ci/chart
+	.ci/workflows
+	.ci/site
+
+site: ## make the site of the documents in target/site
+	.ci/site
 
 cluster-up: ## start a one-node Kubernetes on this machine (root; some minutes the first time)
 	@deploy/devcluster/up.sh

@@ -1,11 +1,13 @@
 //! `hookd`: the sidecar's PID 1; `hookd daemon`: the process that does the work; `hookd ready`:
 //! the startup probe; `hookd registry-endpoint`: beside Kaniko in the pod of a build; `hookd gc`: deletes
 //! old built images; `hookd build`: has the daemon build an image; `hookd doctor` and `hookd status`: say
-//! what is wrong, and how the daemon is.
+//! what is wrong, and how the daemon is; `hookd completions`: the command line for a shell.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 use hookd::app;
 use hookd::build::gc::{self, GcConfig};
 use hookd::build_command::{self, BuildCommand};
@@ -29,7 +31,7 @@ impl Cli {
     /// What is logged by default: a command that prints findings says all in them.
     fn logged(&self) -> &'static str {
         match self.role {
-            Some(Role::Doctor(_) | Role::Status(_)) => "off",
+            Some(Role::Doctor(_) | Role::Status(_) | Role::Completions { .. }) => "off",
             _ => logs::DEFAULT,
         }
     }
@@ -67,6 +69,11 @@ enum Role {
     Doctor(Box<DoctorCommand>),
     /// Says what the daemon of this runner says of itself.
     Status(StatusCommand),
+    /// Prints a script by which a shell completes hookd's commands and options.
+    Completions {
+        /// The shell that reads it.
+        shell: Shell,
+    },
     /// Exits 0 when the hook is installed and the daemon answers.
     Ready {
         /// As for the daemon.
@@ -95,6 +102,7 @@ fn main() -> ExitCode {
         Some(Role::Build(command)) => build(&command),
         Some(Role::Doctor(command)) => with_code(doctor::run(*command, warnings)),
         Some(Role::Status(command)) => with_code(doctor::status::run(&command)),
+        Some(Role::Completions { shell }) => completions(shell),
         Some(Role::Ready { socket_dir }) => ready(&socket_dir),
     }
 }
@@ -187,6 +195,14 @@ fn on_one_thread<E: std::error::Error + 'static>(
             ExitCode::FAILURE
         }
     }
+}
+
+/// Printed whole: the generator would panic where its reader is gone.
+fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "hookd", &mut script);
+    let printed = std::io::stdout().write_all(&script);
+    if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn ready(directory: &std::path::Path) -> ExitCode {

@@ -3,6 +3,7 @@
 # images.sh buildkit <bindir>  makes that of BuildKit's binaries in <bindir> (buildkit.sh does)
 # images.sh hookd <bindir>  makes hookd:dev of hookd, hook and stepd in <bindir>
 # images.sh import          puts pause and registry into containerd (up.sh does)
+# images.sh archive <bindir> <file>  writes hookd's image as an OCI archive; needs no cluster
 #
 # Each image is an OCI layout of cached layers; what the registry has is not
 # pushed again. Prints "<name> <reference with digest>" for each.
@@ -153,9 +154,9 @@ make_buildkit() {
   chown -R 1000:1000 "$1/run/user/1000" "$1/home/user"
 }
 
+# What deploy/Containerfile copies.
 make_hookd() {
-  mkdir -p "$1/usr/local/bin" "$1/tmp"
-  chmod 1777 "$1/tmp"
+  mkdir -p "$1/usr/local/bin"
   install -m 755 "$2"/{hookd,hook,stepd} "$1/usr/local/bin/"
 }
 
@@ -166,7 +167,7 @@ size() { stat -c %s "$1"; }
 # image <config> <layer>...: an OCI layout in $OCI, without its layers' blobs;
 # sets DIGEST. LAYOUT_LAYERS are linked in when the image is really wanted.
 image() {
-  local config=$1 diffs='' history='' layers='' path id
+  local config=$1 architecture=${ARCHITECTURE:-amd64} diffs='' history='' layers='' path id
   shift
   LAYOUT_LAYERS=("$@")
   rm -rf "$OCI"
@@ -176,7 +177,7 @@ image() {
     history="$history${history:+,}{\"created\":\"1970-01-01T00:00:00Z\",\"created_by\":\"$(basename "$path" .tar.gz)\"}"
     layers="$layers${layers:+,}{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar+gzip\",\"digest\":\"sha256:$(cat "$path.blob")\",\"size\":$(size "$path")}"
   done
-  blob "{\"created\":\"1970-01-01T00:00:00Z\",\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":$config,\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[$diffs]},\"history\":[$history]}"
+  blob "{\"created\":\"1970-01-01T00:00:00Z\",\"architecture\":\"$architecture\",\"os\":\"linux\",\"config\":$config,\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[$diffs]},\"history\":[$history]}"
   id=$BLOB
   blob "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:$id\",\"size\":$(size "$OCI/blobs/sha256/$id")},\"layers\":[$layers]}"
   DIGEST=sha256:$BLOB
@@ -276,19 +277,47 @@ buildkit_image() {
   push moby/buildkit:{"$version-rootless",rootless}
 }
 
-hookd_image() {
+# machine <program>: the architecture that it is for, as images name it
+machine() {
+  case $(od -An -j18 -N2 -tx1 "$1" | tr -d ' ') in
+    3e00) echo amd64 ;;
+    b700) echo arm64 ;;
+    *) die "$1 is a program for neither amd64 nor arm64" ;;
+  esac
+}
+
+# The image that deploy/Containerfile makes, of programs that are compiled already.
+hookd_layout() {
   local name path
   for name in hookd hook stepd; do
     [ -f "$1/$name" ] || die "there is no $name in $1"
   done
-  path=$(layer hookd "$(cat "$1"/{hookd,hook,stepd} | sha256sum | cut -c1-16)" make_hookd "$1")
-  image '{"User":"1001","Entrypoint":["/usr/local/bin/hookd"],"Env":["PATH=/usr/local/bin"]}' "$path"
-  push hookd:dev
-  find "$LAYERS" -name 'hookd-*' ! -name "$(basename "$path")*" -delete
+  ARCHITECTURE=$(machine "$1/hookd")
+  path=$(LAYER_FORMAT='--format=gnu --owner=0 --group=0' \
+    layer hookd "$(cat "$1"/{hookd,hook,stepd} <(declare -f make_hookd) | sha256sum | cut -c1-16)" make_hookd "$1")
+  image '{"User":"1001:1001","Entrypoint":["/usr/local/bin/hookd"],"Env":["PATH=/usr/local/bin"]}' "$path"
 }
 
-usage='usage: images.sh base | buildkit <bindir> | hookd <bindir> | import'
-locate_binaries || die "the cluster is down (up.sh starts it)"
+hookd_image() {
+  hookd_layout "$1"
+  push hookd:dev
+  find "$LAYERS" -name 'hookd-*' ! -name "$(basename "${LAYOUT_LAYERS[0]}")*" -delete
+}
+
+# The same bytes for the same programs.
+hookd_archive() {
+  hookd_layout "$1"
+  complete docker.io/library/hookd:dev
+  # By this name podman and skopeo find it, by the other one containerd and docker.
+  sed -i 's|"annotations":{|&"org.opencontainers.image.ref.name":"dev",|' "$OCI/index.json"
+  mkdir -p "$(dirname "$2")"
+  tar -C "$OCI" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -cf "$2.new" blobs index.json oci-layout
+  mv "$2.new" "$2"
+  printf '%s %s %s\n' "$2" "$ARCHITECTURE" "$DIGEST"
+}
+
+usage='usage: images.sh base | buildkit <bindir> | hookd <bindir> | import | archive <bindir> <file>'
+[ "${1:-}" = archive ] || locate_binaries || die "the cluster is down (up.sh starts it)"
 mkdir -p "$LAYERS"
 OCI=$(mktemp -d "$LAYERS/.oci-XXXXXX")
 trap 'rm -rf "$OCI" "$LAYERS/.root-$$"-*' EXIT
@@ -303,5 +332,9 @@ case ${1:-} in
     hookd_image "$2"
     ;;
   import) import_images ;;
+  archive)
+    [ $# = 3 ] || die "$usage"
+    hookd_archive "$2" "$3"
+    ;;
   *) die "$usage" ;;
 esac

@@ -1,6 +1,6 @@
 //! The sources of the programs and the documents, read for tests on themselves: `tests/architecture.rs`,
-//! `tests/words.rs`, `tests/links.rs` and `tests/documents.rs`. Tests that run shell lines of the documents
-//! take them from here, too.
+//! `tests/words.rs`, `tests/links.rs`, `tests/documents.rs` and `tests/release.rs`. Tests that run shell lines of
+//! the documents take them from here, too.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the code must fail")]
 
 use std::fs;
