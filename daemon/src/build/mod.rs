@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use hookd_api::v1::{Phase, Stream};
+use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
