@@ -55,8 +55,9 @@ pub trait Builder: Sync {
     /// Why it failed, from the end of its log; none: the log does not say.
     fn last_error(&self, tail: &str) -> Option<LastError>;
 
-    /// The digest of the image that it has just pushed, if this line of its log says so.
-    fn pushed(&self, line: &str) -> Option<String>;
+    /// The digest of the image that it has just pushed to this repository, if this line of its log says so. It
+    /// pushes cached layers elsewhere.
+    fn pushed(&self, line: &str, repository: &str) -> Option<String>;
 
     /// The digest of the image that it pushed, from its termination message; none: it is none.
     fn digest(&self, message: &str) -> Option<String>;
@@ -79,6 +80,15 @@ pub fn of(settings: &BuildConfig) -> &'static dyn Builder {
         BuilderKind::Kaniko => KANIKO,
         BuilderKind::BuildKit => BUILDKIT,
     }
+}
+
+/// The digest of an image of this repository, whatever its registry is called.
+fn digest_in(reference: &str, repository: &str) -> Option<String> {
+    let (name, of) = reference.rsplit_once('@')?;
+    let (path, last) = name.rsplit_once('/')?;
+    let last = last.split_once(':').map_or(last, |(last, _)| last);
+    let is_there = format!("{path}/{last}").ends_with(&format!("/{repository}"));
+    digest(of).filter(|_| is_there)
 }
 
 /// A digest of sha256, which alone hookd verifies.

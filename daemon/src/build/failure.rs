@@ -25,8 +25,11 @@ const NOT_NAMED: [&str; 3] = [
 const NO_METADATA: &str = "failed to resolve source metadata";
 /// The phrase of the script around buildctl.
 const NO_BUILDKITD: &str = "no answer of the buildkitd at";
-/// gRPC's phrase for a server that has gone.
+/// gRPC's phrase for a server that has gone, and what comes with its name for that alone.
 const LOST_BUILDKITD: &str = "rpc error: code = Unavailable";
+const UNAVAILABLE: &str = "Unavailable: ";
+const LOST_CONNECTION: [&str; 3] =
+    ["closing transport", "transport is closing", "error reading from server"];
 /// Of a registry whose certificate is not known, or that does not know hookd's.
 const CERTIFICATE: [&str; 2] = ["its certificate, or that of hookd", "invalid peer certificate"];
 /// The same of a buildkitd that asks registries itself; an `ADD` of a URL has it, too.
@@ -50,6 +53,11 @@ struct Kind {
     remedy: &'static str,
 }
 
+fn is_lost_buildkitd(message: &str) -> bool {
+    message.contains(LOST_BUILDKITD)
+        || (message.starts_with(UNAVAILABLE) && has(message, &LOST_CONNECTION))
+}
+
 /// Stands for the registry that is pushed to.
 const PUSHED_TO: &str = "{registry}";
 
@@ -64,7 +72,7 @@ const KINDS: [Kind; 16] = [
                  restart it if its own is renewed",
     },
     Kind {
-        is: |message| message.contains(LOST_BUILDKITD),
+        is: is_lost_buildkitd,
         reason: Reason::BuildFailed,
         before: "the connection to buildkitd is lost: ",
         remedy: "Check why buildkitd has ended (its log, its memory, a new version of it); run the job again",

@@ -228,7 +228,7 @@ impl Build<'_> {
         log_group::open(self.dockerfile, &[line], session).await?;
         session.cursor.build.get_or_insert_default().following = true;
         session.checkpoint(Phase::BuildRunning).await?;
-        let (reader, said) = PushReader::of(self.builder());
+        let (reader, said) = self.push_reader();
         let ended = tokio::select! {
             biased;
             ended = self.log_of(job, recipe, deadline, &reader, session) => Some(ended),

@@ -69,7 +69,6 @@ pub mod spec;
 pub mod trust;
 
 use flight::{HeldLease, Turn};
-use pushed::PushReader;
 use reuse::{Lookup, Recipe};
 
 pub use reading::{ContextReader, ReadContext, failure as context_failure};
@@ -298,7 +297,7 @@ impl Build<'_> {
         self.started(job, watch, session).await?;
         let name = pod.name_any();
         let target = ContainerRef { pod: &name, container: names::BUILD_CONTAINER };
-        let (reader, said) = PushReader::of(self.builder());
+        let (reader, said) = self.push_reader();
         let place = reader.place(shown);
         let ended = tokio::select! {
             biased;

@@ -3,7 +3,8 @@
 //! What a builder does last is to push the image. Its log says so at once, and the registry has the image under
 //! the tag of this very build then. A `RUN` may print such a line, and may push under that tag, too: what it
 //! gets is an image of its own Dockerfile, which it could have made anyway. A line that the registry does not
-//! confirm changes nothing.
+//! confirm changes nothing. Nor does that of a build which an earlier daemon began, where images are kept: their tags
+//! have times.
 
 use std::future::pending;
 use std::time::Duration;
@@ -27,6 +28,8 @@ const UNTIL_SHARED: Duration = Duration::from_secs(10);
 /// Reads in a log what its builder says that it has pushed.
 pub(super) struct PushReader {
     builder: &'static dyn Builder,
+    /// Where images go.
+    repository: String,
     said: watch::Sender<Option<String>>,
 }
 
@@ -34,9 +37,9 @@ pub(super) struct PushReader {
 pub(super) struct PushSaid(watch::Receiver<Option<String>>);
 
 impl PushReader {
-    pub(super) fn of(builder: &'static dyn Builder) -> (Self, PushSaid) {
-        let (said, heard) = watch::channel(None);
-        (Self { builder, said }, PushSaid(heard))
+    fn new(builder: &'static dyn Builder, repository: &str) -> (Self, PushSaid) {
+        let ((said, heard), repository) = (watch::channel(None), repository.to_owned());
+        (Self { builder, repository, said }, PushSaid(heard))
     }
 
     /// Where the builder's log goes: it is none of the program's output.
@@ -49,7 +52,9 @@ impl PushReader {
 impl Observer for PushReader {
     fn observe(&self, data: &[u8]) {
         let text = String::from_utf8_lossy(data);
-        if let Some(digest) = text.lines().rev().find_map(|line| self.builder.pushed(line)) {
+        if let Some(digest) =
+            text.lines().rev().find_map(|line| self.builder.pushed(line, &self.repository))
+        {
             self.said.send_replace(Some(digest));
         }
     }
@@ -64,6 +69,11 @@ impl PushSaid {
 }
 
 impl Build<'_> {
+    /// For the log of a build of the same image.
+    pub(super) fn push_reader(&self) -> (PushReader, PushSaid) {
+        PushReader::new(self.builder(), self.destination.repository_and_tag().0)
+    }
+
     /// The digest of the image, once its builder says that it has pushed it and the registry has it under the
     /// tag of this build. Never ends otherwise.
     pub(super) async fn pushed(&self, mut said: PushSaid) -> String {
@@ -117,17 +127,19 @@ mod tests {
     const DIGEST: &str = "sha256:086307d5a614e9e82964d91fbf026e7a597301e8aebf6d074ab326cbe28b0a93";
 
     fn said(builder: &'static dyn Builder, data: &str) -> Option<String> {
-        let (reader, said) = PushReader::of(builder);
+        let (reader, said) = PushReader::new(builder, "hookd/build");
         reader.observe(data.as_bytes());
         said.0.borrow().clone()
     }
 
     #[test]
     fn what_a_builder_says_that_it_pushed_is_read() {
-        let kaniko = format!("INFO[0001] Pushed 127.0.0.1:5077/hookd/build@{DIGEST}\n");
-        let in_colours =
-            format!("a\n\u{1b}[36mINFO\u{1b}[0m[0001] Pushed 127.0.0.1:5077/x/y@{DIGEST}      \n");
-        let buildkit = format!("#8 pushing manifest for 10.96.0.50:5000/x:t@{DIGEST} 0.1s done\n");
+        let kaniko = format!("INFO[0001] Pushed 127.0.0.1:5077/push/hookd/build@{DIGEST}\n");
+        let in_colours = format!(
+            "a\n\u{1b}[36mINFO\u{1b}[0m[0001] Pushed 127.0.0.1:5077/hookd/build@{DIGEST}      \n"
+        );
+        let buildkit =
+            format!("#8 pushing manifest for 10.96.0.50:5000/hookd/build:t@{DIGEST} 0.1s done\n");
         assert_eq!(said(KANIKO, &kaniko).as_deref(), Some(DIGEST));
         assert_eq!(said(KANIKO, &in_colours).as_deref(), Some(DIGEST));
         assert_eq!(said(BUILDKIT, &buildkit).as_deref(), Some(DIGEST));
@@ -136,10 +148,14 @@ mod tests {
     #[test]
     fn nothing_else_is_taken_for_a_push() {
         let others = [
-            format!("INFO[0001] Pushing image to 127.0.0.1:5077/x@{DIGEST}"),
-            format!("Pushed x@{}", &DIGEST[..70]),
+            format!("INFO[0001] Pushing image to r/hookd/build@{DIGEST}"),
+            format!("Pushed r/hookd/build@{}", &DIGEST[..70]),
             "INFO[0001] Pushed".to_owned(),
-            format!("#8 pushing manifest for 10.96.0.50:5000/x:t@{DIGEST}"),
+            // A cached layer.
+            format!("INFO[0001] Pushed r/hookd/build/cache@{DIGEST}"),
+            format!("INFO[0001] Pushed r/other-hookd/build@{DIGEST}"),
+            format!("#8 pushing manifest for r/hookd/build:t@{DIGEST}"),
+            format!("#8 0.123 #8 pushing manifest for r/hookd/build:t@{DIGEST} 0.1s done"),
             "#8 pushing manifest for done".to_owned(),
         ];
         for line in others {

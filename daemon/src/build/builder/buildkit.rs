@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Builder, LastError, digest};
+use super::{Builder, LastError, digest, digest_in};
 use crate::build::progress::{Progress, is_local};
 use crate::cluster::pod::one_line;
 use crate::config::BuildConfig;
@@ -102,11 +102,13 @@ impl Builder for BuildKit {
         Some(LastError { line, message, exit_code })
     }
 
-    /// `Push` in util/push/push.go: "#8 pushing manifest for <reference>@<digest> 0.1s done".
-    fn pushed(&self, line: &str) -> Option<String> {
-        let (_, rest) = line.split_once(" pushing manifest for ")?;
+    /// `Push` in util/push/push.go: "#8 pushing manifest for <reference>@<digest> 0.1s done", which it says of a
+    /// push that failed, too. What a RUN prints has a time after the number.
+    fn pushed(&self, line: &str, repository: &str) -> Option<String> {
+        let (_, rest) = line.strip_prefix('#')?.split_once(' ')?;
+        let rest = rest.strip_prefix("pushing manifest for ")?;
         let (reference, _) = rest.trim_end().strip_suffix("done")?.split_once(' ')?;
-        digest(reference.rsplit_once('@')?.1)
+        digest_in(reference, repository)
     }
 
     fn digest(&self, message: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Facts about Kaniko: its log, and what it is sent in a Dockerfile's place.
 
-use super::{Builder, LastError, digest};
+use super::{Builder, LastError, digest, digest_in};
 use crate::build::progress::{Progress, is_local, plain};
 use crate::cluster::pod::one_line;
 use crate::config::BuildConfig;
@@ -90,10 +90,10 @@ impl Builder for Kaniko {
     }
 
     /// `DoPush` in pkg/executor/push.go: what comes after it writes nothing here.
-    fn pushed(&self, line: &str) -> Option<String> {
+    fn pushed(&self, line: &str, repository: &str) -> Option<String> {
         let line = plain(line);
         let (_, reference) = line.rsplit_once("Pushed ")?;
-        digest(reference.rsplit_once('@')?.1)
+        digest_in(reference, repository)
     }
 
     fn digest(&self, message: &str) -> Option<String> {

@@ -43,6 +43,8 @@ pub(in crate::build) fn examples() -> Vec<BuilderFailure> {
          Unavailable: connection error: desc = \"transport: authentication handshake failed\"",
         "error: failed to receive status: rpc error: code = Unavailable desc = error reading from \
          server: EOF",
+        "error: failed to solve: Unavailable: closing transport due to: connection error: desc = \"error \
+         reading from server: EOF\", received prior goaway: code: NO_ERROR, debug data: \"graceful_stop\"",
     ];
     let buildkit = buildkit.into_iter().map(|tail| explain(BUILDKIT, "r:5000", 1, tail));
     all.into_iter().map(explained).chain(buildkit).collect()

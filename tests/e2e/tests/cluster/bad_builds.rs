@@ -36,7 +36,9 @@ fn a_run_that_fails_shows_its_output_and_its_code() {
 #[test]
 fn a_run_that_says_that_it_pushed_ends_no_build() {
     let digest = "a".repeat(64);
-    let says = format!("FROM busybox:1\nRUN echo 'INFO[0001] Pushed x@sha256:{digest}'; sleep 2\n");
+    let says = format!(
+        "FROM busybox:1\nRUN echo 'INFO[0001] Pushed r/hookd/build@sha256:{digest}'; sleep 2\n"
+    );
     let failed = outcome_of(&format!("{says}RUN exit 23\n"));
     failed.assert_failed_with(EARLY + 20, &["RUN", "exit code 23"]);
     let built = outcome_of(&format!("{says}RUN echo right >/a\nCMD [\"cat\", \"/a\"]\n"));
