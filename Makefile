@@ -66,7 +66,7 @@ test-examples: compiler python ## run the example clients against hookd's API; n
 test-cluster: build cluster-up python prometheus helm ## run the tests on the cluster
 	@. $(HOOKD_DEVCLUSTER_DIR)/env && deploy/devcluster/images.sh hookd $(HOOKD_BIN_DIR) && \
 	export HOOKD_TEST_TIMES=$(abspath $(CARGO_TARGET_DIR))/test-times && rm -f $$HOOKD_TEST_TIMES && \
-	{ cargo test --locked --workspace --features cluster --test cluster -- --test-threads=2 && \
+	{ cargo test --locked --workspace --features cluster --test cluster -- --test-threads=3 && \
 	cargo test --locked --workspace --test tunnel; code=$$?; \
 	tests/e2e/slowest.sh $$HOOKD_TEST_TIMES; exit $$code; }
 
