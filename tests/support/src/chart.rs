@@ -45,3 +45,10 @@ pub fn chart(command: &str, namespace: &str, values: &[&str]) -> String {
     let ran = try_chart(command, namespace, values);
     ran.unwrap_or_else(|error| panic!("helm {command} with {values:?}: {error}"))
 }
+
+/// Goes back to a revision of the release.
+pub fn rollback(namespace: &str, revision: usize) {
+    let mut helm = Command::new(helm());
+    helm.args(["rollback", RELEASE, &revision.to_string(), "--namespace", namespace]);
+    run(&mut helm, None).unwrap_or_else(|error| panic!("helm rollback: {error}"));
+}

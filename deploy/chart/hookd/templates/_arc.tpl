@@ -33,44 +33,13 @@ initContainers:
 {{- define "hookd.arc.sidecar" -}}
 {{- $values := .root.Values }}
 {{- $policy := ternary "" "# " $values.policy.enabled }}
-{{- $metrics := ternary "" "# " $values.monitoring.podMonitor.enabled }}
-{{- $pull := ternary "" "# " $values.rbac.pullSecret.enabled -}}
+{{- $metrics := ternary "" "# " $values.monitoring.podMonitor.enabled -}}
 - name: hookd
-  image: {{ $values.image | default "<registry>/hookd:<version>" }}
+  image: {{ with $values.image }}{{ quote . }}{{ else }}<registry>/hookd:<version>{{ end }}
   # A native sidecar: starts before the runner, ends after it.
   restartPolicy: Always
   env:
-    - name: ACTIONS_RUNNER_POD_NAME
-      valueFrom:
-        fieldRef:
-          fieldPath: metadata.name
-    - name: ACTIONS_RUNNER_KUBERNETES_NAMESPACE
-      valueFrom:
-        fieldRef:
-          fieldPath: metadata.namespace
-    - name: HOOKD_SOCKET_DIR
-      value: /run/hookd
-    - name: HOOKD_WORK_DIR
-      value: /home/runner/_work
-    # What workflows may ask for (docs/policy.md): mount a ConfigMap with the file, as below.
-    {{ $policy }}- name: HOOKD_POLICY
-    {{ $policy }}  value: /etc/hookd/policy.yaml
-    {{- if or .ownPod $values.registry.enabled }}
-    {{- include "hookd.arc.registry" .root | nindent 4 }}
-    {{- end }}
-    {{- if not .ownPod }}
-    # The Secret above.
-    {{ $pull }}- {name: HOOKD_PULL_SECRET, value: hookd-pull}
-    {{- end }}
-    # Metrics for Prometheus (docs/monitoring.md); with the port below.
-    {{ $metrics }}- {name: HOOKD_METRICS_ADDRESS, value: "0.0.0.0:9464"}
-    # Traces for an OpenTelemetry collector (docs/monitoring.md).
-    # - {name: HOOKD_TRACES_ENDPOINT, value: "http://otel-collector.monitoring:4317"}
-    # A table of phases and builds in the job's summary (docs/operations.md).
-    # - {name: HOOKD_SUMMARY, value: "true"}
-    {{- range $name, $value := $values.arc.env }}
-    - {name: {{ $name }}, value: {{ toString $value | quote }}}
-    {{- end }}
+    {{- include "hookd.arc.variables" . | nindent 4 }}
   {{ $metrics }}ports: [{name: hookd-metrics, containerPort: 9464}]
   # The runner must not start before its hook is there.
   startupProbe:
@@ -114,6 +83,62 @@ initContainers:
       mountPath: /run/hookd-agents/{{ . }}
     {{- end }}
     {{- end }}
+{{- end }}
+
+{{/* The variables of the hookd container; what arc.env names has its value, once. */}}
+{{- define "hookd.arc.variables" -}}
+{{- $text := include "hookd.arc.defaults" . }}
+{{- $further := "" }}
+{{- range $name, $value := .root.Values.arc.env }}
+  {{- if has $name (list "ACTIONS_RUNNER_POD_NAME" "ACTIONS_RUNNER_KUBERNETES_NAMESPACE") }}
+    {{- fail (printf "arc.env cannot set %s: each pod has its own" $name) }}
+  {{- end }}
+  {{- /* As JSON a number has no exponent. */}}
+  {{- $given := kindIs "string" $value | ternary $value (toJson $value) }}
+  {{- $variable := printf "- {name: %s, value: %s}" $name (quote $given) }}
+  {{- $default := printf "(?m)^- [{]?name: %s\\b.*(\n  .*)*" $name }}
+  {{- if regexMatch $default $text }}
+    {{- $text = regexReplaceAllLiteral $default $text $variable }}
+  {{- else }}
+    {{- $further = printf "%s\n%s" $further $variable }}
+  {{- end }}
+{{- end }}
+{{- $text }}{{ $further }}
+{{- end }}
+
+{{- define "hookd.arc.defaults" -}}
+{{- $values := .root.Values }}
+{{- $policy := ternary "" "# " $values.policy.enabled }}
+{{- $metrics := ternary "" "# " $values.monitoring.podMonitor.enabled }}
+{{- $pull := ternary "" "# " $values.rbac.pullSecret.enabled -}}
+- name: ACTIONS_RUNNER_POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: ACTIONS_RUNNER_KUBERNETES_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: HOOKD_SOCKET_DIR
+  value: /run/hookd
+- name: HOOKD_WORK_DIR
+  value: /home/runner/_work
+# What workflows may ask for (docs/policy.md): mount a ConfigMap with the file, as below.
+{{ $policy }}- name: HOOKD_POLICY
+{{ $policy }}  value: /etc/hookd/policy.yaml
+{{- if or .ownPod $values.registry.enabled }}
+{{- include "hookd.arc.registry" .root | nindent 0 }}
+{{- end }}
+{{- if not .ownPod }}
+# The Secret above.
+{{ $pull }}- {name: HOOKD_PULL_SECRET, value: hookd-pull}
+{{- end }}
+# Metrics for Prometheus (docs/monitoring.md); with the port below.
+{{ $metrics }}- {name: HOOKD_METRICS_ADDRESS, value: "0.0.0.0:9464"}
+# Traces for an OpenTelemetry collector (docs/monitoring.md).
+# - {name: HOOKD_TRACES_ENDPOINT, value: "http://otel-collector.monitoring:4317"}
+# A table of phases and builds in the job's summary (docs/operations.md).
+# - {name: HOOKD_SUMMARY, value: "true"}
 {{- end }}
 
 {{- define "hookd.arc.registry" -}}

@@ -1,7 +1,7 @@
 {{/* Labels of each object. */}}
 {{- define "hookd.labels" -}}
 app.kubernetes.io/name: hookd
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -19,6 +19,9 @@ namespaces in selectors. Keys of the call:
 */}}
 {{- define "hookd.objects" -}}
 {{- $namespace := .namespace | default .root.Release.Namespace }}
+{{- if and .createNamespace (eq $namespace .root.Release.Namespace) }}
+  {{- fail (printf "namespace %s is the release's own: set createNamespace of the part in it to false" $namespace) }}
+{{- end }}
 {{- $text := .root.Files.Get .file | required (printf "the chart has no %s" .file) }}
 {{- range $name, $value := .fill }}
   {{- $text = replace (printf "${%s}" $name) (toString $value) $text }}
@@ -40,6 +43,11 @@ namespaces in selectors. Keys of the call:
   {{- $metadata := $object.metadata }}
   {{- $labels := include "hookd.labels" $.root | fromYaml }}
   {{- $_ := set $metadata "labels" (mergeOverwrite $labels ($metadata.labels | default dict)) }}
+  {{- /* What cannot be made again: the registry's images, and what others have put into a namespace. */}}
+  {{- if has $object.kind (list "Namespace" "PersistentVolumeClaim") }}
+    {{- $keep := dict "helm.sh/resource-policy" "keep" }}
+    {{- $_ := set $metadata "annotations" (mergeOverwrite ($metadata.annotations | default dict) $keep) }}
+  {{- end }}
   {{- if eq $object.kind "Namespace" }}
     {{- $_ := set $metadata "name" $namespace }}
   {{- else if not (hasPrefix "ValidatingAdmissionPolicy" $object.kind) }}
@@ -58,7 +66,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ .name }}
-  namespace: {{ .namespace | default .root.Release.Namespace }}
+  namespace: {{ .namespace | default .root.Release.Namespace | quote }}
   labels:
     {{- mergeOverwrite (include "hookd.labels" .root | fromYaml) (.labels | default dict) | toYaml | nindent 4 }}
 {{- end }}

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use test_support::chart::{chart, try_chart, try_helm};
+use test_support::chart::{chart, rollback, try_chart, try_helm};
 use test_support::cluster::{repository, try_kubectl};
 use test_support::manifests::{PULL_SECRET, documents};
 use test_support::{IMAGE, JobRun, Placement, RunnerPod, Setup, Values, job_container};
@@ -82,6 +82,9 @@ fn helm_leaves_the_pull_secret_to_hookd() {
         chart("upgrade", &runner.namespace, values);
         assert_eq!(pull_secret(&runner), WRITTEN, "{values:?}");
     }
+    // In the first revision helm has made it.
+    rollback(&runner.namespace, 1);
+    assert_eq!(pull_secret(&runner), WRITTEN);
 }
 
 #[test]

@@ -70,7 +70,11 @@ fn unconfined(profile: &str) -> Value {
 
 /// Asks for the pod as hookd's account, without making it.
 fn create(runner: &RunnerPod, pod: &Value) -> Result<String, String> {
-    let user = format!("--as=system:serviceaccount:{}:hookd", runner.namespace);
+    create_as("hookd", runner, pod)
+}
+
+fn create_as(account: &str, runner: &RunnerPod, pod: &Value) -> Result<String, String> {
+    let user = format!("--as=system:serviceaccount:{}:{account}", runner.namespace);
     let arguments = ["-n", &runner.namespace, "create", "--dry-run=server", &user, "-f", "-"];
     try_kubectl(&arguments, Some(&pod.to_string()))
 }
@@ -129,6 +133,25 @@ fn the_admission_policy_refuses_what_no_pod_of_hookd_needs() {
         assert!(refused.contains("hookd-pods"), "{change}: {refused}");
         assert!(refused.contains(words), "{change}: {refused}");
     }
+}
+
+/// ARC's experimental chart gives each scale set an account of its own.
+#[test]
+fn the_admission_policy_checks_each_account_of_the_namespace() {
+    let runner = with_policy();
+    let namespace = format!("namespace/{}", runner.namespace);
+    runner.k(&["label", &namespace, "pod-security.kubernetes.io/enforce-"]);
+    runner.k(&["create", "role", "pods", "--verb=create", "--resource=pods"]);
+    let account = format!("--serviceaccount={}:linux-no-permission", runner.namespace);
+    runner.k(&["create", "rolebinding", "pods", "--role=pods", &account]);
+    let host = pod(&json!({"metadata": {"labels": {}}, "spec": {"hostPID": true}}));
+    until("the API server refuses the pod of another account", s(60), || {
+        let refused = create_as("linux-no-permission", &runner, &host).err();
+        refused
+            .filter(|error| error.contains("hookd-pods") && error.contains("its own network"))
+            .map(drop)
+    });
+    create_as("linux-no-permission", &runner, &pod(&json!({}))).unwrap();
 }
 
 #[test]
