@@ -31,7 +31,7 @@ python:
 
 # One test starts a Prometheus, which reads hookd's metrics by the dashboard and the alerts of deploy/monitoring.
 prometheus:
-	@command -v prometheus >/dev/null || deploy/devcluster/packages.sh prometheus
+	@{ command -v prometheus && command -v promtool; } >/dev/null || deploy/devcluster/packages.sh prometheus
 
 helm:
 	@.ci/chart --helm >/dev/null
@@ -107,7 +107,7 @@ lint: ## check format, lints, docs, dependencies, the APIs, the Go example, the 
 	.ci/go-example
 	.ci/chart
 	.ci/workflows
-	.ci/site
+	.ci/site --lint
 
 site: ## make the site of the documents in target/site
 	.ci/site

@@ -61,6 +61,12 @@ fn a_base_without_a_digest_is_found() {
     assert!(!unpinned(&format!("two:2@sha256:{}", "0a".repeat(32))));
 }
 
+/// The images that a workflow gives to a builder or a job.
+fn named_images(workflow: &str) -> Vec<&str> {
+    let words = workflow.split(|letter: char| letter.is_whitespace() || letter == '"');
+    words.filter(|word| word.starts_with("docker.io/") || word.contains("moby/buildkit")).collect()
+}
+
 #[test]
 fn workflows_name_actions_by_their_commits() {
     let (mut seen, mut wrong) = (0, Vec::new());
@@ -72,6 +78,11 @@ fn workflows_name_actions_by_their_commits() {
                 wrong.push(format!("{}: {action}", path.display()));
             }
         }
+        for image in named_images(&text) {
+            if unpinned(image) {
+                wrong.push(format!("{}: {image}", path.display()));
+            }
+        }
         // A job that needs more says so itself.
         let permits = ["\npermissions: {}\n", "\npermissions:\n  contents: read\n\n"];
         assert!(permits.iter().any(|some| text.contains(some)), "{}", path.display());
@@ -81,20 +92,48 @@ fn workflows_name_actions_by_their_commits() {
     assert!(!is_pinned("a/b@v4") && !is_pinned(&format!("a/b@{}", "0a".repeat(20))));
 }
 
+/// The jobs of a workflow, each with its text.
+fn jobs(workflow: &str) -> Vec<(&str, &str)> {
+    let (_, jobs) = workflow.split_once("\njobs:\n").unwrap();
+    let is_name =
+        |line: &str| line.starts_with("  ") && !line.starts_with("   ") && line.ends_with(':');
+    let starts = jobs.match_indices('\n').map(|(at, _)| at + 1);
+    let is_start = |at: &usize| jobs[*at..].lines().next().is_some_and(is_name);
+    let starts: Vec<_> = [0].into_iter().chain(starts).filter(is_start).collect();
+    let ends = starts.iter().skip(1).copied().chain([jobs.len()]);
+    let texts = starts.iter().zip(ends).map(|(begin, end)| &jobs[*begin..end]);
+    texts.map(|text| text.trim_start().split_once(":\n").unwrap()).collect()
+}
+
+#[test]
+fn a_job_that_signs_runs_no_file_of_the_sources() {
+    let text = fs::read_to_string(repository().join(".github/workflows/release.yaml")).unwrap();
+    let signs = |job: &&(&str, &str)| job.1.contains("id-token: write");
+    let signing: Vec<_> = jobs(&text).iter().filter(signs).copied().collect();
+    let names: Vec<_> = signing.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["publish", "chart", "pages"]);
+    for (name, job) in signing {
+        assert!(!job.contains("actions/checkout") && !job.contains(".ci/"), "{name}");
+    }
+}
+
 /// Sources of a release 1.2.3 with this changelog, below a directory of the build.
 fn sources_of_a_release(name: &str, changelog: &str) -> PathBuf {
     let root =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    for directory in [".ci", "deploy/chart/hookd"] {
+    for directory in [".ci", "deploy/chart/hookd", "docs"] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     fs::copy(repository().join(".ci/release"), root.join(".ci/release")).unwrap();
-    let cargo = "[workspace.package]\nversion = \"1.2.3\"\n\n[package]\nversion = \"9.9.9\"\n";
+    let cargo = "[workspace.package]\nversion = \"1.2.3\"\nrepository = \"https://git.test/a\"\n\n\
+                 [package]\nversion = \"9.9.9\"\n";
     let chart = "name: hookd\nversion: 1.2.3\nappVersion: \"1.2.3\"\n";
     let texts = [
         ("Cargo.toml", cargo),
         ("deploy/chart/hookd/Chart.yaml", chart),
         ("CHANGELOG.md", changelog),
+        ("docs/upgrades.md", "# Upgrades\n"),
+        ("SECURITY.md", "# Security\n"),
     ];
     for (path, text) in texts {
         fs::write(root.join(path), text).unwrap();
@@ -104,7 +143,9 @@ fn sources_of_a_release(name: &str, changelog: &str) -> PathBuf {
 
 /// What `.ci/release` prints for a tag, or why it fails.
 fn notes(root: &Path, tag: &str) -> Result<String, String> {
-    let ran = Command::new(root.join(".ci/release")).arg(tag).output().unwrap();
+    // By bash: another thread that forks may still have the copy open for writing, so that it is busy.
+    let script = root.join(".ci/release");
+    let ran = Command::new("bash").arg(script).arg(tag).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     if ran.status.success() { Ok(text(ran.stdout)) } else { Err(text(ran.stderr)) }
 }
@@ -116,6 +157,33 @@ fn notes_of_a_release_are_its_part_of_the_changelog() {
     let root = sources_of_a_release("notes", changelog);
     assert_eq!(notes(&root, "v1.2.3").as_deref(), Ok("- New.\n\n  More.\n"));
     fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
+fn links_of_the_notes_lead_to_the_tag() {
+    let root = sources_of_a_release(
+        "links",
+        "## 1.2.3\n\n[a](docs/a.md#b), [c](https://c.test/), [d](SECURITY.md), (docs/e.md)\n",
+    );
+    let blob = "https://git.test/a/blob/v1.2.3";
+    let expected = format!(
+        "[a]({blob}/docs/a.md#b), [c](https://c.test/), [d]({blob}/SECURITY.md), (docs/e.md)\n"
+    );
+    assert_eq!(notes(&root, "v1.2.3"), Ok(expected));
+    fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
+fn a_release_is_refused_while_a_document_denies_it() {
+    for document in ["docs/upgrades.md", "SECURITY.md"] {
+        let name = format!("denied-{}", document.len());
+        let root = sources_of_a_release(&name, "## 1.2.3\n\n- New.\n");
+        assert!(notes(&root, "v1.2.3").is_ok());
+        fs::write(root.join(document), "Nothing is released yet: wait.\n").unwrap();
+        let why = notes(&root, "v1.2.3").unwrap_err();
+        assert!(why.contains(&format!("{document} says")), "{why}");
+        fs::remove_dir_all(&root).unwrap();
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@
 # Each image is an OCI layout of cached layers; what the registry has is not
 # pushed again. Prints "<name> <reference with digest>" for each.
 set -euo pipefail
+# Users of an image enter its directories, whatever mask its maker has.
+umask 022
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 LAYERS=$CACHE/layers

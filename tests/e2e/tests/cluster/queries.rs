@@ -120,7 +120,11 @@ fn assert_alerts_have_data(prometheus: &Prometheus) {
         let named = summary.split("$labels.").skip(1).filter_map(|rest| rest.split(is_end).next());
         let labels: Vec<_> = named.collect();
         for expression in compared(rule["expr"].as_str().unwrap()) {
-            assert_has_data(expression, &labels, &prometheus.now(expression));
+            let series = until(expression, s(20), || {
+                let series = prometheus.now(expression);
+                series.iter().any(has_number).then_some(series)
+            });
+            assert_has_data(expression, &labels, &series);
         }
     }
 }
