@@ -11,5 +11,6 @@
 
 pub mod authority;
 pub mod buildkitd;
+pub mod collector;
 pub mod faults;
 pub mod parity;

@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use e2e::collector::Collector;
+
 use crate::figures::Figure;
 use crate::{bare_pod::BareJobs, wait_for_phase};
 use test_support::processes::Process;
 use test_support::wait::{s, until};
 use test_support::{
-    IMAGE, JobRun, Outcome, Program, RunnerPod, WORKSPACE, job_container, processes,
+    IMAGE, JobRun, Outcome, Program, RunnerPod, Setup, WORKSPACE, job_container, processes,
 };
 
 /// Script steps of a job.
 const STEPS: usize = 4;
+/// What a script step may cost more where hookd serves metrics and sends traces.
+const OBSERVED: f64 = 1.1;
 
 /// The figures of whole jobs, the bare pod first, and what the processes have in memory.
 pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
@@ -67,6 +71,37 @@ pub(crate) fn measure(runner: &RunnerPod, runs: u32) -> Vec<Figure> {
         Figure::megabytes("hookd.rss_idle", &hookd[1..]).aim(25.0),
         Figure::megabytes("hook.rss", &hook[1..]).aim(6.0),
         Figure::megabytes("stepd.rss", &stepd[1..]).aim(6.0),
+    ]
+}
+
+/// Script steps of a daemon that serves metrics and sends traces, in turn with those of one that does neither.
+pub(crate) fn observed(runs: u32) -> [Figure; 3] {
+    let collector = Collector::start();
+    let setup = Setup::default()
+        .set("HOOKD_METRICS_ADDRESS", "0.0.0.0:9464")
+        .set("HOOKD_TRACES_ENDPOINT", &collector.endpoint);
+    let runners = [RunnerPod::start(), RunnerPod::with(&setup)];
+    let mut jobs = [JobRun::start(&runners[0]), JobRun::start(&runners[1])];
+    let step = Program::new("true", "");
+    let mut times = [Vec::new(), Vec::new()];
+    // The first of each is not counted: it opens connections.
+    for _ in 0..=runs * u32::try_from(STEPS).unwrap() {
+        for (job, times) in jobs.iter_mut().zip(&mut times) {
+            times.push(time(&job.step_call(&step).quietly().run()));
+        }
+    }
+    let memory = resident(&runners[1].daemon());
+    for (job, runner) in jobs.iter().zip(&runners) {
+        job.clean_up().assert_code(0);
+        runner.assert_nothing_left();
+    }
+    let [without, with] = times;
+    let without = Figure::new("run_script_step.volume.unobserved", &without[1..]);
+    let aim = without.median() * OBSERVED;
+    [
+        without,
+        Figure::new("run_script_step.volume.observed", &with[1..]).aim(aim),
+        Figure::megabytes("hookd.rss_observed", &[memory]).aim(25.0),
     ]
 }
 

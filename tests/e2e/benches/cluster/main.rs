@@ -50,6 +50,7 @@ fn main() {
     figures.extend(reuse::measure(runs, first));
     figures.extend(layers::measure(runs, first));
     figures.extend(jobs);
+    figures.extend(jobs::observed(runs));
     // The API server is stopped only while no other runner needs it.
     drop(runner);
     figures.extend(runner_pod::measure(runs, kaniko));

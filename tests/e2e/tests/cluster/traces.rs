@@ -1,82 +1,23 @@
 //! The spans of hookd, as a collector beside the cluster gets them.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 
+use e2e::collector::Collector;
 use fake_runner::layout::guid;
-use hookd_api::otlp::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use hookd_api::otlp::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use hookd_api::otlp::common::v1::{KeyValue, any_value::Value};
 use hookd_api::otlp::trace::v1::{Span, status::StatusCode};
 use rustix::process::Signal;
-use test_support::cluster::get;
 use test_support::wait::{s, until};
 use test_support::{JobRun, Outcome, RunnerPod, Setup, WORKSPACE};
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Request, Response, Status};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-type Spans = Arc<Mutex<Vec<Span>>>;
-
-/// At an address of the node, which pods reach; it ends with the test.
-struct Collector {
-    endpoint: String,
-    spans: Spans,
-    _ends: DropGuard,
-}
-
-struct Stub(Spans);
-
-#[tonic::async_trait]
-impl TraceService for Stub {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let resources = request.into_inner().resource_spans;
-        let scopes = resources.into_iter().flat_map(|resource| resource.scope_spans);
-        self.0.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-impl Collector {
-    fn start() -> Self {
-        let nodes = get(&["nodes"]);
-        let addresses = nodes["items"][0]["status"]["addresses"].as_array().unwrap();
-        let internal = addresses.iter().find(|one| one["type"] == "InternalIP").unwrap();
-        let listener = TcpListener::bind((internal["address"].as_str().unwrap(), 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (spans, stop) = (Spans::default(), CancellationToken::new());
-        let (service, stopped) = (TraceServiceServer::new(Stub(spans.clone())), stop.clone());
-        let serve = async move {
-            let incoming =
-                TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
-            let server = tonic::transport::Server::builder().add_service(service);
-            server.serve_with_incoming_shutdown(incoming, stopped.cancelled()).await.unwrap();
-        };
-        std::thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(serve);
-        });
-        Self { endpoint, spans, _ends: stop.drop_guard() }
-    }
-
-    /// The spans of a job that has ended.
-    fn of_job(&self) -> Vec<Span> {
-        until("the job's own span is there", s(30), || {
-            let spans = self.spans.lock().unwrap();
-            spans.iter().any(is_of_job).then(|| spans.clone())
-        })
-    }
+/// The spans of a job that has ended.
+fn of_job(collector: &Collector) -> Vec<Span> {
+    until("the job's own span is there", s(30), || {
+        let spans = collector.spans();
+        spans.iter().any(is_of_job).then_some(spans)
+    })
 }
 
 fn is_of_job(span: &Span) -> bool {
@@ -129,7 +70,7 @@ fn a_job_is_one_trace_at_a_collector() {
     let built = parent_of(&runner.run(&action));
     job.clean_up().assert_code(0);
 
-    let spans = collector.of_job();
+    let spans = of_job(&collector);
     let root = spans.iter().find(|span| is_of_job(span)).unwrap();
     assert!(root.parent_span_id.is_empty());
     assert_eq!(value(root, "cicd.pipeline.task.run.result"), "failure");
@@ -172,7 +113,7 @@ fn a_job_goes_on_with_the_trace_that_its_steps_name() {
     let passed = parent_of(&job.run_program(&program.set("TRACEPARENT", PARENT)));
     assert!(passed.starts_with(&PARENT[..36]) && passed != PARENT, "{passed}");
     job.clean_up().assert_code(0);
-    let spans = collector.of_job();
+    let spans = of_job(&collector);
     assert!(spans.iter().all(|span| hex(&span.trace_id) == PARENT[3..35]), "{spans:#?}");
     let root = spans.iter().find(|span| is_of_job(span)).unwrap();
     assert_eq!(hex(&root.parent_span_id), PARENT[36..52]);
@@ -196,7 +137,7 @@ fn a_step_that_outlives_the_daemon_is_one_span() {
     let outcome = hook.end();
     outcome.assert_code(0);
     job.clean_up().assert_code(0);
-    let spans = collector.of_job();
+    let spans = of_job(&collector);
     let steps: Vec<_> = spans.iter().filter(|span| span.name == "run_script_step").collect();
     assert_eq!(steps, [call(&spans, &parent_of(&outcome))]);
     let root = spans.iter().find(|span| is_of_job(span)).unwrap();
