@@ -8,6 +8,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod image;
+mod names;
 mod redirect;
 mod session;
 mod tls;

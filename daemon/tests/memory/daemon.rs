@@ -84,6 +84,8 @@ impl Daemon {
             .args(["--exact", "daemon::daemon", "--ignored", "--nocapture"])
             .env(DIRECTORY, directory.path())
             .env("HOOKD_INSECURE_REGISTRIES", registry)
+            // Images without a registry are Docker Hub's, which no test asks.
+            .env("HOOKD_REGISTRY_MAP", "index.docker.io=localhost:1")
             // As the supervisor starts it.
             .envs(hookd::supervisor::ALLOCATOR)
             .spawn()

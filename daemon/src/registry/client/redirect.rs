@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::names::lookup;
+
 /// True if a request may go from the registry at `origin` to `target`. HTTPS never leads to HTTP; a
 /// link-local address (the node's metadata service) is never reached, and a loopback address only if
 /// the registry is itself on one. Names are checked once more when they are resolved: [`PublicResolver`].
@@ -80,7 +82,7 @@ impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = lookup(name.as_str()).await?;
             let public: Vec<_> =
                 found.filter(|address| locality_of(address.ip()) == Locality::Remote).collect();
             if public.is_empty() {

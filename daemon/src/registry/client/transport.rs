@@ -10,6 +10,7 @@ use reqwest::{Body, Client, ClientBuilder, Method, Url};
 use tokio::sync::Mutex;
 
 use super::error::RegistryError;
+use super::names::BoundedResolver;
 use super::redirect::PublicResolver;
 use super::session::Session;
 use super::tls::{ANY_HOST, RegistryTls};
@@ -50,9 +51,10 @@ impl Connections {
     fn new(
         builder: impl Fn() -> Result<ClientBuilder, RegistryError>,
     ) -> Result<Self, RegistryError> {
+        let direct = builder()?.dns_resolver(Arc::new(BoundedResolver));
         let elsewhere = builder()?.dns_resolver(Arc::new(PublicResolver));
         Ok(Self {
-            direct: builder()?.build().map_err(RegistryError::Client)?,
+            direct: direct.build().map_err(RegistryError::Client)?,
             elsewhere: elsewhere.build().map_err(RegistryError::Client)?,
         })
     }
