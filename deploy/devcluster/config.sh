@@ -156,7 +156,9 @@ write_kubelet_config() {
 	maxPods: 200
 	serializeImagePulls: false
 	registryPullQPS: 0
-	eventRecordQPS: 0
+	# 0 is no limit by its description, and client-go's 5 a second in fact.
+	eventRecordQPS: 200
+	eventBurst: 400
 	kubeAPIQPS: 200
 	kubeAPIBurst: 400
 	nodeStatusUpdateFrequency: 5s

@@ -8,6 +8,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use test_support::cluster::{self, cluster, repository, run};
 use test_support::manifests::TEST_LABEL;
+use test_support::wait::{s, until};
 use test_support::{IMAGE, JobRun, RunnerPod, Setup, WORK, job_container};
 
 /// How documents mark the blocks that are run here.
@@ -92,6 +93,12 @@ fn each_block_of_the_documents_does_what_it_says() {
     runner.write(&format!("{WORK}/app/app/docker/Dockerfile"), DOCKERFILE);
     let mut job = JobRun::of(&runner);
     job.prepare(&job_container(IMAGE, &json!({})), &json!([])).assert_code(0);
+    // One block shows them; a kubelet with much to do sends them late.
+    until("the runner pod has events", s(60), || {
+        let started = format!("involvedObject.name={},reason=Started", runner.name);
+        let events = runner.objects("events", &["--field-selector", &started]);
+        (!events.is_empty()).then_some(())
+    });
     let _runners = Runners::make();
     let reader = Reader::of(&runner);
     let blocks = run_by(HERE);
