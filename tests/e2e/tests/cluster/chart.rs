@@ -8,6 +8,8 @@ use test_support::cluster::{repository, try_kubectl};
 use test_support::manifests::{PULL_SECRET, documents};
 use test_support::{IMAGE, JobRun, Placement, RunnerPod, Setup, Values, job_container};
 
+use crate::policies::assert_work_runs;
+
 /// All that belongs to a namespace of runners, for jobs in the runner pod.
 const RUNNER_POD: &[&str] = &[
     "rbac.pullSecret.enabled=true",
@@ -28,14 +30,7 @@ const PLACES: [&str; 3] = ["registry", "seccompProfile", "buildkitd"];
 
 /// A job with a step, a container step and a build; and nothing that hookd may not do.
 fn assert_jobs_run(runner: &RunnerPod) {
-    let mut job = JobRun::of(runner);
-    job.prepare(&job_container(IMAGE, &json!({})), &json!([])).assert_code(0);
-    assert_eq!(job.run("echo here").assert_code(0).text(), "here\n");
-    assert_eq!(runner.run(&runner.script("echo there")).assert_code(0).text(), "there\n");
-    let files = [("Dockerfile", "FROM busybox:1\nRUN true\nENTRYPOINT [\"echo\", \"built\"]\n")];
-    assert_eq!(runner.run(&runner.action("b", &files)).assert_code(0).after_build(), "built\n");
-    job.clean_up().assert_code(0);
-    runner.assert_nothing_left();
+    assert_work_runs(runner, &json!([]));
     let doctor = runner.k(&["exec", &runner.name, "-c", "hookd", "--", "hookd", "doctor"]);
     assert!(doctor.contains(" 0 failures"), "{doctor}");
 }

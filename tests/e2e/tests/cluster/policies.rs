@@ -156,14 +156,18 @@ fn the_admission_policy_checks_each_account_of_the_namespace() {
 
 #[test]
 fn all_kinds_of_work_run_under_the_policies_of_deploy() {
-    let runner = with_policy();
-    let mut job = JobRun::of(&runner);
     let services = json!([container(
         "busybox:1",
         &json!({"entryPoint": "sleep",
         "entryPointArgs": ["1000"]})
     )]);
-    job.prepare(&job_container(IMAGE, &json!({})), &services).assert_code(0);
+    assert_work_runs(&with_policy(), &services);
+}
+
+/// A job with these services, a step, a container step and a build.
+pub(crate) fn assert_work_runs(runner: &RunnerPod, services: &Value) {
+    let mut job = JobRun::of(runner);
+    job.prepare(&job_container(IMAGE, &json!({})), services).assert_code(0);
     assert_eq!(job.run("echo here").assert_code(0).text(), "here\n");
     assert_eq!(runner.run(&runner.script("echo there")).assert_code(0).text(), "there\n");
     let files = [("Dockerfile", "FROM busybox:1\nRUN true\nENTRYPOINT [\"echo\", \"built\"]\n")];
