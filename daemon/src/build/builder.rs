@@ -5,6 +5,7 @@ use crate::config::{BuildConfig, BuilderKind};
 use crate::dockerfile::{ContextFiles, Dockerfile, DockerfileError, Lowered};
 use crate::endpoint::EndpointConfig;
 use crate::objects::build_job::{self, Sharing};
+use crate::registry::digest::is_digest;
 
 mod buildkit;
 mod kaniko;
@@ -91,9 +92,7 @@ fn digest_in(reference: &str, repository: &str) -> Option<String> {
     digest(of).filter(|_| is_there)
 }
 
-/// A digest of sha256, which alone hookd verifies.
+/// A digest, if the text is one: a `RUN` may write it, too.
 fn digest(text: &str) -> Option<String> {
-    let text = text.trim();
-    let is_digest = text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64);
-    is_digest.then(|| text.to_owned())
+    Some(text.trim()).filter(|text| is_digest(text)).map(str::to_owned)
 }

@@ -124,6 +124,7 @@ struct Counts {
     replaced: usize,
     withdrawn: usize,
     found: usize,
+    noted: usize,
     may_run: usize,
     foreign: usize,
     failed: usize,
@@ -197,6 +198,7 @@ impl Counts {
     fn add(&mut self, stays: Verdict) {
         match stays {
             Verdict::Found => self.found += 1,
+            Verdict::Noted => self.noted += 1,
             Verdict::MayRun => self.may_run += 1,
             Verdict::Foreign => self.foreign += 1,
             Verdict::Unused { .. } | Verdict::Replaced { .. } => {}
@@ -204,11 +206,12 @@ impl Counts {
     }
 
     fn summary(&self, all: usize) -> String {
-        let Self { unused, deleted, replaced, withdrawn, found, may_run, foreign, .. } = self;
+        let Self { unused, deleted, replaced, withdrawn, found, noted, may_run, foreign, .. } =
+            self;
         format!(
-            "{all} images: {unused} not used any more, {deleted} deleted; {replaced} replaced by newer \
-             ones, {withdrawn} withdrawn from builds; {found} stay for builds, {may_run} for jobs that \
-             may run them, {foreign} for tags that are not hookd's"
+            "{all} images and notes: {unused} not used any more, {deleted} deleted; {replaced} replaced by \
+             newer ones, {withdrawn} withdrawn from builds; {found} stay for builds, {may_run} for jobs \
+             that may run them, {noted} as notes about Dockerfiles, {foreign} for tags that are not hookd's"
         )
     }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use serde_json::json;
 
 use super::config::{AllowedImage, EndpointConfig, Place};
-use super::route::is_digest;
 use super::server::{EndpointError, of_environment};
 use super::upstream::{CREDENTIALS_FILE, mounted_credentials};
 use crate::registry::credentials::{Credentials, DOCKER_HUB as HUB_SERVER};
+use crate::registry::digest::is_digest;
 use crate::registry::reference::DOCKER_HUB;
 
 /// Where the credentials of the build are written, for its builder.

@@ -16,6 +16,7 @@ use super::manifest;
 use super::pull::Pulls;
 use super::push::{Sent, accepted};
 use super::route::{Item, Push};
+use crate::registry::digest::digest_of;
 
 /// Bytes that a configuration may have: those of large images have some 50,000, and a `RUN` may push, too.
 const LARGEST: usize = 512 << 10;
@@ -117,7 +118,7 @@ impl Kept {
         let mut state = self.lock();
         let upload = state.uploads.remove(&id).ok_or_else(Refusal::unknown_upload)?;
         if let Some(blob) = upload {
-            if manifest::digest(&blob) != digest {
+            if digest_of(&blob) != digest {
                 let message = "the blob does not match its digest";
                 return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
             }
@@ -146,7 +147,7 @@ impl Kept {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message));
         };
         state.image = Some(image.clone());
-        Ok(created(&manifest::digest(&body)))
+        Ok(created(&digest_of(&body)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

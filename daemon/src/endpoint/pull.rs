@@ -11,9 +11,11 @@ use tokio::sync::Semaphore;
 use super::answer::{Body, Refusal, whole, with_headers};
 use super::config::{AllowedImage, Place};
 use super::layer;
-use super::manifest::{self, Reached};
-use super::route::{Item, is_digest};
+use super::manifest::{Reached, reached};
+use super::route::Item;
 use super::upstream::{self, Upstream, bounded};
+use crate::registry::digest::{digest_of, is_digest};
+use crate::registry::manifest;
 
 /// Digests that the images of one build may reach.
 const MOST_REACHED: usize = 10_000;
@@ -93,8 +95,8 @@ impl Pulls {
         for place in sources {
             match fetch(upstream, place, version, asked.headers).await {
                 Ok((media_type, body)) => {
-                    let digest = manifest::digest(&body);
-                    let mut reached = manifest::reached(&body);
+                    let digest = digest_of(&body);
+                    let mut reached = reached(&body);
                     // BuildKit asks for what a tag names by its digest.
                     reached.manifests.push(digest.clone());
                     self.add(path, place, reached)?;
@@ -173,7 +175,7 @@ async fn fetch(
             manifest::LIMIT
         ))
     })?;
-    if is_digest(version) && manifest::digest(&body) != version {
+    if is_digest(version) && digest_of(&body) != version {
         return Err(Refusal::unavailable(format!(
             "registry {} sends a manifest that does not match {version}",
             session.host()

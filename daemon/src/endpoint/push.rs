@@ -11,11 +11,12 @@ use hyper::body::Incoming;
 
 use super::answer::{Body, Refusal, whole, with_headers};
 use super::config::EndpointConfig;
-use super::manifest;
 use super::pull::{only, streamed};
-use super::route::{Item, Push, is_digest};
+use super::route::{Item, Push};
 use super::upstream::{self, refusal, refused};
 use crate::registry::client::{RegistryError, Request, Session, Target, origin};
+use crate::registry::digest::{digest_of, is_digest};
+use crate::registry::manifest;
 
 /// Uploads that may be open; the oldest one is forgotten.
 const MOST_UPLOADS: usize = 64;
@@ -118,7 +119,7 @@ impl Pushes {
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message)
         })?;
         let body = body.to_bytes();
-        let digest = manifest::digest(&body);
+        let digest = digest_of(&body);
         if is_digest(version) && version != digest {
             let message = "the manifest does not match its digest";
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 
 use super::answer::Refusal;
 use super::config::{AllowedImage, EndpointConfig};
+use crate::registry::digest::is_digest;
 
 /// A request that the build may make, if its content is right.
 #[derive(Debug, PartialEq, Eq)]
@@ -151,12 +152,6 @@ fn item(rest: &str) -> Option<Item> {
         "blobs" if is_digest(name) => Some(Item::Blob(name.to_owned())),
         _ => None,
     }
-}
-
-/// Only sha256, which hookd verifies.
-pub(super) fn is_digest(text: &str) -> bool {
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_hex))
 }
 
 fn is_tag(text: &str) -> bool {

@@ -22,8 +22,9 @@ use super::direct::TwoUsers;
 use super::kept::Kept;
 use super::pull::{Asked, Pulls};
 use super::push::{Pushes, Sent};
-use super::route::{Item, Push, Route, is_digest, route};
+use super::route::{Item, Push, Route, route};
 use super::upstream::{Registries, Upstream, UpstreamError};
+use crate::registry::digest::is_digest;
 
 /// Connections at one time: Kaniko has about ten.
 const MOST_CONNECTIONS: usize = 64;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::PolicyError;
 use super::file::{ImageRule, ImageRules};
-use crate::registry::client::is_digest;
+use crate::registry::digest::is_digest;
 use crate::registry::pattern::{matches_part, matches_path};
 use crate::registry::reference::{DOCKER_HUB, Reference};
 

@@ -15,7 +15,7 @@ mod tls;
 mod transport;
 
 pub use error::RegistryError;
-pub use image::{Description, MANIFEST_TYPES, describe, digest_of, is_digest, read_bounded};
+pub use image::{Description, MANIFEST_TYPES, describe, read_bounded};
 pub use session::Session;
 pub use tls::{RegistryTls, UnreadableTls};
 pub use transport::{Access, ClientOptions, RegistryClient, Request, Target, origin};

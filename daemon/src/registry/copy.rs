@@ -2,9 +2,10 @@
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Body, Method, Response, StatusCode};
-use serde::Deserialize;
 
-use crate::registry::client::{RegistryError, Request, Session, Target, is_digest};
+use crate::registry::client::{RegistryError, Request, Session, Target};
+use crate::registry::digest::is_digest;
+use crate::registry::manifest::{Descriptor, Document};
 use crate::registry::tags::{self, Manifest};
 
 /// Manifests of an image for several platforms.
@@ -20,22 +21,6 @@ pub struct Image {
     blobs: Vec<Descriptor>,
 }
 
-/// A manifest, or an index of manifests.
-#[derive(Deserialize)]
-struct Document {
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Descriptor {
-    digest: String,
-    size: u64,
-}
-
 impl Image {
     /// Reads the manifests of the image with this digest.
     ///
@@ -43,16 +28,16 @@ impl Image {
     /// See [`RegistryError`].
     pub async fn read(session: &Session, digest: &str) -> Result<Self, RegistryError> {
         let root = manifest(session, digest).await?;
-        let Document { config, layers, manifests } = document(session, &root)?;
+        let mut names = document(session, &root)?;
+        let manifests = std::mem::take(&mut names.manifests);
         let mut image = Self { manifests: Vec::new(), blobs: Vec::new() };
-        image.add(session, config.into_iter().chain(layers))?;
+        image.add(session, names.blobs())?;
         if manifests.len() > MOST_MANIFESTS {
             return Err(invalid(session, "index"));
         }
         for part in manifests {
             let part = manifest(session, &part.digest).await?;
-            let Document { config, layers, .. } = document(session, &part)?;
-            image.add(session, config.into_iter().chain(layers))?;
+            image.add(session, document(session, &part)?.blobs())?;
             image.manifests.push(part);
         }
         image.manifests.push(root);
@@ -105,7 +90,7 @@ async fn manifest(session: &Session, digest: &str) -> Result<Manifest, RegistryE
 }
 
 fn document(session: &Session, manifest: &Manifest) -> Result<Document, RegistryError> {
-    serde_json::from_slice(manifest.bytes()).map_err(|_| invalid(session, "manifest"))
+    Document::parse(manifest.bytes()).map_err(|_| invalid(session, "manifest"))
 }
 
 async fn copy_blob(from: &Session, to: &Session, digest: &str) -> Result<(), RegistryError> {
@@ -241,7 +226,7 @@ mod tests {
         ];
         assert_eq!(methods(&target), expected);
         let put = target.arrived().pop().unwrap();
-        assert_eq!(crate::registry::client::digest_of(&put.body), digest);
+        assert_eq!(crate::registry::digest::digest_of(&put.body), digest);
         image.copy(&from, &to, "v2").await.unwrap();
         let again = methods(&target).split_off(expected.len());
         assert_eq!(

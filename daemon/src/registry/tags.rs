@@ -5,9 +5,9 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use crate::registry::client::{
-    MANIFEST_TYPES, RegistryError, Request, Session, digest_of, is_digest, read_bounded,
-};
+use crate::registry::client::{MANIFEST_TYPES, RegistryError, Request, Session, read_bounded};
+use crate::registry::digest::{digest_of, is_digest};
+use crate::registry::manifest;
 
 /// Tags that a registry is asked for at one time.
 const TAGS_AT_ONCE: usize = 1000;
@@ -15,9 +15,6 @@ const TAGS_AT_ONCE: usize = 1000;
 const MAX_TAG_LIST: usize = 16 << 20;
 /// Tags that are looked at.
 const MAX_TAGS: usize = 100_000;
-
-/// As large as a registry accepts one.
-const MAX_MANIFEST: usize = 4 << 20;
 
 /// An index of no images: what a tag names that is to name nothing any more.
 const NOTHING: &[u8] =
@@ -43,18 +40,16 @@ impl Manifest {
     pub fn is_nothing(&self) -> bool {
         self.bytes.as_ref() == NOTHING
     }
+
+    /// The document.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[derive(Deserialize)]
 struct TagList {
     tags: Option<Vec<String>>,
-}
-
-impl Manifest {
-    /// The document.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 /// What a tag or a digest names; none: nothing.
@@ -71,7 +66,7 @@ pub async fn find(session: &Session, version: &str) -> Result<Option<Manifest>, 
         status => return Err(refused(session, status)),
     }
     let media_type = answer.headers().get(CONTENT_TYPE).cloned();
-    let bytes = read_bounded(session.host(), answer, "manifest", MAX_MANIFEST).await?;
+    let bytes = read_bounded(session.host(), answer, "manifest", manifest::LIMIT).await?;
     let manifest = Manifest::new(media_type, bytes.into());
     if version.contains(':') && manifest.digest != version {
         let (host, expected) = (session.host().to_owned(), version.to_owned());
@@ -236,7 +231,7 @@ mod tests {
         let put = registry.arrived().pop().unwrap();
         assert_eq!(put.path, "/v2/hookd/build/manifests/key");
         assert!(put.headers.contains("content-type: a/b"), "{}", put.headers);
-        assert_eq!(crate::registry::client::digest_of(&put.body), digest);
+        assert_eq!(digest_of(&put.body), digest);
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ pub(super) enum Verdict {
     Replaced { newer: usize },
     /// It stays: builds find it until then.
     Found,
+    /// It stays: it is no image, but a note that hookd reads until then.
+    Noted,
     /// It stays: no build finds it, and a job that did may run it.
     MayRun,
     /// It stays: a tag of it is not hookd's.
@@ -43,6 +45,7 @@ pub(super) fn judge(
         Some(used) if used.end <= now => Verdict::MayRun,
         Some(used) => match newer.get(digest) {
             Some(&newer) if keep_last > 0 && newer >= keep_last => Verdict::Replaced { newer },
+            _ if used.is_note => Verdict::Noted,
             _ if used.is_found => Verdict::Found,
             _ => Verdict::MayRun,
         },
@@ -57,6 +60,7 @@ struct Use<'a> {
     /// From then on until it is deleted.
     grace: SignedDuration,
     is_found: bool,
+    is_note: bool,
     /// The Dockerfiles that it was built of, and the end by which their images are ordered.
     built: Vec<(&'a str, Timestamp)>,
 }
@@ -69,6 +73,7 @@ impl<'a> Use<'a> {
         let tags = tags?;
         let is = |kind: Kind<'_>| tags.iter().any(|tag| tag.kind == kind);
         let is_layer = is(Kind::Layer);
+        let is_note = tags.iter().all(|tag| tag.kind == Kind::Note);
         let is_found = is_layer || is(Kind::Key) || is(Kind::Note);
         // Found again after it was replaced: it is used as any other.
         let is_old = is(Kind::Old) && !is_found;
@@ -79,7 +84,7 @@ impl<'a> Use<'a> {
             Kind::Key | Kind::Layer | Kind::Note | Kind::Old => None,
         });
         let grace = if is_layer { LAYER_GRACE_PERIOD } else { GRACE_PERIOD };
-        Some(Self { end, grace, is_found, built: built.collect() })
+        Some(Self { end, grace, is_found, is_note, built: built.collect() })
     }
 }
 
@@ -144,11 +149,13 @@ mod tests {
                 ("d", &[("key_1", -6), ("key_2", 1)]),
                 ("e", &[("step_s_d", 1)]),
                 ("f", &[("key_1", -6), ("latest", 0)]),
+                ("g", &[("note_1", 1)]),
+                ("h", &[("note_1", -6)]),
             ],
             0,
         );
-        use Verdict::{Foreign, Found, MayRun};
-        assert_eq!(judged, [Found, since(-6), MayRun, Found, MayRun, Foreign]);
+        use Verdict::{Foreign, Found, MayRun, Noted};
+        assert_eq!(judged, [Found, since(-6), MayRun, Found, MayRun, Foreign, Noted, since(-6)]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::registry::client::digest_of;
 use crate::registry::client::fake::{FakeRegistry, Reply};
+use crate::registry::digest::digest_of;
 
 const REPOSITORY: &str = "/v2/hookd/build/";
 
@@ -93,6 +93,7 @@ fn key(number: u8, end: i64) -> String {
 async fn what_no_build_uses_is_deleted_and_nothing_else() {
     let over = hours(-6 * 24);
     let steps = [format!("step_a-b_d_{over}"), format!("step_b_d_{}", hours(1))];
+    let note = format!("note_{}_{}", "3f".repeat(32), hours(3));
     let keys =
         [key(1, hours(3)), key(2, over), key(3, over), key(4, hours(3)), key(5, hours(-4 * 24))];
     let (registry, deleted) = registry(
@@ -105,19 +106,21 @@ async fn what_no_build_uses_is_deleted_and_nothing_else() {
             (&keys[4], "a job may use it"),
             (&steps[0], "step"),
             (&steps[1], "new step"),
+            (&note, "note"),
             // One of a job that deletes its images itself.
             ("1a2b", "of no end"),
         ],
         202,
     );
     let text = collect(&registry, true).await.unwrap();
-    let rest = "2 stay for builds, 2 for jobs that may run them, 1 for tags that are not hookd's\n";
+    let rest = "2 stay for builds, 2 for jobs that may run them, 1 as notes about Dockerfiles, 1 for tags that \
+                are not hookd's\n";
     assert!(text.starts_with("would delete ") && text.contains(&steps[0]), "{text}");
-    assert!(text.contains("7 images: 2 not used any more, 0 deleted;"), "{text}");
+    assert!(text.contains("8 images and notes: 2 not used any more, 0 deleted;"), "{text}");
     assert!(text.ends_with(rest), "{text}");
     assert!(deleted.lock().unwrap().is_empty());
     let text = collect(&registry, false).await.unwrap();
-    assert!(text.contains("7 images: 2 not used any more, 2 deleted;"), "{text}");
+    assert!(text.contains("8 images and notes: 2 not used any more, 2 deleted;"), "{text}");
     let mut expected =
         ["over", "step"].map(|words| format!("manifests/{}", digest_of(words.as_bytes())));
     expected.sort();
@@ -204,5 +207,8 @@ async fn cached_layers_are_collected_too() {
 async fn a_repository_that_was_never_pushed_to_is_empty() {
     let (registry, _) = registry(&[], 202);
     let text = collect(&registry, false).await.unwrap();
-    assert!(text.contains("hookd/build: 0 images: 0 not used any more, 0 deleted;"), "{text}");
+    assert!(
+        text.contains("hookd/build: 0 images and notes: 0 not used any more, 0 deleted;"),
+        "{text}"
+    );
 }

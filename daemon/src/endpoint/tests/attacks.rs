@@ -2,14 +2,14 @@
 
 use super::upstream::{Registry, ask, exchange, reply};
 use super::{BUSYBOX, OWN, settings, started};
-use crate::endpoint::manifest::digest;
+use crate::registry::digest::digest_of;
 
 #[tokio::test]
 async fn what_is_not_this_builds_never_reaches_a_registry() {
     let registry = Registry::of(|_, _| reply(200, "secret")).await;
     let host = registry.address.as_str();
     let endpoint = started(settings(host, &[host]), &[host]).await;
-    let foreign = digest(b"foreign");
+    let foreign = digest_of(b"foreign");
     for line in [
         // Other repositories and other builds' tags.
         "POST /v2/push/org/other/blobs/uploads/".to_owned(),
@@ -171,7 +171,7 @@ async fn a_manifest_that_is_too_large_is_not_pushed() {
     let registry = Registry::of(|_, _| reply(201, "")).await;
     let host = registry.address.as_str();
     let endpoint = started(settings(host, &[]), &[]).await;
-    let large = vec![b' '; crate::endpoint::manifest::LIMIT + 1];
+    let large = vec![b' '; crate::registry::manifest::LIMIT + 1];
     let answer = ask(&endpoint, &format!("PUT {OWN}/manifests/s1"), &large).await;
     assert_eq!(answer.status, 413);
     assert_eq!(registry.lines(), Vec::<String>::new());

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::upstream::{Registry, ask, reply};
 use super::{BUSYBOX, settings, started};
-use crate::endpoint::manifest::digest;
+use crate::registry::digest::digest_of;
 
 /// More than one piece.
 fn layer() -> Vec<u8> {
@@ -55,7 +55,7 @@ async fn breaking(after: usize, parts: bool) -> (String, std::sync::Arc<AtomicUs
 
 /// An endpoint whose busybox:1 has that layer, at another registry.
 async fn endpoint(blobs: String) -> String {
-    let manifest = format!(r#"{{"layers":[{{"digest":"{}"}}]}}"#, digest(&layer()));
+    let manifest = format!(r#"{{"layers":[{{"digest":"{}"}}]}}"#, digest_of(&layer()));
     let registry = Registry::of(move |_, seen| match seen.target.contains("/blobs/") {
         true => (307, vec![("location", format!("http://{blobs}/layer"))], "".into()),
         false => reply(200, manifest.clone()),
@@ -70,7 +70,8 @@ async fn a_layer_goes_on_where_its_connection_broke() {
     for (after, parts, times) in [(500_000, true, 3), (700_000, false, 2)] {
         let (address, asked) = breaking(after, parts).await;
         let endpoint = endpoint(address).await;
-        let got = ask(&endpoint, &format!("GET {BUSYBOX}/blobs/{}", digest(&layer())), b"").await;
+        let got =
+            ask(&endpoint, &format!("GET {BUSYBOX}/blobs/{}", digest_of(&layer())), b"").await;
         assert_eq!((got.status, got.body.len()), (200, 1_200_000));
         assert!(got.body == layer());
         assert_eq!(asked.load(Ordering::SeqCst), times);
@@ -85,7 +86,7 @@ async fn other_bytes_are_never_served_whole_as_a_layer() {
     let expected = other.len();
     let registry = Registry::of(move |_, _| reply(200, other.clone())).await;
     let endpoint = endpoint(registry.address).await;
-    let got = ask(&endpoint, &format!("GET {BUSYBOX}/blobs/{}", digest(&layer())), b"").await;
+    let got = ask(&endpoint, &format!("GET {BUSYBOX}/blobs/{}", digest_of(&layer())), b"").await;
     assert_eq!(got.status, 200);
     assert!(got.body.len() < expected, "{} of {expected}", got.body.len());
 }
@@ -94,7 +95,7 @@ async fn other_bytes_are_never_served_whole_as_a_layer() {
 async fn a_layer_whose_rest_is_gone_breaks_off() {
     let count = AtomicUsize::new(0);
     let (address, asked) = breaking(500_000, true).await;
-    let manifest = format!(r#"{{"layers":[{{"digest":"{}"}}]}}"#, digest(&layer()));
+    let manifest = format!(r#"{{"layers":[{{"digest":"{}"}}]}}"#, digest_of(&layer()));
     let registry = Registry::of(move |_, seen| match seen.target.contains("/blobs/") {
         true if count.fetch_add(1, Ordering::SeqCst) > 0 => reply(404, ""),
         true => (307, vec![("location", format!("http://{address}/layer"))], "".into()),
@@ -103,7 +104,7 @@ async fn a_layer_whose_rest_is_gone_breaks_off() {
     let registry = registry.await;
     let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;
     assert_eq!(ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await.status, 200);
-    let got = ask(&endpoint, &format!("GET {BUSYBOX}/blobs/{}", digest(&layer())), b"").await;
+    let got = ask(&endpoint, &format!("GET {BUSYBOX}/blobs/{}", digest_of(&layer())), b"").await;
     assert!(got.status == 200 && got.body.len() < 500_000, "{}", got.body.len());
     assert_eq!((asked.load(Ordering::SeqCst), registry.lines().len()), (1, 3));
 }

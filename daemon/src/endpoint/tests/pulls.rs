@@ -2,20 +2,21 @@
 
 use super::upstream::{PodState, Registry, Reply, ask, reply};
 use super::{BUSYBOX, settings, started};
-use crate::endpoint::manifest::{LIMIT, digest};
+use crate::registry::digest::digest_of;
+use crate::registry::manifest::LIMIT;
 
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 
 fn manifest() -> String {
     format!(
         r#"{{"config":{{"digest":"{}"}},"layers":[{{"digest":"{}"}}]}}"#,
-        digest(b"config"),
-        digest(b"layer")
+        digest_of(b"config"),
+        digest_of(b"layer")
     )
 }
 
 fn index() -> String {
-    format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, digest(manifest().as_bytes()))
+    format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, digest_of(manifest().as_bytes()))
 }
 
 /// busybox:1 of two levels, and a blob of another image in the same repository.
@@ -24,10 +25,12 @@ fn serving(_: &str, seen: &PodState) -> Reply {
     let typed = |body: String| (200, vec![("content-type", OCI.to_owned())], body.into());
     match path {
         "manifests/1" => typed(index()),
-        path if path == format!("manifests/{}", digest(manifest().as_bytes())) => typed(manifest()),
-        path if path == format!("blobs/{}", digest(b"config")) => reply(200, "config"),
-        path if path == format!("blobs/{}", digest(b"layer")) => reply(200, "layer"),
-        path if path == format!("blobs/{}", digest(b"secret")) => reply(200, "secret"),
+        path if path == format!("manifests/{}", digest_of(manifest().as_bytes())) => {
+            typed(manifest())
+        }
+        path if path == format!("blobs/{}", digest_of(b"config")) => reply(200, "config"),
+        path if path == format!("blobs/{}", digest_of(b"layer")) => reply(200, "layer"),
+        path if path == format!("blobs/{}", digest_of(b"secret")) => reply(200, "secret"),
         _ => reply(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#),
     }
 }
@@ -36,28 +39,28 @@ fn serving(_: &str, seen: &PodState) -> Reply {
 async fn a_named_image_is_served_whole_and_nothing_else() {
     let registry = Registry::of(serving).await;
     let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;
-    let child = digest(manifest().as_bytes());
-    let layer = format!("GET {BUSYBOX}/blobs/{}", digest(b"layer"));
+    let child = digest_of(manifest().as_bytes());
+    let layer = format!("GET {BUSYBOX}/blobs/{}", digest_of(b"layer"));
     // Nothing has led to it yet.
     assert_eq!(ask(&endpoint, &layer, b"").await.status, 403);
     let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await;
     assert_eq!((answer.status, answer.text()), (200, index()));
     assert_eq!(answer.header("content-type"), Some(OCI));
     // Computed, whatever the registry says.
-    assert_eq!(answer.header("docker-content-digest"), Some(&*digest(index().as_bytes())));
+    assert_eq!(answer.header("docker-content-digest"), Some(&*digest_of(index().as_bytes())));
     assert_eq!(ask(&endpoint, &layer, b"").await.status, 403);
     let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/{child}"), b"").await;
     assert_eq!(answer.text(), manifest());
     assert_eq!(ask(&endpoint, &layer, b"").await.body, b"layer");
-    let config = format!("GET {BUSYBOX}/blobs/{}", digest(b"config"));
+    let config = format!("GET {BUSYBOX}/blobs/{}", digest_of(b"config"));
     assert_eq!(ask(&endpoint, &config, b"").await.body, b"config");
     let head = ask(&endpoint, &format!("HEAD {BUSYBOX}/manifests/1"), b"").await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.header("content-length"), Some(&*index().len().to_string()));
-    let foreign = format!("GET {BUSYBOX}/blobs/{}", digest(b"secret"));
+    let foreign = format!("GET {BUSYBOX}/blobs/{}", digest_of(b"secret"));
     let answer = ask(&endpoint, &foreign, b"").await;
     assert_eq!(answer.status, 403, "{}", answer.text());
-    assert!(!registry.lines().iter().any(|line| line.contains(&digest(b"secret"))));
+    assert!(!registry.lines().iter().any(|line| line.contains(&digest_of(b"secret"))));
 }
 
 #[tokio::test]
@@ -71,12 +74,12 @@ async fn a_manifest_that_does_not_match_its_digest_is_not_served() {
     let registry = registry.await;
     let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;
     assert_eq!(ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await.status, 200);
-    let child = digest(manifest().as_bytes());
+    let child = digest_of(manifest().as_bytes());
     let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/{child}"), b"").await;
     assert_eq!(answer.status, 530);
     assert!(answer.text().contains("does not match"), "{}", answer.text());
     // Nor does it lead to anything.
-    let config = format!("GET {BUSYBOX}/blobs/{}", digest(b"config"));
+    let config = format!("GET {BUSYBOX}/blobs/{}", digest_of(b"config"));
     assert_eq!(ask(&endpoint, &config, b"").await.status, 403);
 }
 
@@ -89,12 +92,12 @@ async fn a_pinned_tag_is_what_it_was_resolved_to() {
         config.images[0].digest = Some(digest);
         started(config, &[])
     };
-    let endpoint = pinned(digest(manifest().as_bytes())).await;
+    let endpoint = pinned(digest_of(manifest().as_bytes())).await;
     let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await;
     assert_eq!((answer.status, answer.text()), (200, manifest()));
-    let layer = format!("GET {BUSYBOX}/blobs/{}", digest(b"layer"));
+    let layer = format!("GET {BUSYBOX}/blobs/{}", digest_of(b"layer"));
     assert_eq!(ask(&endpoint, &layer, b"").await.body, b"layer");
-    let endpoint = pinned(digest(b"gone")).await;
+    let endpoint = pinned(digest_of(b"gone")).await;
     assert_eq!(ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await.status, 404);
 }
 
@@ -114,7 +117,7 @@ async fn sources_are_tried_in_turn_and_all_errors_are_reported() {
     let config = settings("r.invalid", &[&empty.address, &full.address]);
     let endpoint = started(config, &[]).await;
     assert_eq!(ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await.text(), index());
-    let child = digest(manifest().as_bytes());
+    let child = digest_of(manifest().as_bytes());
     let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/{child}"), b"").await;
     assert_eq!(answer.text(), manifest());
     // The rest of an image comes from where its manifest came from.
@@ -174,11 +177,11 @@ async fn a_redirected_blob_comes_without_the_credentials() {
     let registry = registry.await;
     let host = registry.address.as_str();
     let endpoint = started(settings("r.invalid", &[host]), &[host]).await;
-    for version in ["1".to_owned(), digest(manifest().as_bytes())] {
+    for version in ["1".to_owned(), digest_of(manifest().as_bytes())] {
         let line = format!("GET {BUSYBOX}/manifests/{version}");
         assert_eq!(ask(&endpoint, &line, b"").await.status, 200);
     }
-    let layer = format!("GET {BUSYBOX}/blobs/{}", digest(b"layer"));
+    let layer = format!("GET {BUSYBOX}/blobs/{}", digest_of(b"layer"));
     assert_eq!(ask(&endpoint, &layer, b"").await.body, b"layer");
     assert_eq!(elsewhere.seen()[0].authorization, None);
 }

@@ -2,7 +2,7 @@
 
 use super::upstream::{PodState, Registry, Reply, ask, reply};
 use super::{OWN, settings, started};
-use crate::endpoint::manifest::digest;
+use crate::registry::digest::digest_of;
 
 const BASIC: &str = "Basic dTpw";
 
@@ -29,7 +29,7 @@ async fn an_image_is_pushed_with_credentials_kaniko_lacks() {
     let registry = Registry::of(taking).await;
     let host = registry.address.as_str();
     let endpoint = started(settings(host, &[]), &[host]).await;
-    let blob = digest(b"blob");
+    let blob = digest_of(b"blob");
     assert_eq!(ask(&endpoint, "GET /v2/", b"").await.status, 200);
     assert_eq!(ask(&endpoint, &format!("HEAD {OWN}/blobs/{blob}"), b"").await.status, 404);
     let mount = format!("POST {OWN}/blobs/uploads/?mount={blob}&from=library%2Fsecret&origin=x");
@@ -44,7 +44,7 @@ async fn an_image_is_pushed_with_credentials_kaniko_lacks() {
     assert_eq!((done.status, done.header("docker-content-digest")), (201, Some(&*blob)));
     let manifest = ask(&endpoint, &format!("PUT {OWN}/manifests/s1"), b"{}").await;
     assert_eq!(manifest.status, 201);
-    assert_eq!(manifest.header("docker-content-digest"), Some(&*digest(b"{}")));
+    assert_eq!(manifest.header("docker-content-digest"), Some(&*digest_of(b"{}")));
     // What it pushed itself a build may read.
     assert_eq!(ask(&endpoint, &format!("GET {OWN}/blobs/{blob}"), b"").await.body, b"blob");
     let lines = registry.lines();

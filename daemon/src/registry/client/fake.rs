@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::image::digest_of;
+use crate::registry::digest::digest_of;
 
 /// What arrived: the first line, the headers in lower case, the body.
 #[derive(Clone, Debug, Default)]

@@ -6,11 +6,11 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 
 use super::error::RegistryError;
 use super::session::Session;
 use super::transport::Request;
+use crate::registry::digest::{digest_of, is_digest};
 use crate::registry::image_config::ImageConfig;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -201,22 +201,6 @@ fn parse_manifest(session: &Session, bytes: &[u8]) -> Result<Manifest, RegistryE
 
 fn invalid(session: &Session, what: &'static str) -> RegistryError {
     RegistryError::Invalid { host: session.host().to_owned(), what }
-}
-
-/// `sha256:` and 64 hexadecimal digits; no other algorithm is in use.
-pub fn is_digest(text: &str) -> bool {
-    let hex = text.strip_prefix("sha256:").unwrap_or_default();
-    hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// The digest of a document.
-pub fn digest_of(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The body of an answer, if it is no larger than `limit`.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use super::fake::{FakeRegistry, Reply, descriptor, image};
-use super::image::digest_of;
 use super::*;
 use crate::registry::credentials::Credentials;
+use crate::registry::digest::digest_of;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::cluster::logs::LogPosition;
+use crate::registry::digest::is_digest;
 
 use super::{BUILD_ATTEMPTS, BuildPosition, BuiltReference, Cursor, RunPosition};
 
@@ -37,12 +38,6 @@ pub enum InvalidCursor {
 
 fn must(holds: bool, field: &'static str) -> Result<(), InvalidCursor> {
     if holds { Ok(()) } else { Err(InvalidCursor::Field(field)) }
-}
-
-/// "sha256:" and 64 hexadecimal digits in lower case.
-fn is_digest(text: &str) -> bool {
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    text.strip_prefix("sha256:").is_some_and(|digits| digits.len() == 64 && digits.bytes().all(hex))
 }
 
 impl Cursor {

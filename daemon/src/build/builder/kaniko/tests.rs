@@ -98,3 +98,12 @@ fn a_run_cannot_have_its_build_started_again() {
     let log = format!("{}INFO[0001] Retrieving image manifest busybox:1\n{forged}", BEFORE[0]);
     assert_eq!(progress(&log), Progress::Decided);
 }
+
+#[test]
+fn what_a_run_writes_in_place_of_the_digest_is_none() {
+    let digest = format!("sha256:{}", "3f".repeat(32));
+    assert_eq!(Kaniko.digest(&format!("{digest}\n")), Some(digest));
+    let path = "/../../../other/image/manifests/latest";
+    assert_eq!(Kaniko.digest(&format!("sha256:{path:.>64}")), None);
+    assert_eq!(Kaniko.digest(&format!("sha256:{}", "3F".repeat(32))), None);
+}
