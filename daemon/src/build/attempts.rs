@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::{Build, Lookup, ReadContext, Running, plan};
+use super::{Build, HeldLease, Lookup, ReadContext, Running, plan};
 use crate::build::context::ContextError;
 use crate::build::error::BuildError;
 use crate::cluster::error::ClusterError;
@@ -14,7 +14,7 @@ use crate::cluster::watch::PodWatch;
 use crate::endpoint::{EndpointConfig, Shown};
 use crate::error::{Failure, report};
 use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL};
-use crate::policy::{self, error::PolicyError};
+use crate::policy::error::PolicyError;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition};
 use crate::session::events::Session;
 use crate::session::log_group;
@@ -119,24 +119,49 @@ impl Build<'_> {
     }
 
     /// Makes Jobs until one has the whole context.
+    ///
+    /// # Errors
+    /// Why there is none.
     pub(super) async fn start(
         &self,
         lookup: &Lookup,
         session: &mut Session,
     ) -> Result<Running, Failure> {
         loop {
+            // Without a Lease no turn is lost.
+            if let Some(running) = self.start_in_turn(lookup, None, session).await? {
+                return Ok(running);
+            }
+        }
+    }
+
+    /// As [`Build::start`]; none: the Lease was lost while it waited for room, and the next has its turn.
+    ///
+    /// # Errors
+    /// As [`Build::start`].
+    pub(super) async fn start_in_turn(
+        &self,
+        lookup: &Lookup,
+        lease: Option<&HeldLease>,
+        session: &mut Session,
+    ) -> Result<Option<Running>, Failure> {
+        loop {
             // Read first: a context that cannot be read needs no Job.
             let (read, endpoint) = plan::of(self).await?;
-            let ReadContext { source, warnings, uncacheable, hidden, audited, .. } = read;
-            policy::say(audited, self.env.warnings, session).await?;
+            read.say(self.dockerfile, self.env.warnings, session).await?;
+            let warnings = read.warning_lines();
+            let ReadContext { source, uncacheable, hidden, .. } = read;
             let endpoint = self.endpoint(lookup, endpoint).await?;
-            let created = self.create(&endpoint, lookup, session).await;
+            let created = self.create(&endpoint, lookup, lease, session).await;
             let Created { job, is_of_key } = match created {
                 Err(failure) if is_of_another_call(&failure) => {
                     self.next_attempt("an earlier call's Job has its name", session).await?;
                     continue;
                 }
-                created => created?,
+                created => match created? {
+                    Some(created) => created,
+                    None => return Ok(None),
+                },
             };
             let namespace = &self.env.cluster.namespace;
             let builder = self.builder().image(&self.env.config.build);
@@ -174,7 +199,7 @@ impl Build<'_> {
             session.cursor.build.get_or_insert_default().context_sent = true;
             session.checkpoint(Phase::BuildRunning).await?;
             let shown = Shown::new(&endpoint).hiding(hidden);
-            return Ok(Running { job, pod, watch, shown, context_digest, is_of_key });
+            return Ok(Some(Running { job, pod, watch, shown, context_digest, is_of_key }));
         }
     }
 
@@ -207,12 +232,14 @@ impl Build<'_> {
         }
     }
 
+    /// Makes the Job; none: the Lease is lost.
     async fn create(
         &self,
         endpoint: &EndpointConfig,
         lookup: &Lookup,
+        lease: Option<&HeldLease>,
         session: &mut Session,
-    ) -> Result<Created, Failure> {
+    ) -> Result<Option<Created>, Failure> {
         let position = session.cursor.build.get_or_insert_default();
         let (attempt, more_memory) = (position.attempt, position.more_memory);
         let more_memory = self.env.config.build.more_memory().filter(|_| more_memory);
@@ -238,9 +265,12 @@ impl Build<'_> {
         // After the key was compared: runners of other jobs are to find the image.
         self.env.origin.mark_job(&mut job);
         let (jobs, retry) = (self.env.cluster.jobs(), self.env.cluster.retry());
-        let create = || objects::create(&jobs, &job, &retry);
+        let create = async || match lease {
+            Some(lease) if lease.is_lost().await => Ok(None),
+            _ => objects::create(&jobs, &job, &retry).await.map(Some),
+        };
         let job = with_room(self.env.cluster, Phase::BuildPending, session, create).await?;
-        Ok(Created { job, is_of_key })
+        Ok(job.map(|job| Created { job, is_of_key }))
     }
 }
 

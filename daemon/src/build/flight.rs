@@ -3,46 +3,45 @@
 //!
 //! Who creates the Lease that is named by the key has its turn; the Lease goes with the build or with its
 //! runner pod. Nothing but time depends on it: what a follower runs is what the registry has under the key.
-//! A build may be hostile, so that it is followed for a while only.
+//! It is followed for as long as a build may take, or is silent: a Lease goes as soon as its build is of another
+//! context than its key's.
 
 use std::time::Duration;
 
 use hookd_api::v1::Phase;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Build;
 use super::pushed::PushReader;
 use super::reuse::{Lookup, Recipe};
-use crate::cluster::error::ClusterError;
 use crate::cluster::pod::Termination;
 use crate::cluster::retry::{Backoff, Retry};
 use crate::cluster::watch::{PodState, PodWatch};
 use crate::cluster::{ContainerRef, objects};
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
-use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL, RUNNER_LABEL, STEP_LABEL};
-use crate::objects::metadata::{self, Component};
+use crate::names::{self, BUILD_KEY_LABEL, CALL_LABEL, RUNNER_LABEL};
 use crate::session::cursor::BuiltReference;
 use crate::session::events::Session;
 use crate::session::log_group;
 use crate::workload::output;
 
-/// Who has the Lease and no Job for so long has ended.
-const NO_JOB: Duration = Duration::from_secs(5);
-/// A build that prints nothing for so long is not waited for: its runner may have stopped.
-const SILENCE: Duration = Duration::from_secs(60);
-/// Nor is any build for longer, whatever it prints.
-const LIMIT: Duration = Duration::from_secs(600);
+mod lease;
+
+pub(super) use lease::HeldLease;
+use lease::Idle;
+
+/// A build that prints nothing for so long is not waited for: its runner may have stopped before it sent the
+/// context.
+const SILENCE: Duration = Duration::from_secs(300);
 /// Nor are more builds than these, one after the other.
 const MOST_FOLLOWED: u32 = 3;
 /// Between two looks whether a build has its Lease yet.
 const LOOK: Duration = Duration::from_secs(3);
-/// A Lease that does not come is done without.
-const LEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whose turn it is.
 pub(super) enum Turn {
@@ -52,43 +51,13 @@ pub(super) enum Turn {
     Ours(Option<Box<HeldLease>>),
 }
 
-/// A Lease of this daemon. Dropped, it lets the next have its turn.
-pub(super) struct HeldLease {
-    lease: Lease,
-    leases: Api<Lease>,
-}
-
-/// A Lease without a Job.
-struct Idle {
-    since: Instant,
-    lease: Lease,
-}
-
 /// What following another's build has led to.
 enum Followed {
     Built(BuiltReference),
-    /// It is gone without an image.
+    /// It is gone without an image, or is waited for no longer: the next has its turn.
     Gone,
-    /// It failed, or is waited for no longer.
-    Useless,
-}
-
-impl Drop for HeldLease {
-    fn drop(&mut self) {
-        let (lease, leases) = (std::mem::take(&mut self.lease), self.leases.clone());
-        // One that cannot be deleted goes with the runner pod.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { delete(&leases, &lease).await });
-        }
-    }
-}
-
-/// Deletes this very Lease: by now the next may have its own.
-async fn delete(leases: &Api<Lease>, lease: &Lease) {
-    let retry = Retry::new(LEASE_TIMEOUT);
-    if let Err(failure) = objects::delete_found(leases, &lease.metadata, &retry).await {
-        tracing::info!(error = report(&failure), "a build's Lease stays");
-    }
+    /// It failed, as every other would.
+    Failed,
 }
 
 impl Build<'_> {
@@ -103,7 +72,7 @@ impl Build<'_> {
     ) -> Result<Turn, Failure> {
         let Some(recipe) = lookup.recipe() else { return Ok(Turn::Ours(None)) };
         let (mut backoff, mut idle, mut followed) = (Backoff::default(), None::<Idle>, 0);
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + self.env.config.build.timeout;
         while Instant::now() < deadline && followed < MOST_FOLLOWED {
             match self.take(recipe).await {
                 Ok(Some(lease)) => return self.begin(recipe, lease, session).await,
@@ -129,7 +98,7 @@ impl Build<'_> {
             (idle, backoff, followed) = (None, Backoff::default(), followed + 1);
             match self.follow(&job, &lease, recipe, deadline, session).await? {
                 Followed::Built(image) => return Ok(Turn::Built(image)),
-                Followed::Useless => break,
+                Followed::Failed => break,
                 Followed::Gone => {}
             }
         }
@@ -152,65 +121,13 @@ impl Build<'_> {
         }
     }
 
-    /// The Lease; none: another has it.
-    pub(super) async fn take(&self, recipe: &Recipe) -> Result<Option<Box<HeldLease>>, Failure> {
-        let runner = self.env.runner;
-        let name = names::build_lease(recipe.key.label());
-        let mut lease = Lease {
-            metadata: metadata::of_step(runner, self.step, &name, Component::Build),
-            spec: Some(LeaseSpec {
-                holder_identity: Some(runner.name.clone()),
-                ..LeaseSpec::default()
-            }),
-        };
-        lease.labels_mut().insert(CALL_LABEL.to_owned(), self.call.clone());
-        self.env.origin.mark(&mut lease.metadata);
-        let (leases, retry) = (self.env.cluster.leases(), Retry::new(LEASE_TIMEOUT));
-        match objects::create(&leases, &lease, &retry).await {
-            Ok(lease) => Ok(Some(Box::new(HeldLease { lease, leases }))),
-            Err(failure) => match failure.cause() {
-                Some(ClusterError::NameTaken { .. }) => Ok(None),
-                _ => Err(failure),
-            },
-        }
-    }
-
-    /// Watches a holder that has no Job, and deletes its Lease after a while: it has ended. At once if it
-    /// is an earlier call of this step.
-    async fn watched(&self, idle: Option<Idle>, recipe: &Recipe, lease: Lease) -> Option<Idle> {
-        let is_of_this =
-            |label: &str, own: &str| lease.labels().get(label).is_some_and(|of| of == own);
-        let is_own = is_of_this(RUNNER_LABEL, &self.env.runner.name)
-            && is_of_this(STEP_LABEL, self.step.as_str());
-        let same = idle.filter(|idle| idle.lease.uid() == lease.uid());
-        let idle = same.unwrap_or(Idle { since: Instant::now(), lease });
-        if !is_own && idle.since.elapsed() < NO_JOB {
-            return Some(idle);
-        }
-        tracing::info!(key = %recipe.key, "a build's Lease has no Job: its holder has ended");
-        delete(&self.env.cluster.leases(), &idle.lease).await;
-        None
-    }
-
-    async fn lease_of(&self, recipe: &Recipe) -> Option<Lease> {
-        let name = names::build_lease(recipe.key.label());
-        self.env.cluster.leases().get_opt(&name).await.ok().flatten()
-    }
-
-    /// Deletes the Lease of an earlier daemon's build, if it is this runner's.
-    pub(super) async fn give_up_lease(&self, key: &str) {
-        let (name, leases) = (names::build_lease(key), self.env.cluster.leases());
-        let (runner, retry) = (&self.env.runner.name, Retry::new(LEASE_TIMEOUT));
-        let _ = objects::delete(&leases, runner, &name, &retry).await;
-    }
-
     /// The Job of the call that has the Lease: others may have the key's label, and another context.
     async fn job_of(&self, recipe: &Recipe, lease: &Lease) -> Option<Job> {
         let call = lease.labels().get(CALL_LABEL)?;
         let selector = format!("{BUILD_KEY_LABEL}={},{CALL_LABEL}={call}", recipe.key.label());
         let params = ListParams::default().labels(&selector);
         let jobs = self.env.cluster.jobs();
-        let list = Retry::new(LEASE_TIMEOUT).attempt(|| jobs.list(&params)).await.ok()?;
+        let list = Retry::new(lease::TIMEOUT).attempt(|| jobs.list(&params)).await.ok()?;
         list.items.into_iter().find(|job| job.metadata.deletion_timestamp.is_none())
     }
 
@@ -251,15 +168,19 @@ impl Build<'_> {
                     }
                     None => {
                         // Who was to share it has ended.
-                        delete(&self.env.cluster.leases(), lease).await;
+                        lease::delete(&self.env.cluster.leases(), lease).await;
                         Followed::Gone
                     }
                 }
             }
-            Some(Ok(None)) => Followed::Useless,
+            Some(Ok(None)) => {
+                // The first who gives it up makes room for the next; the image has its key all the same.
+                lease::delete(&self.env.cluster.leases(), lease).await;
+                Followed::Gone
+            }
             // A builder whose runner is gone is ended, and has not failed.
             Some(_) if self.is_gone(job).await => Followed::Gone,
-            Some(_) => Followed::Useless,
+            Some(_) => Followed::Failed,
         };
         if !matches!(followed, Followed::Built(_)) {
             log_group::turn_over(session).await?;
@@ -269,7 +190,7 @@ impl Build<'_> {
 
     /// True if the Job is deleted, or is being so.
     async fn is_gone(&self, job: &Job) -> bool {
-        let retry = Retry::new(LEASE_TIMEOUT);
+        let retry = Retry::new(lease::TIMEOUT);
         let found = objects::find(&self.env.cluster.jobs(), &job.name_any(), &retry).await;
         let is_there =
             |found: Job| found.uid() == job.uid() && found.metadata.deletion_timestamp.is_none();
@@ -300,7 +221,7 @@ impl Build<'_> {
             }
         };
         tokio::select! {
-            _ = gone => delete(&leases, lease).await,
+            _ = gone => lease::delete(&leases, lease).await,
             () = given_up => {}
         }
     }

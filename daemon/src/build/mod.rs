@@ -31,7 +31,7 @@ use crate::ids::{self, StepId};
 use crate::metrics::{self, TRACE_TARGET};
 use crate::names;
 use crate::names::origin::Origin;
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 use crate::registry::client::RegistryClient;
 use crate::registry::destination::{self, Destination};
 use crate::runner::{HookTemplate, Runner};
@@ -203,17 +203,22 @@ pub async fn build(
         session.timings.built(metrics::Build::Hit);
         return Ok(image);
     }
-    let lease = match build.turn(&lookup, session).await? {
-        Turn::Built(image) => {
-            session.timings.built(metrics::Build::Followed);
-            return Ok(image);
-        }
-        Turn::Ours(lease) => lease,
-    };
-    let running = build.start(&lookup, session).await?;
-    let image = build.attend(running, Plan { lookup, lease }, session).await?;
-    session.timings.built(metrics::Build::Built);
-    Ok(image)
+    let began = Instant::now();
+    loop {
+        let lease = match build.turn(&lookup, session).await? {
+            Turn::Built(image) => {
+                session.timings.built(metrics::Build::Followed);
+                return Ok(image);
+            }
+            Turn::Ours(lease) => lease,
+        };
+        // Whose turn it is matters for as long as one may wait for room; then each waits for itself.
+        let turn = lease.as_deref().filter(|_| began.elapsed() < env.cluster.start_timeout);
+        let Some(running) = build.start_in_turn(&lookup, turn, session).await? else { continue };
+        let image = build.attend(running, Plan { lookup, lease }, session).await?;
+        session.timings.built(metrics::Build::Built);
+        return Ok(image);
+    }
 }
 
 impl Build<'_> {
@@ -275,7 +280,7 @@ impl Build<'_> {
             return Ok(None);
         }
         let read = self.reader().read().await?;
-        policy::say(read.audited, self.env.warnings, session).await?;
+        read.say(self.dockerfile, self.env.warnings, session).await?;
         let context_digest = self.reader().survey(read.source).await?.digest;
         let Some(image) = self.env.cache.find(self.spec, &context_digest) else {
             return Ok(None);

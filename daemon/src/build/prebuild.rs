@@ -126,7 +126,9 @@ pub async fn prebuild(
     if build.shared(recipe).await.is_some() {
         return Ok(Prebuilt::Found);
     }
-    let running = build.start(&lookup, session).await?;
+    let Some(running) = build.start_in_turn(&lookup, Some(&lease), session).await? else {
+        return Ok(Prebuilt::Followed);
+    };
     build.attend(running, Plan { lookup, lease: Some(lease) }, session).await?;
     session.timings.built(metrics::Build::Prebuilt);
     Ok(Prebuilt::Built)

@@ -1,6 +1,7 @@
 //! Reads the context, on threads that end with the step, and sends it to a pod.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -20,8 +21,12 @@ use crate::config::Config;
 use crate::dockerfile::{self, Dockerfile, Lowered};
 use crate::error::{CommonError, Failure};
 use crate::names;
-use crate::policy::Policy;
+use crate::policy::{self, Policy};
 use crate::registry::reference::NamedImage;
+use crate::session::annotation::{self, Annotation, Place};
+use crate::session::events::Session;
+use crate::session::log_group;
+use crate::session::warnings::Warnings;
 
 /// How much later than at its deadline a thread is waited for: a file call that does not return keeps it
 /// from looking at the clock.
@@ -47,14 +52,53 @@ pub struct ReadContext {
     pub source: BuildContext,
     /// The images that it names.
     pub images: Vec<NamedImage>,
-    /// What of them the policy would refuse, for [`say`](crate::policy::say).
+    /// What of them the policy would refuse.
     pub audited: Vec<String>,
-    /// What the image will differ in from docker's, a line each.
-    pub warnings: Vec<String>,
+    /// What the image will differ in from docker's.
+    pub warnings: Vec<BuildWarning>,
     /// Why none of its layers may be taken from a cache.
     pub uncacheable: Option<&'static str>,
     /// Texts of the builder's log that hold values of build arguments, and what is shown in their place.
     pub hidden: BTreeMap<String, String>,
+}
+
+/// What the image will differ in from docker's, or what in the call has no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildWarning {
+    /// The line of the Dockerfile, from 1; none: it stands elsewhere.
+    pub line: Option<usize>,
+    /// As users read it, with the line.
+    pub text: String,
+}
+
+impl ReadContext {
+    /// Prints as annotations, once a job, what the policy would have refused and what the image will differ in: whether
+    /// it is built now or was before.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub async fn say(
+        &self,
+        dockerfile: &Path,
+        given: &Warnings,
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        // An earlier daemon has printed them before it began the build.
+        if log_group::is_open(session) {
+            return Ok(());
+        }
+        policy::say(&self.audited, given, session).await?;
+        let annotations = self.warnings.iter().map(|warning| {
+            let place = warning.line.map(|line| Place { file: dockerfile, line });
+            Annotation { title: "Dockerfile", place, text: &warning.text }
+        });
+        annotation::warn(annotations, given, session).await
+    }
+
+    /// The warnings, as lines of the build's log.
+    pub fn warning_lines(&self) -> Vec<String> {
+        self.warnings.iter().map(|warning| warning.text.clone()).collect()
+    }
 }
 
 impl ContextReader<'_> {
@@ -100,7 +144,10 @@ impl ContextReader<'_> {
                 return Err(refused(first.clone().into()).into());
             }
             let name = source.dockerfile_name();
-            let of_lines = lowered.warnings.iter().map(|warning| warning.of(name));
+            let of_lines = lowered
+                .warnings
+                .iter()
+                .map(|warning| BuildWarning { line: Some(warning.line), text: warning.of(name) });
             let warnings = of_lines.chain(unused(&lowered.unused)).collect();
             let uncacheable = builder.uncacheable(&lowered, &settings);
             let hidden = std::mem::take(&mut lowered.hidden);
@@ -191,9 +238,10 @@ impl Build<'_> {
 }
 
 /// As docker warns of build arguments that have no effect.
-fn unused(names: &[String]) -> Option<String> {
+fn unused(names: &[String]) -> Option<BuildWarning> {
     let names = names.join(", ");
-    (!names.is_empty()).then(|| format!("warning: build arguments that no ARG names: {names}"))
+    let text = format!("warning: build arguments that no ARG names: {names}");
+    (!names.is_empty()).then_some(BuildWarning { line: None, text })
 }
 
 /// A client that is gone is no fault of the context.
@@ -230,7 +278,7 @@ mod tests {
             spec
         };
         let (first, of_first) = read(&with("one1"), work).await;
-        assert_eq!(first.warnings, ["warning: build arguments that no ARG names: B"]);
+        assert_eq!(first.warning_lines(), ["warning: build arguments that no ARG names: B"]);
         assert_eq!(first.hidden, [("ARG A=one1".to_owned(), "ARG A".to_owned())].into());
         assert_eq!(read(&with("one1"), work).await.1, of_first);
         assert_ne!(read(&with("two2"), work).await.1, of_first);

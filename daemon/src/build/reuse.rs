@@ -21,7 +21,6 @@ use crate::config::{BuildReuse, BuiltImages};
 use crate::endpoint::EndpointConfig;
 use crate::error::{Failure, report};
 use crate::names;
-use crate::policy;
 use crate::registry::base_images::ResolvedImage;
 use crate::registry::built_tags;
 use crate::registry::client::{Access, RegistryError};
@@ -114,7 +113,7 @@ impl Build<'_> {
         }
         let Some(repository) = self.repository().await else { return Ok(Lookup::NoKey(None)) };
         let (read, planned) = plan::of(self).await?;
-        policy::say(read.audited, self.env.warnings, session).await?;
+        read.say(self.dockerfile, self.env.warnings, session).await?;
         let (images, hidden) = (read.images, read.hidden);
         let context = self.reader().survey(read.source).await?;
         if let Some(bases) = self.noted_bases(repository, &images).await {

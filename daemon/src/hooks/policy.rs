@@ -17,5 +17,5 @@ pub(super) async fn apply(
 ) -> Result<(), Failure> {
     let Some(policy) = context.policy()? else { return Ok(()) };
     let audited = policy.judge(refused(&policy))?;
-    policy::say(audited, &context.warnings, session).await
+    policy::say(&audited, &context.warnings, session).await
 }

@@ -13,7 +13,7 @@ use crate::names;
 use crate::objects::container::{ContainerStep, Source};
 use crate::objects::job_pod::JobSpec;
 use crate::registry::reference::NamedImage;
-use crate::session::annotation;
+use crate::session::annotation::{self, Annotation};
 use crate::session::events::Session;
 use crate::session::warnings::Warnings;
 
@@ -41,11 +41,12 @@ const TITLE: &str = "Policy (audit)";
 /// # Errors
 /// When the client is gone.
 pub async fn say(
-    audited: Vec<String>,
+    audited: &[String],
     given: &Warnings,
     session: &mut Session,
 ) -> Result<(), Failure> {
-    annotation::warn(TITLE, given.only_new(audited), session).await
+    let annotations = audited.iter().map(|text| Annotation { title: TITLE, place: None, text });
+    annotation::warn(annotations, given, session).await
 }
 
 /// A policy that was read.

@@ -99,6 +99,11 @@ pub async fn turn_over(session: &mut Session) -> Result<(), Failure> {
     session.output(Stream::Stderr, Bytes::from(lines), over).await
 }
 
+/// True in a group, in which the runner takes nothing for a command.
+pub fn is_open(session: &Session) -> bool {
+    session.cursor.build.as_ref().is_some_and(|build| build.token.is_some())
+}
+
 /// Closes the group if it is open.
 ///
 /// # Errors

@@ -27,7 +27,6 @@ use crate::objects::build_job::kaniko::security_context;
 use crate::objects::container::ContainerStep;
 use crate::placement::Call;
 use crate::placement::error::PlacementError;
-use crate::policy;
 use crate::session::cursor::{BUILD_ATTEMPTS, BuildPosition, BuiltProgram, RunPosition};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
@@ -75,7 +74,7 @@ async fn build(
     let unpacking = kaniko::unpacking(&address);
     // Read first: a context that cannot be read needs no container.
     let read = reader.read_for(move |lowered| lowered.with_files_of_base(&unpacking)).await?;
-    policy::say(read.audited.clone(), &context.warnings, session).await?;
+    read.say(dockerfile, &context.warnings, session).await?;
     let endpoint = endpoint(context, &read).await?;
     let watch = context.agents.for_job().watch();
     let settings = &context.config.build;
@@ -93,7 +92,7 @@ async fn build(
     containers::listening(context, &mut address, &watch, session, |_, _| {}).await?;
     let (builder, container, pod) = (&settings.kaniko_image, &address.container, &address.pod);
     let place = format!("Builder {builder}, container {container} of pod {pod}");
-    let about: Vec<_> = read.warnings.iter().cloned().chain([place]).collect();
+    let about: Vec<_> = read.warning_lines().into_iter().chain([place]).collect();
     log_group::open(dockerfile, &about, session).await?;
     let build = kaniko::Build { context, reader, address: &address, endpoint: &endpoint };
     let limit = settings.timeout;

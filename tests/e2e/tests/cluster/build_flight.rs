@@ -1,13 +1,15 @@
 //! Of all that need one image at the same time one builds it; who ends without it is followed by another.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use test_support::wait::{s, until};
-use test_support::{RunnerPod, Setup};
+use test_support::{RunnerPod, Setup, cluster};
 
 use crate::build_reuse::{FOUND, action, dockerfile, keeping};
 
@@ -153,6 +155,40 @@ fn a_build_that_ends_without_an_image_is_taken_over() {
     assert_eq!(outcome.assert_code(0).after_build(), "genuine\n");
     assert!(outcome.log().contains("Not waiting for that build any longer"));
     first.end();
+}
+
+#[test]
+fn who_waits_for_room_in_a_quota_builds_once_in_all() {
+    let first = keeping(Setup::in_runner_pod().with_registry());
+    let setup = in_runner_pod();
+    let others = [first.beside(&setup), first.beside(&setup)];
+    let runners = [&first, &others[0], &others[1]];
+    cluster::create(&[json!({
+        "apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "jobs", "namespace": first.namespace},
+        "spec": {"hard": {"count/jobs.batch": "0"}},
+    })]);
+    let is_counted = "--for=jsonpath={.status.hard}";
+    first.k(&["wait", "resourcequota/jobs", is_counted, "--timeout=60s"]);
+    let seen = SeenBuilds::of(&first);
+    let dockerfile = dockerfile("busybox:1") + "RUN sleep 3\n";
+    let steps = runners.map(|runner| action(runner, "action", &dockerfile));
+    let calls = runners.iter().zip(&steps).map(|(runner, step)| runner.call(step).start());
+    let hooks: Vec<_> = calls.collect();
+    // Each has the Lease, and loses it to the next.
+    let mut holders = BTreeSet::new();
+    until("each has waited for room", s(90), || {
+        for lease in first.objects("leases", &[]) {
+            holders.insert(lease["spec"]["holderIdentity"].to_string());
+        }
+        (holders.len() == runners.len()).then_some(())
+    });
+    first.k(&["delete", "resourcequota", "jobs"]);
+    for hook in hooks {
+        assert_eq!(hook.end_within(s(120)).assert_code(0).after_build(), "genuine\n");
+    }
+    let built = seen.end();
+    assert_eq!(built.len(), 1, "{built:?}");
 }
 
 #[test]

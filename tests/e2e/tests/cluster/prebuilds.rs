@@ -45,6 +45,27 @@ fn an_image_is_ready_before_its_step_asks_for_it() {
 }
 
 #[test]
+fn each_job_that_uses_an_image_reads_how_it_differs() {
+    let runner = keeping(Setup::default());
+    let step = downloaded(&runner, "HEALTHCHECK --start-interval=2s CMD true\n");
+    let warnings = |log: &str| -> Vec<String> {
+        let lines = log.lines().filter(|line| line.starts_with("::warning title=Dockerfile,"));
+        lines.map(str::to_owned).collect()
+    };
+    for _ in 0..2 {
+        let job = JobRun::start(&runner);
+        until("it is built", s(90), || runner.log().contains("outcome=Built").then_some(()));
+        let first = runner.run(&step);
+        assert_says(&first, "genuine\n", FOUND);
+        let found = warnings(&first.log());
+        let words = ["Dockerfile,line=5::Dockerfile:5: warning: ", "start-interval"];
+        assert!(found.len() == 1 && words.iter().all(|word| found[0].contains(word)), "{found:?}");
+        assert_eq!(warnings(&runner.run(&step).log()), [""; 0]);
+        job.clean_up().assert_code(0);
+    }
+}
+
+#[test]
 fn a_step_that_comes_early_follows_the_prebuild() {
     let runner = keeping(Setup::default());
     let step = downloaded(&runner, "RUN sleep 12; echo slowly\n");
