@@ -4,8 +4,9 @@ set -eu -o pipefail
 trap 'echo $? >"$HOOKD_BUILD/code"; exit 0' EXIT
 address=unix://$HOOKD_BUILD/buildkitd.sock
 
-# A RUN has no PID namespace of its own: none may mount /proc in a pod.
-buildkitd --addr "$address" --root "$HOOKD_BUILD/state" --oci-worker-no-process-sandbox \
+# A RUN has no PID namespace of its own: none may mount /proc in a pod. What is kept goes with the pod; garbage
+# collection would begin a second after the start, and a RUN whose cache mount it measures gets an empty one.
+buildkitd --addr "$address" --root "$HOOKD_BUILD/state" --oci-worker-no-process-sandbox --oci-worker-gc=false \
   </dev/null >"$HOOKD_BUILD/buildkitd.log" 2>&1 &
 buildkitd=$!
 
