@@ -1,7 +1,7 @@
 //! ENV and ARG, and the words of other instructions.
 
-use super::{Builder, Expansion};
 use super::stage::Writer;
+use super::{Builder, Expansion};
 use crate::dockerfile::lines::{self, Instruction};
 
 /// The names that ENV or ARG sets.

@@ -77,7 +77,8 @@ fn the_tag_of_its_image_says_which_kaniko_it_is() {
 /// kaniko 1.24.0 and 1.28.3, pkg/commands/label.go: the value that was expanded stays in the instruction.
 #[test]
 fn a_label_that_may_be_read_twice_is_a_warning() {
-    let text = "FROM a\nLABEL a=b c=\"d e\"\nLABEL x=1 d=\"it's\" e=\\$F\nLABEL old say \\\"hi\\\"\n";
+    let text =
+        "FROM a\nLABEL a=b c=\"d e\"\nLABEL x=1 d=\"it's\" e=\\$F\nLABEL old say \\\"hi\\\"\n";
     for (builder, lines) in [
         (Builder::Original, &[][..]),
         (Builder::Fork, &[]),
