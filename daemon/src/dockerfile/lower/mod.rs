@@ -41,26 +41,69 @@ pub const DOCKERFILE: &str = "/kaniko/buildcontext/hookd/Dockerfile";
 pub enum Builder {
     /// Google's, which ended with 1.24.0.
     Original,
-    /// What goes on from it, from 1.25.
+    /// What goes on from it, from 1.25 to 1.27.3.
     Fork,
-    /// The fork's 1.28.3, which expands the values of LABEL twice.
+    /// The fork from 1.27.4 to 1.28, which expands the values of LABEL twice.
     ForkThatReadsTwice,
+    /// The fork in a version that is not known, or not known here.
+    SomeFork,
+    /// Any of them.
+    Unknown,
+}
+
+/// How often a Kaniko expands the values of LABEL where it has no cache of layers. With one, those that expand
+/// them once do so twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expansion {
+    Once,
+    Twice,
+    Unknown,
 }
 
 impl Builder {
-    /// By the name and tag of its image; one that says nothing counts as the original, which differs from
-    /// docker in more.
+    /// By the name and tag of its image, the only things that are known of it before it is sent a Dockerfile.
     pub fn of_image(image: &str) -> Self {
         let name = image.split('@').next().unwrap_or_default();
-        let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+        let (path, tag) = match name.rsplit_once(':') {
+            // A port comes before the path.
+            Some((path, tag)) if !tag.contains('/') => (path, tag),
+            _ => (name, ""),
+        };
+        let is_fork = path.contains("osscontainertools/");
         let mut numbers = tag.trim_start_matches('v').split(['.', '-']);
         let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
-        let version = number().zip(number());
-        if version == Some((1, 28)) && number() == Some(3) {
-            return Self::ForkThatReadsTwice;
+        // A tag such as "2026.8" is a date.
+        let version = number().zip(number()).filter(|(major, _)| *major < 1000);
+        match (version, number()) {
+            (Some((1, 27)), Some(4..)) | (Some((1, 28)), _) => Self::ForkThatReadsTwice,
+            // 1.27 names all of these.
+            (Some((1, 27)), None) => Self::SomeFork,
+            (Some((1, 25..=27)), _) => Self::Fork,
+            (Some(version), _) if version > (1, 28) => Self::SomeFork,
+            (Some(_), _) if is_fork => Self::Fork,
+            (None, _) if is_fork => Self::SomeFork,
+            (Some(_), _) => Self::Original,
+            (None, _) if path.contains("kaniko-project/") => Self::Original,
+            (None, _) => Self::Unknown,
         }
-        let is_new = version.is_some_and(|version| ((1, 25)..(1000, 0)).contains(&version));
-        if is_new || name.contains("osscontainertools/") { Self::Fork } else { Self::Original }
+    }
+
+    /// The one that a Dockerfile is written for: one that is not known differs from docker in what the
+    /// original does.
+    fn written_for(self) -> Self {
+        match self {
+            Self::Unknown => Self::Original,
+            Self::SomeFork => Self::Fork,
+            known => known,
+        }
+    }
+
+    fn expansion(self) -> Expansion {
+        match self {
+            Self::Original | Self::Fork => Expansion::Once,
+            Self::ForkThatReadsTwice => Expansion::Twice,
+            Self::SomeFork | Self::Unknown => Expansion::Unknown,
+        }
     }
 }
 
@@ -77,6 +120,8 @@ pub struct Lowered {
     pub warnings: Vec<Finding>,
     /// Lines of the instructions that have become others.
     pub rewritten: Vec<usize>,
+    /// A LABEL has a value that is another one where it is expanded once more.
+    pub has_delicate_labels: bool,
     /// Names of build arguments that no ARG names.
     pub unused: Vec<String>,
     /// Texts that hold the value of a build argument, and what they are without it: the builder prints
@@ -136,11 +181,17 @@ impl Lowered {
     /// Why no layer of it may be taken from a cache; none: each may. Kaniko names a layer by the
     /// instructions and the files of `COPY` before it, and not by what else it is made of.
     pub fn uncacheable(&self, builder: Builder) -> Option<&'static str> {
+        if self.has_delicate_labels && builder.expansion() != Expansion::Twice {
+            let why = "a LABEL has a quote, a backslash or a dollar sign in its value, which Kaniko expands once \
+                       more where layers are cached";
+            return Some(why);
+        }
+        let is_original = builder.written_for() == Builder::Original;
         let why = |line: &str| match line.split_once(' ') {
             Some(("RUN", rest)) if rest.contains(ARCHIVE_ROOT) || rest.starts_with("--mount") => {
                 Some("a RUN has a mount, or a heredoc with an interpreter of its own")
             }
-            Some(("COPY", rest)) if rest.contains("--from=") && builder == Builder::Original => {
+            Some(("COPY", rest)) if rest.contains("--from=") && is_original => {
                 Some("this Kaniko does not tell apart what COPY --from copies by its names")
             }
             Some(("ADD", rest)) if rest.contains("://") || rest.contains("git@") => {
@@ -192,7 +243,8 @@ pub(super) fn lower(
     let Dockerfile { parsed, stages, .. } = dockerfile;
     check_syntax(parsed)?;
     let mut lowered = Lowered::default();
-    let source = Source { stages, escape: parsed.escape, files, builder };
+    let (expansion, builder) = (builder.expansion(), builder.written_for());
+    let source = Source { stages, escape: parsed.escape, files, builder, expansion };
     let mut writer = Writer::new(source, &mut lowered);
     for (at, stage) in stages.all.iter().enumerate().filter(|(_, stage)| stage.is_needed) {
         writer.stage(at, stage)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::arguments::{self, Leaked};
 use super::wrap::wrapped;
-use super::{Builder, BuilderFile, Content, Finding, Lowered};
+use super::{Builder, BuilderFile, Content, Expansion, Finding, Lowered};
 use super::{copy, metadata, run, user, variables, volume};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::ContextFiles;
@@ -35,7 +35,9 @@ pub(super) struct Source<'a> {
     /// The escape character of the Dockerfile.
     pub(super) escape: char,
     pub(super) files: &'a dyn ContextFiles,
+    /// One that is known.
     pub(super) builder: Builder,
+    pub(super) expansion: Expansion,
 }
 
 /// The Dockerfile as far as it is written.
@@ -45,7 +47,8 @@ pub(super) struct Writer<'a> {
     pub(super) escape: char,
     pub(super) files: &'a dyn ContextFiles,
     pub(super) builder: Builder,
-    lowered: &'a mut Lowered,
+    pub(super) expansion: Expansion,
+    pub(super) lowered: &'a mut Lowered,
     /// Of the stages that are written, what those that begin with them inherit.
     ends: BTreeMap<usize, End>,
     /// The number of each stage that is written: those that are not needed are left out.
@@ -84,7 +87,7 @@ struct End {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(source: Source<'a>, lowered: &'a mut Lowered) -> Self {
-        let Source { stages, escape, files, builder } = source;
+        let Source { stages, escape, files, builder, expansion } = source;
         // Where the build gives arguments each ARG of a stage has its value in place.
         let global = stages.global.iter().filter(|_| stages.options.arguments.is_empty());
         for instruction in global {
@@ -96,6 +99,7 @@ impl<'a> Writer<'a> {
             escape,
             files,
             builder,
+            expansion,
             lowered,
             ends: BTreeMap::new(),
             numbers: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! ENV and ARG, and the words of other instructions.
 
-use super::Builder;
 use super::stage::Writer;
+use super::{Builder, Expansion};
 use crate::dockerfile::lines::{self, Instruction};
 
 /// The names that ENV or ARG sets.
@@ -17,9 +17,8 @@ struct Pair {
 
 fn pairs(instruction: &Instruction, escape: char) -> Vec<Pair> {
     let words = lines::words(&instruction.rest, escape);
-    let is_old =
-        instruction.keyword == "env" && !words.first().is_some_and(|word| word.contains('='));
-    if is_old {
+    let may_be_old = matches!(instruction.keyword.as_str(), "env" | "label");
+    if may_be_old && !words.first().is_some_and(|word| word.contains('=')) {
         // ENV NAME the rest of the line
         let (name, value) =
             instruction.rest.split_once(char::is_whitespace).unwrap_or((&instruction.rest, ""));
@@ -108,27 +107,38 @@ pub(super) fn write_label(writer: &mut Writer<'_>, instruction: &Instruction) {
     let escape = writer.escape;
     let pairs = pairs(instruction, escape);
     let changes = |value: &str| value.contains(['\'', '"', '\\', '$']);
-    let mut is_changed = false;
-    let mut words = Vec::new();
+    let (mut changed, mut words) = (Vec::new(), Vec::new());
     for Pair { name, value } in pairs {
         let known = value.as_ref().and_then(|value| writer.scope.expand(value, escape));
         words.push(match (known.filter(|value| changes(value)), value) {
             (Some(value), _) => {
-                is_changed = true;
-                format!("{name}={}", escaped_word(&escaped(&value)))
+                let word = format!("{name}={}", escaped_word(&escaped(&value)));
+                changed.push(name);
+                word
             }
             (None, Some(value)) => format!("{name}={}", with_backslash(&value, escape)),
             (None, None) => name,
         });
     }
-    // A LABEL without an equals sign has its value up to the end of the line.
-    let is_old = !instruction.rest.contains('=');
-    if is_changed && !is_old && writer.builder == Builder::ForkThatReadsTwice {
+    if changed.is_empty() {
+        writer.same(instruction);
+        return;
+    }
+    writer.lowered.has_delicate_labels = true;
+    if writer.expansion == Expansion::Twice {
         let keyword = instruction.keyword.to_ascii_uppercase();
         writer.line(&format!("{keyword} {}", words.join(" ")));
-    } else {
-        writer.same(instruction);
+        return;
     }
+    if writer.expansion == Expansion::Unknown {
+        let names = changed.join(", ");
+        let problem = format!(
+            "LABEL {names} may lose quotes, backslashes and variables: the tag of the builder's image does not \
+             say whether it is a Kaniko that expands them twice"
+        );
+        writer.warn(instruction.line, problem);
+    }
+    writer.same(instruction);
 }
 
 /// As [`escaped`], with the whitespace that would end the word.

@@ -54,14 +54,20 @@ pub(super) async fn builder(facts: &Facts) -> Outcome {
         );
     }
     let kind = match dockerfile::Builder::of_image(image) {
-        dockerfile::Builder::Original => {
-            "Google's Kaniko, or one whose version the name does not tell: hookd writes Dockerfiles anew for it"
-        }
+        dockerfile::Builder::Original => "Google's Kaniko: hookd writes Dockerfiles anew for it",
         dockerfile::Builder::Fork => {
             "the fork from 1.25 on, which is asked to build as docker does"
         }
         dockerfile::Builder::ForkThatReadsTwice => {
-            "the fork 1.28.3, which is asked to build as docker does; its LABELs are written for it"
+            "the fork from 1.27.4 on, which is asked to build as docker does; its LABELs are written for it"
+        }
+        dockerfile::Builder::SomeFork => {
+            "the fork in a version that its tag does not tell, which is asked to build as docker does; \
+             a LABEL that some versions read otherwise is a warning"
+        }
+        dockerfile::Builder::Unknown => {
+            "a Kaniko that its name and tag do not tell: hookd writes Dockerfiles anew as for Google's; \
+             a LABEL that some versions read otherwise is a warning"
         }
     };
     Outcome::ok(format!("{image} is {kind}"))

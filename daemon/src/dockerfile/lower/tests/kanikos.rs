@@ -43,17 +43,75 @@ fn the_original_kaniko_differs_in_more() {
     let original = lower(text.as_bytes(), &files(), Builder::Original).unwrap();
     assert_eq!(original.dockerfile, expected);
     assert_lowered(text, text);
+}
+
+#[test]
+fn the_tag_of_its_image_says_which_kaniko_it_is() {
+    use Builder::{Fork, ForkThatReadsTwice, Original, SomeFork, Unknown};
     for (image, builder) in [
-        ("ghcr.io/osscontainertools/kaniko:v1.28.3", Builder::ForkThatReadsTwice),
-        ("ghcr.io/osscontainertools/kaniko:v1.28.4", Builder::Fork),
-        ("mirror:5000/osscontainertools/kaniko@sha256:0", Builder::Fork),
-        ("r/builder:1.25.0-slim", Builder::Fork),
-        ("gcr.io/kaniko-project/executor:v1.24.0", Builder::Original),
-        ("localhost:30500/kaniko-project/executor:latest", Builder::Original),
-        ("r/kaniko:2024", Builder::Original),
+        ("ghcr.io/osscontainertools/kaniko:v1.28.3", ForkThatReadsTwice),
+        ("mirror:5000/osscontainertools/kaniko:v1.28.3@sha256:0", ForkThatReadsTwice),
+        ("ghcr.io/osscontainertools/kaniko:v1.28", ForkThatReadsTwice),
+        ("r/kaniko:1.27.4-debug", ForkThatReadsTwice),
+        ("r/kaniko:v1.27.3", Fork),
+        ("r/builder:1.25.0-slim", Fork),
+        ("ghcr.io/osscontainertools/kaniko:v1.24.3", Fork),
+        // What comes after the versions that are known may be either.
+        ("ghcr.io/osscontainertools/kaniko:v1.29.0", SomeFork),
+        ("ghcr.io/osscontainertools/kaniko:v1.27", SomeFork),
+        ("ghcr.io/osscontainertools/kaniko:latest", SomeFork),
+        ("mirror:5000/osscontainertools/kaniko@sha256:0", SomeFork),
+        ("gcr.io/kaniko-project/executor:v1.24.0", Original),
+        ("localhost:30500/kaniko-project/executor:latest", Original),
+        ("r/kaniko:1.9.2", Original),
+        ("r/kaniko:prod", Unknown),
+        ("r:1280/kaniko", Unknown),
+        ("r/kaniko@sha256:0", Unknown),
+        ("r/kaniko:2024", Unknown),
+        ("r/kaniko:2026.8", Unknown),
     ] {
         assert_eq!(Builder::of_image(image), builder, "{image}");
     }
+}
+
+/// kaniko 1.24.0 and 1.28.3, pkg/commands/label.go: the value that was expanded stays in the instruction.
+#[test]
+fn a_label_that_may_be_read_twice_is_a_warning() {
+    let text =
+        "FROM a\nLABEL a=b c=\"d e\"\nLABEL x=1 d=\"it's\" e=\\$F\nLABEL old say \\\"hi\\\"\n";
+    for (builder, lines) in [
+        (Builder::Original, &[][..]),
+        (Builder::Fork, &[]),
+        (Builder::ForkThatReadsTwice, &[]),
+        (Builder::SomeFork, &[3, 4]),
+        (Builder::Unknown, &[3, 4]),
+    ] {
+        let lowered = lower(text.as_bytes(), &files(), builder).unwrap();
+        let found: Vec<_> = lowered.warnings.iter().map(|one| one.line).collect();
+        assert_eq!(found, lines, "{builder:?}");
+        let is_twice = builder == Builder::ForkThatReadsTwice;
+        assert_eq!(lowered.dockerfile == text, !is_twice, "{}", lowered.dockerfile);
+        // With a cache the others read it once more.
+        assert_eq!(lowered.uncacheable(builder).is_none(), is_twice, "{builder:?}");
+        if let Some(first) = lowered.warnings.first() {
+            assert!(first.problem.starts_with("LABEL d, e may lose"), "{}", first.problem);
+        }
+        let plain = lower(b"FROM a\nLABEL a=b c=\"d e\"\n", &files(), builder).unwrap();
+        assert_eq!((plain.warnings.len(), plain.uncacheable(builder)), (0, None), "{builder:?}");
+    }
+}
+
+#[test]
+fn an_unknown_kaniko_gets_what_differs_most() {
+    let text = "FROM a AS b\nARG X=1\nRUN --mount=type=cache,target=/c x\nFROM a\nUSER app:team\nRUN $X\n\
+                COPY --from=b /f /f\n";
+    let of = |builder| {
+        let lowered = lower(text.as_bytes(), &files(), builder).unwrap();
+        (lowered.uncacheable(builder), lowered)
+    };
+    assert_eq!(of(Builder::Unknown), of(Builder::Original));
+    assert_eq!(of(Builder::SomeFork), of(Builder::Fork));
+    assert_ne!(of(Builder::Unknown), of(Builder::SomeFork));
 }
 
 #[test]
@@ -96,6 +154,11 @@ LABEL d=it\\\'s e=\\\$F
 ENV G='$E'
 "#;
     assert_eq!(twice.dockerfile, expected);
+    // Without an equals sign the value is the rest of the line.
+    let old = lower(b"FROM a\nLABEL a say \\\"hi\\\" $X\n", &files(), Builder::ForkThatReadsTwice);
+    assert_eq!(old.unwrap().dockerfile, "FROM a\nLABEL a say \\\"hi\\\" $X\n");
+    let old = lower(b"FROM a\nLABEL a say \\\"hi\\\"\n", &files(), Builder::ForkThatReadsTwice);
+    assert_eq!(old.unwrap().dockerfile, "FROM a\nLABEL a=say\\ \\\\\\\"hi\\\\\\\"\n");
     assert_lowered(text, text);
 }
 
