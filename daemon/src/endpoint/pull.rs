@@ -13,7 +13,7 @@ use super::config::{AllowedImage, Place};
 use super::layer;
 use super::manifest::{Reached, reached};
 use super::route::Item;
-use super::upstream::{self, Upstream, bounded};
+use super::upstream::{self, Others, Upstream, refusal};
 use crate::registry::digest::{digest_of, is_digest};
 use crate::registry::manifest;
 
@@ -92,8 +92,10 @@ impl Pulls {
     ) -> Result<Response<Body>, Refusal> {
         let _slot = self.manifests.acquire().await;
         let mut failed: Option<Refusal> = None;
-        for place in sources {
-            match fetch(upstream, place, version, asked.headers).await {
+        for (number, place) in sources.iter().enumerate() {
+            let is_last = number + 1 == sources.len();
+            let others = if is_last { Others::None } else { Others::Follow };
+            match fetch(upstream, place, version, asked.headers, others).await {
                 Ok((media_type, body)) => {
                     let digest = digest_of(&body);
                     let mut reached = reached(&body);
@@ -161,27 +163,23 @@ async fn fetch(
     place: &Place,
     version: &str,
     headers: &HeaderMap,
+    others: Others,
 ) -> Result<(Option<HeaderValue>, bytes::Bytes), Refusal> {
     let session = upstream.pull(place)?;
     let accepted = only(headers, &[ACCEPT]);
     let path = format!("manifests/{version}");
-    let answer =
-        upstream::read(session, &Method::GET, &path, &accepted, "MANIFEST_UNKNOWN").await?;
+    let missing = "MANIFEST_UNKNOWN";
+    let answer = upstream::read(session, &Method::GET, &path, &accepted, missing, others).await?;
     let media_type = answer.headers().get(CONTENT_TYPE).cloned();
-    let body = bounded(answer, manifest::LIMIT).await.ok_or_else(|| {
-        Refusal::unavailable(format!(
-            "registry {} breaks off the manifest {version}, or it has more than {} bytes",
-            session.host(),
-            manifest::LIMIT
-        ))
-    })?;
+    let body = session.read(answer, "manifest", manifest::LIMIT).await;
+    let body = body.map_err(|error| refusal(session, &error))?;
     if is_digest(version) && digest_of(&body) != version {
         return Err(Refusal::unavailable(format!(
             "registry {} sends a manifest that does not match {version}",
             session.host()
         )));
     }
-    Ok((media_type, body))
+    Ok((media_type, body.into()))
 }
 
 /// Streams a blob: all of it is verified, and read on where a connection breaks. What is asked for in part
@@ -196,7 +194,8 @@ pub(super) async fn blob(
     let session = upstream.pull(place)?;
     let path = format!("blobs/{digest}");
     let range = only(headers, &[RANGE]);
-    let answer = upstream::read(session, method, &path, &range, "BLOB_UNKNOWN").await?;
+    let answer =
+        upstream::read(session, method, &path, &range, "BLOB_UNKNOWN", Others::None).await?;
     if method != Method::GET || answer.status() != StatusCode::OK {
         return Ok(streamed(answer));
     }
