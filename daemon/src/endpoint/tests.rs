@@ -6,6 +6,7 @@ mod layers;
 mod pulls;
 mod pushes;
 mod silences;
+mod tags;
 mod upstream;
 
 use std::sync::Arc;
