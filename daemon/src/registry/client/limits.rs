@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// For all that comes before a request: the name of the host, a proxy, TCP and TLS.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// For all that comes before a request: the name of the host, a proxy, TCP and TLS. Longer than a resolver waits
+/// before it repeats a lost packet.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The other waits of a client.
 #[derive(Clone, Copy, Debug)]
