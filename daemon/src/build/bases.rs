@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Build;
 use super::repository::Repository;
-use super::reuse::{NOTE_TIMEOUT, TIMEOUT, late};
+use super::reuse::{NOTE_TIMEOUT, late};
+use super::{Build, asking};
 use crate::config::BuildReuse;
 use crate::error::report;
 use crate::registry::base_images::{BaseImages, ResolvedImage};
@@ -60,9 +60,9 @@ impl Build<'_> {
         let mirrors = Mirrors::new(&self.env.config.registry);
         let (client, credentials) = (repository.client(), repository.credentials());
         let base_images = BaseImages { client, mirrors: &mirrors, credentials };
-        match tokio::time::timeout(TIMEOUT, base_images.resolve(images)).await {
-            Ok(resolved) => resolved.map_err(|error| report(&error)),
-            Err(_) => Err(late("registries of its base images")),
+        match asking::in_time(|| base_images.resolve(images)).await {
+            Some(resolved) => resolved.map_err(|error| report(&error)),
+            None => Err(late("registries of its base images")),
         }
     }
 

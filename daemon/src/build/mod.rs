@@ -45,6 +45,7 @@ use crate::workload::output;
 
 pub mod actions;
 mod arrival;
+mod asking;
 mod attempts;
 mod bases;
 pub mod builder;

@@ -16,7 +16,7 @@ use super::changes::MadeOf;
 use super::context::{ContextSummary, normalised};
 use super::key::{BuildKey, Ingredients};
 use super::repository::Repository;
-use super::{Build, Running, plan};
+use super::{Build, Running, asking, plan};
 use crate::config::{BuildReuse, BuiltImages};
 use crate::endpoint::EndpointConfig;
 use crate::error::{Failure, report};
@@ -167,9 +167,9 @@ impl Build<'_> {
         repository: &Repository<'_>,
         tag: &str,
     ) -> Result<Option<Manifest>, String> {
-        match tokio::time::timeout(TIMEOUT, self.find(repository, tag)).await {
-            Ok(found) => found.map_err(|error| report(&error)),
-            Err(_) => Err(late("registry of built images")),
+        match asking::in_time(|| self.find(repository, tag)).await {
+            Some(found) => found.map_err(|error| report(&error)),
+            None => Err(late("registry of built images")),
         }
     }
 

@@ -13,12 +13,14 @@ use super::config::{AllowedImage, Place};
 use super::layer;
 use super::manifest::{Reached, reached};
 use super::route::Item;
-use super::upstream::{self, Upstream, bounded};
+use super::upstream::{self, Others, Upstream, refusal};
 use crate::registry::digest::{digest_of, is_digest};
 use crate::registry::manifest;
 
 /// Digests that the images of one build may reach.
 const MOST_REACHED: usize = 10_000;
+/// Tags whose digests are remembered: those of a Dockerfile, and of cached layers.
+const MOST_TAGS: usize = 1000;
 /// Manifests that are in memory at one time.
 const MOST_MANIFESTS: usize = 2;
 
@@ -26,12 +28,30 @@ const MOST_MANIFESTS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Pulls {
     reached: Mutex<HashMap<(String, Kind, String), Place>>,
+    /// What was served first for a tag of a path. It is served from then on: all instructions of a
+    /// Dockerfile that name the tag mean one image.
+    tags: Mutex<HashMap<(String, String), Served>>,
     manifests: Semaphore,
+}
+
+/// A manifest that was served.
+#[derive(Clone, Debug)]
+struct Served {
+    place: Place,
+    digest: String,
+}
+
+/// A manifest that a registry has sent.
+struct Found {
+    media_type: Option<HeaderValue>,
+    body: bytes::Bytes,
+    digest: String,
 }
 
 impl Default for Pulls {
     fn default() -> Self {
-        Self { reached: Mutex::default(), manifests: Semaphore::new(MOST_MANIFESTS) }
+        let manifests = Semaphore::new(MOST_MANIFESTS);
+        Self { reached: Mutex::default(), tags: Mutex::default(), manifests }
     }
 }
 
@@ -69,16 +89,33 @@ impl Pulls {
             Item::Manifest(version) => {
                 let named = images.iter().find(|image| image.version == *version);
                 let child = self.place(path, Kind::Manifest, version);
-                let (sources, version) = match (named, child) {
+                match (named, child) {
                     (Some(image), _) => {
-                        (image.sources.clone(), image.digest.as_ref().unwrap_or(version))
+                        let (sources, pinned) = self.pinned(image);
+                        let version = pinned.as_ref().unwrap_or(version);
+                        self.manifest(upstream, path, &sources, version, asked).await
                     }
-                    (None, Some(place)) => (vec![place], version),
-                    (None, None) => return Err(unnamed(version)),
-                };
-                self.manifest(upstream, path, &sources, version, asked).await
+                    (None, Some(place)) => {
+                        self.manifest(upstream, path, &[place], version, asked).await
+                    }
+                    (None, None) => Err(unnamed(version)),
+                }
             }
         }
+    }
+
+    /// Where an image is asked for, and its digest, if that is known by now.
+    fn pinned(&self, image: &AllowedImage) -> (Vec<Place>, Option<String>) {
+        let mut sources = image.sources.clone();
+        if image.digest.is_some() {
+            return (sources, image.digest.clone());
+        }
+        let key = (image.path.clone(), image.version.clone());
+        let Some(first) = lock(&self.tags).get(&key).cloned() else { return (sources, None) };
+        // Another place that has the digest has the same.
+        sources.retain(|place| *place != first.place);
+        sources.insert(0, first.place);
+        (sources, Some(first.digest))
     }
 
     /// The manifest `version` from the first place that has it.
@@ -92,27 +129,25 @@ impl Pulls {
     ) -> Result<Response<Body>, Refusal> {
         let _slot = self.manifests.acquire().await;
         let mut failed: Option<Refusal> = None;
-        for place in sources {
-            match fetch(upstream, place, version, asked.headers).await {
-                Ok((media_type, body)) => {
-                    let digest = digest_of(&body);
-                    let mut reached = reached(&body);
+        for (number, place) in sources.iter().enumerate() {
+            let is_last = number + 1 == sources.len();
+            let others = if is_last { Others::None } else { Others::Follow };
+            match fetch(upstream, place, version, asked.headers, others).await {
+                Ok(found) => {
+                    let first = self.first(path, version, place, &found.digest);
+                    // Another request for the tag has got something else meanwhile.
+                    let found = if first.digest == found.digest {
+                        found
+                    } else {
+                        drop(found);
+                        let Served { place, digest } = &first;
+                        fetch(upstream, place, digest, asked.headers, Others::None).await?
+                    };
+                    let mut reached = reached(&found.body);
                     // BuildKit asks for what a tag names by its digest.
-                    reached.manifests.push(digest.clone());
-                    self.add(path, place, reached)?;
-                    let length = body.len();
-                    let is_head = asked.method == Method::HEAD;
-                    let mut answer =
-                        whole(StatusCode::OK, if is_head { Default::default() } else { body });
-                    let own = answer.headers_mut();
-                    own.insert("content-length", length.into());
-                    if let Some(media_type) = media_type {
-                        own.insert(CONTENT_TYPE, media_type);
-                    }
-                    if let Ok(digest) = HeaderValue::try_from(digest) {
-                        own.insert("docker-content-digest", digest);
-                    }
-                    return Ok(answer);
+                    reached.manifests.push(found.digest.clone());
+                    self.add(path, &first.place, reached)?;
+                    return Ok(found.answer(asked.method));
                 }
                 Err(refusal) => failed = Some(refusal.after(failed)),
             }
@@ -120,17 +155,35 @@ impl Pulls {
         Err(failed.unwrap_or_else(|| unnamed(version)))
     }
 
+    /// What was served first for a version: this, unless it is a tag that was served before.
+    fn first(&self, path: &str, version: &str, place: &Place, digest: &str) -> Served {
+        let own = Served { place: place.clone(), digest: digest.to_owned() };
+        let mut tags = lock(&self.tags);
+        let key = (path.to_owned(), version.to_owned());
+        match tags.get(&key) {
+            Some(first) => first.clone(),
+            None => {
+                if !is_digest(version) && tags.len() < MOST_TAGS {
+                    tags.insert(key, own.clone());
+                }
+                own
+            }
+        }
+    }
+
     /// True for a blob of one of the images.
     pub(super) fn have(&self, digest: &str) -> bool {
-        self.lock().keys().any(|(_, kind, reached)| *kind == Kind::Blob && reached == digest)
+        lock(&self.reached)
+            .keys()
+            .any(|(_, kind, reached)| *kind == Kind::Blob && reached == digest)
     }
 
     fn place(&self, path: &str, kind: Kind, digest: &str) -> Option<Place> {
-        self.lock().get(&(path.to_owned(), kind, digest.to_owned())).cloned()
+        lock(&self.reached).get(&(path.to_owned(), kind, digest.to_owned())).cloned()
     }
 
     fn add(&self, path: &str, place: &Place, found: Reached) -> Result<(), Refusal> {
-        let mut reached = self.lock();
+        let mut reached = lock(&self.reached);
         let manifests = found.manifests.into_iter().map(|digest| (Kind::Manifest, digest));
         let blobs = found.blobs.into_iter().map(|digest| (Kind::Blob, digest));
         for (kind, digest) in manifests.chain(blobs) {
@@ -143,10 +196,28 @@ impl Pulls {
         }
         Ok(())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, Kind, String), Place>> {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+impl Found {
+    /// The answer with it.
+    fn answer(self, method: &Method) -> Response<Body> {
+        let length = self.body.len();
+        let body = if *method == Method::HEAD { bytes::Bytes::new() } else { self.body };
+        let mut answer = whole(StatusCode::OK, body);
+        let own = answer.headers_mut();
+        own.insert("content-length", length.into());
+        if let Some(media_type) = self.media_type {
+            own.insert(CONTENT_TYPE, media_type);
+        }
+        if let Ok(digest) = HeaderValue::try_from(self.digest) {
+            own.insert("docker-content-digest", digest);
+        }
+        answer
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unnamed(version: &str) -> Refusal {
@@ -155,33 +226,30 @@ fn unnamed(version: &str) -> Refusal {
     ))
 }
 
-/// A manifest whose digest is verified, with its media type.
+/// A manifest whose digest is verified.
 async fn fetch(
     upstream: &Upstream,
     place: &Place,
     version: &str,
     headers: &HeaderMap,
-) -> Result<(Option<HeaderValue>, bytes::Bytes), Refusal> {
+    others: Others,
+) -> Result<Found, Refusal> {
     let session = upstream.pull(place)?;
     let accepted = only(headers, &[ACCEPT]);
     let path = format!("manifests/{version}");
-    let answer =
-        upstream::read(session, &Method::GET, &path, &accepted, "MANIFEST_UNKNOWN").await?;
+    let missing = "MANIFEST_UNKNOWN";
+    let answer = upstream::read(session, &Method::GET, &path, &accepted, missing, others).await?;
     let media_type = answer.headers().get(CONTENT_TYPE).cloned();
-    let body = bounded(answer, manifest::LIMIT).await.ok_or_else(|| {
-        Refusal::unavailable(format!(
-            "registry {} breaks off the manifest {version}, or it has more than {} bytes",
-            session.host(),
-            manifest::LIMIT
-        ))
-    })?;
-    if is_digest(version) && digest_of(&body) != version {
+    let body = session.read(answer, "manifest", manifest::LIMIT).await;
+    let body = body.map_err(|error| refusal(session, &error))?;
+    let digest = digest_of(&body);
+    if is_digest(version) && digest != version {
         return Err(Refusal::unavailable(format!(
             "registry {} sends a manifest that does not match {version}",
             session.host()
         )));
     }
-    Ok((media_type, body))
+    Ok(Found { media_type, body: body.into(), digest })
 }
 
 /// Streams a blob: all of it is verified, and read on where a connection breaks. What is asked for in part
@@ -196,7 +264,8 @@ pub(super) async fn blob(
     let session = upstream.pull(place)?;
     let path = format!("blobs/{digest}");
     let range = only(headers, &[RANGE]);
-    let answer = upstream::read(session, method, &path, &range, "BLOB_UNKNOWN").await?;
+    let answer =
+        upstream::read(session, method, &path, &range, "BLOB_UNKNOWN", Others::None).await?;
     if method != Method::GET || answer.status() != StatusCode::OK {
         return Ok(streamed(answer));
     }

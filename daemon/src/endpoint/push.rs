@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -13,15 +12,13 @@ use super::answer::{Body, Refusal, whole, with_headers};
 use super::config::EndpointConfig;
 use super::pull::{only, streamed};
 use super::route::{Item, Push};
-use super::upstream::{self, refusal, refused};
+use super::upstream::{self, Others, refusal, refused};
 use crate::registry::client::{RegistryError, Request, Session, Target, origin};
 use crate::registry::digest::{digest_of, is_digest};
 use crate::registry::manifest;
 
 /// Uploads that may be open; the oldest one is forgotten.
 const MOST_UPLOADS: usize = 64;
-/// For a registry to put an upload in its place.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(900);
 /// Digests that are remembered as pushed.
 const MOST_PUSHED: usize = 10_000;
 
@@ -89,7 +86,8 @@ impl Pushes {
             return Err(Refusal::denied("a build may read what it has pushed itself, no more"));
         }
         let headers = only(&sent.headers, &[http::header::ACCEPT]);
-        let answer = upstream::read(session, &sent.method, &path, &headers, missing).await;
+        let answer =
+            upstream::read(session, &sent.method, &path, &headers, missing, Others::None).await;
         match answer {
             Ok(answer) => {
                 let digest = answer.headers().get("docker-content-digest").cloned();
@@ -203,15 +201,11 @@ impl Pushes {
             method: Method::PUT,
             target: Target::Location(place),
             headers: only(&sent.headers, &[CONTENT_TYPE, CONTENT_RANGE]),
-            // Of a streamed body, even of an empty one, the session waits for the answer: to put a
-            // large blob in its place may take a registry minutes.
+            // Streamed, even if it is empty: so the session waits for as long as a registry may take to
+            // put a large blob in its place.
             body: Some(Body::wrap(sent.body)),
         };
-        let sending = send(session, request, "BLOB_UPLOAD_UNKNOWN");
-        let answer = tokio::time::timeout(COMMIT_TIMEOUT, sending).await.map_err(|_| {
-            let host = session.host();
-            Refusal::unavailable(format!("registry {host} does not finish an upload: i/o timeout"))
-        })??;
+        let answer = send(session, request, "BLOB_UPLOAD_UNKNOWN").await?;
         let mut state = self.lock();
         state.uploads.remove(&id);
         if state.blobs.len() < MOST_PUSHED {
@@ -268,7 +262,8 @@ async fn send_again(
 ) -> Result<reqwest::Response, Refusal> {
     // What fails by itself, such as full storage, Kaniko repeats, and all of the push.
     let is_away = |status: &StatusCode| matches!(status.as_u16(), 502..=504);
-    success(session, upstream::repeated(session, is_away, request).await, missing).await
+    let answer = upstream::repeated(session, is_away, Others::None, request).await;
+    success(session, answer, missing).await
 }
 
 async fn success(

@@ -5,6 +5,8 @@ mod cache;
 mod layers;
 mod pulls;
 mod pushes;
+mod silences;
+mod tags;
 mod upstream;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio::net::TcpListener;
 use super::config::{ADDRESS, AllowedImage, EndpointConfig, Place};
 use super::server::{Endpoint, accept};
 use super::upstream::Registries;
-use crate::registry::client::{ClientOptions, RegistryClient};
+use crate::registry::client::{ClientOptions, Limits, RegistryClient};
 use crate::registry::credentials::Credentials;
 
 /// Where the tests' build pushes to.
@@ -51,6 +53,11 @@ fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
 
 /// Starts an endpoint with a password for these hosts; its address.
 async fn started(config: EndpointConfig, hosts: &[&str]) -> String {
+    started_waiting(config, hosts, Limits::default()).await
+}
+
+/// As [`started`], for an endpoint that waits so long for registries.
+async fn started_waiting(config: EndpointConfig, hosts: &[&str], limits: Limits) -> String {
     let auths: serde_json::Map<_, _> = hosts
         .iter()
         .map(|host| ((*host).to_owned(), serde_json::json!({"username": "u", "password": "p"})))
@@ -59,7 +66,7 @@ async fn started(config: EndpointConfig, hosts: &[&str]) -> String {
     let credentials = Credentials::of_docker_config(file.as_bytes());
     let insecure = config.insecure.clone();
     let client = RegistryClient::new(&ClientOptions { insecure, tls: Vec::new() }).unwrap();
-    let registries = Registries { client, credentials };
+    let registries = Registries { client: client.waiting(limits), credentials };
     let endpoint = Arc::new(Endpoint::new(config, registries).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
@@ -141,6 +140,15 @@ impl Upstream {
     }
 }
 
+/// What else there is to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// No other registry has it.
+    None,
+    /// Another registry is asked next.
+    Follow,
+}
+
 /// GET or HEAD of a path within the repository, repeated while the registry is away.
 pub(super) async fn read(
     session: &Session,
@@ -148,6 +156,7 @@ pub(super) async fn read(
     path: &str,
     headers: &HeaderMap,
     missing: &str,
+    others: Others,
 ) -> Result<Response, Refusal> {
     let request = || Request {
         method: method.clone(),
@@ -155,7 +164,7 @@ pub(super) async fn read(
         headers: headers.clone(),
         body: None,
     };
-    let answer = repeated(session, |status| status.is_server_error(), request).await;
+    let answer = repeated(session, |status| status.is_server_error(), others, request).await;
     let answer = answer.map_err(|error| refusal(session, &error))?;
     match answer.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
@@ -164,15 +173,21 @@ pub(super) async fn read(
 }
 
 /// The answer to a request that may be sent again, as it is while the registry is busy or does not
-/// answer, and while its status says that it is away.
+/// answer, and while its status says that it is away. For an answer that does not come in time it is sent once
+/// more, and only where nothing else can be asked.
 pub(super) async fn repeated(
     session: &Session,
     is_away: fn(&StatusCode) -> bool,
+    others: Others,
     request: impl Fn() -> Request,
 ) -> Result<Response, RegistryError> {
     let mut pauses = PAUSES.iter();
+    let mut may_be_late = others == Others::None;
     loop {
         let sent = session.send(request()).await;
+        if sent.as_ref().is_err_and(RegistryError::is_late) && !std::mem::take(&mut may_be_late) {
+            return sent;
+        }
         let pause = pauses.next().and_then(|pause| wait(&sent, is_away, *pause));
         let Some(pause) = pause else { return sent };
         tokio::time::sleep(pause).await;
@@ -205,7 +220,7 @@ fn wait(
 /// The error of a registry with its own message.
 pub(super) async fn refused(session: &Session, answer: Response, missing: &str) -> Refusal {
     let status = answer.status();
-    let body = bounded(answer, LONGEST_ERROR).await.unwrap_or_default();
+    let body = session.read(answer, "message", LONGEST_ERROR).await.unwrap_or_default();
     // A redirect that was not followed is no success either.
     let status = if status.is_success() || status.is_redirection() {
         StatusCode::BAD_GATEWAY
@@ -213,18 +228,6 @@ pub(super) async fn refused(session: &Session, answer: Response, missing: &str) 
         status
     };
     Refusal::of_registry(session.host(), status, &body, missing)
-}
-
-/// The whole body, if it has no more bytes than that.
-pub(super) async fn bounded(mut answer: Response, limit: usize) -> Option<Bytes> {
-    let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await.ok()? {
-        if body.len() + piece.len() > limit {
-            return None;
-        }
-        body.extend_from_slice(&piece);
-    }
-    Some(body.into())
 }
 
 /// Why a registry did not answer, in a form that clients of registries know.

@@ -8,14 +8,18 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod image;
+mod limits;
 mod names;
 mod redirect;
 mod session;
 mod tls;
 mod transport;
+mod upload;
 
 pub use error::RegistryError;
 pub use image::{Description, MANIFEST_TYPES, describe, read_bounded};
+#[cfg(test)]
+pub(crate) use limits::Limits;
 pub use session::Session;
 pub use tls::{RegistryTls, UnreadableTls};
 pub use transport::{Access, ClientOptions, RegistryClient, Request, Target, origin};

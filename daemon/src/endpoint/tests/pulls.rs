@@ -25,6 +25,7 @@ fn serving(_: &str, seen: &PodState) -> Reply {
     let typed = |body: String| (200, vec![("content-type", OCI.to_owned())], body.into());
     match path {
         "manifests/1" => typed(index()),
+        path if path == format!("manifests/{}", digest_of(index().as_bytes())) => typed(index()),
         path if path == format!("manifests/{}", digest_of(manifest().as_bytes())) => {
             typed(manifest())
         }

@@ -34,6 +34,14 @@ pub enum RegistryError {
         /// Host and port.
         host: String,
     },
+    /// A document whose rest does not arrive in time.
+    #[error("{host} does not send the rest of a {what} in time")]
+    Silent {
+        /// Host and port.
+        host: String,
+        /// What was expected.
+        what: &'static str,
+    },
     /// An answer with another status than the one that means success.
     #[error("{host} answers {status}")]
     Refused {
@@ -105,8 +113,17 @@ impl RegistryError {
         }
     }
 
-    /// True if there was no answer at all, so that asking again soon is of no use.
+    /// True if there was no answer at all, or no whole one, so that asking again soon is of no use.
     pub fn is_no_answer(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Silent { .. })
+    }
+
+    /// True if it took all of the time that a registry has, so that asking again takes as long.
+    pub fn is_late(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Silent { .. } => true,
+            Self::Unreachable { source, .. } => source.is_timeout(),
+            _ => false,
+        }
     }
 }

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::registry::digest::digest_of;
 
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
 /// What arrived: the first line, the headers in lower case, the body.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arrived {
@@ -49,6 +52,11 @@ impl Reply {
         &self.body
     }
 
+    /// Its first byte alone, and no end.
+    pub(crate) fn stopping(self) -> Self {
+        self.dripping(FOR_EVER)
+    }
+
     pub(crate) fn dripping(mut self, pause: Duration) -> Self {
         self.drip = Some(pause);
         self
@@ -80,6 +88,14 @@ impl FakeRegistry {
             }
         });
         registry
+    }
+
+    /// Takes connections and requests, and answers none.
+    pub(crate) fn silent() -> Self {
+        Self::start(|_, _| {
+            std::thread::park_timeout(FOR_EVER);
+            Reply::default()
+        })
     }
 
     /// Answers these paths, and others with 404.

@@ -1,6 +1,7 @@
 //! What a registry says of an image, each document verified against its digest.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::RegistryError;
+use super::limits::Limits;
 use super::session::Session;
 use super::transport::Request;
 use crate::registry::digest::{digest_of, is_digest};
@@ -169,7 +171,7 @@ async fn fetch(
         let host = session.host().to_owned();
         return Err(RegistryError::Refused { host, status: answer.status() });
     }
-    let bytes = read_bounded(session.host(), answer, what, MAX_DOCUMENT).await?;
+    let bytes = session.read(answer, what, MAX_DOCUMENT).await?;
     let Some(expected) = expected else { return Ok(bytes) };
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if expected.size.is_some_and(|expected| expected != size)
@@ -206,8 +208,20 @@ fn invalid(session: &Session, what: &'static str) -> RegistryError {
 /// The body of an answer, if it is no larger than `limit`.
 ///
 /// # Errors
-/// [`RegistryError::TooLarge`]; [`RegistryError::Unreachable`] when the connection breaks.
+/// [`RegistryError::TooLarge`]; [`RegistryError::Unreachable`] when the connection breaks;
+/// [`RegistryError::Silent`] when nothing more arrives.
 pub async fn read_bounded(
+    host: &str,
+    answer: Response,
+    what: &'static str,
+    limit: usize,
+) -> Result<Vec<u8>, RegistryError> {
+    read_within(Limits::default().silence, host, answer, what, limit).await
+}
+
+/// As [`read_bounded`], with that wait for the next bytes.
+pub(super) async fn read_within(
+    silence: Duration,
     host: &str,
     mut answer: Response,
     what: &'static str,
@@ -218,13 +232,15 @@ pub async fn read_bounded(
         host: host.to_owned(),
         source: source.without_url(),
     };
-    while let Some(piece) = answer.chunk().await.map_err(broken)? {
+    loop {
+        let piece = tokio::time::timeout(silence, answer.chunk()).await;
+        let piece = piece.map_err(|_| RegistryError::Silent { host: host.to_owned(), what })?;
+        let Some(piece) = piece.map_err(broken)? else { return Ok(body) };
         if body.len() + piece.len() > limit {
             return Err(RegistryError::TooLarge { host: host.to_owned(), what, limit });
         }
         body.extend_from_slice(&piece);
     }
-    Ok(body)
 }
 
 /// As [`read_bounded`], read as JSON.

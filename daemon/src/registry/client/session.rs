@@ -1,7 +1,5 @@
 //! Requests to one registry, with the credentials of one user for one repository.
 
-use std::time::Duration;
-
 use futures::TryFutureExt;
 use reqwest::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
@@ -12,14 +10,13 @@ use tokio::sync::Mutex;
 
 use super::auth::{Authorization, Challenge, TokenAnswer, is_trusted_realm};
 use super::error::RegistryError;
-use super::image::read_json;
+use super::image::{read_json, read_within};
 use super::redirect::{Locality, is_allowed, locality};
 use super::transport::{Access, RegistryClient, Request, Target};
+use super::upload::Upload;
 use crate::metrics::metrics;
 use crate::registry::credentials::Credentials;
 
-/// For the head of an answer, and for the whole answer of a token service.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 5;
 /// A token is some kilobytes.
 const MAX_TOKEN_ANSWER: usize = 256 << 10;
@@ -57,21 +54,28 @@ impl Session {
         let Request { method, target, mut headers, body } = request;
         let url = self.url(&target)?;
         remove_own_headers(&mut headers);
-        let streamed = body.as_ref().is_some_and(|body| body.as_bytes().is_none());
+        let is_streamed = body.as_ref().is_some_and(|body| body.as_bytes().is_none());
         let is_own = url.origin() == self.origin.origin();
-        if streamed && is_own {
+        if is_streamed && is_own {
             self.authorize_ahead().await?;
         }
         let mut first = reqwest::Request::new(method.clone(), url);
         first.headers_mut().clone_from(&headers);
+        let (upload, body) = match body {
+            Some(body) if is_streamed => {
+                let (upload, body) = Upload::of(body);
+                (Some(upload), Some(body))
+            }
+            body => (None, body),
+        };
         *first.body_mut() = body;
         let again = first.try_clone().filter(|_| is_own);
         let used = self.authorization.lock().await.clone();
-        let mut answer = self.once(first, used.as_ref(), streamed).await?;
+        let mut answer = self.once(first, used.as_ref(), upload.as_ref()).await?;
         if let (StatusCode::UNAUTHORIZED, Some(again)) = (answer.status(), again)
             && let Some(renewed) = self.renewed(&answer, used.as_ref()).await?
         {
-            answer = self.once(again, Some(&renewed), streamed).await?;
+            answer = self.once(again, Some(&renewed), None).await?;
         }
         if matches!(method, Method::GET | Method::HEAD) {
             return self.follow(answer, &method, &headers).await;
@@ -105,7 +109,7 @@ impl Session {
         &self,
         mut request: reqwest::Request,
         authorization: Option<&Authorization>,
-        streamed: bool,
+        upload: Option<&Upload>,
     ) -> Result<Response, RegistryError> {
         let is_own = request.url().origin() == self.origin.origin();
         if let Some(header) = authorization.filter(|_| is_own).and_then(Authorization::header) {
@@ -113,13 +117,34 @@ impl Session {
         }
         let client = if is_own { self.own_client() } else { self.client_for(request.url()) };
         let asked = metrics().ask_registry();
+        let limits = self.client.limits;
+        // A PUT ends an upload.
+        let to_take = if request.method() == Method::PUT { limits.commit } else { limits.upload };
         let sent = client.execute(request).inspect_ok(|answer| asked.answered(answer.status()));
-        if streamed {
-            // As long as the body takes: its sender has a deadline.
-            return sent.await.map_err(|error| self.unreachable(error));
+        let late = async {
+            match upload {
+                // As long as the body takes: its sender has a deadline.
+                Some(upload) => upload.stalled(to_take).await,
+                None => tokio::time::sleep(limits.answer).await,
+            }
+        };
+        tokio::select! {
+            answer = sent => answer.map_err(|error| self.unreachable(error)),
+            () = late => Err(self.timeout()),
         }
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sent).await;
-        answer.map_err(|_| self.timeout())?.map_err(|error| self.unreachable(error))
+    }
+
+    /// The body of an answer, if it is no larger than `limit`.
+    ///
+    /// # Errors
+    /// See [`read_bounded`](super::read_bounded).
+    pub async fn read(
+        &self,
+        answer: Response,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Vec<u8>, RegistryError> {
+        read_within(self.client.limits.silence, &self.host, answer, what, limit).await
     }
 
     fn own_client(&self) -> &Client {
@@ -163,7 +188,7 @@ impl Session {
             }
             let mut request = reqwest::Request::new(method.clone(), target);
             request.headers_mut().clone_from(headers);
-            answer = self.once(request, authorization.as_ref(), false).await?;
+            answer = self.once(request, authorization.as_ref(), None).await?;
         }
         Err(self.redirect_error(&answer.url().clone()))
     }
@@ -175,7 +200,7 @@ impl Session {
             return Ok(());
         }
         let ping = reqwest::Request::new(Method::GET, self.origin.clone());
-        let answer = self.once(ping, None, false).await?;
+        let answer = self.once(ping, None, None).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
             self.renewed(&answer, current.as_ref()).await?;
         } else {
@@ -253,7 +278,7 @@ impl Session {
                 status => Err(RegistryError::Refused { host: self.host.clone(), status }),
             }
         };
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+        let answer = tokio::time::timeout(self.client.limits.answer, asked).await;
         let answer = answer.map_err(|_| self.timeout())??;
         answer.authorization().ok_or_else(|| self.invalid("token"))
     }

@@ -15,8 +15,13 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 fn session(host: &str, known: &[&str], access: Access) -> Session {
+    session_waiting(host, known, access, Limits::default())
+}
+
+fn session_waiting(host: &str, known: &[&str], access: Access, limits: Limits) -> Session {
     let insecure = [host, "localhost"].map(str::to_owned).to_vec();
     let client = RegistryClient::new(&ClientOptions { insecure, tls: Vec::new() }).unwrap();
+    let client = client.waiting(limits);
     let credentials = known.iter().map(|host| user_of(host)).next();
     client.session(host, "a/b", credentials, access).unwrap()
 }
@@ -177,6 +182,31 @@ async fn a_dripping_answer_meets_the_callers_deadline() {
     let registry = FakeRegistry::of(all);
     let asked = ask(&registry, "1");
     assert!(tokio::time::timeout(Duration::from_millis(500), asked).await.is_err());
+}
+
+#[tokio::test]
+async fn a_document_that_stops_is_given_up_with_its_registry() {
+    let (mut all, _) = image("a/b", "{}");
+    let tag = all.get_mut("/v2/a/b/manifests/1").unwrap();
+    *tag = tag.clone().stopping();
+    let registry = FakeRegistry::of(all);
+    let limits = Limits { silence: Duration::from_millis(300), ..Limits::default() };
+    let session = session_waiting(&registry.host, &[], Access::Pull, limits);
+    let error = describe(&session, "1").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Silent { what: "manifest", .. }), "{error}");
+    assert!(error.is_no_answer() && error.is_late());
+    assert!(error.to_string().contains(&registry.host), "{error}");
+}
+
+/// Of all who read documents without a session, such as `hookd gc`.
+#[tokio::test]
+async fn every_document_has_a_limit() {
+    let registry = FakeRegistry::start(|_, _| Reply::ok("{}").stopping());
+    let session = session(&registry.host, &[], Access::Pull);
+    let answer = session.send(Request::new(reqwest::Method::GET, "manifests/1")).await.unwrap();
+    tokio::time::pause();
+    let error = read_bounded(&registry.host, answer, "manifest", 100).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Silent { .. }), "{error}");
 }
 
 mod sessions;

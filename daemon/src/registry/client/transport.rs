@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::tls::Certificate;
@@ -10,14 +9,13 @@ use reqwest::{Body, Client, ClientBuilder, Method, Url};
 use tokio::sync::Mutex;
 
 use super::error::RegistryError;
+use super::limits::{CONNECT_TIMEOUT, Limits};
 use super::names::BoundedResolver;
 use super::redirect::PublicResolver;
 use super::session::Session;
 use super::tls::{ANY_HOST, RegistryTls};
 use crate::registry::credentials::Credentials;
 use crate::registry::reference::DOCKER_HUB;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How registries are reached.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +34,7 @@ pub struct RegistryClient {
     public: Connections,
     /// For the others, by host and port.
     private: Arc<HashMap<String, Connections>>,
+    pub(super) limits: Limits,
 }
 
 /// Connections that show and accept the same certificates.
@@ -157,7 +156,15 @@ impl RegistryClient {
             insecure: options.insecure.clone().into(),
             public: Connections::new(|| Ok(builder(Vec::new())))?,
             private: private.into(),
+            limits: Limits::default(),
         })
+    }
+
+    /// With other limits.
+    #[cfg(test)]
+    pub(crate) fn waiting(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// Requests for a repository of the registry at `host` (with its port if it has one).

@@ -198,3 +198,26 @@ async fn a_token_that_the_registry_takes_no_longer_is_renewed_once() {
     assert_eq!(session.send(Request::new(Method::GET, "x")).await.map(status).unwrap(), 401);
     assert_eq!(session.send(Request::new(Method::GET, "x")).await.map(status).unwrap(), 200);
 }
+
+#[tokio::test]
+async fn a_body_that_is_taken_and_never_answered_has_a_limit() {
+    let registry = FakeRegistry::start(|_, arrived| {
+        if arrived.method != "GET" {
+            std::thread::park_timeout(Duration::from_secs(3600));
+        }
+        Reply::ok("")
+    });
+    let short = Duration::from_millis(300);
+    for (method, limits) in [
+        (Method::PATCH, Limits { upload: short, ..Limits::default() }),
+        (Method::PUT, Limits { commit: short, ..Limits::default() }),
+    ] {
+        let session = session_waiting(&registry.host, &[], Access::Push, limits);
+        let body = Some(streamed(b"layer"));
+        let request = Request { body, ..Request::new(method.clone(), "blobs/uploads/1") };
+        let error = session.send(request).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Timeout { .. }), "{method}: {error}");
+    }
+    let puts = registry.arrived().into_iter().filter(|one| one.method != "GET");
+    assert!(puts.into_iter().all(|one| one.body == b"layer"));
+}

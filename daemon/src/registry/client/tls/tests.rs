@@ -1,6 +1,7 @@
 //! Against registries with authorities of their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::Method;
@@ -55,6 +56,15 @@ impl Pair {
 
 /// A registry that answers everything with 200, to clients whose certificate `clients` has signed.
 async fn registry(signed: &Authority, clients: Option<&Authority>) -> String {
+    registry_after(Duration::ZERO, signed, clients).await
+}
+
+/// As [`registry`], with that pause before each TLS handshake.
+async fn registry_after(
+    pause: Duration,
+    signed: &Authority,
+    clients: Option<&Authority>,
+) -> String {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let own = signed.sign("127.0.0.1");
     let builder = match clients {
@@ -75,6 +85,7 @@ async fn registry(signed: &Authority, clients: Option<&Authority>) -> String {
         while let Ok((connection, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
                 let mut connection = acceptor.accept(connection).await.ok()?;
                 let mut head = [0; 4096];
                 connection.read(&mut head).await.ok().filter(|read| *read > 0)?;
@@ -106,6 +117,15 @@ async fn an_authority_counts_for_its_own_registry_only() {
     assert!(refused.contains(&other) && refused.contains("certificate"), "{refused}");
     let of_another = [RegistryTls::of_authority(&one, Authority::new().pem())];
     assert!(refusal(&one, &of_another).await.is_some());
+}
+
+/// As long as a resolver waits before it repeats a lost packet.
+#[tokio::test]
+async fn a_connection_may_take_as_long_as_a_lost_packet() {
+    let authority = Authority::new();
+    let slow = registry_after(Duration::from_millis(2500), &authority, None).await;
+    let tls = [RegistryTls::of_authority(&slow, authority.pem())];
+    assert_eq!(refusal(&slow, &tls).await, None);
 }
 
 #[tokio::test]

@@ -1,0 +1,31 @@
+//! How long registries are waited for.
+
+use std::time::Duration;
+
+/// For all that comes before a request: the name of the host, a proxy, TCP and TLS. Longer than a resolver waits
+/// before it repeats a lost packet.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The other waits of a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// For the head of an answer, and for the whole answer of a token service.
+    pub(crate) answer: Duration,
+    /// For the next bytes of a document.
+    pub(crate) silence: Duration,
+    /// For a registry to take the next part of a body, and to answer to all of it.
+    pub(crate) upload: Duration,
+    /// The same of a PUT: to put a large blob in its place may take a registry minutes.
+    pub(crate) commit: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(30),
+            silence: Duration::from_secs(30),
+            upload: Duration::from_secs(300),
+            commit: Duration::from_secs(900),
+        }
+    }
+}
