@@ -1,6 +1,6 @@
 //! `hookd gc`: deletes the images of the repository of built images that no build uses any more.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,16 +8,20 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 
 use crate::config::{CacheConfig, RegistryConfig, count};
-use crate::registry::client::{RegistryError, UnreadableTls};
+use crate::error::report;
 use crate::registry::destination;
-use crate::registry::error::DestinationError;
 
+mod error;
+mod images;
 mod policy;
 mod repository;
 #[cfg(test)]
 mod tests;
 
-use policy::{Verdict, judge};
+pub use error::GcError;
+
+use images::{Unread, images};
+use policy::{Verdict, judge, may_keep};
 use repository::Repository;
 
 /// Where the certificates of registries are mounted.
@@ -56,66 +60,6 @@ pub struct GcConfig {
     pub cache: CacheConfig,
 }
 
-/// Why images stay.
-#[derive(Debug, thiserror::Error)]
-pub enum GcError {
-    /// No registry is configured.
-    #[error(
-        "set ACTIONS_RUNNER_CONTAINER_HOOKS_REGISTRY_HOST and its port as on the hookd container"
-    )]
-    NotConfigured(#[source] DestinationError),
-    /// A file cannot be read.
-    #[error("{} cannot be read", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A Secret of HOOKD_REGISTRY_TLS is not mounted.
-    #[error(transparent)]
-    Tls(#[from] UnreadableTls),
-    /// The registry does not answer, or wrongly.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// It deletes nothing.
-    #[error(
-        "registry {host} does not delete images ({}): give it a retention rule of its own \
-         (docs/building.md), or set REGISTRY_STORAGE_DELETE_ENABLED if it is the one of \
-         deploy/registry.yaml", .status.as_u16()
-    )]
-    DeletesNothing {
-        /// The registry.
-        host: String,
-        /// Its answer.
-        status: StatusCode,
-    },
-    /// The credentials may not delete.
-    #[error(
-        "registry {host} lets these credentials delete nothing ({}): give them the right to delete, or \
-         the registry a retention rule of its own (docs/building.md)", .status.as_u16()
-    )]
-    MayNotDelete {
-        /// The registry.
-        host: String,
-        /// Its answer.
-        status: StatusCode,
-    },
-    /// The registry refused single requests; the log names them.
-    #[error(
-        "{failed} of {all} tags and images could not be read or deleted; the lines above say why"
-    )]
-    Incomplete {
-        /// Requests that failed.
-        failed: usize,
-        /// Tags of the repository.
-        all: usize,
-    },
-    /// What was done cannot be printed.
-    #[error("standard output cannot be written to")]
-    Output(#[source] io::Error),
-}
-
 /// How many images there are, and what was done to them.
 #[derive(Debug, Default)]
 struct Counts {
@@ -146,30 +90,45 @@ pub async fn run(config: &GcConfig, output: &mut impl Write) -> Result<(), GcErr
     for destination in [built].into_iter().chain(layers) {
         let repository = repository::open(config, &registry, &destination)?;
         let collected = collect(config, &repository, output).await;
+        if let (Err(_), Err(error)) = (&first, &collected) {
+            tracing::error!("{}", report(error));
+        }
         first = first.and(collected);
     }
     first
 }
 
-/// Deletes what is over of one repository.
+/// Deletes what is over of one repository. A tag that cannot be read may keep any image: then what would
+/// go is printed only.
 async fn collect(
     config: &GcConfig,
     repository: &Repository,
     output: &mut impl Write,
 ) -> Result<(), GcError> {
-    let images = repository::images(repository).await?;
+    let name = &repository.name;
+    let Some(mut images) = images(repository).await? else {
+        return writeln!(
+            output,
+            "{name}: the registry has no such repository. Nothing was pushed to it yet, or \
+             HOOKD_BUILD_REPOSITORY or HOOKD_BUILD_CACHE_REPOSITORY is not that of the hookd container"
+        )
+        .map_err(GcError::Output);
+    };
     let now = Timestamp::now();
+    let mut counts = Counts { failed: images.unread.len(), ..Counts::default() };
+    let keeping = images.unread.iter().position(|unread| may_keep(&unread.tag, now));
+    let keeping = keeping.map(|at| images.unread.swap_remove(at));
+    let dry_run = config.dry_run || keeping.is_some();
     let verdicts = judge(&images.by_digest, config.keep_last, now);
-    let mut counts = Counts { failed: images.failed, ..Counts::default() };
     for (digest, verdict) in &verdicts {
         let tags = &images.by_digest[*digest];
         let (done, why) = match verdict {
             Verdict::Unused { since } => {
-                let done = repository.delete(digest, tags, config.dry_run, &mut counts).await?;
+                let done = repository.delete(digest, tags, dry_run, &mut counts).await?;
                 (done, format!("not used since {since}"))
             }
             Verdict::Replaced { newer } => {
-                let done = repository.withdraw(digest, tags, config.dry_run, &mut counts).await;
+                let done = repository.withdraw(digest, tags, dry_run, &mut counts).await;
                 (done, format!("{newer} newer images of its Dockerfile; it is deleted in 5 days"))
             }
             stays => {
@@ -177,20 +136,20 @@ async fn collect(
                 continue;
             }
         };
-        let (name, tags) = (&repository.name, tags.join(", "));
+        let tags = tags.join(", ");
         writeln!(output, "{done} {name}@{digest}: {why}; tags {tags}").map_err(GcError::Output)?;
     }
-    if counts.withdrawn > 0 || (images.has_nothing && !config.dry_run) {
+    if !dry_run && (counts.withdrawn > 0 || images.has_nothing) {
         repository.sweep().await;
     }
-    let (name, summary) = (&repository.name, counts.summary(verdicts.len()));
+    let summary = counts.summary(verdicts.len());
     writeln!(output, "{name}: {summary}").map_err(GcError::Output)?;
-    match (counts.failed, counts.denied) {
-        (0, _) => Ok(()),
-        (_, Some(status)) if counts.deleted == 0 => {
-            Err(GcError::MayNotDelete { host: repository.host().to_owned(), status })
+    match keeping {
+        Some(Unread { tag, source }) => {
+            let repository = name.clone();
+            Err(GcError::UnreadTag { repository, tag, unread: counts.failed, source })
         }
-        (failed, _) => Err(GcError::Incomplete { failed, all: images.tags }),
+        None => counts.result(repository.host(), images.tags),
     }
 }
 
@@ -202,6 +161,17 @@ impl Counts {
             Verdict::MayRun => self.may_run += 1,
             Verdict::Foreign => self.foreign += 1,
             Verdict::Unused { .. } | Verdict::Replaced { .. } => {}
+        }
+    }
+
+    /// An error if something of the repository, which has so many tags, failed.
+    fn result(&self, host: &str, all: usize) -> Result<(), GcError> {
+        match (self.failed, self.denied) {
+            (0, _) => Ok(()),
+            (_, Some(status)) if self.deleted == 0 => {
+                Err(GcError::MayNotDelete { host: host.to_owned(), status })
+            }
+            (failed, _) => Err(GcError::Incomplete { failed, all }),
         }
     }
 

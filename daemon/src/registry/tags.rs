@@ -1,20 +1,16 @@
 //! What a tag of a repository names: found, set and deleted.
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
-use serde::Deserialize;
 
 use crate::registry::client::{MANIFEST_TYPES, RegistryError, Request, Session, read_bounded};
 use crate::registry::digest::{digest_of, is_digest};
 use crate::registry::manifest;
 
-/// Tags that a registry is asked for at one time.
-const TAGS_AT_ONCE: usize = 1000;
-/// Bytes of such an answer: registries before distribution 3 answer with all.
-const MAX_TAG_LIST: usize = 16 << 20;
-/// Tags that are looked at.
-const MAX_TAGS: usize = 100_000;
+mod list;
+
+pub use list::list;
 
 /// An index of no images: what a tag names that is to name nothing any more.
 const NOTHING: &[u8] =
@@ -47,11 +43,6 @@ impl Manifest {
     }
 }
 
-#[derive(Deserialize)]
-struct TagList {
-    tags: Option<Vec<String>>,
-}
-
 /// What a tag or a digest names; none: nothing.
 ///
 /// # Errors
@@ -73,45 +64,6 @@ pub async fn find(session: &Session, version: &str) -> Result<Option<Manifest>, 
         return Err(RegistryError::DigestMismatch { host, what: "manifest", expected });
     }
     Ok(Some(manifest))
-}
-
-/// All tags of the repository, or as many as are looked at.
-///
-/// # Errors
-/// See [`RegistryError`].
-pub async fn list(session: &Session) -> Result<Vec<String>, RegistryError> {
-    let mut all: Vec<String> = Vec::new();
-    loop {
-        let mut path = format!("tags/list?n={TAGS_AT_ONCE}");
-        if let Some(last) = all.last() {
-            path = format!("{path}&last={last}");
-        }
-        let answer = session.send(Request::new(Method::GET, path)).await?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok(all),
-            status => return Err(refused(session, status)),
-        }
-        let has_more = answer.headers().contains_key(LINK);
-        let body = read_bounded(session.host(), answer, "tag list", MAX_TAG_LIST).await?;
-        let invalid =
-            || RegistryError::Invalid { host: session.host().to_owned(), what: "tag list" };
-        let page: TagList = serde_json::from_slice(&body).map_err(|_| invalid())?;
-        let mut tags = page.tags.unwrap_or_default();
-        // The last is a part of the next request.
-        tags.retain(|tag| is_tag(tag));
-        let is_last = tags.is_empty() || !has_more;
-        all.extend(tags);
-        if is_last || all.len() >= MAX_TAGS {
-            all.truncate(MAX_TAGS);
-            return Ok(all);
-        }
-    }
-}
-
-fn is_tag(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// The digest of what a tag names, as the registry says it; none: nothing. Who pulls by it gets that or an

@@ -41,7 +41,7 @@ pub(super) fn judge(
     let newer = newer(&used, now);
     let verdict = |digest: &str, used: &Option<Use<'_>>| match used {
         None => Verdict::Foreign,
-        Some(used) if used.end + used.grace < now => Verdict::Unused { since: used.end },
+        Some(used) if used.end < now - used.grace => Verdict::Unused { since: used.end },
         Some(used) if used.end <= now => Verdict::MayRun,
         Some(used) => match newer.get(digest) {
             Some(&newer) if keep_last > 0 && newer >= keep_last => Verdict::Replaced { newer },
@@ -51,6 +51,15 @@ pub(super) fn judge(
         },
     };
     used.iter().map(|(digest, used)| (*digest, verdict(digest, used))).collect()
+}
+
+/// True for a tag that may keep the image that it names: it is not hookd's, or not over.
+pub(super) fn may_keep(tag: &str, now: Timestamp) -> bool {
+    built_tags::read(tag).is_none_or(|tag| tag.end >= now - grace(tag.kind == Kind::Layer))
+}
+
+fn grace(is_layer: bool) -> SignedDuration {
+    if is_layer { LAYER_GRACE_PERIOD } else { GRACE_PERIOD }
 }
 
 /// Who uses an image, as its tags say it.
@@ -83,8 +92,7 @@ impl<'a> Use<'a> {
             Kind::Step { dockerfile } => Some((dockerfile, tag.end)),
             Kind::Key | Kind::Layer | Kind::Note | Kind::Old => None,
         });
-        let grace = if is_layer { LAYER_GRACE_PERIOD } else { GRACE_PERIOD };
-        Some(Self { end, grace, is_found, is_note, built: built.collect() })
+        Some(Self { end, grace: grace(is_layer), is_found, is_note, built: built.collect() })
     }
 }
 

@@ -1,9 +1,7 @@
 //! One repository of the registry: what it has, and what is done to it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use reqwest::StatusCode;
 
@@ -19,21 +17,6 @@ use crate::registry::destination::Destination;
 use crate::registry::mirrors::Mirrors;
 use crate::registry::tags;
 
-/// Images that are asked for at the same time.
-const MAX_REQUESTS: usize = 8;
-
-/// What the repository has.
-#[derive(Debug, Default)]
-pub(super) struct Images {
-    /// The tags of each digest.
-    pub(super) by_digest: BTreeMap<String, Vec<String>>,
-    pub(super) tags: usize,
-    /// Tags whose image could not be read.
-    pub(super) failed: usize,
-    /// Tags that were taken off their images are left.
-    pub(super) has_nothing: bool,
-}
-
 /// Requests for the repository.
 pub(super) struct Repository {
     /// As jobs name it.
@@ -46,6 +29,11 @@ impl Repository {
     /// Host of the registry.
     pub(super) fn host(&self) -> &str {
         self.delete.host()
+    }
+
+    /// For requests that read, too.
+    pub(super) fn session(&self) -> &Session {
+        &self.delete
     }
 
     /// Deletes an image; returns what was done.
@@ -173,39 +161,4 @@ pub(super) fn open(
     let session = |access| client.session(&destination.push_host, path, user.cloned(), access);
     let (delete, push) = (session(Access::Delete)?, session(Access::Push)?);
     Ok(Repository { delete, push, name: destination.pull.clone() })
-}
-
-/// All images with their tags.
-pub(super) async fn images(repository: &Repository) -> Result<Images, RegistryError> {
-    let session = &repository.delete;
-    let mut named = Vec::new();
-    for tag in tags::list(session).await? {
-        named.push(named_by(session, tag));
-    }
-    let mut images = Images { tags: named.len(), ..Images::default() };
-    let mut named = stream::iter(named).buffered(MAX_REQUESTS);
-    while let Some(Named { tag, manifest }) = named.next().await {
-        match manifest {
-            Ok(Some(manifest)) if manifest.is_nothing() => images.has_nothing = true,
-            Ok(Some(manifest)) => images.by_digest.entry(manifest.digest).or_default().push(tag),
-            // It was deleted meanwhile.
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(tag, error = report(&error), "an image cannot be read");
-                images.failed += 1;
-            }
-        }
-    }
-    Ok(images)
-}
-
-/// A tag, and what it names.
-struct Named {
-    tag: String,
-    manifest: Result<Option<tags::Manifest>, RegistryError>,
-}
-
-async fn named_by(session: &Session, tag: String) -> Named {
-    let manifest = tags::find(session, &tag).await;
-    Named { tag, manifest }
 }

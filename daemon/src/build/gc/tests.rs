@@ -1,5 +1,6 @@
 //! Against a registry of a few lines.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -8,10 +9,22 @@ use crate::registry::digest::digest_of;
 
 const REPOSITORY: &str = "/v2/hookd/build/";
 
+type Deleted = Arc<Mutex<Vec<String>>>;
+
 /// Tags with what they name: the same words are the same image. One without words cannot be read.
-fn registry(tags: &[(&str, &str)], deletes: u16) -> (FakeRegistry, Arc<Mutex<Vec<String>>>) {
-    let deleted = Arc::new(Mutex::new(Vec::new()));
+fn registry(tags: &[(&str, &str)], deletes: u16) -> (FakeRegistry, Deleted) {
+    failing_registry(tags, deletes, |_, _| None)
+}
+
+/// One that answers with this status instead: by what is asked for, and how often it was before.
+fn failing_registry(
+    tags: &[(&str, &str)],
+    deletes: u16,
+    fails: impl Fn(&str, usize) -> Option<u16> + Send + Sync + 'static,
+) -> (FakeRegistry, Deleted) {
+    let deleted = Deleted::default();
     let log = deleted.clone();
+    let asked = Mutex::new(HashMap::<String, usize>::new());
     let own = |pair: &(&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
     let images: Vec<_> = tags.iter().map(own).collect();
     let started = FakeRegistry::start(move |_, arrived| {
@@ -20,31 +33,46 @@ fn registry(tags: &[(&str, &str)], deletes: u16) -> (FakeRegistry, Arc<Mutex<Vec
             log.lock().unwrap().push(path.to_owned());
             return Reply::new(deletes, "");
         }
-        // Two a page.
-        if let Some(query) = path.strip_prefix("tags/list?n=1000") {
-            let last = query.strip_prefix("&last=").unwrap_or_default();
-            let from = images.iter().position(|(tag, _)| tag == last).map_or(0, |at| at + 1);
-            let page: Vec<_> = images[from..].iter().take(2).map(|(tag, _)| tag).collect();
-            let reply = Reply::ok(serde_json::json!({"tags": page}).to_string());
-            return match from + 2 < images.len() {
-                true => reply.with("link: </v2/elsewhere>; rel=\"next\""),
-                false => reply,
-            };
+        let mut asked = asked.lock().unwrap();
+        let before = asked.entry(path.to_owned()).or_default();
+        *before += 1;
+        if let Some(status) = fails(path, *before - 1) {
+            return Reply::new(status, "");
         }
-        if arrived.method == "PUT" {
-            return Reply::new(201, "");
-        }
-        let found = images.iter().find(|(tag, words)| {
-            let name = path.strip_prefix("manifests/").unwrap_or_default();
-            name == tag || name == digest_of(words.as_bytes())
-        });
-        match found {
-            Some((_, words)) if words.is_empty() => Reply::new(500, ""),
-            Some((_, words)) => Reply::ok(words.clone()),
-            None => Reply::new(404, ""),
+        match path.strip_prefix("tags/list?n=1000") {
+            Some(query) => page(&images, query.strip_prefix("&last=")),
+            None if arrived.method == "PUT" => Reply::new(201, ""),
+            None => named(&images, path.strip_prefix("manifests/").unwrap_or_default()),
         }
     });
     (started, deleted)
+}
+
+/// Two tags, behind the last of the page before.
+fn page(images: &[(String, String)], last: Option<&str>) -> Reply {
+    let from = images.iter().position(|(tag, _)| Some(&**tag) == last).map_or(0, |at| at + 1);
+    let page: Vec<_> = images[from..].iter().take(2).map(|(tag, _)| tag).collect();
+    let reply = Reply::ok(serde_json::json!({"tags": page}).to_string());
+    match page.last().filter(|_| from + 2 < images.len()) {
+        Some(last) => {
+            let link = format!("link: <{REPOSITORY}tags/list?n=1000&last={last}>; rel=\"next\"");
+            reply.with(link)
+        }
+        None => reply,
+    }
+}
+
+fn named(images: &[(String, String)], name: &str) -> Reply {
+    let is_named = |(tag, words): &&(String, String)| name == tag || name == digest(words);
+    match images.iter().find(is_named) {
+        Some((_, words)) if words.is_empty() => Reply::new(500, ""),
+        Some((_, words)) => Reply::ok(words.clone()),
+        None => Reply::new(404, ""),
+    }
+}
+
+fn digest(words: &str) -> String {
+    digest_of(words.as_bytes())
 }
 
 async fn collect(registry: &FakeRegistry, dry_run: bool) -> Result<String, GcError> {
@@ -56,28 +84,28 @@ async fn collect_keeping(
     dry_run: bool,
     keep_last: usize,
 ) -> Result<String, GcError> {
-    let registry = RegistryConfig {
-        host: Some(registry.host.clone()),
-        insecure: vec![registry.host.clone()],
-        // As a template leaves them.
-        port: Some(String::new()),
-        node_port: Some(String::new()),
-        ..RegistryConfig::default()
-    };
     let mut output = Vec::new();
-    run(
-        &GcConfig {
-            dry_run,
-            credentials_file: None,
-            tls_dir: TLS_DIR.into(),
-            keep_last,
-            registry,
-            cache: CacheConfig::default(),
-        },
-        &mut output,
-    )
-    .await?;
+    run(&config(&registry.host, dry_run, keep_last), &mut output).await?;
     Ok(String::from_utf8(output).unwrap())
+}
+
+fn config(host: &str, dry_run: bool, keep_last: usize) -> GcConfig {
+    GcConfig {
+        dry_run,
+        credentials_file: None,
+        tls_dir: TLS_DIR.into(),
+        keep_last,
+        registry: RegistryConfig {
+            host: Some(host.to_owned()),
+            insecure: vec![host.to_owned()],
+            // As a template leaves them.
+            port: Some(String::new()),
+            node_port: Some(String::new()),
+            repository: Some(String::new()),
+            ..RegistryConfig::default()
+        },
+        cache: CacheConfig::default(),
+    }
 }
 
 /// So many hours from now.
@@ -121,8 +149,7 @@ async fn what_no_build_uses_is_deleted_and_nothing_else() {
     assert!(deleted.lock().unwrap().is_empty());
     let text = collect(&registry, false).await.unwrap();
     assert!(text.contains("8 images and notes: 2 not used any more, 2 deleted;"), "{text}");
-    let mut expected =
-        ["over", "step"].map(|words| format!("manifests/{}", digest_of(words.as_bytes())));
+    let mut expected = ["over", "step"].map(|words| format!("manifests/{}", digest(words)));
     expected.sort();
     assert_eq!(*deleted.lock().unwrap(), expected);
 }
@@ -184,31 +211,139 @@ async fn an_image_that_newer_ones_replace_stays_for_jobs() {
 async fn cached_layers_are_collected_too() {
     let asked = |path: &str| path.split("/tags/").next().unwrap_or_default().to_owned();
     let (registry, _) = registry(&[], 202);
-    let config = RegistryConfig {
-        host: Some(registry.host.clone()),
-        insecure: vec![registry.host.clone()],
-        ..RegistryConfig::default()
-    };
-    let cache = CacheConfig { repository: Some("hookd/cache".into()), ..CacheConfig::default() };
-    let config = GcConfig {
-        dry_run: true,
-        credentials_file: None,
-        tls_dir: TLS_DIR.into(),
-        keep_last: 0,
-        registry: config,
-        cache,
-    };
+    let mut config = config(&registry.host, true, 0);
+    config.cache.repository = Some("hookd/cache".into());
     run(&config, &mut Vec::new()).await.unwrap();
     let paths: Vec<_> = registry.arrived().iter().map(|one| asked(&one.path)).collect();
     assert_eq!(paths, ["/v2/hookd/build", "/v2/hookd/cache", "/v2/hookd/cache-untrusted"]);
 }
 
 #[tokio::test]
-async fn a_repository_that_was_never_pushed_to_is_empty() {
+async fn a_repository_without_tags_has_no_images() {
     let (registry, _) = registry(&[], 202);
     let text = collect(&registry, false).await.unwrap();
     assert!(
         text.contains("hookd/build: 0 images and notes: 0 not used any more, 0 deleted;"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_repository_that_does_not_exist_is_told() {
+    let (registry, _) = failing_registry(&[], 202, |_, _| Some(404));
+    let text = collect(&registry, false).await.unwrap();
+    assert!(text.contains("hookd/build: the registry has no such repository."), "{text}");
+    assert!(text.contains("HOOKD_BUILD_REPOSITORY"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_tag_that_is_read_later_keeps_its_image() {
+    for status in [429, 500, 503] {
+        let (registry, deleted) = failing_registry(
+            &[
+                (&key(1, hours(-6 * 24)), "kept"),
+                (&key(2, hours(-6 * 24)), "over"),
+                ("release", "kept"),
+            ],
+            202,
+            move |path, before| (path == "manifests/release" && before < 3).then_some(status),
+        );
+        collect(&registry, false).await.unwrap();
+        assert_eq!(*deleted.lock().unwrap(), [format!("manifests/{}", digest("over"))]);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_is_never_read_keeps_all_images() {
+    let over = hours(-6 * 24);
+    let (valid, old) = (hours(48), hours(24));
+    let steps = [format!("step_a_d_{old}"), format!("step_b_d_{valid}")];
+    let others = [key(3, valid), key(4, hours(-4 * 24)), "release".to_owned()];
+    for unread in &others {
+        let path = format!("manifests/{unread}");
+        let (registry, deleted) = failing_registry(
+            &[
+                (unread, "image"),
+                (&key(1, over), "image"),
+                (&steps[0], "replaced"),
+                (&steps[1], "newest"),
+            ],
+            202,
+            move |asked, _| (asked == path).then_some(503),
+        );
+        let mut output = Vec::new();
+        let error = run(&config(&registry.host, false, 1), &mut output).await.unwrap_err();
+        let text = String::from_utf8(output).unwrap();
+        assert!(text.contains("would delete ") && text.contains("would withdraw "), "{text}");
+        assert!(report(&error).contains("503"), "{}", report(&error));
+        let GcError::UnreadTag { tag, unread: 1, .. } = error else { panic!("{error}") };
+        assert_eq!(tag, *unread);
+        assert!(deleted.lock().unwrap().is_empty());
+        assert!(registry.arrived().iter().all(|one| one.method == "GET"));
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_answers_no_more_is_not_asked_for_all() {
+    let over = hours(-6 * 24);
+    let tags: Vec<_> = (0..2000).map(|number| format!("step_s{number}_d_{over}")).collect();
+    let tags: Vec<_> = tags.iter().map(|tag| (&**tag, "")).collect();
+    let body = serde_json::json!({"tags": tags.iter().map(|(tag, _)| tag).collect::<Vec<_>>()});
+    let body = body.to_string();
+    let registry = FakeRegistry::start(move |_, arrived| match arrived.path.contains("/tags/") {
+        true => Reply::ok(body.clone()),
+        false => Reply::new(503, ""),
+    });
+    let error = collect(&registry, false).await.unwrap_err();
+    assert!(matches!(error, GcError::Incomplete { failed: 2000, all: 2000 }), "{error}");
+    let asked = registry.arrived().len();
+    assert!((800..900).contains(&asked), "{asked} requests");
+}
+
+#[tokio::test]
+async fn tags_are_listed_again_where_that_may_pass() {
+    let over = key(1, hours(-6 * 24));
+    let (registry, deleted) = failing_registry(&[(&over, "over")], 202, |path, before| {
+        (path.starts_with("tags/") && before < 3).then_some(502)
+    });
+    collect(&registry, false).await.unwrap();
+    assert_eq!(deleted.lock().unwrap().len(), 1);
+    let (registry, _) = failing_registry(&[], 202, |_, _| Some(500));
+    let error = collect(&registry, false).await.unwrap_err();
+    assert!(matches!(error, GcError::NotListed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_part_of_the_tags_deletes_nothing() {
+    let over = key(1, hours(-6 * 24));
+    let tags = [(&*over, "over"), ("a", "over"), ("release", "over")];
+    let (registry, deleted) =
+        failing_registry(&tags, 202, |path, _| path.contains("&last=").then_some(404));
+    let error = collect(&registry, false).await.unwrap_err();
+    assert!(matches!(error, GcError::NotListed { .. }), "{error}");
+    assert!(deleted.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_may_not_be_listed_is_told_with_the_settings() {
+    for status in [401, 403] {
+        let (registry, _) = failing_registry(&[], 202, move |_, _| Some(status));
+        let error = collect(&registry, false).await.unwrap_err();
+        assert!(matches!(error, GcError::MayNotList { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("--credentials-file") && text.contains(&status.to_string()),
+            "{text}"
+        );
+    }
+    // Nothing listens there.
+    let error = run(&config("127.0.0.1:1", false, 0), &mut Vec::new()).await.unwrap_err();
+    assert!(matches!(error, GcError::NoAnswer { .. }), "{error}");
+    let text = report(&error);
+    for part in
+        ["REGISTRY_HOST", "REGISTRY_PORT", "HOOKD_REGISTRY_TLS", "127.0.0.1:1 cannot be reached"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
 }

@@ -78,6 +78,18 @@ pub enum RegistryError {
         /// Accepted size.
         limit: usize,
     },
+    /// The repository has more tags than are looked at.
+    #[error(
+        "{host} has more tags in one repository than {tags}, or more pages of them than {pages}"
+    )]
+    TooManyTags {
+        /// Host and port.
+        host: String,
+        /// Tags that are looked at.
+        tags: usize,
+        /// Pages that are asked for.
+        pages: usize,
+    },
     /// The registry wants its password sent to a host that is not its own, or in plain text.
     #[error("{host} asks to send its password to {realm}, which is not trusted with it")]
     ForeignRealm {

@@ -62,6 +62,29 @@ fn the_registry_of_deploy_is_used_for_all() {
     assert_eq!(registry.tags(), Vec::<String>::new());
 }
 
+/// Size of a layer that no image needs any more.
+const UNUSED: u64 = 6_000_000;
+
+#[test]
+fn a_restart_of_the_registry_of_deploy_frees_room() {
+    let registry = Secured::start(Wanted { deployed: true, ..Wanted::default() });
+    let keeping = registry.runner(&[("HOOKD_BUILT_IMAGES", "keep".to_owned())]);
+    keeping.run(&action(&keeping, "kept", BASE)).assert_code(0);
+    let runner = registry.runner(&[]);
+    let large =
+        format!("FROM busybox:1\nRUN head -c {UNUSED} /dev/urandom >/large\nCMD [\"true\"]\n");
+    runner.run(&action(&runner, "large", &large)).assert_code(0);
+    runner.cleanup().run().assert_code(0);
+    let (tags, full) = (registry.tags(), registry.stored());
+    let log = registry.restart();
+    assert!(log.contains("blobs marked"), "{log}");
+    let left = registry.stored();
+    assert!(left + UNUSED < full, "{full} bytes, {left} now: {log}");
+    assert_eq!(registry.tags(), tags);
+    registry.assert_complete();
+    runner.run(&action(&runner, "again", &large)).assert_code(0);
+}
+
 #[test]
 fn a_registry_that_wants_tokens_is_used_for_all() {
     let registry = Secured::start(Wanted { token: true, ..Wanted::default() });

@@ -33,7 +33,7 @@ pub(crate) struct Wanted {
 }
 
 pub(crate) struct Secured {
-    namespace: String,
+    pub(super) namespace: String,
     /// Its address with its port, the same for builds, nodes and tests.
     pub(crate) host: String,
     port: u16,
@@ -209,13 +209,18 @@ impl Secured {
         tags
     }
 
-    /// Gives another image a tag: that of a tag with one more annotation.
-    pub(super) fn add_image(&self, like: &str, tag: &str) {
+    /// What a tag of a built image names.
+    pub(super) fn manifest(&self, tag: &str) -> Value {
         let kind = "application/vnd.docker.distribution.manifest.v2+json";
         let other = "application/vnd.oci.image.manifest.v1+json";
         let accept = format!("Accept: {kind}, {other}");
-        let manifest = self.curl(&format!("hookd/build/manifests/{like}"), &["-H", &accept]);
-        let mut manifest: Value = serde_json::from_str(&manifest.unwrap()).unwrap();
+        let manifest = self.curl(&format!("hookd/build/manifests/{tag}"), &["-H", &accept]);
+        serde_json::from_str(&manifest.unwrap()).unwrap()
+    }
+
+    /// Gives another image a tag: that of a tag with one more annotation.
+    pub(super) fn add_image(&self, like: &str, tag: &str) {
+        let mut manifest = self.manifest(like);
         manifest["annotations"] = json!({"tag": tag});
         let kind = format!("Content-Type: {}", manifest["mediaType"].as_str().unwrap());
         let manifest = manifest.to_string();
