@@ -1,7 +1,7 @@
 //! The variables of a stage, as far as its Dockerfile tells them.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::expand::{ExpandError, Expander, MOST_SEARCHES};
@@ -77,9 +77,20 @@ impl Scope {
         self.expanded(escape, |expander| expander.expand(text))
     }
 
-    /// The text of a heredoc with its variables: quotes are text.
-    pub(super) fn expand_text(&self, text: &str) -> Option<String> {
-        self.expanded('\\', |expander| expander.expand_text(text))
+    /// The text of a heredoc with its variables, in which quotes are text, and the names of those that cannot
+    /// be determined, which count as empty.
+    pub(super) fn expand_text(&self, text: &str) -> Option<(String, BTreeSet<String>)> {
+        let unknown = RefCell::new(BTreeSet::new());
+        let value = |name: &str| {
+            let found = self.arguments.get(name).or_else(|| self.envs.get(name));
+            if found.map_or(self.has_unknown, Option::is_none) {
+                unknown.borrow_mut().insert(name.to_owned());
+            }
+            found.cloned().flatten()
+        };
+        let expander = Expander { value: &value, escape: '\\', searches: &self.searches };
+        let text = expander.expand_text(text).ok()?;
+        Some((text, unknown.into_inner()))
     }
 
     fn expanded(
@@ -137,6 +148,9 @@ mod tests {
         let mut scope = Scope::of_image(true);
         scope.set_env("X".to_owned(), Some("env".to_owned()));
         let text = "'$X' \"${X:-no}\" \\$X\n";
-        assert_eq!(scope.expand_text(text).as_deref(), Some("'env' \"env\" $X\n"));
+        let expanded = "'env' \"env\" $X\n".to_owned();
+        assert_eq!(scope.expand_text(text), Some((expanded, BTreeSet::new())));
+        let (text, unknown) = Scope::of_image(false).expand_text("[$X]").unwrap();
+        assert_eq!((text.as_str(), unknown), ("[]", BTreeSet::from(["X".to_owned()])));
     }
 }

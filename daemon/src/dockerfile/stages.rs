@@ -10,6 +10,8 @@ use super::{DockerfileError, SCRATCH};
 
 /// Stages that a Dockerfile may have.
 const MOST_STAGES: usize = 1000;
+/// Instructions that ONBUILD may stand for.
+const MOST_TRIGGERED: usize = 10_000;
 /// Stages that an error names.
 const MOST_NAMED: usize = 20;
 
@@ -24,7 +26,7 @@ pub(super) struct Stage {
     pub(super) platform: Option<String>,
     /// In lower case; empty: it has none.
     pub(super) name: String,
-    /// What follows FROM.
+    /// What follows FROM, behind what the ONBUILD of its base stands for.
     pub(super) instructions: Vec<Instruction>,
     /// The image is made of it.
     pub(super) is_needed: bool,
@@ -53,6 +55,8 @@ pub(super) struct Stages {
     target: String,
     /// Of the build.
     pub(super) options: BuildOptions,
+    /// Instructions that ONBUILD stands for.
+    triggered: usize,
     /// Left of those that FROM and its arguments may make.
     searches: Cell<u32>,
 }
@@ -68,7 +72,7 @@ impl Stages {
         let (arguments, global, all) = (BTreeMap::new(), Vec::new(), Vec::new());
         let target = options.target.clone().unwrap_or_else(|| last_name(parsed));
         let options = options.clone();
-        let mut stages = Self { arguments, global, all, target, options, searches };
+        let mut stages = Self { arguments, global, all, target, options, searches, triggered: 0 };
         for instruction in &parsed.instructions {
             match (instruction.keyword.as_str(), stages.all.last_mut()) {
                 ("from", _) => {
@@ -76,7 +80,8 @@ impl Stages {
                         let problem = format!("the Dockerfile has more than {MOST_STAGES} stages");
                         return Err(DockerfileError::new(instruction.line, problem));
                     }
-                    let stage = stages.begin(instruction, parsed.escape)?;
+                    let mut stage = stages.begin(instruction, parsed.escape)?;
+                    stage.instructions = stages.triggers(&stage, parsed.escape)?;
                     stages.all.push(stage);
                 }
                 (_, Some(stage)) => stage.instructions.push(instruction.clone()),
@@ -195,6 +200,10 @@ impl Stages {
             }
         };
         let image = self.expanded(image, from.line, escape)?;
+        if let Some(flag) = from.flags.iter().find(|flag| !flag.starts_with("--platform=")) {
+            let name = flag.split('=').next().unwrap_or_default();
+            return Err(DockerfileError::new(from.line, format!("unknown flag: {name}")));
+        }
         let flag = from.flags.iter().find_map(|flag| flag.strip_prefix("--platform="));
         let platform = flag.map(|value| self.expanded(value, from.line, escape)).transpose()?;
         // A number is none of a stage here.
@@ -206,6 +215,29 @@ impl Stages {
         };
         let (from, instructions) = (from.clone(), Vec::new());
         Ok(Stage { from, base, platform, name, instructions, is_needed: false })
+    }
+
+    /// What the ONBUILD of its base has the stage begin with.
+    fn triggers(
+        &mut self,
+        stage: &Stage,
+        escape: char,
+    ) -> Result<Vec<Instruction>, DockerfileError> {
+        let Base::Stage(base) = stage.base else { return Ok(Vec::new()) };
+        let kept = self.all[base].instructions.iter();
+        let triggers: Vec<_> = kept.filter_map(|one| one.trigger(escape)).collect();
+        self.triggered += triggers.len();
+        if self.triggered > MOST_TRIGGERED {
+            let problem = format!("ONBUILD stands for more than {MOST_TRIGGERED} instructions");
+            return Err(DockerfileError::new(stage.from.line, problem));
+        }
+        let is_none =
+            |one: &&Instruction| matches!(&*one.keyword, "from" | "maintainer" | "onbuild");
+        if let Some(one) = triggers.iter().find(is_none) {
+            let problem = format!("{} isn't allowed as an ONBUILD trigger", one.keyword);
+            return Err(DockerfileError::new(one.line, problem));
+        }
+        Ok(triggers)
     }
 
     fn expanded(&self, text: &str, line: usize, escape: char) -> Result<String, DockerfileError> {

@@ -3,7 +3,7 @@
 use super::modes::Modes;
 use super::stage::Writer;
 use super::staging::{self, Sources};
-use super::{Builder, archive, directory, run, traces, variables};
+use super::{Builder, archive, directory, run, traces, user, variables};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::{self, Entry};
 use crate::dockerfile::heredoc;
@@ -11,9 +11,31 @@ use crate::dockerfile::lines::Instruction;
 
 /// Files that the container runtime mounts into every container, the builder's too.
 const MOUNTED: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
-/// Directories that base images have, some of them as symlinks.
-const USUAL: [&str; 10] =
-    ["bin", "etc", "home", "lib", "lib64", "opt", "root", "sbin", "tmp", "usr"];
+/// Directories that base images have, some of them as symlinks; the last ones those of a whole system only.
+const USUAL: [&str; 15] = [
+    "bin",
+    "etc",
+    "home",
+    "root",
+    "tmp",
+    "usr",
+    "usr/bin",
+    "usr/sbin",
+    "var",
+    "lib",
+    "opt",
+    "sbin",
+    "usr/lib",
+    "usr/local",
+    "usr/local/bin",
+];
+/// Those of them that images of a few programs have.
+const FEW: usize = 9;
+/// What the names of such images have in them.
+const SMALL: [&str; 3] = ["busybox", "distroless", "static"];
+
+/// What the builder takes for a mount.
+const MOUNTED_TABLE: &str = "/etc/mtab";
 
 /// The flags of a COPY or an ADD.
 #[derive(Default)]
@@ -37,7 +59,8 @@ pub(super) struct Flags {
     pub(super) target: Option<String>,
     /// The target is a directory by its name.
     pub(super) is_directory: bool,
-    has_chmod: bool,
+    /// Directories that are made for them have another mode than 755.
+    has_mode_above: bool,
 }
 
 impl Flags {
@@ -45,7 +68,12 @@ impl Flags {
         let mut flags = Self::default();
         for flag in &copy.flags {
             let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-            let is_true = matches!(value, "" | "1" | "t" | "true");
+            let is_true = matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True");
+            let is_false = matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False");
+            if matches!(name, "--link" | "--parents" | "--unpack") && !is_true && !is_false {
+                let problem = format!("expecting boolean value for flag {name}, not: {value}");
+                return Err(DockerfileError::new(copy.line, problem));
+            }
             match name {
                 "--from" => flags.from = Some(value.to_owned()),
                 // The files are the same without it.
@@ -92,9 +120,11 @@ impl Flags {
     }
 
     fn mode(&mut self, writer: &Writer<'_>, value: &str) {
-        self.has_chmod = true;
         let known = writer.scope.expand(value, writer.escape);
         self.has_mode = known.as_deref().is_none_or(|mode| !matches!(mode, "755" | "0755"));
+        // Letters change the mode of what is there.
+        let has_letters = known.as_deref().is_some_and(|mode| mode.contains(['+', '-', '=']));
+        self.has_mode_above = self.has_mode && !has_letters;
         match known.and_then(|value| Modes::parse(&value)).filter(|modes| !modes.are_plain()) {
             Some(modes) => self.modes = Some(modes),
             None => self.kept.push(format!("--chmod={value}")),
@@ -125,13 +155,8 @@ pub(super) fn write(writer: &mut Writer<'_>, copy: &Instruction) -> Result<(), D
     for source in sources {
         let begun = list.is_none().then(|| heredoc::alone(source)).flatten();
         match begun.and_then(|_| heredocs.next()) {
-            Some(heredoc) => match staging::heredoc(writer, &flags, heredoc) {
-                Some(path) => written.add(path),
-                None => {
-                    writer.same(copy);
-                    return Ok(());
-                }
-            },
+            Some(_) if writer.is_full() => return Ok(()),
+            Some(heredoc) => written.add(staging::heredoc(writer, copy, &flags, heredoc)?),
             None if flags.from.is_some() || is_remote(writer, source) => {
                 written.same(variables::with_backslash(source, writer.escape));
             }
@@ -214,18 +239,23 @@ fn check_target(
             format!("{target} is not in the image: the runtime mounts it while it builds");
         writer.warn(copy.line, problem);
     }
-    let path = files::clean(&target);
-    let parent =
-        if target.ends_with('/') { &path } else { path.rsplit_once('/').map_or("", |two| two.0) };
-    let first = parent.split('/').next().unwrap_or_default();
-    let may_be_new =
-        !parent.is_empty() && (!USUAL.contains(&first) || parent.matches('/').count() > 1);
-    if flags.has_chmod && may_be_new && writer.builder == Builder::Original {
+    if MOUNTED_TABLE == target {
+        writer.warn(copy.line, run::NO_TABLE);
+    }
+    let path = flags.target.clone().unwrap_or_else(|| files::clean(&target));
+    let above = path.rsplit_once('/').map_or("", |two| two.0);
+    let parent = if flags.is_directory { path.as_str() } else { above };
+    let image = user::image(writer).unwrap_or_default();
+    let is_small = image.is_empty() || SMALL.iter().any(|word| image.contains(word));
+    let usual = if is_small { &USUAL[..FEW] } else { &USUAL[..] };
+    let is_made = writer.directory.as_deref() == Some(parent);
+    let may_be_new = !parent.is_empty() && !usual.contains(&parent) && !is_made;
+    if flags.has_mode_above && may_be_new && writer.builder == Builder::Original {
         let problem =
             format!("directories above {target} that are new do not have the mode of --chmod");
         writer.warn(copy.line, problem);
     }
-    if path.is_empty() && flags.from.is_none() {
+    if flags.target.as_deref() == Some("") && flags.from.is_none() {
         let is_usual = |source: &String| {
             let source = files::clean(source);
             let is_directory = |name: &&str| {

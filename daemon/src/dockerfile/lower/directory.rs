@@ -54,6 +54,38 @@ pub(super) fn word(
     Some(variables::escaped(&format!("../{BUILDER_DIR}/{place}")))
 }
 
+/// Warns of symlinks in what is copied: the builder gives them no owner.
+pub(super) fn check_symlinks(
+    writer: &mut Writer<'_>,
+    copy: &Instruction,
+    flags: &Flags,
+    paths: &[String],
+) {
+    let has_symlink = |path: &String| {
+        let path = files::resolve(writer.files, path);
+        path.is_some_and(|path| contains_symlink(writer, &path))
+    };
+    let mut paths = paths.iter().filter(|_| flags.has_owner);
+    if let Some(path) = paths.find(|path| has_symlink(path)).cloned() {
+        let problem = "are root's: --chown has no effect on them";
+        writer.warn(copy.line, format!("symlinks in /{path} {problem}"));
+    }
+}
+
+fn contains_symlink(writer: &Writer<'_>, path: &str) -> bool {
+    let left = writer.search.get();
+    writer.search.set(left.saturating_sub(1));
+    match writer.files.entry(path) {
+        _ if left == 0 => false,
+        Some(Entry::Symlink(_)) => true,
+        Some(Entry::Directory(_)) => {
+            let names = writer.files.names(path).unwrap_or_default();
+            names.iter().any(|name| contains_symlink(writer, &files::below(path, name)))
+        }
+        Some(Entry::File(_)) | None => false,
+    }
+}
+
 /// Whether the target is right without the directory itself: what comes first in it makes the target, if
 /// there is none.
 fn is_kept(writer: &Writer<'_>, flags: &Flags, path: &str) -> bool {

@@ -53,8 +53,12 @@ fn ports(word: &str) -> Option<Vec<String>> {
     Some((first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
-/// Writes ONBUILD, whose instruction Kaniko keeps as it stands.
+/// Writes ONBUILD, whose instruction Kaniko keeps as it stands. Stages that begin with this one have it as their
+/// own instruction.
 pub(super) fn onbuild(writer: &mut Writer<'_>, instruction: &Instruction) {
+    if writer.at + 1 < writer.stages.all.len() {
+        return;
+    }
     let trigger = instruction.trigger(writer.escape);
     let is_rewritten = |one: &Instruction| {
         !one.heredocs.is_empty() || one.flags.iter().any(|flag| flag.starts_with("--mount"))

@@ -11,6 +11,7 @@ mod directory;
 mod metadata;
 mod modes;
 mod mounts;
+mod reached;
 mod run;
 mod stage;
 mod staging;

@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::stage::Writer;
-use super::{ARCHIVE_ROOT, BUILDER_DIR, BuilderFile, Content};
-use crate::dockerfile::{CONTEXT, DockerfileError};
+use super::{ARCHIVE_ROOT, BUILDER_DIR, BuilderFile, Content, staging};
+use crate::dockerfile::{CONTEXT, DockerfileError, files};
 
 /// The script.
 const SCRIPT: &str = include_str!("with-mounts.sh");
@@ -13,6 +13,9 @@ const PATH: &str = "with-mounts";
 /// How paths begin that Kaniko leaves out of each image, the original and the fork; only the original copies
 /// files to its own directory.
 const LEFT_OUT: &str = "/tmp/apt-key-gpghome.hookd";
+
+/// How builds may share a cache.
+const SHARING: [&str; 3] = ["shared", "private", "locked"];
 
 /// A mount of a RUN.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +87,9 @@ impl Fields {
                 "ro" | "readonly" => fields.is_writable = !is_true,
                 "required" => fields.is_required = is_true,
                 "env" => fields.env = Some(value),
+                "sharing" if !is_sharing(&value) => {
+                    return Err(format!("unsupported sharing value {value:?}"));
+                }
                 "sharing" | "size" => {}
                 other => return Err(format!("unexpected key {other:?} in {text:?}")),
             }
@@ -132,6 +138,13 @@ impl Mount {
             return refused(
                 "from= of a mount is the name of a stage or an image, no number".to_owned(),
             );
+        }
+        if let Some(source) = fields.source.as_ref().filter(|_| kind == "bind")
+            && fields.from.as_ref().is_none_or(|from| from.is_empty() || from == CONTEXT)
+            && !source.contains('$')
+            && files::resolve(writer.files, source).is_none()
+        {
+            return Err(staging::not_found(line, source));
         }
         let kind = match kind.as_str() {
             "bind" => Kind::Bind {
@@ -193,6 +206,10 @@ impl Mount {
     }
 }
 
+fn is_sharing(value: &str) -> bool {
+    value.contains('$') || SHARING.contains(&value.to_ascii_lowercase().as_str())
+}
+
 fn or_root(id: Option<String>) -> String {
     id.unwrap_or_else(|| "0".to_owned())
 }
@@ -211,6 +228,29 @@ pub(super) fn check(writer: &mut Writer<'_>, line: usize, mounts: &[Mount]) {
             writer.warn(line, format!("the mount {target} {problem}"));
         }
     }
+}
+
+/// Refuses what the script has no right to put in the root.
+///
+/// # Errors
+/// A mount of a RUN of a user that is not root.
+pub(super) fn check_user(
+    writer: &Writer<'_>,
+    line: usize,
+    mounts: &[Mount],
+) -> Result<(), DockerfileError> {
+    let is_in_root = |mount: &&Mount| {
+        let path = writer.path(&mount.target);
+        mount.kind != Kind::Variable && path.is_some_and(|path| !path.contains('/'))
+    };
+    let Some(mount) = mounts.iter().find(is_in_root).filter(|_| writer.has_user) else {
+        return Ok(());
+    };
+    let problem = format!(
+        "USER has no right to make {}, where the mount belongs: mount below a directory of that user",
+        mount.target
+    );
+    Err(DockerfileError::new(line, problem))
 }
 
 /// Writes a RUN with mounts.

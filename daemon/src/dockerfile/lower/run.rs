@@ -2,7 +2,7 @@
 
 use super::mounts::{self, Mount};
 use super::stage::Writer;
-use super::{ARCHIVE_ROOT, BUILDER_DIR, Builder, BuilderFile, Content};
+use super::{ARCHIVE_ROOT, BUILDER_DIR, Builder, BuilderFile, Content, traces, user};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::heredoc;
 use crate::dockerfile::lines::Instruction;
@@ -11,6 +11,17 @@ use crate::dockerfile::stages::Base;
 /// Said of a directory that is the builder's own.
 pub(super) const NOT_IN_IMAGE: &str =
     "what is below /kaniko, the builder's directory, is not in the image";
+
+/// Said of a file that the builder takes for one that the runtime mounts.
+pub(super) const NO_TABLE: &str = "a change of /etc/mtab is not in the image";
+
+/// Whether a text has a path, or what is below it.
+fn names(text: &str, path: &str) -> bool {
+    let goes_on = |letter: char| letter.is_alphanumeric() || "-_.".contains(letter);
+    text.match_indices(path).any(|(at, _)| {
+        !text[..at].ends_with(goes_on) && !text[at + path.len()..].starts_with(goes_on)
+    })
+}
 
 /// Writes a RUN.
 pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), DockerfileError> {
@@ -33,11 +44,12 @@ pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), Do
             }
         }
     }
-    let heredocs = run.heredocs.iter().map(|heredoc| &heredoc.text);
-    if [&run.rest].into_iter().chain(heredocs).any(|text| text.contains("/kaniko")) {
-        writer.warn(run.line, NOT_IN_IMAGE);
+    check_paths(writer, run);
+    if run.json().is_some_and(|program| program.is_empty()) {
+        return Err(DockerfileError::new(run.line, "RUN [] names no program"));
     }
-    if mounts.is_empty() && run.heredocs.is_empty() && is_plain(run) {
+    let is_plain = is_plain(run) && has_path(&writer.shell);
+    if mounts.is_empty() && run.heredocs.is_empty() && is_plain {
         writer.line(&format!("RUN {}", run.rest));
         return Ok(());
     }
@@ -63,13 +75,35 @@ pub(super) fn write(writer: &mut Writer<'_>, run: &Instruction) -> Result<(), Do
         }
         return Ok(());
     }
+    mounts::check_user(writer, run.line, &mounts)?;
     mounts::write(writer, &mounts, program);
     Ok(())
+}
+
+/// Warns of paths that are the builder's.
+fn check_paths(writer: &mut Writer<'_>, run: &Instruction) {
+    let heredocs = run.heredocs.iter().map(|heredoc| &heredoc.text);
+    for text in [&run.rest].into_iter().chain(heredocs) {
+        if names(text, "/kaniko") {
+            writer.warn(run.line, NOT_IN_IMAGE);
+        }
+        if names(text, "/etc/mtab") {
+            writer.warn(run.line, NO_TABLE);
+        }
+        if traces::makes(text, user::WORKSPACE) {
+            user::check_workspace(writer, run.line);
+        }
+    }
 }
 
 /// Kaniko reads it as docker reads the Dockerfile, whose escape character may be another.
 fn is_plain(run: &Instruction) -> bool {
     !run.rest.ends_with('\\') || run.rest.ends_with("\\\\")
+}
+
+/// Kaniko looks for a shell by its name among its own programs, and for that of a list where docker does.
+fn has_path(shell: &[String]) -> bool {
+    shell.first().is_none_or(|program| program.contains('/'))
 }
 
 /// The program that docker runs, with its arguments.

@@ -1,6 +1,7 @@
 //! Writes a stage.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::arguments::{self, Leaked};
 use super::wrap::wrapped;
@@ -21,6 +22,8 @@ const WITH_WORDS: [&str; 10] =
 
 /// Bytes that the Dockerfile for the builder, its files, and what is known of its stages may take.
 const MOST_BYTES: usize = 8 << 20;
+/// Paths of the context that are searched for symlinks.
+const MOST_SEARCHED: usize = 100_000;
 /// VOLUME instructions of a stage.
 const MOST_VOLUMES: usize = 100;
 /// Warnings of a Dockerfile.
@@ -69,6 +72,10 @@ pub(super) struct Writer<'a> {
     weight: usize,
     /// What the commands of each stage have left, once it was asked for.
     pub(super) traces: BTreeMap<usize, Vec<&'static str>>,
+    /// What instructions name of the context, once it was asked for.
+    pub(super) reached: Option<BTreeSet<String>>,
+    /// Paths of the context that may still be searched for symlinks.
+    pub(super) search: Cell<usize>,
     /// VOLUME instructions, which come last.
     pub(super) volumes: Vec<Instruction>,
     /// Names of what hookd adds to the archive, and of temporary files, are numbered.
@@ -112,6 +119,8 @@ impl<'a> Writer<'a> {
             leaked: Leaked::default(),
             weight: 0,
             traces: BTreeMap::new(),
+            reached: None,
+            search: Cell::new(MOST_SEARCHED),
             volumes: Vec::new(),
             count: 0,
         }

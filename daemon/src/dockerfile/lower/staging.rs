@@ -3,7 +3,7 @@
 use super::copy::{Flags, beneath};
 use super::modes::Modes;
 use super::stage::Writer;
-use super::{BUILDER_DIR, BuilderFile, Content, directory, variables};
+use super::{BUILDER_DIR, BuilderFile, Content, directory, reached, variables};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::{self, Entry};
 use crate::dockerfile::heredoc::Heredoc;
@@ -13,6 +13,9 @@ use crate::dockerfile::lines::Instruction;
 const DEEPEST: usize = 200;
 /// Files that a Dockerfile may pick out of the context.
 const MOST_FILES: usize = 10_000;
+
+/// Unknown variables of a heredoc that have a warning.
+const MOST_NAMED: usize = 10;
 
 /// The sources of a COPY as they are written.
 #[derive(Default)]
@@ -43,20 +46,39 @@ impl Sources {
     }
 }
 
-/// The path of a file with the text of a heredoc; none: its variables are not known.
-pub(super) fn heredoc(writer: &mut Writer<'_>, flags: &Flags, heredoc: &Heredoc) -> Option<String> {
+/// The path of a file with the text of a heredoc.
+///
+/// # Errors
+/// Its name is none of a file, or its variables cannot be read.
+pub(super) fn heredoc(
+    writer: &mut Writer<'_>,
+    copy: &Instruction,
+    flags: &Flags,
+    heredoc: &Heredoc,
+) -> Result<String, DockerfileError> {
+    let name = &heredoc.name;
     // It is the name of a file: what is none would lead elsewhere.
-    let is_name = !heredoc.name.contains(['/', '\0']) && heredoc.name.len() < 256;
-    if !is_name || heredoc.name.starts_with('.') || writer.is_full() {
-        return None;
+    if name.contains(['/', '\0']) || name.len() > 255 || name.starts_with('.') {
+        let problem = format!("the heredoc {name:?} has no name for a file");
+        return Err(DockerfileError::new(copy.line, problem));
     }
-    let text = heredoc.content();
-    let text = if heredoc.expand { writer.scope.expand_text(&text)? } else { text };
+    let mut text = heredoc.content();
+    if heredoc.expand {
+        let Some((expanded, unknown)) = writer.scope.expand_text(&text) else {
+            let problem = format!("the variables in the heredoc {name} cannot be read");
+            return Err(DockerfileError::new(copy.line, problem));
+        };
+        text = expanded;
+        for name in unknown.iter().take(MOST_NAMED) {
+            let problem = "is empty here: variables of the base image are not known";
+            writer.warn(copy.line, format!("${name} {problem}"));
+        }
+    }
     let path = format!("copy-{}/{}", writer.number(), heredoc.name);
     let word = word(&path);
     let mode = flags.modes.as_ref().map_or(0o644, |modes| modes.apply(0o644, false));
     writer.add_file(BuilderFile { path, mode, content: Content::Bytes(text.into_bytes()) });
-    Some(word)
+    Ok(word)
 }
 
 /// Writes a source in the context.
@@ -75,12 +97,7 @@ pub(super) fn source(
         keep(writer, source, written);
         return Ok(());
     };
-    let found = if files::is_pattern(&expanded) {
-        files::glob(writer.files, &expanded)
-    } else {
-        Some(vec![files::clean(&expanded)])
-    };
-    let Some(found) = found else {
+    let Some(found) = matched(writer, &expanded) else {
         if flags.are_staged() {
             let problem = format!(
                 "the files of {source:?} cannot be determined: ** and too many are not read"
@@ -90,6 +107,10 @@ pub(super) fn source(
         keep(writer, source, written);
         return Ok(());
     };
+    if found.is_empty() {
+        reached::check(writer, copy.line, &expanded)?;
+    }
+    directory::check_symlinks(writer, copy, flags, &found);
     if flags.are_staged() {
         for word in picked(writer, copy, flags, &expanded, &found)? {
             written.add(word);
@@ -121,6 +142,14 @@ pub(super) fn source(
     Ok(())
 }
 
+/// The paths that a source stands for; none: they cannot be determined.
+fn matched(writer: &Writer<'_>, source: &str) -> Option<Vec<String>> {
+    match files::is_pattern(source) {
+        true => files::glob(writer.files, source),
+        false => Some(vec![files::clean(source)]),
+    }
+}
+
 /// Whether Kaniko takes more for matches of a pattern: the context itself, and a file whose name it is.
 fn matches_more(writer: &Writer<'_>, pattern: &str, found: &[String]) -> bool {
     let name = files::clean(pattern);
@@ -137,7 +166,7 @@ fn keep(writer: &Writer<'_>, source: &str, written: &mut Sources) {
     if kept == source { written.same(kept) } else { written.add(kept) }
 }
 
-fn not_found(line: usize, source: &str) -> DockerfileError {
+pub(super) fn not_found(line: usize, source: &str) -> DockerfileError {
     let problem = format!(
         "{:?}: not found in the build context, or .dockerignore leaves it out",
         format!("/{}", files::clean(source))

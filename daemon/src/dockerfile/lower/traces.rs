@@ -68,11 +68,23 @@ pub(super) fn names(writer: &Writer<'_>, stage: usize, path: &str, line: usize) 
     false
 }
 
+/// Whether a command of the text makes this directory.
+pub(super) fn makes(text: &str, path: &str) -> bool {
+    let is_path = |word: &str| word.starts_with('/') && files::clean(word) == path;
+    parts(text).any(|command| {
+        let mut words = command.split_whitespace();
+        words.any(|word| word == "mkdir") && words.any(is_path)
+    })
+}
+
 /// The commands of a RUN.
 fn commands(run: &Instruction) -> impl Iterator<Item = &str> {
     let heredocs = run.heredocs.iter().map(|heredoc| heredoc.text.as_str());
-    let texts = [run.rest.as_str()].into_iter().chain(heredocs);
-    texts.flat_map(|text| text.split([';', '&', '|', '(', ')', '\n']))
+    [run.rest.as_str()].into_iter().chain(heredocs).flat_map(parts)
+}
+
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split([';', '&', '|', '(', ')', '\n'])
 }
 
 /// What is lost of what the commands of a stage made.

@@ -92,6 +92,39 @@ fn sources_without_a_directory_are_copied_in_turn() {
     assert_body("COPY --chown=:team f /x", "COPY --chown=0:team [\"f\",\"/x\"]");
 }
 
+#[test]
+fn a_pattern_without_a_match_needs_its_directory() {
+    assert_eq!(copied("COPY none* /x/").0, "");
+    for wrong in ["COPY src/none* /x/", "COPY none/* /x/", "COPY top.txt src/none* /x/"] {
+        let (line, problem) = refused(&format!("FROM a\n{wrong}\n"));
+        assert!(line == 2 && problem.contains("not found in the build context"), "{problem}");
+    }
+    // What another instruction needs of it is there.
+    for other in
+        ["COPY . /all", "COPY src/two/a.txt /a", "ADD s*/one /o", "RUN --mount=target=/c x"]
+    {
+        let text = format!("FROM a\n{other}\nCOPY src/none* /x/\n");
+        assert!(!lowered(&text).dockerfile.contains("none"), "{other}");
+    }
+    let unneeded = "FROM a AS b\nCOPY . /all\nFROM a\nCOPY src/none* /x/\n";
+    assert_eq!(refused(unneeded).0, 4);
+}
+
+#[test]
+fn unknown_variables_of_a_heredoc_are_empty() {
+    let lowered = lowered("FROM a\nENV K=v\nCOPY <<EOF /x\n$K [$PATH] \\$N $1\nEOF\n");
+    assert_eq!(lowered.files[0].content, Content::Bytes(b"v [] $N \n".to_vec()));
+    let problem = "$PATH is empty here: variables of the base image are not known";
+    let found: Vec<_> = lowered.warnings.iter().map(|one| (one.line, &*one.problem)).collect();
+    assert_eq!(found, [(3, problem)]);
+    assert_eq!(refused("FROM a\nCOPY <<EOF /x\n${K!}\nEOF\n").0, 2);
+}
+
+#[test]
+fn a_directory_of_the_context_in_a_workdir_is_no_usual_one() {
+    assert_eq!(warned("FROM a\nWORKDIR /w\nCOPY . .\n"), [0; 0]);
+}
+
 /// Below a symlink, which Kaniko's patterns do not follow.
 #[test]
 fn a_pattern_goes_through_symlinks() {

@@ -27,9 +27,9 @@ fn what_the_copies_of_other_stages_lose_is_a_warning() {
 #[test]
 fn the_original_kaniko_differs_in_more() {
     for text in [
-        "USER 1000:1000",
-        "USER app:team",
-        "USER app\nWORKDIR /w",
+        "USER 1000:1000\nRUN x",
+        "USER app:team\nRUN x",
+        "USER app\nWORKDIR /new/w",
         "ENV X=1\nARG X=2",
         "COPY --chmod=0600 f /new/f",
     ] {
@@ -133,12 +133,12 @@ fn the_fork_changes_the_owner_of_a_target_that_is_there() {
 fn a_number_alone_as_user_is_a_warning_with_each_kaniko() {
     for (user, warned) in [("1000", true), ("1000:0", false), ("app", false), ("0", false)] {
         for builder in [Builder::Fork, Builder::ForkThatReadsTwice] {
-            let text = format!("FROM a\nUSER {user}\n");
+            let text = format!("FROM a\nUSER {user}\nRUN x\n");
             let warnings = lower(text.as_bytes(), &files(), builder).unwrap().warnings;
             assert_eq!(warnings.iter().any(|one| one.line == 2), warned, "{user}");
         }
     }
-    let original = lower(b"FROM a\nUSER 1000\n", &files(), Builder::Original).unwrap();
+    let original = lower(b"FROM a\nUSER 1000\nRUN x\n", &files(), Builder::Original).unwrap();
     assert_eq!(original.warnings.len(), 1);
 }
 
@@ -199,7 +199,8 @@ fn hostile_dockerfiles_end_at_limits() {
 fn a_heredoc_is_a_file_of_its_own_directory() {
     for name in ["../../executor", "/x", "..", ".x/../y"] {
         let text = format!("FROM scratch\nCOPY <<{name} /x\ny\n{name}\n");
-        assert_eq!(lowered(&text).files, [], "{name}");
+        let error = lower(text.as_bytes(), &files(), Builder::Original).unwrap_err();
+        assert_eq!(error.line, 2, "{name}");
     }
 }
 

@@ -51,3 +51,37 @@ fn excluded_files_are_those_of_directories() {
     let paths: Vec<_> = lowered.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["copy-1/0/top.txt", "copy-2/0"]);
 }
+
+#[test]
+fn a_shell_without_a_path_is_found_in_the_image() {
+    assert_body(
+        "SHELL [\"bash\", \"-c\"]\nRUN x \"$y\"",
+        "SHELL [\"bash\", \"-c\"]\nRUN [\"bash\",\"-c\",\"x \\\"$y\\\"\"]",
+    );
+}
+
+#[test]
+fn what_onbuild_keeps_is_written_where_it_runs() {
+    let text = "FROM a AS b\nONBUILD RUN <<EOF\nx\nEOF\nONBUILD EXPOSE 81/TCP\n\
+                ONBUILD COPY link /l\nFROM b AS c\nRUN y\nFROM c\nONBUILD RUN z\n";
+    let expected = "FROM a AS b\nFROM b AS c\nRUN [\"/bin/sh\",\"-c\",\"x\\n\"]\nEXPOSE 81/tcp\n\
+                    COPY [\"../hookd/copy-1/link\",\"/l\"]\nRUN y\nFROM c\nONBUILD RUN z\n";
+    assert_eq!(lowered(text).dockerfile, expected);
+    for wrong in ["FROM x", "MAINTAINER x", "ONBUILD RUN x"] {
+        assert_eq!(refused(&format!("FROM a AS b\n\nONBUILD {wrong}\nFROM b\n")).0, 3);
+    }
+}
+
+#[test]
+fn values_that_docker_does_not_know_are_refused() {
+    for wrong in [
+        "COPY --link=maybe a /a",
+        "RUN --mount=type=cache,target=/c,sharing=all x",
+        "RUN []",
+        "RUN --mount=type=bind,source=none,target=/n x",
+    ] {
+        assert_eq!(refused(&format!("FROM a\n{wrong}\n")).0, 2, "{wrong}");
+    }
+    let read = crate::dockerfile::images(b"FROM --none=1 a\n");
+    assert_eq!(read.unwrap_err().problem, "unknown flag: --none");
+}
