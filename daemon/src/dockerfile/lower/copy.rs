@@ -245,12 +245,8 @@ fn check_target(
     let path = flags.target.clone().unwrap_or_else(|| files::clean(&target));
     let above = path.rsplit_once('/').map_or("", |two| two.0);
     let parent = if flags.is_directory { path.as_str() } else { above };
-    let image = user::image(writer).unwrap_or_default();
-    let is_small = image.is_empty() || SMALL.iter().any(|word| image.contains(word));
-    let usual = if is_small { &USUAL[..FEW] } else { &USUAL[..] };
-    let is_made = writer.directory.as_deref() == Some(parent);
-    let may_be_new = !parent.is_empty() && !usual.contains(&parent) && !is_made;
-    if flags.has_mode_above && may_be_new && writer.builder == Builder::Original {
+    let is_original = writer.builder == Builder::Original;
+    if is_original && flags.has_mode_above && may_be_new(writer, parent) {
         let problem =
             format!("directories above {target} that are new do not have the mode of --chmod");
         writer.warn(copy.line, problem);
@@ -270,6 +266,15 @@ fn check_target(
             writer.warn(copy.line, problem);
         }
     }
+}
+
+/// True for a directory that neither the base image has, as far as its name tells, nor WORKDIR makes.
+pub(super) fn may_be_new(writer: &Writer<'_>, directory: &str) -> bool {
+    let image = user::image(writer).unwrap_or_default();
+    let is_small = image.is_empty() || SMALL.iter().any(|word| image.contains(word));
+    let usual = if is_small { &USUAL[..FEW] } else { &USUAL[..] };
+    let is_made = writer.directory.as_deref() == Some(directory);
+    !directory.is_empty() && !usual.contains(&directory) && !is_made
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -4,7 +4,7 @@
 //! It leaves out what `.dockerignore` names, also a directory that it copies, but for what is in it. Each
 //! such source has a path of its own, through a link, so that no other instruction loses it.
 
-use super::copy::Flags;
+use super::copy::{Flags, may_be_new};
 use super::stage::Writer;
 use super::traces;
 use super::{BUILDER_DIR, Builder, BuilderFile, CONTEXT_DIR, Content, variables};
@@ -161,6 +161,13 @@ pub(super) fn check_copied(
     if is_other || is_odd(&target) || traces::names(writer, writer.at, &target, copy.line) {
         let problem = "gets the mode of its source and the owner of what is copied, if it is there";
         writer.warn(copy.line, format!("/{target} {problem}"));
+    }
+    let above = target.rsplit_once('/').map_or("", |(above, _)| above);
+    // Who adds a user makes its home, too.
+    let is_there = is_odd(above) || traces::mentions(writer, writer.at, above, copy.line);
+    if flags.has_owner && !is_there && may_be_new(writer, above) {
+        let problem = "are root's: --chown has no effect on them";
+        writer.warn(copy.line, format!("new directories above /{target} {problem}"));
     }
     let stage = writer.stages.find(from, writer.at);
     for source in sources {

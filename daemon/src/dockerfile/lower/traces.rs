@@ -50,15 +50,28 @@ pub(super) fn names(writer: &Writer<'_>, stage: usize, path: &str, line: usize) 
         let is_odd = !words.contains(&"mkdir") || words.iter().any(|word| word.starts_with("-m"));
         words.iter().any(is_command) && is_odd && words.iter().any(is_path)
     };
+    any_command(writer, stage, line, |command| {
+        sets(&command.split_whitespace().collect::<Vec<_>>())
+    })
+}
+
+/// Whether a command of a stage, or of those that it begins with, has a path in its text before a line.
+pub(super) fn mentions(writer: &Writer<'_>, stage: usize, path: &str, line: usize) -> bool {
+    any_command(writer, stage, line, |command| command.contains(path))
+}
+
+fn any_command(
+    writer: &Writer<'_>,
+    stage: usize,
+    line: usize,
+    is_one: impl Fn(&str) -> bool,
+) -> bool {
     let mut next = Some(stage);
     while let Some(at) = next {
         let stage = &writer.stages.all[at];
         let is_before = |one: &&Instruction| one.keyword == "run" && one.line < line;
-        for run in stage.instructions.iter().filter(is_before) {
-            let mut commands = commands(run);
-            if commands.any(|command| sets(&command.split_whitespace().collect::<Vec<_>>())) {
-                return true;
-            }
+        if stage.instructions.iter().filter(is_before).flat_map(commands).any(&is_one) {
+            return true;
         }
         next = match stage.base {
             Base::Stage(base) => Some(base),

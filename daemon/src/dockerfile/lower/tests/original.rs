@@ -56,6 +56,9 @@ fn odd_directories_of_other_stages_are_a_warning() {
         ("USER app\nWORKDIR /new/w\nCOPY --from=b /x .", 2),
         ("WORKDIR /w\nCOPY --from=b --chown=1:1 /x .", 1),
         ("WORKDIR /w\nCOPY --from=b /x .", 0),
+        ("COPY --from=b --chown=1:1 /x /new/x", 1),
+        ("COPY --from=b --chown=1:1 /x /home/app/x", 0),
+        ("RUN mkdir /new\nCOPY --from=b --chown=1:1 /x /new/x", 0),
         ("RUN chown 1:1 /w\nCOPY --from=b /x /w/", 1),
         ("COPY --from=node:1 /usr/local/bin/npm /usr/local/bin/npm", 1),
     ] {
