@@ -254,8 +254,11 @@ pub fn failure(error: ContextError) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use crate::build::builder::KANIKO;
+    use crate::error::Reason;
 
     async fn read(spec: &BuildSpec, work: &str) -> (ReadContext, ContextDigest) {
         let config = Config::of(&["--work-dir", work]);
@@ -289,5 +292,44 @@ mod tests {
         let mut other = with("one1");
         other.options.arguments.insert("B".to_owned(), "three3".to_owned());
         assert_eq!(read(&other, work).await.1, of_first);
+    }
+
+    #[tokio::test]
+    async fn a_strict_build_ends_where_another_warns() {
+        let directory = tempfile::tempdir().unwrap();
+        let dockerfile = directory.path().join("Dockerfile");
+        let work = directory.path().to_str().unwrap();
+        let (loose, strict) = (["--work-dir", work], ["--work-dir", work, "--build-strict"]);
+        let (loose, strict) = (Config::of(&loose), Config::of(&strict));
+        let spec = BuildSpec::of(&dockerfile);
+        let reader = |config| ContextReader { config, builder: KANIKO, policy: None, spec: &spec };
+        std::fs::write(&dockerfile, "FROM a\n\nRUN --network=none x\n").unwrap();
+        let read = reader(&loose).read().await.unwrap();
+        assert!(read.warnings[0].starts_with("Dockerfile:3: warning: "), "{:?}", read.warnings);
+        let failure = reader(&strict).read().await.unwrap_err();
+        assert_eq!(failure.reason, Reason::BuildFailed);
+        assert!(failure.to_string().contains("--network=none has no effect"), "{failure}");
+        std::fs::write(&dockerfile, "FROM a\nRUN x\n").unwrap();
+        assert_eq!(reader(&strict).read().await.unwrap().warnings, [] as [String; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_context_is_read_for_as_long_as_the_settings_say() {
+        let limits = ["--build-context-timeout", "7", "--build-context-limit", "9"];
+        let (config, spec) = (Config::of(&limits), BuildSpec::of("/w/Dockerfile".as_ref()));
+        let reader = ContextReader { config: &config, builder: KANIKO, policy: None, spec: &spec };
+        let (bounds, _guard) = reader.bounds();
+        assert_eq!((bounds.timeout, bounds.bytes), (Duration::from_secs(7), 9));
+        // A file call that does not return.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let read = reader.on_thread(move || ended.recv());
+        tokio::pin!(read);
+        assert!((&mut read).now_or_never().is_none());
+        tokio::time::advance(bounds.timeout + GRACE - Duration::from_millis(1)).await;
+        assert!((&mut read).now_or_never().is_none());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        let failure = read.await.unwrap_err();
+        assert!(failure.to_string().contains("within 22 s"), "{failure}");
+        drop(end);
     }
 }

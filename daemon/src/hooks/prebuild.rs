@@ -18,6 +18,7 @@ use crate::build::cache::BuildCache;
 use crate::build::prebuild::{self, AtWork};
 use crate::build::{BuildEnvironment, actions, trust};
 use crate::cluster::objects;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{Failure, report};
 use crate::ids::StepId;
@@ -121,21 +122,30 @@ async fn all(context: &Context, event: &str) {
     if !may_build(context, event).await.unwrap_or_default() {
         return;
     }
-    let config = &context.config;
-    let (work_dir, roots) = (config.work_dir.clone(), config.context_roots());
-    let limit = config.build.prebuild_limit;
-    let find = move || actions::dockerfiles(&work_dir, &roots, limit);
-    let found = blocking::run(blocking::DEADLINE, "Looking for Dockerfile actions", find).await;
-    let found = found.unwrap_or_else(|failure| {
-        tracing::info!(error = report(&failure), "no Dockerfile actions can be found");
-        Vec::new()
-    });
-    let at_once = config.build.prebuild_at_once.max(1);
+    let found = dockerfiles(&context.config).await;
     // Not by a closure: its future would not be Send.
     let mut builds = Vec::new();
     for dockerfile in found {
         builds.push(one(context, dockerfile, event));
     }
+    some_at_once(&context.config, builds).await;
+}
+
+/// The Dockerfiles that are built ahead for a job.
+pub(super) async fn dockerfiles(config: &Config) -> Vec<PathBuf> {
+    let (work_dir, roots) = (config.work_dir.clone(), config.context_roots());
+    let limit = config.build.prebuild_limit;
+    let find = move || actions::dockerfiles(&work_dir, &roots, limit);
+    let found = blocking::run(blocking::DEADLINE, "Looking for Dockerfile actions", find).await;
+    found.unwrap_or_else(|failure| {
+        tracing::info!(error = report(&failure), "no Dockerfile actions can be found");
+        Vec::new()
+    })
+}
+
+/// Runs builds, as many at the same time as the settings say.
+pub(super) async fn some_at_once(config: &Config, builds: Vec<impl Future<Output = ()>>) {
+    let at_once = config.build.prebuild_at_once.max(1);
     stream::iter(builds).for_each_concurrent(at_once, |build| build).await;
 }
 

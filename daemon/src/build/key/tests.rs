@@ -1,22 +1,22 @@
 //! Two builds have one key if and only if they are of the same things.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hookd_api::v1::JobContext;
-use k8s_openapi::api::core::v1::Container;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Affinity, Container, PodSpec, Volume};
 
 use super::*;
 use crate::build::context::{self, Bounds, ContextSummary};
+use crate::config::Config;
 use crate::names::origin::Origin;
+use crate::registry::{built_tags, destination};
 
-/// Contexts that are compared, each with all others.
-const CONTEXTS: u32 = 10_000;
+mod mutants;
+mod mutations;
+mod tree;
 
 fn digest_of(directory: &Path) -> ContextDigest {
     summary_of(directory).digest
@@ -30,84 +30,6 @@ fn summary_of(directory: &Path) -> ContextSummary {
     context.survey(&bounds).unwrap()
 }
 
-/// What an entry of a context is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Node {
-    File { content: Vec<u8>, mode: u32 },
-    Link { target: &'static str },
-    Directory { mode: u32 },
-}
-
-type Tree = BTreeMap<String, Node>;
-
-fn node() -> impl Strategy<Value = Node> {
-    let content = prop_oneof![
-        prop::sample::select(vec![b"".to_vec(), b"a".to_vec(), b"ab".to_vec(), vec![0; 512]]),
-        // What the next entry of an archive could begin with.
-        Just([&b"b"[..], &[0; 99]].concat()),
-    ];
-    prop_oneof![
-        4 => (content, prop::sample::select(vec![0o644, 0o755, 0o4755]))
-            .prop_map(|(content, mode)| Node::File { content, mode }),
-        1 => prop::sample::select(vec!["a", "b"]).prop_map(|target| Node::Link { target }),
-        1 => prop::sample::select(vec![0o755, 0o1777]).prop_map(|mode| Node::Directory { mode }),
-    ]
-}
-
-fn tree() -> impl Strategy<Value = Tree> {
-    let long = "n".repeat(120);
-    let names = vec!["a".to_owned(), "b".to_owned(), "ab".to_owned(), "d/a".to_owned(), long];
-    prop::collection::btree_map(prop::sample::select(names), node(), 0..3)
-}
-
-/// Writes the tree, its times as they come.
-fn write(tree: &Tree, directory: &Path, seconds: u64) {
-    fs::write(directory.join("Dockerfile"), "FROM scratch\n").unwrap();
-    fs::create_dir(directory.join("d")).unwrap();
-    for (name, node) in tree {
-        let path = directory.join(name);
-        match node {
-            Node::File { content, mode } => {
-                fs::write(&path, content).unwrap();
-                fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
-                let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-                File::open(&path).unwrap().set_modified(time).unwrap();
-            }
-            Node::Link { target } => symlink(target, &path).unwrap(),
-            Node::Directory { mode } => {
-                fs::create_dir(&path).unwrap();
-                fs::set_permissions(&path, Permissions::from_mode(*mode)).unwrap();
-            }
-        }
-    }
-}
-
-#[test]
-fn ten_thousand_contexts_have_one_key_only_if_they_are_equal() {
-    let (mut of_trees, mut of_digests) = (HashMap::new(), HashMap::new());
-    let mut repeated = 0;
-    let mut runner = TestRunner::new(Config { cases: CONTEXTS, ..Config::default() });
-    let seen = std::cell::RefCell::new((&mut of_trees, &mut of_digests, &mut repeated));
-    runner
-        .run(&(tree(), 1..2_000_000_000_u64), |(tree, seconds)| {
-            let directory = tempfile::tempdir().unwrap();
-            write(&tree, directory.path(), seconds);
-            let digest = digest_of(directory.path()).as_bytes().to_vec();
-            let (of_trees, of_digests, repeated) = &mut *seen.borrow_mut();
-            match of_trees.insert(tree.clone(), digest.clone()) {
-                Some(before) => {
-                    prop_assert_eq!(before, digest.clone());
-                    **repeated += 1;
-                }
-                None => prop_assert!(!of_digests.contains_key(&digest), "{:?}", tree),
-            }
-            of_digests.insert(digest, tree);
-            Ok(())
-        })
-        .unwrap();
-    assert!(repeated > 1000 && of_trees.len() > 200, "{repeated} of {}", of_trees.len());
-}
-
 fn job(change: impl FnOnce(&mut Container)) -> Job {
     let mut container = Container {
         image: Some("kaniko:1".into()),
@@ -118,6 +40,12 @@ fn job(change: impl FnOnce(&mut Container)) -> Job {
     let mut job = Job::default();
     let spec = job.spec.get_or_insert_default();
     spec.template.spec.get_or_insert_default().containers = vec![container];
+    job
+}
+
+fn pod(change: impl FnOnce(&mut PodSpec)) -> Job {
+    let mut job = job(|_| {});
+    change(job.spec.as_mut().unwrap().template.spec.as_mut().unwrap());
     job
 }
 
@@ -139,6 +67,12 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
     let other_image = job(|container| container.image = Some("kaniko:2".into()));
     let other_flags = job(|container| container.args = Some(vec!["--single-snapshot".into()]));
     let other_variable = job(|container| container.env = Some(Vec::new()));
+    let on_arm =
+        pod(|pod| pod.node_selector = Some([("kubernetes.io/arch".into(), "arm64".into())].into()));
+    let elsewhere = pod(|pod| pod.affinity = Some(Affinity::default()));
+    let volume = Volume { name: "ca".into(), ..Volume::default() };
+    let with_volume = pod(|pod| pod.volumes = Some(vec![volume]));
+    let by_runtime = pod(|pod| pod.runtime_class_name = Some("gvisor".into()));
     let all = [
         first,
         Ingredients { context: &contexts[1], ..first },
@@ -147,6 +81,10 @@ fn each_thing_that_an_image_is_made_of_changes_its_key() {
         Ingredients { job: &other_image, ..first },
         Ingredients { job: &other_flags, ..first },
         Ingredients { job: &other_variable, ..first },
+        Ingredients { job: &on_arm, ..first },
+        Ingredients { job: &elsewhere, ..first },
+        Ingredients { job: &with_volume, ..first },
+        Ingredients { job: &by_runtime, ..first },
     ];
     let tag = |ingredients: &Ingredients<'_>| BuildKey::new(ingredients).unwrap().hex;
     for (number, one) in all.iter().enumerate() {
@@ -203,4 +141,20 @@ fn layers_are_shared_by_contexts_of_the_same_names() {
     assert_ne!(first, scope(&[("a", "1")], |_| {}));
     let other = |container: &mut Container| container.image = Some("kaniko:2".into());
     assert_ne!(first, scope(&[("a", "1"), ("b", "2")], other));
+}
+
+#[test]
+fn the_tag_of_a_kept_image_ends_when_the_settings_say() {
+    let settings = ["--registry-host", "r.test", "--built-images-max-age", "7000"];
+    let registry = Config::of(&settings).registry;
+    let (step, path) = ("s".parse().unwrap(), Path::new("_actions/o/r/v1/Dockerfile"));
+    let before = Timestamp::now();
+    let made = destination::of_step(&registry, "u", &step, path).unwrap();
+    let (end, age) = (
+        built_tags::read(made.repository_and_tag().1).unwrap().end,
+        SignedDuration::from_secs(7000),
+    );
+    // Whole seconds.
+    let earliest = before.checked_add(age - SignedDuration::from_secs(1)).unwrap();
+    assert!(end > earliest && end <= Timestamp::now().checked_add(age).unwrap(), "{end}");
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::hooks::prebuild::end;
+use crate::hooks::prebuild::{dockerfiles, end, some_at_once};
 use crate::names::BUILD_KEY_LABEL;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/ns/leases";
@@ -38,4 +38,37 @@ async fn prebuilds_end_with_their_leases_and_no_step_does() {
 async fn a_job_without_prebuilds_asks_for_none() {
     let hookd = Hookd::expecting([]);
     hookd.api.during(end(&hookd.context)).await;
+}
+
+#[tokio::test]
+async fn no_more_is_built_ahead_than_the_settings_say() {
+    let directory = tempfile::tempdir().unwrap();
+    for repository in ["one", "two", "three"] {
+        let action = directory.path().join("_actions/octo").join(repository).join("v1");
+        std::fs::create_dir_all(&action).unwrap();
+        let definition = "runs: {using: docker, image: Dockerfile}\n";
+        std::fs::write(action.join("action.yml"), definition).unwrap();
+        std::fs::write(action.join("Dockerfile"), "FROM scratch\n").unwrap();
+    }
+    let work = ["--work-dir", directory.path().to_str().unwrap()];
+    for (limit, expected) in [("0", 0), ("2", 2), ("5", 3)] {
+        let config = Config::of(&[&work[..], &["--prebuild-limit", limit]].concat());
+        assert_eq!(dockerfiles(&config).await.len(), expected, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_are_built_at_once_as_the_settings_say() {
+    for (at_once, expected) in [("0", 1), ("1", 1), ("3", 3), ("9", 5)] {
+        let config = Config::of(&["--prebuild-at-once", at_once]);
+        let (running, most) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let build = || async {
+            running.set(running.get() + 1);
+            most.set(most.get().max(running.get()));
+            tokio::task::yield_now().await;
+            running.set(running.get() - 1);
+        };
+        some_at_once(&config, (0..5).map(|_| build()).collect()).await;
+        assert_eq!((most.get(), running.get()), (expected, 0), "{at_once}");
+    }
 }

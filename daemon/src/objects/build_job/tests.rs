@@ -162,6 +162,11 @@ fn buildkit_has_no_rights_but_those_of_newuidmap() {
     assert_eq!(capabilities.add.as_deref(), Some(&["SETGID", "SETUID"].map(str::to_owned)[..]));
     let seccomp = context.seccomp_profile.as_ref().unwrap();
     assert_eq!(seccomp.localhost_profile.as_deref(), Some("hookd/buildkit.json"));
+    let other = [&BUILDKIT[..], &["--buildkit-seccomp-profile", "own/profile.json"]].concat();
+    let other = self::pod(made(&[&IN_CLUSTER[..], &other].concat()));
+    let context = other.containers[0].security_context.as_ref().unwrap();
+    let seccomp = context.seccomp_profile.as_ref().unwrap();
+    assert_eq!(seccomp.localhost_profile.as_deref(), Some("own/profile.json"));
     let mounted: Vec<_> =
         container.volume_mounts.iter().flatten().map(|mount| mount.name.as_str()).collect();
     assert_eq!(mounted, ["build"]);
