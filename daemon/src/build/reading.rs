@@ -305,12 +305,16 @@ mod tests {
         let reader = |config| ContextReader { config, builder: KANIKO, policy: None, spec: &spec };
         std::fs::write(&dockerfile, "FROM a\n\nRUN --network=none x\n").unwrap();
         let read = reader(&loose).read().await.unwrap();
-        assert!(read.warnings[0].starts_with("Dockerfile:3: warning: "), "{:?}", read.warnings);
+        assert!(
+            read.warnings[0].text.starts_with("Dockerfile:3: warning: "),
+            "{:?}",
+            read.warnings
+        );
         let failure = reader(&strict).read().await.unwrap_err();
         assert_eq!(failure.reason, Reason::BuildFailed);
         assert!(failure.to_string().contains("--network=none has no effect"), "{failure}");
         std::fs::write(&dockerfile, "FROM a\nRUN x\n").unwrap();
-        assert_eq!(reader(&strict).read().await.unwrap().warnings, [] as [String; 0]);
+        assert_eq!(reader(&strict).read().await.unwrap().warning_lines(), [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]
