@@ -163,14 +163,8 @@ impl Build<'_> {
                     None => return Ok(None),
                 },
             };
-            let namespace = &self.env.cluster.namespace;
-            let builder = self.builder().image(&self.env.config.build);
-            let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
-            let is_cached = self.env.config.build.cache.of(self.env.is_trusted).is_some();
-            let uncached = uncacheable.filter(|_| is_cached);
-            let uncached = uncached.map(|why| format!("Layers are not cached: {why}"));
-            let lines = lookup.line().into_iter().chain(warnings).chain(uncached);
-            let lines: Vec<_> = lines.chain([place]).collect();
+            let lines = lookup.line().into_iter().chain(warnings);
+            let lines: Vec<_> = lines.chain(self.about(&job, uncacheable)).collect();
             log_group::open(self.dockerfile, &lines, session).await?;
             let mut watch = PodWatch::for_job(self.env.cluster.pods(), &job);
             let pod = match self.started(&job, &mut watch, session).await {
@@ -201,6 +195,17 @@ impl Build<'_> {
             let shown = Shown::new(&endpoint).hiding(hidden);
             return Ok(Some(Running { job, pod, watch, shown, context_digest, is_of_key }));
         }
+    }
+
+    /// What the log says of its builder and its layers.
+    fn about(&self, job: &Job, uncacheable: Option<&str>) -> impl Iterator<Item = String> {
+        let namespace = &self.env.cluster.namespace;
+        let builder = self.builder().image(&self.env.config.build);
+        let place = format!("Builder {builder}, Job {namespace}/{}", job.name_any());
+        let is_cached = self.env.config.build.cache.of(self.env.is_trusted).is_some();
+        let uncached = uncacheable.filter(|_| is_cached);
+        let uncached = uncached.map(|why| format!("Layers are not cached: {why}"));
+        uncached.into_iter().chain([place])
     }
 
     /// What this build may push and pull.

@@ -14,7 +14,6 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use crate::build::builder::Builder;
-use crate::build::cache::BuildCache;
 use crate::build::context::ContextDigest;
 use crate::build::error::BuildError;
 use crate::build::key::BuildKey;
@@ -23,24 +22,17 @@ use crate::build::spec::BuildSpec;
 use crate::cluster::logs::LogPosition;
 use crate::cluster::pod::{self, Termination};
 use crate::cluster::watch::PodWatch;
-use crate::cluster::{Cluster, ContainerRef, logs};
-use crate::config::Config;
+use crate::cluster::{ContainerRef, logs};
 use crate::endpoint::Shown;
 use crate::error::{Failure, report};
 use crate::ids::{self, StepId};
 use crate::metrics::{self, TRACE_TARGET};
 use crate::names;
-use crate::names::origin::Origin;
-use crate::policy::Policy;
-use crate::registry::client::RegistryClient;
-use crate::registry::destination::{self, Destination};
-use crate::runner::{HookTemplate, Runner};
+use crate::registry::destination::Destination;
 use crate::session::cursor::{BuiltReference, Cursor};
 use crate::session::error::SessionError;
 use crate::session::events::Session;
 use crate::session::log_group;
-use crate::session::remembered::RememberedSteps;
-use crate::session::warnings::Warnings;
 use crate::workload::output;
 
 pub mod actions;
@@ -52,6 +44,7 @@ pub mod builder;
 pub mod cache;
 mod changes;
 pub mod context;
+mod environment;
 pub mod error;
 pub mod failure;
 mod flight;
@@ -69,6 +62,7 @@ mod reuse;
 pub mod spec;
 pub mod trust;
 
+pub use environment::BuildEnvironment;
 use flight::{HeldLease, Turn};
 use reuse::{Lookup, Recipe};
 
@@ -76,40 +70,6 @@ pub use reading::{ContextReader, ReadContext, failure as context_failure};
 
 /// Lines of the log in which the reason of a failure stands.
 const TAIL_LINES: i64 = 200;
-
-/// What the builds on a runner share.
-pub struct BuildEnvironment<'a> {
-    /// The settings.
-    pub config: &'a Config,
-    /// The runner's namespace.
-    pub cluster: &'a Cluster,
-    /// The runner pod.
-    pub runner: &'a Runner,
-    /// Where the administrator's template for pods is; each Job reads it anew.
-    pub template: HookTemplate,
-    /// The administrator's policy, for the images that Dockerfiles name.
-    pub policy: Option<Policy>,
-    /// The images that the job has built.
-    pub cache: &'a BuildCache,
-    /// The client for registries; none: hookd asks none.
-    pub registry: Option<&'a RegistryClient>,
-    /// Where a build's tag is remembered before it is pushed.
-    pub built_tags: &'a RememberedSteps,
-    /// The warnings that the job's user has read.
-    pub warnings: &'a Warnings,
-    /// The build may share layers with those of other trusted events: see [`trust`].
-    pub is_trusted: bool,
-    /// The job that the build's objects are made for.
-    pub origin: Origin,
-}
-
-impl BuildEnvironment<'_> {
-    /// Where the image of a step's Dockerfile goes.
-    fn destination(&self, step: &StepId, dockerfile: &Path) -> Result<Destination, Failure> {
-        let path = dockerfile.strip_prefix(&self.config.work_dir).unwrap_or(dockerfile);
-        destination::of_step(&self.config.registry, &self.runner.uid, step, path)
-    }
-}
 
 /// What is built and where to.
 struct Build<'a> {
@@ -184,10 +144,7 @@ pub async fn build(
         log_group::close(session).await?;
         return Ok(image);
     }
-    let call = ids::unguessable()
-        .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
-    let (dockerfile, repository) = (spec.dockerfile.as_path(), OnceCell::new());
-    let build = Build { env, step, spec, dockerfile, destination, call, repository };
+    let build = Build::new(env, step, spec, destination)?;
     if let Some(job) = build.running_job(session).await? {
         let running = build.resume(job, session).await?;
         let plan = Plan { lookup: Lookup::NoKey(None), lease: None };
@@ -213,7 +170,7 @@ pub async fn build(
             }
             Turn::Ours(lease) => lease,
         };
-        // Whose turn it is matters for as long as one may wait for room; then each waits for itself.
+        // For as long as one may wait for room; then each waits for itself.
         let turn = lease.as_deref().filter(|_| began.elapsed() < env.cluster.start_timeout);
         let Some(running) = build.start_in_turn(&lookup, turn, session).await? else { continue };
         let image = build.attend(running, Plan { lookup, lease }, session).await?;
@@ -222,7 +179,19 @@ pub async fn build(
     }
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    fn new(
+        env: &'a BuildEnvironment<'a>,
+        step: &'a StepId,
+        spec: &'a BuildSpec,
+        destination: Destination,
+    ) -> Result<Self, Failure> {
+        let call = ids::unguessable()
+            .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
+        let (dockerfile, repository) = (spec.dockerfile.as_path(), OnceCell::new());
+        Ok(Self { env, step, spec, dockerfile, destination, call, repository })
+    }
+
     fn reader(&self) -> ContextReader<'_> {
         let (config, builder, policy) = (self.env.config, self.builder(), self.env.policy.as_ref());
         ContextReader { config, builder, policy, spec: self.spec }

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -110,11 +109,8 @@ pub async fn prebuild(
     session: &mut Session,
 ) -> Result<Prebuilt, Failure> {
     let destination = env.destination(step, dockerfile)?;
-    let call = ids::unguessable()
-        .map_err(|source| SessionError::NoRandomBytes { source: source.into() })?;
     let spec = BuildSpec::of(dockerfile);
-    let (spec, repository) = (&spec, OnceCell::new());
-    let build = Build { env, step, spec, dockerfile, destination, call, repository };
+    let build = Build::new(env, step, &spec, destination)?;
     let lookup = build.look_up(session).await?;
     let recipe = match &lookup {
         Lookup::Found(_) => return Ok(Prebuilt::Found),
