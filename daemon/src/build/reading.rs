@@ -139,7 +139,9 @@ impl ContextReader<'_> {
             let refused =
                 |source| BuildError::Unsupported { dockerfile: dockerfile.clone(), source };
             let files = Files::of(&source, &bounds);
-            let mut lowered = builder.dockerfile(&parsed, &files, &settings).map_err(refused)?;
+            let lowered = builder.dockerfile(&parsed, &files, &settings);
+            files.in_time().map_err(failure)?;
+            let mut lowered = lowered.map_err(refused)?;
             if let Some(first) = lowered.warnings.first().filter(|_| is_strict) {
                 return Err(refused(first.clone().into()).into());
             }

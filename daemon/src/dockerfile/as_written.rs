@@ -3,7 +3,7 @@
 
 use super::files::{self, ContextFiles, Entry};
 use super::lines::Instruction;
-use super::lower::{BuilderFile, Content, Finding, Lowered, check_syntax, unused};
+use super::lower::{BuilderFile, Content, Finding, Lowered, MOST_WARNINGS, check_syntax, unused};
 use super::options::{self, BuildOptions};
 use super::{Dockerfile, DockerfileError};
 
@@ -32,7 +32,13 @@ pub(super) fn as_written(
     let mut search = Search { files, left: MOST_PATHS };
     let needed = stages.all.iter().filter(|stage| stage.is_needed);
     let instructions = needed.flat_map(|stage| &stage.instructions);
-    let warnings = instructions.filter_map(|instruction| search.warning(instruction)).collect();
+    let mut warnings = Vec::new();
+    for warning in instructions.filter_map(|instruction| search.warning(instruction)) {
+        // What ONBUILD stands for is in several stages.
+        if warnings.len() < MOST_WARNINGS && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
     let (files, unused) = (file(&options(&stages.options)), unused(dockerfile));
     Ok(Lowered { dockerfile: text.clone(), files, warnings, unused, ..Lowered::default() })
 }

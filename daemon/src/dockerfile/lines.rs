@@ -62,6 +62,12 @@ impl Instruction {
         })
     }
 
+    /// Bytes of its texts.
+    pub(super) fn size(&self) -> usize {
+        let heredocs = self.heredocs.iter().map(|heredoc| heredoc.text.len());
+        heredocs.fold(self.text.len() + self.rest.len(), usize::saturating_add)
+    }
+
     /// Its arguments, if they are a JSON list.
     pub(super) fn json(&self) -> Option<Vec<String>> {
         serde_json::from_str(&self.rest).ok()

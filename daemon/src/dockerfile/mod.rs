@@ -139,7 +139,8 @@ fn images_of(stages: &Stages, escape: char) -> Result<Vec<NamedImage>, Dockerfil
             images.add(name, stage.from.line)?;
         }
         for instruction in &stage.instructions {
-            let trigger = instruction.trigger(escape);
+            // Of the last stage the image keeps it, for builds that begin with that image.
+            let trigger = instruction.trigger(escape).filter(|_| at + 1 == stages.all.len());
             for name in stages::sources(trigger.as_ref().unwrap_or(instruction)) {
                 let is_stage = stages.find(&name, at).is_some();
                 // A stage's number, or docker's name of the context.

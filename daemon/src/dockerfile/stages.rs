@@ -10,8 +10,10 @@ use super::{DockerfileError, SCRATCH};
 
 /// Stages that a Dockerfile may have.
 const MOST_STAGES: usize = 1000;
-/// Instructions that ONBUILD may stand for.
-const MOST_TRIGGERED: usize = 10_000;
+/// Bytes of the instructions that ONBUILD may stand for, in all stages.
+const MOST_TRIGGERED: usize = 4 << 20;
+/// Bytes of an instruction beside its text.
+const INSTRUCTION: usize = 400;
 /// Stages that an error names.
 const MOST_NAMED: usize = 20;
 
@@ -55,7 +57,7 @@ pub(super) struct Stages {
     target: String,
     /// Of the build.
     pub(super) options: BuildOptions,
-    /// Instructions that ONBUILD stands for.
+    /// Bytes of the instructions that ONBUILD stands for.
     triggered: usize,
     /// Left of those that FROM and its arguments may make.
     searches: Cell<u32>,
@@ -98,9 +100,9 @@ impl Stages {
         if stages.all.is_empty() {
             return Err(DockerfileError::new(1, "the Dockerfile has no FROM"));
         }
-        stages.check_order(parsed.escape)?;
+        stages.check_order()?;
         stages.cut()?;
-        stages.mark_needed(parsed.escape);
+        stages.mark_needed();
         Ok(stages)
     }
 
@@ -129,11 +131,11 @@ impl Stages {
     /// A name stands for the last stage that has it, be it a later one (`findStateByName` in BuildKit's
     /// convert.go). A stage that needs itself is an error there too; a later one is none, but Kaniko takes its
     /// name for an image's.
-    fn check_order(&self, escape: char) -> Result<(), DockerfileError> {
+    fn check_order(&self) -> Result<(), DockerfileError> {
         for (at, stage) in self.all.iter().enumerate() {
+            // The names in an ONBUILD mean something in the stages that begin with this one.
             for instruction in &stage.instructions {
-                let trigger = instruction.trigger(escape);
-                for name in sources(trigger.as_ref().unwrap_or(instruction)) {
+                for name in sources(instruction) {
                     let problem = match self.find(&name, self.all.len()) {
                         Some(found) if found == at => {
                             format!("circular dependency detected on stage: {name}")
@@ -224,13 +226,15 @@ impl Stages {
         escape: char,
     ) -> Result<Vec<Instruction>, DockerfileError> {
         let Base::Stage(base) = stage.base else { return Ok(Vec::new()) };
-        let kept = self.all[base].instructions.iter();
-        let triggers: Vec<_> = kept.filter_map(|one| one.trigger(escape)).collect();
-        self.triggered += triggers.len();
+        let kept = self.all[base].instructions.iter().filter(|one| one.keyword == "onbuild");
+        let sizes = kept.clone().map(|one| INSTRUCTION + one.size());
+        self.triggered = sizes.fold(self.triggered, usize::saturating_add);
         if self.triggered > MOST_TRIGGERED {
-            let problem = format!("ONBUILD stands for more than {MOST_TRIGGERED} instructions");
+            let problem =
+                format!("ONBUILD stands for more than {MOST_TRIGGERED} bytes in all stages");
             return Err(DockerfileError::new(stage.from.line, problem));
         }
+        let triggers: Vec<_> = kept.filter_map(|one| one.trigger(escape)).collect();
         let is_none =
             |one: &&Instruction| matches!(&*one.keyword, "from" | "maintainer" | "onbuild");
         if let Some(one) = triggers.iter().find(is_none) {
@@ -249,7 +253,7 @@ impl Stages {
     }
 
     /// Docker builds the last stage, and of the others those that it needs.
-    fn mark_needed(&mut self, escape: char) {
+    fn mark_needed(&mut self) {
         let mut open = vec![self.all.len() - 1];
         while let Some(at) = open.pop() {
             if std::mem::replace(&mut self.all[at].is_needed, true) {
@@ -260,8 +264,7 @@ impl Stages {
                 open.push(base);
             }
             for instruction in &stage.instructions {
-                let trigger = instruction.trigger(escape);
-                let names = sources(trigger.as_ref().unwrap_or(instruction));
+                let names = sources(instruction);
                 open.extend(names.iter().filter_map(|name| self.find(name, at)));
             }
         }

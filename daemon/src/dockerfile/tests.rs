@@ -129,6 +129,19 @@ fn hostile_dockerfiles_end_at_limits() {
     let many: String = (0..200).map(|at| format!("COPY --from=a:{at} / /\n")).collect();
     let many = format!("FROM a\n{many}");
     assert_eq!(images(many.as_bytes()).unwrap_err().line, MOST_IMAGES + 1);
+    let large = format!("FROM a AS b\nONBUILD LABEL x={}\n", "x".repeat(500_000));
+    let triggered = large + &"FROM b\n".repeat(900);
+    assert!(images(triggered.as_bytes()).unwrap_err().problem.contains("ONBUILD stands for"));
+}
+
+/// BuildKit, frontend/dockerfile/dockerfile2llb/convert.go: initOnBuildTriggers.
+#[test]
+fn names_of_an_onbuild_count_in_the_stages_that_begin_with_it() {
+    let base = "FROM a AS base\nONBUILD COPY --from=later /x /x\nFROM b AS later\n";
+    assert_eq!(named(&format!("{base}FROM base\n")), [hub("a:latest"), hub("b:latest")]);
+    // The image keeps that of the last stage.
+    let kept = named("FROM a\nONBUILD COPY --from=other /x /x\n");
+    assert_eq!(kept, [hub("a:latest"), hub("other:latest")]);
 }
 
 proptest! {

@@ -43,11 +43,13 @@ impl Meter {
             self.steps.set(left);
             return Ok(());
         }
-        self.steps.set(STEPS);
+        // Once the time is up each further step fails.
+        self.steps.set(0);
         if self.bounds.cancelled.is_cancelled() {
             return Err(ContextError::Cancelled);
         }
         if self.started.elapsed() < self.bounds.timeout {
+            self.steps.set(STEPS);
             return Ok(());
         }
         let seconds = self.bounds.timeout.as_secs();

@@ -9,7 +9,7 @@ use rustix::fs::{self, FileType, OFlags, ResolveFlags};
 use super::bounds::Meter;
 use super::dockerignore::{Matched, Rules};
 use super::listing::{self, Window};
-use super::{Bounds, BuildContext, READ_FLAGS};
+use super::{Bounds, BuildContext, ContextError, READ_FLAGS};
 use crate::beneath;
 use crate::dockerfile::{ContextFiles, Entry};
 
@@ -28,6 +28,14 @@ impl<'a> Files<'a> {
     /// The bounds are those of all that is looked at.
     pub fn of(context: &'a BuildContext, bounds: &Bounds) -> Self {
         Self { context, meter: Meter::new(context.path.clone(), bounds) }
+    }
+
+    /// Fails once the time is up: what was looked at since seemed not to be there.
+    ///
+    /// # Errors
+    /// [`ContextError::TimedOut`], or that it was cancelled.
+    pub fn in_time(&self) -> Result<(), ContextError> {
+        self.meter.spend(1)
     }
 
     /// Whether the rules name the path, given what they say of the directories that it lies in.

@@ -68,8 +68,8 @@ impl Flags {
         let mut flags = Self::default();
         for flag in &copy.flags {
             let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-            let is_true = matches!(value, "" | "1" | "t" | "T" | "true" | "TRUE" | "True");
-            let is_false = matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False");
+            let is_true = value.eq_ignore_ascii_case("true") || !flag.contains('=');
+            let is_false = value.eq_ignore_ascii_case("false");
             if matches!(name, "--link" | "--parents" | "--unpack") && !is_true && !is_false {
                 let problem = format!("expecting boolean value for flag {name}, not: {value}");
                 return Err(DockerfileError::new(copy.line, problem));

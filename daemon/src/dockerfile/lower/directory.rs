@@ -6,8 +6,8 @@
 
 use super::copy::{Flags, may_be_new};
 use super::stage::Writer;
-use super::traces;
 use super::{BUILDER_DIR, Builder, BuilderFile, CONTEXT_DIR, Content, variables};
+use super::{staging, traces};
 use crate::dockerfile::files::{self, Entry};
 use crate::dockerfile::lines::Instruction;
 
@@ -73,13 +73,17 @@ pub(super) fn check_symlinks(
 }
 
 fn contains_symlink(writer: &Writer<'_>, path: &str) -> bool {
-    let left = writer.search.get();
-    writer.search.set(left.saturating_sub(1));
+    let spend = |steps: usize| writer.search.set(writer.search.get().saturating_sub(steps));
+    spend(1);
+    if writer.search.get() == 0 || path.matches('/').count() > staging::DEEPEST {
+        return false;
+    }
     match writer.files.entry(path) {
-        _ if left == 0 => false,
         Some(Entry::Symlink(_)) => true,
         Some(Entry::Directory(_)) => {
             let names = writer.files.names(path).unwrap_or_default();
+            // All of them are in memory until the last one is looked at.
+            spend(names.len());
             names.iter().any(|name| contains_symlink(writer, &files::below(path, name)))
         }
         Some(Entry::File(_)) | None => false,
@@ -164,8 +168,8 @@ pub(super) fn check_copied(
     }
     let above = target.rsplit_once('/').map_or("", |(above, _)| above);
     // Who adds a user makes its home, too.
-    let is_there = is_odd(above) || traces::mentions(writer, writer.at, above, copy.line);
-    if flags.has_owner && !is_there && may_be_new(writer, above) {
+    let is_new = flags.has_owner && !is_odd(above) && may_be_new(writer, above);
+    if is_new && !traces::mentions(writer, writer.at, above, copy.line) {
         let problem = "are root's: --chown has no effect on them";
         writer.warn(copy.line, format!("new directories above /{target} {problem}"));
     }

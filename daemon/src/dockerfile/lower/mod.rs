@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::ContextFiles;
 use super::{Dockerfile, DockerfileError, lines};
+use crate::logs;
 
 use stage::{Source, Writer};
 
@@ -156,6 +157,9 @@ pub enum Content {
     Directory,
 }
 
+/// Warnings of a Dockerfile.
+pub(super) const MOST_WARNINGS: usize = 100;
+
 /// What is worth knowing of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -221,14 +225,15 @@ impl Finding {
     /// As users read it.
     pub fn of(&self, dockerfile: &str) -> String {
         // The name is the job's and may hold anything.
-        let name = dockerfile.escape_debug();
-        format!("{name}:{}: warning: {}", self.line, self.problem.escape_debug())
+        let [name, problem] =
+            [dockerfile, self.problem.as_str()].map(|text| text.replace(logs::is_hidden, "?"));
+        format!("{name}:{}: warning: {problem}", self.line)
     }
 }
 
 impl From<Finding> for DockerfileError {
     fn from(finding: Finding) -> Self {
-        Self { line: finding.line, problem: finding.problem }
+        Self::new(finding.line, finding.problem)
     }
 }
 

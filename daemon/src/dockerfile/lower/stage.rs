@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::arguments::{self, Leaked};
 use super::wrap::wrapped;
 use super::{Builder, BuilderFile, Content, Expansion, Finding, Lowered};
-use super::{copy, metadata, run, user, variables, volume};
+use super::{MOST_WARNINGS, copy, metadata, run, traces, user, variables, volume};
 use crate::dockerfile::DockerfileError;
 use crate::dockerfile::files::ContextFiles;
 use crate::dockerfile::lines::Instruction;
@@ -26,8 +26,6 @@ const MOST_BYTES: usize = 8 << 20;
 const MOST_SEARCHED: usize = 100_000;
 /// VOLUME instructions of a stage.
 const MOST_VOLUMES: usize = 100;
-/// Warnings of a Dockerfile.
-const MOST_WARNINGS: usize = 100;
 /// Texts that are shown as others: each is looked for in the whole log.
 const MOST_HIDDEN: usize = 256;
 
@@ -76,6 +74,8 @@ pub(super) struct Writer<'a> {
     pub(super) reached: Option<BTreeSet<String>>,
     /// Paths of the context that may still be searched for symlinks.
     pub(super) search: Cell<usize>,
+    /// Bytes of commands that may still be read for what they say of a path.
+    pub(super) read: Cell<usize>,
     /// VOLUME instructions, which come last.
     pub(super) volumes: Vec<Instruction>,
     /// Names of what hookd adds to the archive, and of temporary files, are numbered.
@@ -121,6 +121,7 @@ impl<'a> Writer<'a> {
             traces: BTreeMap::new(),
             reached: None,
             search: Cell::new(MOST_SEARCHED),
+            read: Cell::new(traces::MOST_READ),
             volumes: Vec::new(),
             count: 0,
         }

@@ -10,7 +10,7 @@ use crate::dockerfile::heredoc::Heredoc;
 use crate::dockerfile::lines::Instruction;
 
 /// Directories that lie in each other.
-const DEEPEST: usize = 200;
+pub(super) const DEEPEST: usize = 200;
 /// Files that a Dockerfile may pick out of the context.
 const MOST_FILES: usize = 10_000;
 
@@ -58,7 +58,7 @@ pub(super) fn heredoc(
 ) -> Result<String, DockerfileError> {
     let name = &heredoc.name;
     // It is the name of a file: what is none would lead elsewhere.
-    if name.contains(['/', '\0']) || name.len() > 255 || name.starts_with('.') {
+    if name.contains(['/', '\0']) || name.len() > 255 || matches!(&**name, "." | "..") {
         let problem = format!("the heredoc {name:?} has no name for a file");
         return Err(DockerfileError::new(copy.line, problem));
     }

@@ -144,7 +144,7 @@ fn what_differs_is_a_warning_with_its_line() {
         assert_eq!(warned(&format!("FROM a AS b\n\n{text}\n")), [3], "{text}");
     }
     let finding = Finding { line: 3, problem: "x\n::error::y".to_owned() };
-    assert_eq!(finding.of("a\nb"), "a\\nb:3: warning: x\\n::error::y");
+    assert_eq!(finding.of("a\nb"), "a?b:3: warning: x?::error::y");
 }
 
 #[test]

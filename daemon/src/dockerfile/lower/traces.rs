@@ -5,6 +5,9 @@ use crate::dockerfile::files;
 use crate::dockerfile::lines::Instruction;
 use crate::dockerfile::stages::Base;
 
+/// Bytes of commands that are read for what they say of paths, one path after the other.
+pub(super) const MOST_READ: usize = 64 << 20;
+
 /// A trace of a command in a stage's RUN, and what is lost of what it made.
 struct Trace {
     is_in: fn(&[&str]) -> bool,
@@ -69,9 +72,18 @@ fn any_command(
     let mut next = Some(stage);
     while let Some(at) = next {
         let stage = &writer.stages.all[at];
-        let is_before = |one: &&Instruction| one.keyword == "run" && one.line < line;
-        if stage.instructions.iter().filter(is_before).flat_map(commands).any(&is_one) {
-            return true;
+        // All of the other stages comes before; what ONBUILD stands for has its line in one of them.
+        let is_before =
+            |one: &&Instruction| one.keyword == "run" && (at != writer.at || one.line < line);
+        for run in stage.instructions.iter().filter(is_before) {
+            let left = writer.read.get().saturating_sub(run.size());
+            writer.read.set(left);
+            if left == 0 {
+                return false;
+            }
+            if commands(run).any(&is_one) {
+                return true;
+            }
         }
         next = match stage.base {
             Base::Stage(base) => Some(base),

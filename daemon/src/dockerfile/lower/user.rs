@@ -65,10 +65,13 @@ fn check(writer: &mut Writer<'_>, instruction: &Instruction) {
 
 /// Warns of a directory that the builder has itself: it is in the image once something is put there.
 pub(super) fn check_workspace(writer: &mut Writer<'_>, line: usize) {
+    if writer.builder != Builder::Original {
+        return;
+    }
     let all = &writer.stages.all[writer.at].instructions;
     let mut rest = all[all.partition_point(|one| one.line <= line)..].iter();
     let has_copy = rest.any(|one| matches!(one.keyword.as_str(), "add" | "copy"));
-    if writer.builder == Builder::Original && !has_copy {
+    if !has_copy {
         let problem = "is not in the image unless a file is put there: the builder has one, too";
         writer.warn(line, format!("/{WORKSPACE} {problem}"));
     }

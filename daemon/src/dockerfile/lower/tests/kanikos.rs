@@ -193,6 +193,8 @@ fn hostile_dockerfiles_end_at_limits() {
     let copies = many("COPY --from=b /x /x\n", 20_000);
     lowered(&format!("FROM a AS b\nRUN {}\nFROM a\n{copies}", many("ln a b;", 20_000)));
     lowered(&format!("FROM a\n{}{}", many("ENV A=1\n", 30_000), many("ARG B$C\n", 30_000)));
+    let (sources, words) = (many("s ", 200_000), many("w ", 200_000));
+    lowered(&format!("FROM a AS b\nRUN {words}\nFROM a\nCOPY --from=b {sources} /x/\n"));
 }
 
 #[test]
@@ -202,6 +204,8 @@ fn a_heredoc_is_a_file_of_its_own_directory() {
         let error = lower(text.as_bytes(), &files(), Builder::Original).unwrap_err();
         assert_eq!(error.line, 2, "{name}");
     }
+    let file = &lowered("FROM a\nCOPY <<.npmrc /root/\ny\n.npmrc\n").files[0];
+    assert!(file.path.ends_with("/.npmrc"), "{}", file.path);
 }
 
 #[test]

@@ -76,6 +76,7 @@ fn what_onbuild_keeps_is_written_where_it_runs() {
 fn values_that_docker_does_not_know_are_refused() {
     for wrong in [
         "COPY --link=maybe a /a",
+        "COPY --link=1 a /a",
         "RUN --mount=type=cache,target=/c,sharing=all x",
         "RUN []",
         "RUN --mount=type=bind,source=none,target=/n x",
