@@ -187,12 +187,13 @@ impl Pulls {
         let manifests = found.manifests.into_iter().map(|digest| (Kind::Manifest, digest));
         let blobs = found.blobs.into_iter().map(|digest| (Kind::Blob, digest));
         for (kind, digest) in manifests.chain(blobs) {
-            if reached.len() == MOST_REACHED {
+            let key = (path.to_owned(), kind, digest);
+            if reached.len() == MOST_REACHED && !reached.contains_key(&key) {
                 return Err(Refusal::denied(format!(
                     "the images of this build have more than {MOST_REACHED} parts"
                 )));
             }
-            reached.insert((path.to_owned(), kind, digest), place.clone());
+            reached.insert(key, place.clone());
         }
         Ok(())
     }

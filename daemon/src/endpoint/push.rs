@@ -21,6 +21,8 @@ use crate::registry::manifest;
 const MOST_UPLOADS: usize = 64;
 /// Digests that are remembered as pushed.
 const MOST_PUSHED: usize = 10_000;
+/// Tags that one build may set: `hookd gc` lists no repository of more than 100,000.
+pub(super) const MOST_TAGS: usize = 1000;
 
 /// What this build has pushed so far.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ struct State {
     blobs: HashSet<String>,
     /// Digests, and the tag.
     manifests: HashSet<String>,
+    /// The tags of these that were asked for.
+    tags: HashSet<String>,
 }
 
 /// What a request has beside its route.
@@ -122,6 +126,11 @@ impl Pushes {
             let message = "the manifest does not match its digest";
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
         }
+        manifest::check(&body).map_err(|error| {
+            let message = format!("the registry may fail to read this manifest: {error}");
+            Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message)
+        })?;
+        self.name(version)?;
         let headers = only(&sent.headers, &[CONTENT_TYPE]);
         let request = || Request {
             method: Method::PUT,
@@ -135,11 +144,7 @@ impl Pushes {
             state.manifests.extend([version.to_owned(), digest.clone()]);
         }
         drop(state);
-        let mut response = whole(answer.status(), Default::default());
-        if let Ok(digest) = HeaderValue::try_from(digest) {
-            response.headers_mut().insert("docker-content-digest", digest);
-        }
-        Ok(response)
+        Ok(taken(answer.status(), &digest))
     }
 
     async fn open(
@@ -212,11 +217,7 @@ impl Pushes {
             state.blobs.insert(digest.to_owned());
         }
         drop(state);
-        let mut response = whole(answer.status(), Default::default());
-        if let Ok(digest) = HeaderValue::try_from(digest) {
-            response.headers_mut().insert("docker-content-digest", digest);
-        }
-        Ok(response)
+        Ok(taken(answer.status(), digest))
     }
 
     /// Kaniko opens an upload to see whether it may, and gives it up again.
@@ -227,6 +228,20 @@ impl Pushes {
         let request = Request { target, ..Request::new(Method::DELETE, "") };
         let answer = send(session, request, "BLOB_UPLOAD_UNKNOWN").await?;
         Ok(whole(answer.status(), Default::default()))
+    }
+
+    /// Counts what a manifest is pushed as: a digest, or one of not too many tags.
+    pub(super) fn name(&self, version: &str) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if is_digest(version) || state.tags.contains(version) {
+            return Ok(());
+        }
+        if state.tags.len() >= MOST_TAGS {
+            let message = format!("a build may set {MOST_TAGS} tags, no more");
+            return Err(Refusal::denied(message));
+        }
+        state.tags.insert(version.to_owned());
+        Ok(())
     }
 
     fn has_pushed(&self, item: &Item) -> bool {
@@ -305,6 +320,15 @@ fn location(
     }
     url.set_fragment(None);
     Ok(url.into())
+}
+
+/// The answer to what the registry has taken.
+fn taken(status: StatusCode, digest: &str) -> Response<Body> {
+    let mut response = whole(status, Default::default());
+    if let Ok(digest) = HeaderValue::try_from(digest) {
+        response.headers_mut().insert("docker-content-digest", digest);
+    }
+    response
 }
 
 /// An upload goes on at the endpoint.

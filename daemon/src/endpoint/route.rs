@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::answer::Refusal;
 use super::config::{AllowedImage, EndpointConfig};
 use crate::registry::digest::is_digest;
+use crate::registry::tags::is_tag;
 
 /// A request that the build may make, if its content is right.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,11 +153,6 @@ fn item(rest: &str) -> Option<Item> {
         "blobs" if is_digest(name) => Some(Item::Blob(name.to_owned())),
         _ => None,
     }
-}
-
-fn is_tag(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-'])
 }
 
 fn number(id: &str) -> Result<u64, Refusal> {

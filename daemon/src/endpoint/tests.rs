@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use super::config::{ADDRESS, AllowedImage, EndpointConfig, Place};
 use super::server::{Endpoint, accept};
 use super::upstream::Registries;
-use crate::registry::client::{ClientOptions, Limits, RegistryClient};
+use crate::registry::client::{ClientOptions, Limits, RegistryClient, fake};
 use crate::registry::credentials::Credentials;
 
 /// Where the tests' build pushes to.
@@ -49,6 +49,12 @@ fn settings(push: &str, pulls: &[&str]) -> EndpointConfig {
         authority: false,
         tls: Vec::new(),
     }
+}
+
+/// A manifest that a builder may push.
+fn pushed() -> String {
+    let config = fake::descriptor("application/vnd.oci.image.config.v1+json", b"{}", "");
+    format!(r#"{{"schemaVersion":2,"config":{config},"layers":[]}}"#)
 }
 
 /// Starts an endpoint with a password for these hosts; its address.

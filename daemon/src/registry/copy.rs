@@ -1,5 +1,7 @@
 //! Copies an image to another repository: blobs that are not there yet, then its manifests.
 
+use bytes::Bytes;
+use http_body_util::Empty;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Body, Method, Response, StatusCode};
 
@@ -7,6 +9,8 @@ use crate::registry::client::{RegistryError, Request, Session, Target};
 use crate::registry::digest::is_digest;
 use crate::registry::manifest::{Descriptor, Document};
 use crate::registry::tags::{self, Manifest};
+
+mod source;
 
 /// Manifests of an image for several platforms.
 const MOST_MANIFESTS: usize = 64;
@@ -121,8 +125,14 @@ async fn copy_blob(from: &Session, to: &Session, digest: &str) -> Result<(), Reg
     let mut upload = request(Method::PATCH, place.clone());
     let binary = HeaderValue::from_static("application/octet-stream");
     upload.headers.insert(CONTENT_TYPE, binary);
-    upload.body = Some(Body::from(blob));
-    let uploaded = to.send(upload).await?;
+    let (pieces, sender) = source::pieces(&blob);
+    upload.body = Some(Body::wrap(pieces));
+    let uploaded = tokio::select! {
+        // First: what breaks off at the source fails at the target, too.
+        biased;
+        Err(error) = source::read(from, blob, sender) => return Err(error),
+        uploaded = to.send(upload) => uploaded?,
+    };
     if !uploaded.status().is_success() {
         return Err(refused(to, uploaded.status()));
     }
@@ -132,6 +142,9 @@ async fn copy_blob(from: &Session, to: &Session, digest: &str) -> Result<(), Reg
     place.push_str(&digest.replace(':', "%3A"));
     let mut commit = request(Method::PUT, place);
     commit.headers.insert(CONTENT_LENGTH, 0.into());
+    // Streamed, though it is empty: so the session waits for as long as a registry may take to put a large
+    // blob in its place.
+    commit.body = Some(Body::wrap(Empty::<Bytes>::new()));
     // The registry compares the bytes with their digest.
     let committed = to.send(commit).await?;
     if committed.status().is_success() { Ok(()) } else { Err(refused(to, committed.status())) }
@@ -170,10 +183,11 @@ fn invalid(session: &Session, what: &'static str) -> RegistryError {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use super::*;
     use crate::registry::client::fake::{self, Arrived, FakeRegistry, Reply};
-    use crate::registry::client::{Access, ClientOptions, RegistryClient};
+    use crate::registry::client::{Access, ClientOptions, Limits, RegistryClient};
 
     /// Takes uploads, and mounts if it can.
     fn target(mounts: bool) -> FakeRegistry {
@@ -196,9 +210,13 @@ mod tests {
     }
 
     fn session(registry: &FakeRegistry, repository: &str) -> Session {
+        session_waiting(registry, repository, Limits::default())
+    }
+
+    fn session_waiting(registry: &FakeRegistry, repository: &str, limits: Limits) -> Session {
         let options =
             ClientOptions { insecure: vec![registry.host.clone()], ..ClientOptions::default() };
-        let client = RegistryClient::new(&options).unwrap();
+        let client = RegistryClient::new(&options).unwrap().waiting(limits);
         client.session(&registry.host, repository, None, Access::Push).unwrap()
     }
 
@@ -249,6 +267,44 @@ mod tests {
         let mount = format!("POST /v2/app/blobs/uploads/?mount={blob}&from=hookd/build");
         assert!(methods(&registry).contains(&mount), "{:?}", methods(&registry));
         assert!(methods(&registry).iter().all(|one| !one.starts_with("PATCH")));
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the registry is slow, on a thread of its own")]
+    async fn a_registry_has_long_to_put_a_blob_in_its_place() {
+        let (all, digest) = fake::image("hookd/build", "{}");
+        let source = FakeRegistry::of(all);
+        let target = FakeRegistry::start(|_, arrived| match arrived.method.as_str() {
+            "HEAD" | "GET" => Reply::new(404, ""),
+            "POST" | "PATCH" => Reply::new(202, "").with("Location: /v2/app/blobs/uploads/1"),
+            _ => {
+                if arrived.path.contains("/uploads/") {
+                    std::thread::sleep(Duration::from_secs(3));
+                }
+                Reply::new(201, "")
+            }
+        });
+        let limits = Limits { answer: Duration::from_secs(2), ..Limits::default() };
+        let (from, to) = (session(&source, "hookd/build"), session_waiting(&target, "app", limits));
+        let image = Image::read(&from, &digest).await.unwrap();
+        image.copy(&from, &to, "v1").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_source_that_stops_within_a_blob_is_named() {
+        let (mut all, digest) = fake::image("hookd/build", "{}");
+        for (path, reply) in &mut all {
+            if path.contains("/blobs/") {
+                *reply = reply.clone().stopping();
+            }
+        }
+        let (source, target) = (FakeRegistry::of(all), target(false));
+        let limits = Limits { silence: Duration::from_secs(1), ..Limits::default() };
+        let (from, to) = (session_waiting(&source, "hookd/build", limits), session(&target, "app"));
+        let image = Image::read(&from, &digest).await.unwrap();
+        let error = image.copy(&from, &to, "v1").await.unwrap_err();
+        let RegistryError::Silent { host, .. } = error else { panic!("{error}") };
+        assert_eq!(host, source.host);
     }
 
     #[tokio::test]

@@ -3,6 +3,10 @@
 
 use serde::Deserialize;
 
+mod strict;
+
+pub use strict::check;
+
 /// Bytes that a manifest may have: as much as registries accept.
 pub const LIMIT: usize = 4 << 20;
 

@@ -10,7 +10,7 @@ use crate::registry::manifest;
 
 mod list;
 
-pub use list::list;
+pub use list::{is_tag, list};
 
 /// An index of no images: what a tag names that is to name nothing any more.
 const NOTHING: &[u8] =

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use reqwest::StatusCode;
 
 use super::error::GcError;
 use super::repository::Repository;
@@ -13,7 +14,7 @@ use crate::registry::tags;
 
 /// Images that are asked for at the same time.
 const MAX_REQUESTS: usize = 8;
-/// After so many tags that cannot be read the registry is given a pause.
+/// After so many tags that cannot be read the registry is asked for no more.
 const MAX_UNREAD: usize = 200;
 /// Before what was not answered is asked for again.
 const PAUSES: [Duration; 3] = match cfg!(test) {
@@ -52,15 +53,15 @@ pub(super) async fn images(repository: &Repository) -> Result<Option<Images>, Gc
     let listed = listed.map_err(|error| GcError::of_listing(&repository.name, error))?;
     let Some(listed) = listed else { return Ok(None) };
     let mut images = Images { tags: listed.len(), ..Images::default() };
-    let mut unread = images.read(session, listed.into_iter().collect()).await;
+    let mut left = images.read(session, listed.into_iter().collect()).await;
     for pause in PAUSES {
-        if unread.is_empty() {
+        if left.is_empty() || left.is_given_up() {
             break;
         }
         tokio::time::sleep(pause).await;
-        let tags = unread.into_iter().map(|unread| unread.tag).collect();
-        unread = images.read(session, tags).await;
+        left = images.read(session, left.tags()).await;
     }
+    let unread = left.unread(session.host());
     for Unread { tag, source } in &unread {
         if let Some(error) = source {
             tracing::warn!(tag, error = report(error), "an image cannot be read");
@@ -83,30 +84,69 @@ async fn list(session: &Session) -> Result<Option<BTreeSet<String>>, RegistryErr
     tags::list(session).await
 }
 
+/// What is not known after all tags were asked for once.
+#[derive(Debug, Default)]
+struct Left {
+    unread: Vec<Unread>,
+    /// Listed tags that name nothing, as the registry says.
+    gone: Vec<String>,
+}
+
+impl Left {
+    fn is_empty(&self) -> bool {
+        self.unread.is_empty() && self.gone.is_empty()
+    }
+
+    /// True if so many cannot be read that the rest was not asked for.
+    fn is_given_up(&self) -> bool {
+        self.unread.len() >= MAX_UNREAD
+    }
+
+    fn tags(self) -> Vec<String> {
+        self.unread.into_iter().map(|unread| unread.tag).chain(self.gone).collect()
+    }
+
+    /// What stays unread. A tag that named nothing in the last answer, too, was deleted meanwhile; but not
+    /// all of them were asked for where the rest was given up.
+    fn unread(mut self, host: &str) -> Vec<Unread> {
+        if self.is_given_up() {
+            let status = StatusCode::NOT_FOUND;
+            self.unread.extend(self.gone.into_iter().map(|tag| {
+                let host = host.to_owned();
+                Unread { tag, source: Some(RegistryError::Refused { host, status }) }
+            }));
+        }
+        self.unread
+    }
+}
+
 impl Images {
-    /// Asks for what the tags name; returns those whose image is not known then.
-    async fn read(&mut self, session: &Session, tags: Vec<String>) -> Vec<Unread> {
+    /// Asks for what the tags name.
+    async fn read(&mut self, session: &Session, tags: Vec<String>) -> Left {
         let asked = tags.iter().map(|tag| tags::find(session, tag));
         let mut answers = stream::iter(asked).buffered(MAX_REQUESTS);
-        let mut unread = Vec::new();
+        let mut left = Left::default();
         for tag in &tags {
-            let answer = match unread.len() < MAX_UNREAD {
-                true => answers.next().await,
-                false => None,
+            let answer = match left.is_given_up() {
+                true => None,
+                false => answers.next().await,
             };
             match answer {
                 Some(Ok(Some(manifest))) if manifest.is_nothing() => self.has_nothing = true,
                 Some(Ok(Some(manifest))) => {
                     self.by_digest.entry(manifest.digest).or_default().push(tag.clone());
                 }
-                // It was deleted meanwhile.
-                Some(Ok(None)) => {}
+                // It may keep an image: a registry may err once, and so is asked again.
+                Some(Ok(None)) => left.gone.push(tag.clone()),
                 Some(Err(error)) => {
-                    unread.push(Unread { tag: tag.clone(), source: Some(error) });
+                    if left.unread.is_empty() {
+                        tracing::info!(tag, error = report(&error), "an image cannot be read yet");
+                    }
+                    left.unread.push(Unread { tag: tag.clone(), source: Some(error) });
                 }
-                None => unread.push(Unread { tag: tag.clone(), source: None }),
+                None => left.unread.push(Unread { tag: tag.clone(), source: None }),
             }
         }
-        unread
+        left
     }
 }

@@ -1,7 +1,7 @@
 //! What a RUN may try at the endpoint.
 
 use super::upstream::{Registry, ask, exchange, reply};
-use super::{BUSYBOX, OWN, settings, started};
+use super::{BUSYBOX, OWN, pushed, settings, started};
 use crate::registry::digest::digest_of;
 
 #[tokio::test]
@@ -174,6 +174,21 @@ async fn a_manifest_that_is_too_large_is_not_pushed() {
     let large = vec![b' '; crate::registry::manifest::LIMIT + 1];
     let answer = ask(&endpoint, &format!("PUT {OWN}/manifests/s1"), &large).await;
     assert_eq!(answer.status, 413);
+    assert_eq!(registry.lines(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_manifest_that_a_registry_fails_to_read_is_not_pushed() {
+    let registry = Registry::of(|_, _| reply(201, "")).await;
+    let host = registry.address.as_str();
+    let endpoint = started(settings(host, &[]), &[]).await;
+    let hostile = pushed().replace("[]", r#"[],"manifests":5,"manifests":null"#);
+    for version in ["s1".to_owned(), digest_of(hostile.as_bytes())] {
+        let line = format!("PUT {OWN}/manifests/{version}");
+        let answer = ask(&endpoint, &line, hostile.as_bytes()).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains("MANIFEST_INVALID"), "{}", answer.text());
+    }
     assert_eq!(registry.lines(), Vec::<String>::new());
 }
 

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::endpoint::cache::LayerCache;
-use crate::registry::client::fake::{self, FakeRegistry, Reply};
+use crate::endpoint::push::{MOST_TAGS, Pushes};
+use crate::registry::client::fake::{FakeRegistry, Reply};
+use crate::registry::digest::digest_of;
 
 const PATH: &str = "/v2/cache/org/cache";
 
@@ -32,7 +34,7 @@ async fn status(address: &str, method: &str, path: &str) -> u16 {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
     let request = client.request(method, format!("http://{address}{path}"));
-    request.header("host", ADDRESS).body("{}").send().await.unwrap().status().as_u16()
+    request.header("host", ADDRESS).body(pushed()).send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test]
@@ -66,6 +68,18 @@ async fn nothing_but_layers_is_reached_through_the_cache() {
     }
     assert_eq!(status(&address, "DELETE", &format!("{PATH}/manifests/{}", name())).await, 405);
     assert!(registry.arrived().is_empty());
+}
+
+#[test]
+fn a_build_sets_so_many_tags_and_no_more() {
+    let pushes = Pushes::new("cache/org/cache".to_owned());
+    for number in 0..MOST_TAGS {
+        pushes.name(&format!("layer_{number}")).unwrap();
+    }
+    assert_eq!(pushes.name("layer_x").unwrap_err().code, "DENIED");
+    // What it has set before it may set again, and a digest is no tag.
+    pushes.name("layer_7").unwrap();
+    pushes.name(&digest_of(b"layer")).unwrap();
 }
 
 #[tokio::test]

@@ -112,6 +112,22 @@ async fn a_manifest_that_is_too_large_is_not_served() {
 }
 
 #[tokio::test]
+async fn an_image_of_as_many_parts_as_may_be_is_served_again() {
+    // With the manifest itself they are as many.
+    for (layers, expected) in [(9_999, 200), (10_000, 403)] {
+        let entries = (0..layers).map(|number| format!(r#"{{"digest":"sha256:{number:064x}"}}"#));
+        let entries = entries.collect::<Vec<_>>().join(",");
+        let registry = Registry::of(move |_, _| reply(200, format!(r#"{{"layers":[{entries}]}}"#)));
+        let registry = registry.await;
+        let endpoint = started(settings("r.invalid", &[&registry.address]), &[]).await;
+        for _ in 0..2 {
+            let answer = ask(&endpoint, &format!("GET {BUSYBOX}/manifests/1"), b"").await;
+            assert_eq!(answer.status, expected, "{layers}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn sources_are_tried_in_turn_and_all_errors_are_reported() {
     let (empty, full) = (Registry::of(|_, _| reply(404, "not here")), Registry::of(serving));
     let (empty, full) = (empty.await, full.await);

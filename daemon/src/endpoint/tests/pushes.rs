@@ -1,7 +1,7 @@
 //! What Kaniko sends to push an image.
 
 use super::upstream::{PodState, Registry, Reply, ask, reply};
-use super::{OWN, settings, started};
+use super::{OWN, pushed, settings, started};
 use crate::registry::digest::digest_of;
 
 const BASIC: &str = "Basic dTpw";
@@ -42,9 +42,10 @@ async fn an_image_is_pushed_with_credentials_kaniko_lacks() {
     let hex = blob.replace(':', "%3A");
     let done = ask(&endpoint, &format!("PUT {upload}?digest={hex}"), b"").await;
     assert_eq!((done.status, done.header("docker-content-digest")), (201, Some(&*blob)));
-    let manifest = ask(&endpoint, &format!("PUT {OWN}/manifests/s1"), b"{}").await;
+    let image = pushed();
+    let manifest = ask(&endpoint, &format!("PUT {OWN}/manifests/s1"), image.as_bytes()).await;
     assert_eq!(manifest.status, 201);
-    assert_eq!(manifest.header("docker-content-digest"), Some(&*digest_of(b"{}")));
+    assert_eq!(manifest.header("docker-content-digest"), Some(&*digest_of(image.as_bytes())));
     // What it pushed itself a build may read.
     assert_eq!(ask(&endpoint, &format!("GET {OWN}/blobs/{blob}"), b"").await.body, b"blob");
     let lines = registry.lines();

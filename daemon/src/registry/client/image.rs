@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
@@ -228,19 +229,29 @@ pub(super) async fn read_within(
     limit: usize,
 ) -> Result<Vec<u8>, RegistryError> {
     let mut body = Vec::new();
-    let broken = |source: reqwest::Error| RegistryError::Unreachable {
-        host: host.to_owned(),
-        source: source.without_url(),
-    };
     loop {
-        let piece = tokio::time::timeout(silence, answer.chunk()).await;
-        let piece = piece.map_err(|_| RegistryError::Silent { host: host.to_owned(), what })?;
-        let Some(piece) = piece.map_err(broken)? else { return Ok(body) };
+        let piece = next_within(silence, host, &mut answer, what).await?;
+        let Some(piece) = piece else { return Ok(body) };
         if body.len() + piece.len() > limit {
             return Err(RegistryError::TooLarge { host: host.to_owned(), what, limit });
         }
         body.extend_from_slice(&piece);
     }
+}
+
+/// The next bytes of an answer, which have so much time; none: it has no more.
+pub(super) async fn next_within(
+    silence: Duration,
+    host: &str,
+    answer: &mut Response,
+    what: &'static str,
+) -> Result<Option<Bytes>, RegistryError> {
+    let piece = tokio::time::timeout(silence, answer.chunk()).await;
+    let piece = piece.map_err(|_| RegistryError::Silent { host: host.to_owned(), what })?;
+    piece.map_err(|source| RegistryError::Unreachable {
+        host: host.to_owned(),
+        source: source.without_url(),
+    })
 }
 
 /// As [`read_bounded`], read as JSON.

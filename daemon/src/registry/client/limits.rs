@@ -13,9 +13,9 @@ pub(crate) struct Limits {
     pub(crate) answer: Duration,
     /// For the next bytes of a document.
     pub(crate) silence: Duration,
-    /// For a registry to take the next part of a body, and to answer to all of it.
+    /// For a registry to take the next part of a body.
     pub(crate) upload: Duration,
-    /// The same of a PUT: to put a large blob in its place may take a registry minutes.
+    /// For its answer to all of a body: to put a large blob in its place may take a registry minutes.
     pub(crate) commit: Duration,
 }
 

@@ -1,5 +1,6 @@
 //! Requests to one registry, with the credentials of one user for one repository.
 
+use bytes::Bytes;
 use futures::TryFutureExt;
 use reqwest::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
@@ -10,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::auth::{Authorization, Challenge, TokenAnswer, is_trusted_realm};
 use super::error::RegistryError;
-use super::image::{read_json, read_within};
+use super::image::{next_within, read_json, read_within};
 use super::redirect::{Locality, is_allowed, locality};
 use super::transport::{Access, RegistryClient, Request, Target};
 use super::upload::Upload;
@@ -118,13 +119,11 @@ impl Session {
         let client = if is_own { self.own_client() } else { self.client_for(request.url()) };
         let asked = metrics().ask_registry();
         let limits = self.client.limits;
-        // A PUT ends an upload.
-        let to_take = if request.method() == Method::PUT { limits.commit } else { limits.upload };
         let sent = client.execute(request).inspect_ok(|answer| asked.answered(answer.status()));
         let late = async {
             match upload {
                 // As long as the body takes: its sender has a deadline.
-                Some(upload) => upload.stalled(to_take).await,
+                Some(upload) => upload.stalled(limits.upload, limits.commit).await,
                 None => tokio::time::sleep(limits.answer).await,
             }
         };
@@ -145,6 +144,19 @@ impl Session {
         limit: usize,
     ) -> Result<Vec<u8>, RegistryError> {
         read_within(self.client.limits.silence, &self.host, answer, what, limit).await
+    }
+
+    /// The next bytes of an answer; none: it has no more.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unreachable`] when the connection breaks; [`RegistryError::Silent`] when nothing more
+    /// arrives.
+    pub async fn next(
+        &self,
+        answer: &mut Response,
+        what: &'static str,
+    ) -> Result<Option<Bytes>, RegistryError> {
+        next_within(self.client.limits.silence, &self.host, answer, what).await
     }
 
     fn own_client(&self) -> &Client {

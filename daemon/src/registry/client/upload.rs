@@ -13,21 +13,32 @@ use tokio::time::Instant;
 /// What is known of a body that is sent.
 #[derive(Debug)]
 pub(super) struct Upload {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
     /// Since when the registry is waited for; none: its sender is.
-    since: Arc<Mutex<Option<Instant>>>,
+    since: Option<Instant>,
+    /// The registry has taken all of it.
+    is_whole: bool,
 }
 
 impl Upload {
     /// The body, as it is to be sent.
     pub(super) fn of(body: Body) -> (Self, Body) {
-        let since = Arc::new(Mutex::new(Some(Instant::now())));
-        (Self { since: since.clone() }, Body::wrap(Watched { body, since }))
+        let state = State { since: Some(Instant::now()), is_whole: is_over(&body) };
+        let state = Arc::new(Mutex::new(state));
+        (Self { state: state.clone() }, Body::wrap(Watched { body, state }))
     }
 
-    /// Waits until the registry has taken nothing of it, or has not answered to all of it, for so long.
-    pub(super) async fn stalled(&self, limit: Duration) {
+    /// Waits until the registry has not taken the next `part` of it, or given no `answer` to all of it, for
+    /// so long.
+    pub(super) async fn stalled(&self, part: Duration, answer: Duration) {
         loop {
-            let waited = lock(&self.since).map_or(Duration::ZERO, |since| since.elapsed());
+            let State { since, is_whole } = *lock(&self.state);
+            let limit = if is_whole { answer } else { part };
+            let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
             match limit.checked_sub(waited).filter(|left| !left.is_zero()) {
                 Some(left) => tokio::time::sleep(left).await,
                 None => return,
@@ -38,7 +49,7 @@ impl Upload {
 
 struct Watched {
     body: Body,
-    since: Arc<Mutex<Option<Instant>>>,
+    state: Arc<Mutex<State>>,
 }
 
 impl HttpBody for Watched {
@@ -50,7 +61,8 @@ impl HttpBody for Watched {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, reqwest::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        *lock(&self.since) = polled.is_ready().then(Instant::now);
+        let is_whole = matches!(polled, Poll::Ready(None)) || is_over(&self.body);
+        *lock(&self.state) = State { since: polled.is_ready().then(Instant::now), is_whole };
         polled
     }
 
@@ -61,6 +73,11 @@ impl HttpBody for Watched {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// True for a body that is not asked for more: the connection knows that it has none.
+fn is_over(body: &Body) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,10 +93,11 @@ mod tests {
 
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(10);
+    const PART: Duration = Duration::from_secs(10);
+    const ANSWER: Duration = Duration::from_secs(30);
 
     async fn is_stalled(upload: &Upload) -> bool {
-        timeout(10 * LIMIT, upload.stalled(LIMIT)).await.is_ok()
+        timeout(10 * ANSWER, upload.stalled(PART, ANSWER)).await.is_ok()
     }
 
     #[tokio::test(start_paused = true)]
@@ -90,16 +108,32 @@ mod tests {
         // Nothing of it is taken.
         assert!(is_stalled(&upload).await);
         // What was taken is waiting for more of it.
-        let waiting = timeout(LIMIT, body.frame()).await;
+        let waiting = timeout(PART, body.frame()).await;
         assert!(waiting.is_err() && !is_stalled(&upload).await);
         // The next part is not asked for.
         sender.send(Ok(Frame::data(Bytes::from_static(b"layer")))).await.unwrap();
         assert!(body.frame().await.unwrap().is_ok());
         let begun = Instant::now();
         assert!(is_stalled(&upload).await);
-        assert_eq!(begun.elapsed(), LIMIT);
+        assert_eq!(begun.elapsed(), PART);
         // All of it is taken, and not answered to.
         drop(sender);
-        assert!(body.frame().await.is_none() && is_stalled(&upload).await);
+        assert!(body.frame().await.is_none());
+        let begun = Instant::now();
+        assert!(is_stalled(&upload).await);
+        assert_eq!(begun.elapsed(), ANSWER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_of_a_known_length_is_whole_with_its_last_part() {
+        for part in ["", "layer"] {
+            let (upload, mut body) = Upload::of(Body::wrap(Body::from(part)));
+            if !part.is_empty() {
+                assert!(body.frame().await.unwrap().is_ok());
+            }
+            let begun = Instant::now();
+            assert!(is_stalled(&upload).await);
+            assert_eq!(begun.elapsed(), ANSWER, "{part:?}");
+        }
     }
 }

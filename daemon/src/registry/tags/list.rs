@@ -101,9 +101,10 @@ fn query_of(url: &Url, target: &str) -> Result<String, UnusableLink> {
     query.map(str::to_owned).ok_or(UnusableLink)
 }
 
-fn is_tag(text: &str) -> bool {
+/// True for what OCI's distribution specification takes for a tag.
+pub fn is_tag(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=128).contains(&text.len()) && text.bytes().all(plain)
+    (1..=128).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['.', '-'])
 }
 
 #[cfg(test)]
@@ -189,9 +190,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_tag_has_plain_letters_and_a_begin_that_is_no_dot() {
+        let longest = "a".repeat(128);
+        for tag in ["1", "_", "v1.2-a_B", "a..", &longest] {
+            assert!(is_tag(tag), "{tag}");
+        }
+        for other in ["", ".", "..", ".a", "-x", "a/b", "a:b", "a b", "é", &format!("{longest}a")]
+        {
+            assert!(!is_tag(other), "{other}");
+        }
+    }
+
     #[tokio::test]
     async fn a_page_of_other_names_is_passed_over() {
-        let (all, _) = listed("<list?last=b>", "last=b", [&["a/b", ""], &["c"]]).await;
+        let pages: [&[&str]; 2] = [&["a/b", "", "..", "-x"], &["c"]];
+        let (all, _) = listed("<list?last=b>", "last=b", pages).await;
         assert_eq!(Vec::from_iter(all.unwrap().unwrap()), ["c"]);
     }
 

@@ -208,10 +208,8 @@ async fn a_body_that_is_taken_and_never_answered_has_a_limit() {
         Reply::ok("")
     });
     let short = Duration::from_millis(300);
-    for (method, limits) in [
-        (Method::PATCH, Limits { upload: short, ..Limits::default() }),
-        (Method::PUT, Limits { commit: short, ..Limits::default() }),
-    ] {
+    for method in [Method::PATCH, Method::PUT] {
+        let limits = Limits { upload: short, commit: short, ..Limits::default() };
         let session = session_waiting(&registry.host, &[], Access::Push, limits);
         let body = Some(streamed(b"layer"));
         let request = Request { body, ..Request::new(method.clone(), "blobs/uploads/1") };
