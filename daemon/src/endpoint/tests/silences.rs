@@ -10,7 +10,7 @@ use crate::registry::client::fake::{self, FakeRegistry, Reply};
 const SHORT: Duration = Duration::from_secs(2);
 
 fn limits() -> Limits {
-    Limits { answer: SHORT, silence: SHORT, upload: SHORT, commit: SHORT }
+    Limits { answer: SHORT, blob: SHORT, silence: SHORT, upload: SHORT, commit: SHORT }
 }
 
 fn full() -> (FakeRegistry, String) {

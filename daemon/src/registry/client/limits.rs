@@ -11,6 +11,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Limits {
     /// For the head of an answer, and for the whole answer of a token service.
     pub(crate) answer: Duration,
+    /// For the head of the answer with a blob: a cache may have to get all of it first.
+    pub(crate) blob: Duration,
     /// For the next bytes of a document.
     pub(crate) silence: Duration,
     /// For a registry to take the next part of a body.
@@ -23,6 +25,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             answer: Duration::from_secs(30),
+            blob: Duration::from_secs(120),
             silence: Duration::from_secs(30),
             upload: Duration::from_secs(300),
             commit: Duration::from_secs(900),

@@ -119,12 +119,14 @@ impl Session {
         let client = if is_own { self.own_client() } else { self.client_for(request.url()) };
         let asked = metrics().ask_registry();
         let limits = self.client.limits;
+        let is_blob = request.method() == Method::GET && request.url().path().contains("/blobs/");
+        let to_answer = if is_blob { limits.blob } else { limits.answer };
         let sent = client.execute(request).inspect_ok(|answer| asked.answered(answer.status()));
         let late = async {
             match upload {
                 // As long as the body takes: its sender has a deadline.
                 Some(upload) => upload.stalled(limits.upload, limits.commit).await,
-                None => tokio::time::sleep(limits.answer).await,
+                None => tokio::time::sleep(to_answer).await,
             }
         };
         tokio::select! {

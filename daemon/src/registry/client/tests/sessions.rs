@@ -200,6 +200,23 @@ async fn a_token_that_the_registry_takes_no_longer_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn a_layer_may_begin_later_than_other_answers() {
+    let registry = FakeRegistry::start(|_, arrived| {
+        if arrived.path.contains("/blobs/") || arrived.path.contains("/manifests/") {
+            std::thread::park_timeout(Duration::from_secs(1));
+        }
+        Reply::ok("layer")
+    });
+    let limits = Limits { answer: Duration::from_millis(300), ..Limits::default() };
+    let session = session_waiting(&registry.host, &[], Access::Pull, limits);
+    let get = |path: &str| session.send(Request::new(Method::GET, path));
+    let late = get("manifests/latest").await.unwrap_err();
+    assert!(matches!(late, RegistryError::Timeout { .. }), "{late}");
+    let blob = format!("blobs/sha256:{}", "0".repeat(64));
+    assert_eq!(get(&blob).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn a_body_that_is_taken_and_never_answered_has_a_limit() {
     let registry = FakeRegistry::start(|_, arrived| {
         if arrived.method != "GET" {
